@@ -1,0 +1,12 @@
+# ccache so that a second clone compiles nothing twice, mold so that linking takes no time; both left out where missing.
+find_program(MASKEDKD_CCACHE ccache)
+if(MASKEDKD_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  # Paths relative to the checkout: clones in different places share their results.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1
+      ${MASKEDKD_CCACHE})
+endif()
+
+find_program(MASKEDKD_MOLD mold)
+if(MASKEDKD_MOLD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 12.1)
+  add_link_options(-fuse-ld=mold)
+endif()

@@ -1,0 +1,24 @@
+# maskedkd_room(NAME SOURCES a.cpp ... LINKS maskedkd_base ...): one static library a room; its links are its arrows.
+function(maskedkd_room name)
+  cmake_parse_arguments(room "" "" "SOURCES;LINKS" ${ARGN})
+  add_library(maskedkd_${name} STATIC ${room_SOURCES})
+  target_include_directories(maskedkd_${name} PUBLIC ${CMAKE_SOURCE_DIR}/include)
+  target_link_libraries(maskedkd_${name} PUBLIC ${room_LINKS})
+  maskedkd_warnings(maskedkd_${name})
+endfunction()
+
+# maskedkd_program(NAME SOURCES a.cpp ... LINKS ...): a program in build/bin.
+function(maskedkd_program name)
+  cmake_parse_arguments(program "" "" "SOURCES;LINKS" ${ARGN})
+  add_executable(${name} ${program_SOURCES})
+  target_link_libraries(${name} PRIVATE ${program_LINKS})
+  maskedkd_warnings(${name})
+endfunction()
+
+function(maskedkd_warnings target)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
+                         -Wnon-virtual-dtor -Woverloaded-virtual)
+  if(MASKEDKD_WERROR)
+    target_compile_options(${target} PRIVATE -Werror)
+  endif()
+endfunction()

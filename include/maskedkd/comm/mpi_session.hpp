@@ -1,0 +1,45 @@
+// The one owner of MPI: initialises it, knows this process's place, carries the few numbers and lines that ranks tell
+// each other (control plane, host memory, doubles and text), ends the job. Tensors travel through
+// comm/communicator.hpp.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace maskedkd {
+
+class MpiSession {
+ public:
+  // Collective. Initialises MPI (MPI_THREAD_FUNNELED: only the main thread talks). Throws Error (usage) where the size
+  // disagrees with SLURM_NTASKS / SLURM_STEP_NUM_TASKS inside a job step: srun without a matching PMI starts N jobs of
+  // one rank.
+  MpiSession(int& argc, char**& argv);
+  MpiSession(const MpiSession&) = delete;
+  MpiSession& operator=(const MpiSession&) = delete;
+  ~MpiSession();  // MPI_Finalize, unless an abort is under way
+
+  int rank() const noexcept { return rank_; }
+  int size() const noexcept { return size_; }
+  int local_rank() const noexcept { return local_rank_; }  // among the ranks of this node (shared memory)
+  int local_size() const noexcept { return local_size_; }
+
+  // All collective; all throw Error.
+  void barrier() const;
+  // values of every rank, rank by rank: [size * values.size()]; the same count on every rank.
+  std::vector<double> all_gather(std::span<const double> values) const;
+  std::vector<std::string> all_gather(const std::string& text) const;
+  std::string broadcast(const std::string& text, int root = 0) const;  // text of the root
+
+  // Ends every rank of the job with this code, at once. Does not return.
+  [[noreturn]] void abort(int exit_code) const noexcept;
+
+ private:
+  int rank_ = 0;
+  int size_ = 1;
+  int local_rank_ = 0;
+  int local_size_ = 1;
+};
+
+}  // namespace maskedkd

@@ -1,0 +1,14 @@
+// From the loader's bytes to what a model takes, on the model's device.
+#pragma once
+
+#include "maskedkd/data/loader.hpp"
+
+#include <ATen/core/Tensor.h>
+
+namespace maskedkd {
+
+// [B, S, S, 3] uint8 -> [B, 3, S, S] float32 on `device`: (x / 255 - mean) / std with ImageNet's mean (0.485, 0.456,
+// 0.406) and std (0.229, 0.224, 0.225), then each erasure's noise over its box.
+at::Tensor normalised_images(const MicroBatch& batch, at::Device device);
+
+}  // namespace maskedkd

@@ -1,0 +1,36 @@
+// Which image is where in an epoch: a pure function of (options, epoch), the same for every number of ranks.
+// Micro-batch m of M in step s holds, at position p of b, entry (s b + p) M + m of the epoch's list: the official deal
+// of one process a micro-batch. Incomplete last steps are dropped.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace maskedkd {
+
+struct SamplerOptions {
+  std::int64_t num_records = 0;
+  int micro_batch = 128;           // images
+  int micro_batches_per_step = 8;  // global batch / micro-batch
+  int repeats = 1;                 // 3: repeated augmentation (Hoffer et al. 2020; Berman et al. 2019)
+  bool shuffle = true;
+  std::uint64_t seed = 0;
+
+  std::int64_t global_batch() const { return std::int64_t{micro_batch} * micro_batches_per_step; }
+  // Plain: floor(N / global batch). Repeated: floor(floor(N / 256) * 256 / global batch), the official count.
+  std::int64_t steps_per_epoch() const;
+  void validate() const;  // throws Error (usage): fewer images than one global batch, ...
+};
+
+class EpochOrder {
+ public:
+  EpochOrder(const SamplerOptions& options, std::uint32_t epoch);
+  // Record indices [micro_batch] of one micro-batch.
+  std::vector<std::int64_t> micro_batch(std::int64_t step, int micro_batch) const;
+
+ private:
+  SamplerOptions options_;
+  std::vector<std::uint32_t> permutation_;
+};
+
+}  // namespace maskedkd

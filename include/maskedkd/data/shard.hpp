@@ -1,0 +1,79 @@
+// The shard format: what maskedkd_pack writes, data/shard_reader.hpp reads, and a few lines of h5py can read too.
+//
+// A set is a directory with `shard-00000.h5`, `shard-00001.h5`, ... and, written last, `index.json`: a directory
+// without it is no set. Every shard is an HDF5 file:
+//
+//   dataset /bytes      uint8  [total]    all records end to end; CONTIGUOUS layout, so that a record can be read at
+//                                         (offset of the dataset in the file) + offsets[i] without HDF5
+//   dataset /offsets    uint64 [n + 1]    record i is bytes[offsets[i] .. offsets[i + 1])
+//   dataset /labels     int64  [n]        0 <= label < number of classes
+//   dataset /checksums  uint32 [n]        CRC-32 (zlib) of the record's bytes
+//   dataset /shapes     int32  [n, 3]     height, width, channels (1 or 3) of the image
+//   attribute format_version  int64       1
+//   attribute encoding        string      "file": a record is a JPEG or PNG file unchanged;
+//                                         "raw": uint8 pixels [height, width, channels]
+//   attribute set_id          string      the same in all shards of a set (SHA-256 of what was packed, from which
+//   source) attribute shard_index, num_shards, num_set_records   int64 attribute class_names     string [C]  sorted as
+//   the labels count attribute class_counts    int64  [C]  records of each class in this shard
+//
+// index.json: {"format_version", "encoding", "set_id", "num_records", "class_names", "class_counts" (of the set),
+// "shards": [{"name", "num_records", "size_bytes"}]}. The files depend on the source and the options alone, not on the
+// number of ranks or the time.
+//
+//   import h5py, io, PIL.Image
+//   with h5py.File("shard-00000.h5") as f:
+//       begin, end = f["offsets"][17:19]
+//       image, label = PIL.Image.open(io.BytesIO(f["bytes"][begin:end].tobytes())), f["labels"][17]
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace maskedkd {
+
+inline constexpr std::int64_t kShardFormatVersion = 1;
+inline constexpr std::string_view kShardIndexName = "index.json";
+
+enum class RecordEncoding { file, raw };
+std::string_view to_string(RecordEncoding encoding);
+RecordEncoding parse_record_encoding(std::string_view text);  // throws Error
+
+struct RecordShape {
+  std::int32_t height = 0;
+  std::int32_t width = 0;
+  std::int32_t channels = 0;
+  bool operator==(const RecordShape&) const = default;
+};
+
+// One image as it is stored.
+struct Record {
+  std::vector<std::uint8_t> bytes;
+  std::int64_t label = 0;
+  RecordShape shape;
+};
+
+struct ShardIndexEntry {
+  std::string name;
+  std::int64_t num_records = 0;
+  std::uint64_t size_bytes = 0;
+};
+
+// What index.json says.
+struct ShardIndex {
+  RecordEncoding encoding = RecordEncoding::file;
+  std::string set_id;
+  std::int64_t num_records = 0;
+  std::vector<std::string> class_names;
+  std::vector<std::int64_t> class_counts;
+  std::vector<ShardIndexEntry> shards;
+};
+
+std::string shard_name(std::int64_t shard_index);  // "shard-00017.h5"
+std::string serialise(const ShardIndex& index);    // JSON text
+// Throws Error naming the directory and the field. A directory without an index: says whether packing was interrupted.
+ShardIndex read_shard_index(const std::filesystem::path& directory);
+
+}  // namespace maskedkd

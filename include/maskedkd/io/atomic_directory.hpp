@@ -1,0 +1,30 @@
+// A directory that appears whole or not at all: filled under a temporary name beside its place, every file and name
+// synced, then renamed. What a killed process leaves behind is recognisable by its name and swept by the next writer.
+#pragma once
+
+#include <filesystem>
+
+namespace maskedkd {
+
+class AtomicDirectory {
+ public:
+  // final_path must not exist yet at commit; its parent must exist. Creates `<parent>/.tmp-<name>-<random>`.
+  explicit AtomicDirectory(std::filesystem::path final_path);
+  AtomicDirectory(const AtomicDirectory&) = delete;
+  AtomicDirectory& operator=(const AtomicDirectory&) = delete;
+  ~AtomicDirectory();  // removes the temporary directory unless committed
+
+  const std::filesystem::path& path() const noexcept { return temporary_path_; }
+  // Syncs every regular file in it and the directories, renames, syncs the parent. Throws Error; nothing appears then.
+  void commit();
+
+ private:
+  std::filesystem::path final_path_;
+  std::filesystem::path temporary_path_;
+  bool committed_ = false;
+};
+
+// Removes what killed writers left in `parent`. Only for the one process that holds the directory's lock.
+void sweep_unfinished(const std::filesystem::path& parent);
+
+}  // namespace maskedkd

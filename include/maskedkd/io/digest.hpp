@@ -1,0 +1,29 @@
+// Checksums: SHA-256 (OpenSSL) where a file must be what it was, CRC-32 (zlib's) for each record of a shard.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace maskedkd {
+
+// Lower-case hexadecimal, 64 characters.
+class Sha256 {
+ public:
+  Sha256();
+  ~Sha256();
+  void update(std::span<const std::uint8_t> bytes);
+  std::string hex_digest();  // ends the computation; call once
+
+ private:
+  struct Context;
+  std::unique_ptr<Context> context_;
+};
+
+std::string sha256_of_file(const std::filesystem::path& path);
+std::string sha256_of_text(std::string_view text);
+std::uint32_t crc32_of(std::span<const std::uint8_t> bytes) noexcept;
+
+}  // namespace maskedkd

@@ -1,0 +1,58 @@
+// Thin throwing wrappers over POSIX files: short reads and EINTR are gone on with, everything else is an Error that
+// names the path and the reason. Used wherever bytes must be somewhere for certain (shards, checkpoints, locks).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+
+namespace maskedkd {
+
+// Owns a file descriptor; move-only.
+class FileDescriptor {
+ public:
+  FileDescriptor() = default;
+  explicit FileDescriptor(int descriptor) noexcept : descriptor_(descriptor) {}
+  FileDescriptor(FileDescriptor&& other) noexcept;
+  FileDescriptor& operator=(FileDescriptor&& other) noexcept;
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  ~FileDescriptor();
+
+  int get() const noexcept { return descriptor_; }
+
+ private:
+  int descriptor_ = -1;
+};
+
+FileDescriptor open_for_reading(const std::filesystem::path& path);
+// Creates the file or empties an existing one.
+FileDescriptor create_file(const std::filesystem::path& path);
+std::uint64_t file_size_bytes(const FileDescriptor& file, const std::filesystem::path& path);
+// Fills all of `bytes` from `offset`; a file that ends before is an Error. Thread-safe (pread).
+void read_exactly(const FileDescriptor& file, std::uint64_t offset, std::span<std::uint8_t> bytes,
+                  const std::filesystem::path& path);
+void write_all(const FileDescriptor& file, std::span<const std::uint8_t> bytes, const std::filesystem::path& path);
+void sync_file(const FileDescriptor& file, const std::filesystem::path& path);
+// Makes the names inside the directory durable.
+void sync_directory(const std::filesystem::path& directory);
+
+// Whole small files. write_file_atomically: written to a temporary name beside it, synced, renamed, directory synced.
+std::string read_text_file(const std::filesystem::path& path);
+void write_file_atomically(const std::filesystem::path& path, std::string_view content);
+// Creates the directory and its parents where missing; an Error that says why where it can't be written to.
+void create_writable_directory(const std::filesystem::path& directory);
+
+// Held for as long as the object lives; the kernel lets go of it when the process dies, however it dies.
+class DirectoryLock {
+ public:
+  // Throws Error (usage) naming the holder where another process on this machine or file system holds it. who: one line
+  // written into the lock file for that message, say "maskedkd_train on host7, process 4711".
+  DirectoryLock(const std::filesystem::path& directory, std::string_view who);
+
+ private:
+  FileDescriptor file_;
+};
+
+}  // namespace maskedkd

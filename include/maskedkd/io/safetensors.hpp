@@ -1,0 +1,33 @@
+// The safetensors format (https://huggingface.co/docs/safetensors): 8 bytes little-endian header length, a JSON header
+// {name: {dtype, shape, data_offsets}}, then the bytes. Strict: a file that breaks a rule is refused with the name of
+// the tensor and the rule, and nothing is allocated from an unchecked number. Weights and checkpoints travel in it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace maskedkd {
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+struct SafetensorsFile {
+  std::map<std::string, at::Tensor> tensors;    // on the CPU, contiguous, owning their memory
+  std::map<std::string, std::string> metadata;  // "__metadata__"
+};
+
+// dtypes F64, F32, F16, BF16, I64, I32, U8, BOOL; header of at most 100 MB; the ranges must cover the data exactly
+// without overlap or hole, in any order. Throws Error.
+SafetensorsFile read_safetensors(const std::filesystem::path& path);
+
+// Tensors of any device are copied to the CPU. The file is synced, not renamed: callers write into a directory that
+// appears as a whole (io/atomic_directory.hpp). The bytes are a function of the arguments alone. Throws Error; names
+// must be unique and not "__metadata__".
+void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
+                       const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace maskedkd

@@ -1,0 +1,87 @@
+// One Vision Transformer (Dosovitskiy et al. 2021) as DeiT and DeiT3 (Touvron et al. 2021, 2022) build it, described by
+// plain options. Student and teacher are both this class: the student's forward also gives the attention of its last
+// block from the class token to the patches, the teacher's takes the patches that are kept. Parameters are plain fp32
+// tensors under timm's names; no module tree stands between a name and its tensor.
+//
+// B images, S input size, N patches, K kept patches, T tokens in front (1 class token, 2 when distilled), H heads, D
+// width, C classes, L depth.
+#pragma once
+
+#include "maskedkd/io/safetensors.hpp"
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace maskedkd {
+
+struct VitOptions {
+  int input_size = 224;  // pixels, square
+  int patch_size = 16;   // pixels, square; divides input_size
+  int width = 192;
+  int depth = 12;
+  int num_heads = 3;  // divides width
+  int num_classes = 1000;
+  bool distilled = false;               // a distillation token and a second head
+  bool layer_scale = false;             // DeiT3: ls1.gamma, ls2.gamma
+  bool position_on_class_token = true;  // false (DeiT3): pos_embed covers patches only
+  bool uniform_drop_path = false;       // false (DeiT): the rate rises linearly from 0 over the blocks
+  double layer_scale_init = 1e-4;
+
+  int grid_size() const { return input_size / patch_size; }
+  int num_patches() const { return grid_size() * grid_size(); }
+  void validate() const;  // throws Error (usage)
+  bool operator==(const VitOptions&) const = default;
+};
+
+struct VitForward {
+  at::ScalarType compute_dtype =
+      at::kFloat;           // of matrix products; residuals, norms, softmax and logits stay fp32 as under autocast
+  at::Tensor kept_patches;  // [B, K] int64, distinct in a row; undefined: all patches
+  at::Tensor drop_path_uniforms;  // [L, 2, B] float32 on [0, 1); undefined: no drop path (evaluation)
+  double drop_path_rate = 0.0;
+  bool want_class_attention = false;
+};
+
+struct VitOutput {
+  at::Tensor logits;               // [B, C] float32, from the class token
+  at::Tensor distillation_logits;  // [B, C] float32, undefined unless distilled
+  at::Tensor
+      class_attention;  // [B, N] float32 detached: softmaxed, mean over heads, without the tokens in front; on request
+};
+
+class Vit {
+ public:
+  // Official initialisation from `seed`: linear weights, pos_embed, tokens from a normal of std 0.02 truncated at +-2;
+  // biases 0; norms 1 and 0; the patch embedding U(+-1/sqrt(fan_in)). A function of (options, seed) alone.
+  Vit(const VitOptions& options, std::uint64_t seed);
+
+  const VitOptions& options() const noexcept { return options_; }
+  // In timm's order of state_dict; the tensors are the live ones (shared storage).
+  const NamedTensors& parameters() const noexcept { return parameters_; }
+  std::int64_t num_parameters() const;
+
+  void set_requires_grad(bool on);
+  void to_device(at::Device device);
+  // Casts what matrix products read (not norms, tokens, positions, LayerScale): a frozen teacher does it once.
+  void cast_matrix_weights(at::ScalarType dtype);
+  // Copies every parameter by name. Throws Error (usage) naming each missing, unexpected or wrongly shaped tensor;
+  // Meta's gamma_1 / gamma_2 are taken for ls1.gamma / ls2.gamma. `source` names the file in the message. Nothing is
+  // copied unless all fit.
+  void load(const std::map<std::string, at::Tensor>& tensors, const std::string& source);
+
+  // images [B, 3, S, S] float32.
+  VitOutput forward(const at::Tensor& images, const VitForward& how) const;
+
+ private:
+  struct Block;
+  VitOptions options_;
+  NamedTensors parameters_;
+  std::map<std::string, std::size_t> index_;
+  const at::Tensor& parameter(const std::string& name) const;
+};
+
+}  // namespace maskedkd

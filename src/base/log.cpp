@@ -1,0 +1,20 @@
+#include "maskedkd/base/log.hpp"
+
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+
+#include <memory>
+#include <string>
+
+namespace maskedkd {
+
+void set_up_log(int rank, int world_size) {
+  auto logger = std::make_shared<spdlog::logger>("maskedkd", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+  const std::string who = world_size > 1 ? fmt::format("[rank {}] ", rank) : std::string();
+  logger->set_pattern(fmt::format("%H:%M:%S %^%l%$ {}%v", who));
+  logger->set_level(rank == 0 ? spdlog::level::info : spdlog::level::warn);
+  logger->flush_on(spdlog::level::info);
+  spdlog::set_default_logger(std::move(logger));
+}
+
+}  // namespace maskedkd

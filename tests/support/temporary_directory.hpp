@@ -1,0 +1,20 @@
+// A folder of a test's own, removed with it.
+#pragma once
+
+#include <filesystem>
+
+namespace maskedkd::testing {
+
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory();
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+  ~TemporaryDirectory();
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+}  // namespace maskedkd::testing
