@@ -1,0 +1,54 @@
+// Binds plain option structs to the command line: the only file (with its source) that knows Boost. Every program says its
+// groups of options here and gets parsing, a file of the same keys (`--config`), `--help`, the nearest name for a misspelt
+// flag, and the resolved set to print and save.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace maskedkd {
+
+class CommandLine {
+ public:
+  // purpose: one or two sentences that open --help. example: one whole command.
+  CommandLine(std::string program, std::string purpose, std::string example);
+  ~CommandLine();
+
+  // Starts a group; the options added next belong to it.
+  CommandLine& group(const std::string& title);
+
+  // Binds a flag to a variable whose present value is the default. name: "crop-min-area"; on the command line `-` and `_`
+  // are the same. description: with unit. A bool is given as `--name`, `--name=true` or `--name=false`.
+  CommandLine& option(const std::string& name, std::string& value, const std::string& description);
+  CommandLine& option(const std::string& name, std::filesystem::path& value, const std::string& description);
+  CommandLine& option(const std::string& name, int& value, const std::string& description);
+  CommandLine& option(const std::string& name, std::int64_t& value, const std::string& description);
+  CommandLine& option(const std::string& name, std::uint64_t& value, const std::string& description);
+  CommandLine& option(const std::string& name, double& value, const std::string& description);
+  CommandLine& option(const std::string& name, bool& value, const std::string& description);
+  // For enumerations: parse is called with the text that was given, and throws an Error that lists the names.
+  CommandLine& option(const std::string& name, const std::string& default_text, const std::string& description,
+                      std::function<void(const std::string&)> parse);
+  // Every flag named must have been given a value that is not empty.
+  CommandLine& required(const std::string& name);
+
+  // Fills the variables: defaults, then the file of --config (`key = value` a line, `#` comments), then the command line.
+  // Returns false where --help was asked for. Throws Error (usage).
+  bool parse(int argc, const char* const* argv);
+
+  std::string help() const;
+  // Every option by name, as text, in order; after parse().
+  std::vector<std::pair<std::string, std::string>> resolved() const;
+  bool given(const std::string& name) const;  // on the command line or in the file
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace maskedkd
