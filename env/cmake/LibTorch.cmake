@@ -12,13 +12,15 @@ if(NOT MASKEDKD_TORCH_CPU OR NOT MASKEDKD_C10)
   message(FATAL_ERROR "LibTorch was not found in '${LIBTORCH_ROOT}'. Install the pinned one with env/install.sh, or name "
                       "another (>= 2.5) with -DLIBTORCH_ROOT=/path/to/libtorch")
 endif()
-set(maskedkd_torch_version_file ${LIBTORCH_ROOT}/include/torch/csrc/api/include/torch/version.h)
-if(NOT EXISTS ${maskedkd_torch_version_file})
-  set(maskedkd_torch_version_file ${LIBTORCH_ROOT}/include/torch/headeronly/version.h)
-endif()
-if(EXISTS ${maskedkd_torch_version_file})
-  file(STRINGS ${maskedkd_torch_version_file} maskedkd_torch_version REGEX "define TORCH_VERSION ")
-  string(REGEX REPLACE ".*\"([^\"]*)\".*" "\\1" maskedkd_torch_version "${maskedkd_torch_version}")
+foreach(header headeronly/version.h csrc/api/include/torch/version.h)
+  if(EXISTS ${LIBTORCH_ROOT}/include/torch/${header} AND NOT maskedkd_torch_version)
+    file(STRINGS ${LIBTORCH_ROOT}/include/torch/${header} maskedkd_torch_version REGEX "define TORCH_VERSION_M[AI][JN]OR ")
+    string(REGEX REPLACE "[^0-9;]" "" maskedkd_torch_version "${maskedkd_torch_version}")
+    string(REPLACE ";" "." maskedkd_torch_version "${maskedkd_torch_version}")
+  endif()
+endforeach()
+if(maskedkd_torch_version AND maskedkd_torch_version VERSION_LESS 2.5)
+  message(FATAL_ERROR "LibTorch ${maskedkd_torch_version} in '${LIBTORCH_ROOT}' is too old: 2.5 or newer is needed")
 endif()
 
 # CUDA and NCCL: from the wheels beside LibTorch where it came as one, else from the toolkit.
@@ -54,8 +56,9 @@ if(NOT MASKEDKD_CUDA STREQUAL "OFF")
 endif()
 
 add_library(maskedkd_torch INTERFACE)
-target_include_directories(maskedkd_torch SYSTEM INTERFACE ${LIBTORCH_ROOT}/include
-                           ${LIBTORCH_ROOT}/include/torch/csrc/api/include)
+# After the system's folders: LibTorch brings an fmt of its own that must not stand before the one that spdlog wants.
+target_compile_options(maskedkd_torch INTERFACE "SHELL:-idirafter ${LIBTORCH_ROOT}/include"
+                       "SHELL:-idirafter ${LIBTORCH_ROOT}/include/torch/csrc/api/include")
 target_link_libraries(maskedkd_torch INTERFACE ${MASKEDKD_TORCH_CPU} ${MASKEDKD_C10} Threads::Threads)
 if(MASKEDKD_WITH_CUDA)
   target_include_directories(maskedkd_torch SYSTEM INTERFACE ${MASKEDKD_CUDA_INCLUDE})

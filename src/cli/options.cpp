@@ -1,0 +1,299 @@
+#include "maskedkd/cli/options.hpp"
+
+#include "maskedkd/base/error.hpp"
+
+#include <boost/program_options.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <deque>
+#include <fstream>
+#include <limits>
+#include <numeric>
+#include <sstream>
+#include <string_view>
+#include <utility>
+
+namespace maskedkd {
+namespace {
+
+namespace po = boost::program_options;
+
+std::string with_dashes(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
+}
+
+template <typename T>
+T parse_number(const std::string& name, const std::string& text, const char* kind) {
+  T value{};
+  const char* end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data(), end, value);
+  if (error == std::errc::result_out_of_range) {
+    throw usage_error(fmt::format("--{}: {} is out of range", name, text), "");
+  }
+  if (error != std::errc() || stopped != end) {
+    throw usage_error(fmt::format("--{}: '{}' is not {}", name, text, kind), "");
+  }
+  return value;
+}
+
+bool parse_bool(const std::string& name, const std::string& text) {
+  if (text == "true" || text == "1" || text == "on" || text == "yes") {
+    return true;
+  }
+  if (text == "false" || text == "0" || text == "off" || text == "no") {
+    return false;
+  }
+  throw usage_error(fmt::format("--{}: '{}' is neither true nor false", name, text), "");
+}
+
+// Levenshtein distance: how many letters to add, drop or change.
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t changed = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, changed});
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
+
+struct CommandLine::State {
+  struct Option {
+    std::string name;
+    std::string default_text;
+    std::function<void(const std::string&)> assign;
+    std::string text;  // after parse()
+    bool given = false;
+  };
+
+  std::string program, purpose, example;
+  std::deque<po::options_description> groups;
+  std::vector<Option> options;
+  std::vector<std::string> required;
+  std::string config_path;
+
+  void add(const std::string& name, const std::string& default_text, const std::string& description, bool flag,
+           std::function<void(const std::string&)> assign) {
+    auto* value = po::value<std::string>()->value_name(flag ? "BOOL" : "ARG");
+    if (flag) {
+      value->implicit_value("true", "true");
+    }
+    const std::string shown = default_text.empty() ? std::string() : " [" + default_text + "]";
+    groups.back().add_options()(name.c_str(), value, (description + shown).c_str());
+    options.push_back({name, default_text, std::move(assign), default_text, false});
+  }
+
+  po::options_description all() const {
+    po::options_description everything;
+    for (const auto& group : groups) {
+      everything.add(group);
+    }
+    return everything;
+  }
+
+  [[noreturn]] void unknown(const std::string& name, const std::string& where) const {
+    std::string nearest;
+    std::size_t best = std::numeric_limits<std::size_t>::max();
+    for (const auto& option : options) {
+      const std::size_t distance = edit_distance(name, option.name);
+      if (distance < best) {
+        best = distance;
+        nearest = option.name;
+      }
+    }
+    const bool close = best <= std::max<std::size_t>(2, name.size() / 3);
+    throw usage_error(fmt::format("{}unknown option --{}", where, name),
+                      close ? fmt::format("did you mean --{}?", nearest) : fmt::format("see {} --help", program));
+  }
+
+  void store_config(po::variables_map& values) const {
+    std::ifstream file(config_path);
+    if (!file) {
+      throw usage_error(fmt::format("--config: can't read {}", config_path), "");
+    }
+    std::stringstream normalised;  // keys may use _ as on the command line
+    for (std::string line; std::getline(file, line);) {
+      const auto equals = line.find('=');
+      normalised << (equals == std::string::npos ? line : with_dashes(line.substr(0, equals)) + line.substr(equals))
+                 << '\n';
+    }
+    try {
+      po::store(po::parse_config_file(normalised, all()), values);
+    } catch (const po::unknown_option& error) {
+      unknown(error.get_option_name(), config_path + ": ");
+    } catch (const po::error& error) {
+      throw usage_error(fmt::format("{}: {}", config_path, error.what()), "one `key = value` a line, # for comments");
+    }
+  }
+};
+
+CommandLine::CommandLine(std::string program, std::string purpose, std::string example)
+    : state_(std::make_unique<State>()) {
+  state_->program = std::move(program);
+  state_->purpose = std::move(purpose);
+  state_->example = std::move(example);
+}
+
+CommandLine::~CommandLine() = default;
+
+CommandLine& CommandLine::group(const std::string& title) {
+  state_->groups.emplace_back(title, 110, 60);
+  return *this;
+}
+
+CommandLine& CommandLine::option(const std::string& name, std::string& value, const std::string& description) {
+  state_->add(name, value, description, false, [&value](const std::string& text) { value = text; });
+  return *this;
+}
+
+CommandLine& CommandLine::option(const std::string& name, std::filesystem::path& value,
+                                 const std::string& description) {
+  state_->add(name, value.string(), description, false, [&value](const std::string& text) { value = text; });
+  return *this;
+}
+
+CommandLine& CommandLine::option(const std::string& name, int& value, const std::string& description) {
+  state_->add(name, std::to_string(value), description, false,
+              [&value, name](const std::string& text) { value = parse_number<int>(name, text, "a whole number"); });
+  return *this;
+}
+
+CommandLine& CommandLine::option(const std::string& name, std::int64_t& value, const std::string& description) {
+  state_->add(name, std::to_string(value), description, false, [&value, name](const std::string& text) {
+    value = parse_number<std::int64_t>(name, text, "a whole number");
+  });
+  return *this;
+}
+
+CommandLine& CommandLine::option(const std::string& name, std::uint64_t& value, const std::string& description) {
+  state_->add(name, std::to_string(value), description, false, [&value, name](const std::string& text) {
+    value = parse_number<std::uint64_t>(name, text, "a whole number >= 0");
+  });
+  return *this;
+}
+
+CommandLine& CommandLine::option(const std::string& name, double& value, const std::string& description) {
+  state_->add(name, fmt::format("{}", value), description, false,
+              [&value, name](const std::string& text) { value = parse_number<double>(name, text, "a number"); });
+  return *this;
+}
+
+CommandLine& CommandLine::option(const std::string& name, bool& value, const std::string& description) {
+  state_->add(name, value ? "true" : "false", description, true,
+              [&value, name](const std::string& text) { value = parse_bool(name, text); });
+  return *this;
+}
+
+CommandLine& CommandLine::option(const std::string& name, const std::string& default_text,
+                                 const std::string& description, std::function<void(const std::string&)> parse) {
+  state_->add(name, default_text, description, false, std::move(parse));
+  return *this;
+}
+
+CommandLine& CommandLine::required(const std::string& name) {
+  state_->required.push_back(name);
+  return *this;
+}
+
+bool CommandLine::parse(int argc, const char* const* argv) {
+  group("General");
+  option("config", state_->config_path, "file with `key = value` lines of these options; the command line wins");
+  bool wants_help = false;
+  option("help", wants_help, "print this and end");
+
+  std::vector<std::string> arguments;
+  for (int i = 1; i < argc; ++i) {
+    std::string argument = argv[i];
+    if (argument.rfind("--", 0) == 0) {
+      const auto equals = std::min(argument.find('='), argument.size());
+      argument = with_dashes(argument.substr(0, equals)) + argument.substr(equals);
+    }
+    arguments.push_back(std::move(argument));
+  }
+
+  po::variables_map values;
+  const po::options_description everything = state_->all();
+  try {
+    const int style = po::command_line_style::allow_long | po::command_line_style::long_allow_adjacent |
+                      po::command_line_style::long_allow_next;
+    const po::positional_options_description nothing;
+    po::store(po::command_line_parser(arguments).options(everything).style(style).positional(nothing).run(), values);
+  } catch (const po::unknown_option& error) {
+    std::string name = error.get_option_name();
+    name.erase(0, name.find_first_not_of('-'));
+    state_->unknown(name, "");
+  } catch (const po::too_many_positional_options_error&) {
+    for (std::size_t i = 0; i < arguments.size(); ++i) {
+      const bool follows_flag =
+          i > 0 && arguments[i - 1].rfind("--", 0) == 0 && arguments[i - 1].find('=') == std::string::npos;
+      if (arguments[i].rfind("--", 0) != 0 && !follows_flag) {
+        throw usage_error(fmt::format("unexpected argument '{}'", arguments[i]),
+                          "every option is written --name value or --name=value");
+      }
+    }
+    throw usage_error("an argument that belongs to no option",
+                      "true or false follows a flag after =, as in --name=false");
+  } catch (const po::error& error) {
+    throw usage_error(error.what(), fmt::format("see {} --help", state_->program));
+  }
+  if (values.count("help") != 0) {
+    return false;
+  }
+  if (values.count("config") != 0) {
+    state_->config_path = values["config"].as<std::string>();
+    state_->store_config(values);
+  }
+  for (auto& option : state_->options) {
+    option.given = values.count(option.name) != 0;
+    if (option.given) {
+      option.text = values[option.name].as<std::string>();
+    }
+    // Enumerations parse their default too: an empty text means that the variable keeps what it has.
+    if (option.given || !option.text.empty()) {
+      option.assign(option.text);
+    }
+  }
+  for (const auto& name : state_->required) {
+    const auto option = std::find_if(state_->options.begin(), state_->options.end(),
+                                     [&](const auto& candidate) { return candidate.name == name; });
+    if (option->text.empty()) {
+      throw usage_error(fmt::format("--{} is missing", name), fmt::format("see {} --help", state_->program));
+    }
+  }
+  return true;
+}
+
+std::string CommandLine::help() const {
+  std::ostringstream text;
+  text << state_->purpose << "\n\nFor example:\n  " << state_->example << "\n\n";
+  for (const auto& group : state_->groups) {
+    text << group << '\n';
+  }
+  return text.str();
+}
+
+std::vector<std::pair<std::string, std::string>> CommandLine::resolved() const {
+  std::vector<std::pair<std::string, std::string>> result;
+  for (const auto& option : state_->options) {
+    if (option.name != "help" && option.name != "config") {
+      result.emplace_back(option.name, option.text);
+    }
+  }
+  return result;
+}
+
+bool CommandLine::given(const std::string& name) const {
+  return std::any_of(state_->options.begin(), state_->options.end(),
+                     [&](const auto& option) { return option.name == name && option.given; });
+}
+
+}  // namespace maskedkd

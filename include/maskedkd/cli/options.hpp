@@ -1,6 +1,6 @@
-// Binds plain option structs to the command line: the only file (with its source) that knows Boost. Every program says its
-// groups of options here and gets parsing, a file of the same keys (`--config`), `--help`, the nearest name for a misspelt
-// flag, and the resolved set to print and save.
+// Binds plain option structs to the command line: the only file (with its source) that knows Boost. Every program says
+// its groups of options here and gets parsing, a file of the same keys (`--config`), `--help`, the nearest name for a
+// misspelt flag, and the resolved set to print and save.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +22,8 @@ class CommandLine {
   // Starts a group; the options added next belong to it.
   CommandLine& group(const std::string& title);
 
-  // Binds a flag to a variable whose present value is the default. name: "crop-min-area"; on the command line `-` and `_`
-  // are the same. description: with unit. A bool is given as `--name`, `--name=true` or `--name=false`.
+  // Binds a flag to a variable whose present value is the default. name: "crop-min-area"; on the command line `-` and
+  // `_` are the same. description: with unit. A bool is given as `--name`, `--name=true` or `--name=false`.
   CommandLine& option(const std::string& name, std::string& value, const std::string& description);
   CommandLine& option(const std::string& name, std::filesystem::path& value, const std::string& description);
   CommandLine& option(const std::string& name, int& value, const std::string& description);
@@ -37,8 +37,8 @@ class CommandLine {
   // Every flag named must have been given a value that is not empty.
   CommandLine& required(const std::string& name);
 
-  // Fills the variables: defaults, then the file of --config (`key = value` a line, `#` comments), then the command line.
-  // Returns false where --help was asked for. Throws Error (usage).
+  // Fills the variables: defaults, then the file of --config (`key = value` a line, `#` comments), then the command
+  // line. Returns false where --help was asked for. Throws Error (usage).
   bool parse(int argc, const char* const* argv);
 
   std::string help() const;

@@ -1,5 +1,5 @@
-// The one place where a process ends: starts MPI, runs a program's body, turns whatever it throws into one line, an exit
-// code, and the end of all other ranks.
+// The one place where a process ends: starts MPI, runs a program's body, turns whatever it throws into one line, an
+// exit code, and the end of all other ranks.
 #pragma once
 
 #include <functional>
@@ -8,9 +8,9 @@ namespace maskedkd {
 
 class MpiSession;
 
-// Returns what main returns. body gives the exit code. An Error prints `error: message` and `hint` with its rank; rank 0
-// speaks first, so that a mistake that all ranks make is said once; then every rank of the job is ended with the Error's
-// code, within seconds. Memory exhaustion and foreign exceptions end the same way with code 1.
+// Returns what main returns. body gives the exit code. An Error prints `error: message` and `hint` with its rank; rank
+// 0 speaks first, so that a mistake that all ranks make is said once; then every rank of the job is ended with the
+// Error's code, within seconds. Memory exhaustion and foreign exceptions end the same way with code 1.
 int run_main(int argc, char** argv, const std::function<int(const MpiSession&, int, char**)>& body);
 
 }  // namespace maskedkd
