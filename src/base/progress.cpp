@@ -1,4 +1,4 @@
-#include "maskedkd/cli/progress.hpp"
+#include "maskedkd/base/progress.hpp"
 
 #include <fmt/format.h>
 #include <sys/ioctl.h>
