@@ -1,0 +1,189 @@
+#include "maskedkd/io/posix.hpp"
+
+#include "maskedkd/base/error.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+namespace maskedkd {
+namespace {
+
+constexpr std::size_t kLargestTransfer = std::size_t{1} << 30;  // Linux moves at most 2 GiB a call
+
+// The reason, and what a person can do about it.
+[[noreturn]] void fail(const std::string& what, const std::filesystem::path& path, int reason = errno) {
+  std::string hint;
+  if (reason == ENOSPC || reason == EDQUOT) {
+    hint = "free some space on that file system";
+  } else if (reason == EACCES || reason == EPERM || reason == EROFS) {
+    hint = "check the permissions of that folder";
+  } else if (reason == EMFILE) {
+    hint = "raise the limit of open files: ulimit -n";
+  }
+  throw Error(fmt::format("{} {}: {}", what, path.string(), std::strerror(reason)), hint);
+}
+
+FileDescriptor open_or_fail(const std::filesystem::path& path, int flags, const char* what) {
+  int descriptor;
+  do {
+    descriptor = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
+  } while (descriptor < 0 && errno == EINTR);
+  if (descriptor < 0) {
+    fail(what, path);
+  }
+  return FileDescriptor(descriptor);
+}
+
+}  // namespace
+
+FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
+
+FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
+  std::swap(descriptor_, other.descriptor_);
+  return *this;
+}
+
+FileDescriptor::~FileDescriptor() {
+  if (descriptor_ >= 0) {
+    ::close(descriptor_);
+  }
+}
+
+FileDescriptor open_for_reading(const std::filesystem::path& path) {
+  FileDescriptor file = open_or_fail(path, O_RDONLY, "can't open");
+  struct stat status {};
+  if (fstat(file.get(), &status) != 0) {
+    fail("can't look at", path);
+  }
+  if (!S_ISREG(status.st_mode)) {
+    throw usage_error(fmt::format("{} is not a file", path.string()));
+  }
+  return file;
+}
+
+FileDescriptor create_file(const std::filesystem::path& path) {
+  return open_or_fail(path, O_WRONLY | O_CREAT | O_TRUNC, "can't create");
+}
+
+std::uint64_t file_size_bytes(const FileDescriptor& file, const std::filesystem::path& path) {
+  struct stat status {};
+  if (fstat(file.get(), &status) != 0) {
+    fail("can't look at", path);
+  }
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+void read_exactly(const FileDescriptor& file, std::uint64_t offset, std::span<std::uint8_t> bytes,
+                  const std::filesystem::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t count =
+        ::pread(file.get(), bytes.data(), std::min(bytes.size(), kLargestTransfer), static_cast<off_t>(offset));
+    if (count < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      fail("can't read", path);
+    }
+    if (count == 0) {
+      throw Error(fmt::format("{} ends at byte {}, {} bytes too early", path.string(), offset, bytes.size()),
+                  "the file was cut or is still being written");
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+    offset += static_cast<std::uint64_t>(count);
+  }
+}
+
+void write_all(const FileDescriptor& file, std::span<const std::uint8_t> bytes, const std::filesystem::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::write(file.get(), bytes.data(), std::min(bytes.size(), kLargestTransfer));
+    if (count < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      fail("can't write", path);
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+  }
+}
+
+void sync_file(const FileDescriptor& file, const std::filesystem::path& path) {
+  if (::fsync(file.get()) != 0) {
+    fail("can't sync", path);
+  }
+}
+
+void sync_directory(const std::filesystem::path& directory) {
+  sync_file(open_or_fail(directory, O_RDONLY | O_DIRECTORY, "can't open"), directory);
+}
+
+std::string read_text_file(const std::filesystem::path& path) {
+  const FileDescriptor file = open_for_reading(path);
+  std::string text(file_size_bytes(file, path), '\0');
+  read_exactly(file, 0, {reinterpret_cast<std::uint8_t*>(text.data()), text.size()}, path);
+  return text;
+}
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
+  const std::filesystem::path temporary = path.parent_path() / (".tmp-" + path.filename().string());
+  {
+    const FileDescriptor file = create_file(temporary);
+    write_all(file, {reinterpret_cast<const std::uint8_t*>(content.data()), content.size()}, temporary);
+    sync_file(file, temporary);
+  }
+  if (std::rename(temporary.c_str(), path.c_str()) != 0) {
+    fail("can't replace", path);
+  }
+  sync_directory(path.has_parent_path() ? path.parent_path() : ".");
+}
+
+void create_writable_directory(const std::filesystem::path& directory) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (error) {
+    throw usage_error(fmt::format("can't create the folder {}: {}", directory.string(), error.message()),
+                      "choose a folder that you may write to");
+  }
+  if (!std::filesystem::is_directory(directory)) {
+    throw usage_error(fmt::format("{} is not a folder", directory.string()), "choose another place");
+  }
+  // access() says nothing about read-only or full file systems: try.
+  const std::filesystem::path probe = directory / fmt::format(".tmp-probe-{}", ::getpid());
+  try {
+    const FileDescriptor file = create_file(probe);
+    const std::array<std::uint8_t, 1> byte{};
+    write_all(file, byte, probe);
+  } catch (const Error& failure) {
+    ::unlink(probe.c_str());
+    throw usage_error(fmt::format("can't write into {} ({})", directory.string(), failure.what()), failure.hint());
+  }
+  ::unlink(probe.c_str());
+}
+
+DirectoryLock::DirectoryLock(const std::filesystem::path& directory, std::string_view who) {
+  const std::filesystem::path path = directory / ".lock";
+  file_ = open_or_fail(path, O_RDWR | O_CREAT, "can't open");
+  if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) {
+      fail("can't lock", path);
+    }
+    std::array<char, 256> holder{};
+    const ssize_t length = ::pread(file_.get(), holder.data(), holder.size() - 1, 0);
+    throw usage_error(
+        fmt::format("{} is in use by {}", directory.string(),
+                    length > 0 ? std::string(holder.data(), static_cast<std::size_t>(length)) : "another process"),
+        "wait for it to end, or choose another folder");
+  }
+  if (::ftruncate(file_.get(), 0) != 0) {
+    fail("can't write", path);
+  }
+  write_all(file_, {reinterpret_cast<const std::uint8_t*>(who.data()), who.size()}, path);
+}
+
+}  // namespace maskedkd
