@@ -1,0 +1,26 @@
+#include "maskedkd/comm/communicator.hpp"
+
+#include "backends.hpp"
+#include "maskedkd/base/error.hpp"
+
+namespace maskedkd {
+
+void check_movable(const at::Tensor& tensor, at::Device device) {
+  if (!tensor.defined() || tensor.scalar_type() != at::kFloat || !tensor.is_contiguous() ||
+      tensor.device().type() != device.type()) {
+    throw Error(fmt::format("only contiguous float32 tensors on {} travel between ranks here", device.str()));
+  }
+}
+
+std::unique_ptr<Communicator> make_communicator(const MpiSession& session, at::Device device) {
+  if (device.is_cpu()) {
+    return make_mpi_communicator(session);
+  }
+#ifdef MASKEDKD_WITH_CUDA
+  return make_nccl_communicator(session, device);
+#else
+  throw usage_error("this build has no NCCL", "configure with -DMASKEDKD_CUDA=ON, or train with --device cpu");
+#endif
+}
+
+}  // namespace maskedkd

@@ -1,0 +1,68 @@
+#include "backends.hpp"
+#include "maskedkd/comm/mpi_session.hpp"
+#include "mpi_check.hpp"
+
+namespace maskedkd {
+namespace {
+
+class MpiCommunicator final : public Communicator {
+ public:
+  explicit MpiCommunicator(const MpiSession& session) : rank_(session.rank()), size_(session.size()) {
+    // A communicator of its own: its messages never meet the control plane's.
+    check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &comm_), "MPI_Comm_dup");
+    check_mpi(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  }
+  ~MpiCommunicator() override { MPI_Comm_free(&comm_); }
+  MpiCommunicator(const MpiCommunicator&) = delete;
+  MpiCommunicator& operator=(const MpiCommunicator&) = delete;
+
+  int rank() const noexcept override { return rank_; }
+  int size() const noexcept override { return size_; }
+
+  void all_reduce_sum(at::Tensor& tensor) override {
+    float* values = values_of(tensor);
+    in_pieces(tensor.numel(), [&](std::int64_t offset, int count) {
+      check_mpi(MPI_Allreduce(MPI_IN_PLACE, values + offset, count, MPI_FLOAT, MPI_SUM, comm_), "MPI_Allreduce");
+    });
+  }
+
+  void exchange(const at::Tensor& send, at::Tensor& receive, int peer) override {
+    check_movable(send, at::kCPU);
+    float* received = values_of(receive);
+    if (send.numel() != receive.numel() || peer < 0 || peer >= size_) {
+      throw Error(
+          fmt::format("exchange of {} values for {} with rank {} of {}", send.numel(), receive.numel(), peer, size_));
+    }
+    const float* sent = send.const_data_ptr<float>();
+    in_pieces(send.numel(), [&](std::int64_t offset, int count) {
+      check_mpi(MPI_Sendrecv(sent + offset, count, MPI_FLOAT, peer, 0, received + offset, count, MPI_FLOAT, peer, 0,
+                             comm_, MPI_STATUS_IGNORE),
+                "MPI_Sendrecv");
+    });
+  }
+
+  void broadcast(at::Tensor& tensor, int root) override {
+    float* values = values_of(tensor);
+    in_pieces(tensor.numel(), [&](std::int64_t offset, int count) {
+      check_mpi(MPI_Bcast(values + offset, count, MPI_FLOAT, root, comm_), "MPI_Bcast");
+    });
+  }
+
+ private:
+  static float* values_of(at::Tensor& tensor) {
+    check_movable(tensor, at::kCPU);
+    return tensor.mutable_data_ptr<float>();
+  }
+
+  int rank_;
+  int size_;
+  MPI_Comm comm_ = MPI_COMM_NULL;
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_mpi_communicator(const MpiSession& session) {
+  return std::make_unique<MpiCommunicator>(session);
+}
+
+}  // namespace maskedkd

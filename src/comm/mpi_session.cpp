@@ -1,0 +1,69 @@
+#include "maskedkd/comm/mpi_session.hpp"
+
+#include "maskedkd/base/log.hpp"
+#include "maskedkd/comm/launch_check.hpp"
+#include "mpi_check.hpp"
+
+#include <cstdlib>
+#include <numeric>
+
+namespace maskedkd {
+
+MpiSession::MpiSession(int& argc, char**& argv) {
+  int provided = MPI_THREAD_SINGLE;
+  check_mpi(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+  if (provided < MPI_THREAD_FUNNELED) {
+    throw Error("this MPI does not allow threads beside the one that talks", "use an MPI with MPI_THREAD_FUNNELED");
+  }
+  check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &rank_), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &size_), "MPI_Comm_size");
+  check_launch(size_, [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::string(value != nullptr ? value : "");
+  });
+  MPI_Comm node = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &node),
+            "MPI_Comm_split_type");
+  check_mpi(MPI_Comm_rank(node, &local_rank_), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_size(node, &local_size_), "MPI_Comm_size");
+  check_mpi(MPI_Comm_free(&node), "MPI_Comm_free");
+}
+
+MpiSession::~MpiSession() { MPI_Finalize(); }
+
+void MpiSession::barrier() const { check_mpi(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier"); }
+
+std::vector<double> MpiSession::all_gather(std::span<const double> values) const {
+  std::vector<double> all(values.size() * static_cast<std::size_t>(size_));
+  check_mpi(MPI_Allgather(values.data(), static_cast<int>(values.size()), MPI_DOUBLE, all.data(),
+                          static_cast<int>(values.size()), MPI_DOUBLE, MPI_COMM_WORLD),
+            "MPI_Allgather");
+  return all;
+}
+
+std::vector<std::string> MpiSession::all_gather(const std::string& text) const {
+  std::vector<std::string> all;
+  for (int root = 0; root < size_; ++root) {
+    all.push_back(broadcast(text, root));
+  }
+  return all;
+}
+
+std::string MpiSession::broadcast(const std::string& text, int root) const {
+  std::int64_t length = static_cast<std::int64_t>(text.size());
+  check_mpi(MPI_Bcast(&length, 1, MPI_INT64_T, root, MPI_COMM_WORLD), "MPI_Bcast");
+  std::string received = rank_ == root ? text : std::string(static_cast<std::size_t>(length), '\0');
+  in_pieces(length, [&](std::int64_t offset, int count) {
+    check_mpi(MPI_Bcast(received.data() + offset, count, MPI_CHAR, root, MPI_COMM_WORLD), "MPI_Bcast");
+  });
+  return received;
+}
+
+void MpiSession::abort(int exit_code) const noexcept {
+  spdlog::default_logger_raw()->flush();
+  MPI_Abort(MPI_COMM_WORLD, exit_code);
+  std::_Exit(exit_code);
+}
+
+}  // namespace maskedkd

@@ -1,0 +1,101 @@
+#include "backends.hpp"
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/base/log.hpp"
+#include "maskedkd/comm/mpi_session.hpp"
+
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <nccl.h>
+
+#include <cstring>
+#include <source_location>
+
+namespace maskedkd {
+namespace {
+
+void check_nccl(ncclResult_t result, const char* call, std::source_location where = std::source_location::current()) {
+  if (result != ncclSuccess) {
+    throw Error(fmt::format("{} failed: {}", call, ncclGetErrorString(result)),
+                "NCCL_DEBUG=INFO in the environment makes NCCL say more", ExitCode::failure, where);
+  }
+}
+
+// Everything is put on the device's current stream, so later work of that stream sees the result without waiting here.
+class NcclCommunicator final : public Communicator {
+ public:
+  NcclCommunicator(const MpiSession& session, at::Device device)
+      : rank_(session.rank()), size_(session.size()), device_(device) {
+    const c10::cuda::CUDAGuard guard(device_);
+    ncclUniqueId id;
+    if (rank_ == 0) {
+      check_nccl(ncclGetUniqueId(&id), "ncclGetUniqueId");
+    }
+    const std::string shared = session.broadcast(std::string(reinterpret_cast<const char*>(&id), sizeof(id)));
+    std::memcpy(&id, shared.data(), sizeof(id));
+    check_nccl(ncclCommInitRank(&comm_, size_, id, rank_), "ncclCommInitRank");
+  }
+  ~NcclCommunicator() override {
+    ncclResult_t state = ncclSuccess;
+    const bool healthy = ncclCommGetAsyncError(comm_, &state) == ncclSuccess && state == ncclSuccess;
+    const ncclResult_t ended = healthy ? ncclCommDestroy(comm_) : ncclCommAbort(comm_);
+    if (ended != ncclSuccess) {
+      spdlog::warn("NCCL did not end cleanly: {}", ncclGetErrorString(ended));
+    }
+  }
+  NcclCommunicator(const NcclCommunicator&) = delete;
+  NcclCommunicator& operator=(const NcclCommunicator&) = delete;
+
+  int rank() const noexcept override { return rank_; }
+  int size() const noexcept override { return size_; }
+
+  void all_reduce_sum(at::Tensor& tensor) override {
+    const auto values = values_of(tensor);
+    check_nccl(ncclAllReduce(values, values, tensor.numel(), ncclFloat, ncclSum, comm_, stream()), "ncclAllReduce");
+    check_async();
+  }
+
+  void exchange(const at::Tensor& send, at::Tensor& receive, int peer) override {
+    check_movable(send, device_);
+    float* received = values_of(receive);
+    if (send.numel() != receive.numel() || peer < 0 || peer >= size_) {
+      throw Error(
+          fmt::format("exchange of {} values for {} with rank {} of {}", send.numel(), receive.numel(), peer, size_));
+    }
+    check_nccl(ncclGroupStart(), "ncclGroupStart");
+    check_nccl(ncclSend(send.const_data_ptr<float>(), send.numel(), ncclFloat, peer, comm_, stream()), "ncclSend");
+    check_nccl(ncclRecv(received, receive.numel(), ncclFloat, peer, comm_, stream()), "ncclRecv");
+    check_nccl(ncclGroupEnd(), "ncclGroupEnd");
+    check_async();
+  }
+
+  void broadcast(at::Tensor& tensor, int root) override {
+    const auto values = values_of(tensor);
+    check_nccl(ncclBroadcast(values, values, tensor.numel(), ncclFloat, root, comm_, stream()), "ncclBroadcast");
+    check_async();
+  }
+
+ private:
+  float* values_of(at::Tensor& tensor) const {
+    check_movable(tensor, device_);
+    return tensor.mutable_data_ptr<float>();
+  }
+  cudaStream_t stream() const { return c10::cuda::getCurrentCUDAStream(device_.index()).stream(); }
+  void check_async() const {
+    ncclResult_t state = ncclSuccess;
+    check_nccl(ncclCommGetAsyncError(comm_, &state), "ncclCommGetAsyncError");
+    check_nccl(state, "a NCCL operation");
+  }
+
+  int rank_;
+  int size_;
+  at::Device device_;
+  ncclComm_t comm_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_nccl_communicator(const MpiSession& session, at::Device device) {
+  return std::make_unique<NcclCommunicator>(session, device);
+}
+
+}  // namespace maskedkd

@@ -1,0 +1,16 @@
+// What stands behind communicator.hpp: MPI for ranks on CPUs, NCCL for ranks on GPUs.
+#pragma once
+
+#include "maskedkd/comm/communicator.hpp"
+
+namespace maskedkd {
+
+std::unique_ptr<Communicator> make_mpi_communicator(const MpiSession& session);
+#ifdef MASKEDKD_WITH_CUDA
+std::unique_ptr<Communicator> make_nccl_communicator(const MpiSession& session, at::Device device);
+#endif
+
+// Throws Error unless the tensor is what a communicator moves: contiguous float32 on `device`.
+void check_movable(const at::Tensor& tensor, at::Device device);
+
+}  // namespace maskedkd

@@ -1,0 +1,34 @@
+// The throwing wrapper around MPI's return codes, and the pieces that its int counts ask for.
+#pragma once
+
+#include "maskedkd/base/error.hpp"
+
+#include <mpi.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <source_location>
+#include <string>
+
+namespace maskedkd {
+
+inline void check_mpi(int code, const char* call, std::source_location where = std::source_location::current()) {
+  if (code != MPI_SUCCESS) {
+    char text[MPI_MAX_ERROR_STRING];
+    int length = 0;
+    MPI_Error_string(code, text, &length);
+    throw Error(fmt::format("{} failed: {}", call, std::string(text, length)), "look at the other ranks' messages",
+                ExitCode::failure, where);
+  }
+}
+
+// MPI counts elements in an int: longer buffers go in pieces. call(offset, count).
+inline constexpr std::int64_t kMpiPiece = std::int64_t{1} << 28;
+template <typename Call>
+void in_pieces(std::int64_t length, Call&& call, std::int64_t piece = kMpiPiece) {
+  for (std::int64_t offset = 0; offset < length; offset += piece) {
+    call(offset, static_cast<int>(std::min(piece, length - offset)));
+  }
+}
+
+}  // namespace maskedkd
