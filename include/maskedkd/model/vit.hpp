@@ -13,7 +13,9 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace maskedkd {
@@ -34,6 +36,7 @@ struct VitOptions {
   int grid_size() const { return input_size / patch_size; }
   int num_patches() const { return grid_size() * grid_size(); }
   void validate() const;  // throws Error (usage)
+  int num_front_tokens() const { return distilled ? 2 : 1; }
   bool operator==(const VitOptions&) const = default;
 };
 
@@ -53,16 +56,25 @@ struct VitOutput {
       class_attention;  // [B, N] float32 detached: softmaxed, mean over heads, without the tokens in front; on request
 };
 
+// Name and shape of every parameter, in timm's order; nothing is allocated.
+std::vector<std::pair<std::string, std::vector<std::int64_t>>> parameter_shapes(const VitOptions& options);
+// The number of parameters of a model that need not exist.
+std::int64_t count_parameters(const VitOptions& options);
+
 class Vit {
  public:
   // Official initialisation from `seed`: linear weights, pos_embed, tokens from a normal of std 0.02 truncated at +-2;
   // biases 0; norms 1 and 0; the patch embedding U(+-1/sqrt(fan_in)). A function of (options, seed) alone.
   Vit(const VitOptions& options, std::uint64_t seed);
+  // Without values, for load().
+  explicit Vit(const VitOptions& options);
+  Vit(Vit&&) noexcept;
+  ~Vit();
 
   const VitOptions& options() const noexcept { return options_; }
   // In timm's order of state_dict; the tensors are the live ones (shared storage).
   const NamedTensors& parameters() const noexcept { return parameters_; }
-  std::int64_t num_parameters() const;
+  std::int64_t num_parameters() const { return count_parameters(options_); }
 
   void set_requires_grad(bool on);
   void to_device(at::Device device);
@@ -77,11 +89,16 @@ class Vit {
   VitOutput forward(const at::Tensor& images, const VitForward& how) const;
 
  private:
-  struct Block;
+  struct Handles;  // the parameters again, as the forward uses them
+  at::Tensor embed(const at::Tensor& images, const VitForward& how) const;
+  at::Tensor run_block(std::size_t index, const at::Tensor& tokens, const VitForward& how) const;
+  at::Tensor run_last_block(const at::Tensor& tokens, const VitForward& how, at::Tensor* class_attention) const;
+  at::Tensor add_branches(std::size_t index, at::Tensor tokens, const at::Tensor& attended,
+                          const VitForward& how) const;
+
   VitOptions options_;
   NamedTensors parameters_;
-  std::map<std::string, std::size_t> index_;
-  const at::Tensor& parameter(const std::string& name) const;
+  std::unique_ptr<Handles> handles_;
 };
 
 }  // namespace maskedkd

@@ -1,0 +1,46 @@
+// AdamW (Loshchilov and Hutter 2019) over flat parameters, with DeiT's two groups; and the weight average that DeiT keeps.
+#pragma once
+
+#include "maskedkd/train/flat_parameters.hpp"
+
+namespace maskedkd {
+
+struct AdamWOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0.05;
+  void validate() const;  // throws Error (usage)
+};
+
+class AdamW {
+ public:
+  AdamW(const FlatParameters& parameters, const AdamWOptions& options);
+
+  // gradient [P], on the parameters' device.
+  void step(const at::Tensor& gradient, double learning_rate);
+
+  NamedTensors state() const;  // exp_avg.NAME, exp_avg_sq.NAME, num_steps
+  void load_state(const std::map<std::string, at::Tensor>& tensors);  // throws Error
+
+ private:
+  const FlatParameters& parameters_;
+  AdamWOptions options_;
+  at::Tensor exp_avg_, exp_avg_sq_;  // [P]
+  at::Tensor num_steps_;             // scalar float32, as the fused kernel wants it
+};
+
+// average = decay average + (1 - decay) value, after every optimizer step (timm's ModelEma).
+class WeightAverage {
+ public:
+  WeightAverage(const FlatParameters& parameters, double decay);  // starts as a copy
+  void update();
+  const at::Tensor& values() const noexcept { return average_; }  // [P]
+
+ private:
+  const FlatParameters& parameters_;
+  double decay_;
+  at::Tensor average_;
+};
+
+}  // namespace maskedkd

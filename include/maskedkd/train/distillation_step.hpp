@@ -1,0 +1,30 @@
+// One micro-batch of MaskedKD: the student looks at the whole image, its class token's attention picks the patches, the
+// teacher sees those, the student learns from both. Called by the trainer once a micro-batch.
+#pragma once
+
+#include "maskedkd/data/loader.hpp"
+#include "maskedkd/distill/teacher.hpp"
+#include "maskedkd/model/vit.hpp"
+#include "maskedkd/train/train_options.hpp"
+
+namespace maskedkd {
+
+class DistillationStep {
+ public:
+  // teacher: nullptr with --distillation-type none. All outlive this.
+  DistillationStep(const TrainOptions& options, const Vit& student, const Teacher* teacher, at::Device device);
+
+  // Forward and backward: adds the gradient of loss_scale * loss into the bound gradients. Returns the loss (mean over the
+  // micro-batch), a scalar on the device, not waited for. Every random decision is a function of the request's address.
+  at::Tensor run(const MicroBatch& batch, double loss_scale) const;
+
+ private:
+  at::Tensor drop_path_uniforms(const BatchRequest& request) const;  // [L, 2, B]
+
+  const TrainOptions& options_;
+  const Vit& student_;
+  const Teacher* teacher_;
+  at::Device device_;
+};
+
+}  // namespace maskedkd

@@ -1,0 +1,45 @@
+// A model's parameters as one stretch of memory: those with weight decay first, then those without. The model's own tensors
+// become views of it, so the optimizer, the average, the reduction and a checkpoint each handle one tensor, and names
+// still lead to tensors. P: number of parameters.
+#pragma once
+
+#include "maskedkd/model/vit.hpp"
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+
+namespace maskedkd {
+
+// DeiT's rule: no decay for biases, other 1-D tensors, pos_embed, cls_token, dist_token.
+bool has_weight_decay(const std::string& name, const at::Tensor& parameter);
+
+class FlatParameters {
+ public:
+  // Moves the model's parameters into one tensor on their device; the model stays usable and outlives this.
+  explicit FlatParameters(Vit& model);
+
+  const at::Tensor& values() const noexcept { return values_; }  // [P] float32
+  std::int64_t size() const noexcept { return values_.numel(); }
+  std::int64_t num_decayed() const noexcept { return num_decayed_; }  // values()[: num_decayed()] decays
+
+  // Any tensor [P] in this layout, cut by name into views of the parameters' shapes.
+  NamedTensors named_views(const at::Tensor& flat, const std::string& prefix = "") const;
+  // The inverse: copies by name into `flat` [P]. Throws Error naming what is missing or of another shape.
+  void copy_named(const std::map<std::string, at::Tensor>& tensors, const std::string& prefix, const at::Tensor& flat) const;
+  // From now on backward() adds into `flat` [P].
+  void bind_gradients(const at::Tensor& flat) const;
+
+ private:
+  struct Slice {
+    std::string name;
+    at::Tensor parameter;  // the model's
+    std::int64_t offset;
+  };
+  std::vector<Slice> slices_;  // in the model's order
+  at::Tensor values_;
+  std::int64_t num_decayed_ = 0;
+};
+
+}  // namespace maskedkd

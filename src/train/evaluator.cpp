@@ -1,0 +1,97 @@
+#include "maskedkd/train/evaluator.hpp"
+
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/base/progress.hpp"
+#include "maskedkd/comm/mpi_session.hpp"
+#include "maskedkd/data/batch.hpp"
+#include "maskedkd/data/loader.hpp"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/topk.h>
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+
+namespace maskedkd {
+namespace {
+
+// What one batch adds, as doubles for the gather.
+enum Column { loss_sum, top1_hits, top5_hits, num_columns };
+
+BatchRequest batch_request(std::int64_t batch, std::int64_t size, std::int64_t num_records) {
+  BatchRequest request;
+  request.indices.resize(static_cast<std::size_t>(std::min(size, num_records - batch * size)));
+  std::iota(request.indices.begin(), request.indices.end(), batch * size);
+  return request;
+}
+
+}  // namespace
+
+EvaluationResult evaluate(const MpiSession& session, const Vit& model, at::Device device, const ShardSet& set,
+                          const EvaluationOptions& options, const std::string& title) {
+  if (set.num_classes() != model.options().num_classes) {
+    throw usage_error(fmt::format("{} has {} classes, the model {}", set.directory().string(), set.num_classes(),
+                                  model.options().num_classes),
+                      "evaluate on the classes that the model was trained on");
+  }
+  const at::NoGradGuard no_grad;
+  const auto started = std::chrono::steady_clock::now();
+  const std::int64_t num_batches = (set.num_records() + options.batch - 1) / options.batch;
+  const std::int64_t first = num_batches * session.rank() / session.size();
+  const std::int64_t last = num_batches * (session.rank() + 1) / session.size();
+
+  LoaderOptions loading;
+  loading.training = false;
+  loading.augment = options.augment;
+  loading.num_workers = options.num_workers;
+  loading.prefetch = options.prefetch;
+  loading.pin_memory = device.is_cuda();
+  Loader loader(set, loading, [&, batch = first]() mutable -> std::optional<BatchRequest> {
+    return batch == last ? std::nullopt : std::optional(batch_request(batch++, options.batch, set.num_records()));
+  });
+
+  VitForward how;
+  how.compute_dtype = options.compute_dtype;
+  std::vector<double> sums(static_cast<std::size_t>(num_batches * num_columns), 0.0);
+  const std::int64_t top = std::min<std::int64_t>(5, model.options().num_classes);
+  {
+    Progress progress(title, "img", (last - first) * options.batch, session.rank() == 0 && !title.empty());
+    for (std::int64_t batch = first; batch < last; ++batch) {
+      const std::optional<MicroBatch> loaded = loader.next();
+      const at::Tensor labels = loaded->labels.to(device);  // [B]
+      const VitOutput output = model.forward(normalised_images(*loaded, device), how);
+      const at::Tensor logits = output.distillation_logits.defined()
+                                    ? (output.logits + output.distillation_logits) / 2
+                                    : output.logits;                                                  // [B, C]
+      const at::Tensor hits = std::get<1>(logits.topk(top, 1)).eq(labels.unsqueeze(1)).to(at::kLong);  // [B, 5]
+      double* row = &sums[static_cast<std::size_t>(batch * num_columns)];
+      row[loss_sum] = at::cross_entropy_loss(logits.to(at::kDouble), labels, {}, /*reduction=sum*/ 2).item<double>();
+      row[top1_hits] = static_cast<double>(hits.select(1, 0).sum().item<std::int64_t>());
+      row[top5_hits] = static_cast<double>(hits.sum().item<std::int64_t>());
+      progress.update((batch + 1 - first) * options.batch, "");
+    }
+  }
+
+  const std::vector<double> gathered = session.all_gather(sums);
+  EvaluationResult result;
+  result.num_images = set.num_records();
+  double loss = 0, top1 = 0, top5 = 0;
+  for (std::int64_t batch = 0; batch < num_batches; ++batch) {
+    for (int rank = 0; rank < session.size(); ++rank) {  // all but one of them hold 0
+      const double* row = &gathered[static_cast<std::size_t>((rank * num_batches + batch) * num_columns)];
+      loss += row[loss_sum];
+      top1 += row[top1_hits];
+      top5 += row[top5_hits];
+    }
+  }
+  const auto images = static_cast<double>(result.num_images);
+  result.loss = loss / images;
+  result.accuracy_top1 = 100 * top1 / images;
+  result.accuracy_top5 = 100 * top5 / images;
+  result.images_per_second = images / std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  return result;
+}
+
+}  // namespace maskedkd

@@ -1,0 +1,85 @@
+#include "maskedkd/train/train_options.hpp"
+
+#include "maskedkd/base/error.hpp"
+
+namespace maskedkd {
+namespace {
+
+void require(bool good, const std::string& message, const std::string& hint = {}) {
+  if (!good) {
+    throw usage_error(message, hint);
+  }
+}
+
+}  // namespace
+
+Precision parse_precision(const std::string& text) {
+  for (const Precision precision : {Precision::fp32, Precision::bf16, Precision::fp16}) {
+    if (text == to_string(precision)) {
+      return precision;
+    }
+  }
+  throw usage_error(fmt::format("--precision: '{}' is unknown", text), "choose from fp32, bf16, fp16");
+}
+
+std::string to_string(Precision precision) {
+  switch (precision) {
+    case Precision::fp32:
+      return "fp32";
+    case Precision::bf16:
+      return "bf16";
+    case Precision::fp16:
+      return "fp16";
+  }
+  return {};
+}
+
+at::ScalarType scalar_type(Precision precision) {
+  switch (precision) {
+    case Precision::bf16:
+      return at::kBFloat16;
+    case Precision::fp16:
+      return at::kHalf;
+    case Precision::fp32:
+      break;
+  }
+  return at::kFloat;
+}
+
+void TrainOptions::validate(int world_size) const {
+  student.validate();
+  augment.validate();
+  schedule.validate();
+  adamw.validate();
+  distillation.validate();
+  require(micro_batch >= 1, fmt::format("--micro-batch {} must be at least 1", micro_batch));
+  require(global_batch >= 1 && global_batch % micro_batch == 0,
+          fmt::format("--batch-size {} is not a multiple of --micro-batch {}", global_batch, micro_batch),
+          "the global batch is made of whole micro-batches");
+  mixing.validate(micro_batch);
+  require(world_size <= micro_batches_per_step(),
+          fmt::format("{} ranks are more than the {} micro-batches of a step (--batch-size {} / --micro-batch {})", world_size,
+                      micro_batches_per_step(), global_batch, micro_batch),
+          fmt::format("start at most {} ranks, or take a smaller --micro-batch", micro_batches_per_step()));
+  require(augment.input_size == student.input_size,
+          fmt::format("images of {} pixels for a student of {}", augment.input_size, student.input_size));
+  require(repeats >= 1, fmt::format("--repeats {} must be at least 1", repeats));
+  require(num_workers >= 1 && prefetch >= 1, "--workers and --prefetch must be at least 1");
+  require(drop_path_rate >= 0 && drop_path_rate < 1, fmt::format("--drop-path {} must lie in [0, 1)", drop_path_rate));
+  require(clip_gradient_norm >= 0, fmt::format("--clip-grad {} must not be below 0", clip_gradient_norm));
+  require(ema_decay >= 0 && ema_decay < 1, fmt::format("--model-ema-decay {} must lie in [0, 1)", ema_decay));
+  require(keep_checkpoints >= 1, fmt::format("--keep-checkpoints {} must be at least 1", keep_checkpoints));
+  require(checkpoint_steps >= 0 && checkpoint_minutes >= 0 && stop_after_steps >= 0,
+          "--checkpoint-steps, --checkpoint-minutes and --stop-after-steps must not be below 0");
+  require(eval_batch >= 1, fmt::format("--eval-batch {} must be at least 1", eval_batch));
+  const bool distils = distillation.type != DistillationType::none;
+  require(!distils || !teacher_path.empty(), "--teacher-path is missing",
+          "name the teacher's weights, or train without a teacher: --distillation-type none");
+  require(distils || teacher_path.empty(), "--teacher-path is given with --distillation-type none",
+          "leave one of them out");
+  require(keep >= 0 && keep <= student.num_patches(),
+          fmt::format("--keep {} is outside 1..{}, the patches of the student", keep, student.num_patches()),
+          "leave it out for half of them");
+}
+
+}  // namespace maskedkd
