@@ -1,0 +1,138 @@
+// Bicubic resampling in the arithmetic of PIL's 8-bit path, so that the pixels are PIL's: antialiased convolution, one
+// pass across and one down, weights as fixed-point numbers of 22 bits, every pass rounded to 8 bits.
+#include "maskedkd/data/image.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace maskedkd {
+namespace {
+
+constexpr int kPrecisionBits = 32 - 8 - 2;
+constexpr double kCubicSupport = 2.0;
+
+double cubic(double x) {
+  constexpr double a = -0.5;
+  x = std::abs(x);
+  if (x < 1.0) {
+    return ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
+  }
+  if (x < 2.0) {
+    return (((x - 5.0) * x + 8.0) * x - 4.0) * a;
+  }
+  return 0.0;
+}
+
+// For each output position: where its weights begin in the input, how many there are, and they.
+struct Weights {
+  struct Window {
+    int begin;
+    int length;
+  };
+  std::vector<Window> windows;
+  std::vector<std::int32_t> values;  // [output, stride]
+  int stride;
+};
+
+Weights weights_for(int input, int output) {
+  const double scale = static_cast<double>(input) / output;
+  const double filter_scale = std::max(scale, 1.0);
+  const double support = kCubicSupport * filter_scale;
+  Weights weights;
+  weights.stride = static_cast<int>(std::ceil(support)) * 2 + 1;
+  weights.windows.resize(output);
+  weights.values.assign(static_cast<std::size_t>(output) * weights.stride, 0);
+  std::vector<double> exact(weights.stride);
+  for (int out = 0; out < output; ++out) {
+    const double centre = (out + 0.5) * scale;
+    const int begin = std::max(0, static_cast<int>(centre - support + 0.5));
+    const int end = std::min(input, static_cast<int>(centre + support + 0.5));
+    double total = 0.0;
+    for (int i = begin; i < end; ++i) {
+      exact[i - begin] = cubic((i - centre + 0.5) * (1.0 / filter_scale));
+      total += exact[i - begin];
+    }
+    weights.windows[out] = {begin, end - begin};
+    std::int32_t* row = &weights.values[static_cast<std::size_t>(out) * weights.stride];
+    for (int i = 0; i < end - begin; ++i) {
+      const double weight = total != 0.0 ? exact[i] / total : exact[i];
+      const double fixed = weight * (1 << kPrecisionBits);
+      row[i] = static_cast<std::int32_t>(fixed < 0 ? fixed - 0.5 : fixed + 0.5);
+    }
+  }
+  return weights;
+}
+
+std::uint8_t clip(std::int32_t sum) { return static_cast<std::uint8_t>(std::clamp(sum >> kPrecisionBits, 0, 255)); }
+
+constexpr std::int32_t kHalf = 1 << (kPrecisionBits - 1);
+
+// rows x from.width -> rows x width, of the rows and columns of `box`.
+std::vector<std::uint8_t> resample_across(const Image& from, const PixelBox& box, int first_row, int rows, int width) {
+  const Weights weights = weights_for(box.width, width);
+  std::vector<std::uint8_t> result(static_cast<std::size_t>(rows) * width * 3);
+  for (int y = 0; y < rows; ++y) {
+    const std::uint8_t* source =
+        &from.pixels[(static_cast<std::size_t>(box.top + first_row + y) * from.width + box.left) * 3];
+    std::uint8_t* out = &result[static_cast<std::size_t>(y) * width * 3];
+    for (int x = 0; x < width; ++x) {
+      const auto [begin, length] = weights.windows[x];
+      const std::int32_t* weight = &weights.values[static_cast<std::size_t>(x) * weights.stride];
+      std::int32_t red = kHalf, green = kHalf, blue = kHalf;
+      for (int i = 0; i < length; ++i) {
+        const std::uint8_t* pixel = source + static_cast<std::size_t>(begin + i) * 3;
+        red += pixel[0] * weight[i];
+        green += pixel[1] * weight[i];
+        blue += pixel[2] * weight[i];
+      }
+      out[3 * x] = clip(red);
+      out[3 * x + 1] = clip(green);
+      out[3 * x + 2] = clip(blue);
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+Image crop_and_resize_bicubic(const Image& image, const PixelBox& box, int height, int width) {
+  Image result{height, width, std::vector<std::uint8_t>(static_cast<std::size_t>(height) * width * 3)};
+  const bool across = box.width != width, down = box.height != height;
+  const Weights weights = down ? weights_for(box.height, height) : Weights{};
+  // Only the rows that the second pass will read.
+  const int first = down ? weights.windows.front().begin : 0;
+  const int last = down ? weights.windows.back().begin + weights.windows.back().length : box.height;
+  std::vector<std::uint8_t> rows;
+  if (across) {
+    rows = resample_across(image, box, first, last - first, width);
+  } else {
+    for (int y = first; y < last; ++y) {
+      const auto begin =
+          image.pixels.begin() +
+          static_cast<std::ptrdiff_t>((static_cast<std::size_t>(box.top + y) * image.width + box.left) * 3);
+      rows.insert(rows.end(), begin, begin + static_cast<std::ptrdiff_t>(width) * 3);
+    }
+  }
+  if (!down) {
+    result.pixels = std::move(rows);
+    return result;
+  }
+  const int row_length = width * 3;
+  std::vector<std::int32_t> sums(row_length);
+  for (int y = 0; y < height; ++y) {
+    const auto [begin, length] = weights.windows[y];
+    const std::int32_t* weight = &weights.values[static_cast<std::size_t>(y) * weights.stride];
+    std::fill(sums.begin(), sums.end(), kHalf);
+    for (int i = 0; i < length; ++i) {
+      const std::uint8_t* source = &rows[static_cast<std::size_t>(begin - first + i) * row_length];
+      for (int x = 0; x < row_length; ++x) {
+        sums[x] += source[x] * weight[i];
+      }
+    }
+    std::uint8_t* out = &result.pixels[static_cast<std::size_t>(y) * row_length];
+    std::transform(sums.begin(), sums.end(), out, clip);
+  }
+  return result;
+}
+
+}  // namespace maskedkd

@@ -1,0 +1,29 @@
+#include "maskedkd/distill/teacher.hpp"
+
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/io/safetensors.hpp"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+
+namespace maskedkd {
+
+Teacher::Teacher(const VitOptions& options, const std::filesystem::path& weights, at::Device device,
+                 at::ScalarType compute_dtype)
+    : model_(options), compute_dtype_(compute_dtype) {
+  const std::filesystem::path file = std::filesystem::is_directory(weights) ? weights / "model.safetensors" : weights;
+  model_.load(read_safetensors(file).tensors, file.string());
+  model_.cast_matrix_weights(compute_dtype_);
+  model_.to_device(device);
+}
+
+at::Tensor Teacher::logits(const at::Tensor& images, const at::Tensor& kept_patches) const {
+  const at::NoGradGuard no_grad;
+  VitForward how;
+  how.compute_dtype = compute_dtype_;
+  how.kept_patches = kept_patches;
+  const VitOutput output = model_.forward(images, how);
+  return output.distillation_logits.defined() ? (output.logits + output.distillation_logits) / 2 : output.logits;
+}
+
+}  // namespace maskedkd
