@@ -1,0 +1,130 @@
+#include "maskedkd/data/augment.hpp"
+
+#include "maskedkd/base/error.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace maskedkd {
+namespace {
+
+constexpr int kTries = 10;
+constexpr double kSmallestAspect = 3.0 / 4.0;
+constexpr double kLargestAspect = 4.0 / 3.0;
+constexpr double kErasingMinArea = 0.02;
+constexpr double kErasingMaxArea = 1.0 / 3.0;
+constexpr double kErasingMinAspect = 0.3;
+
+// Python's round(): half to even.
+int rounded(double value) { return static_cast<int>(std::nearbyint(value)); }
+
+int below(PhiloxStream& random, int bound) { return static_cast<int>(random.below(static_cast<std::uint32_t>(bound))); }
+
+PixelBox draw_crop(PhiloxStream& random, int height, int width, const AugmentOptions& options) {
+  const double area = static_cast<double>(height) * width;
+  for (int attempt = 0; attempt < kTries; ++attempt) {
+    const double target = area * random.uniform(options.crop_min_area, options.crop_max_area);
+    const double aspect = std::exp(random.uniform(std::log(kSmallestAspect), std::log(kLargestAspect)));
+    const int crop_width = rounded(std::sqrt(target * aspect));
+    const int crop_height = rounded(std::sqrt(target / aspect));
+    if (crop_width > 0 && crop_width <= width && crop_height > 0 && crop_height <= height) {
+      const int top = below(random, height - crop_height + 1);
+      const int left = below(random, width - crop_width + 1);
+      return {top, left, crop_height, crop_width};
+    }
+  }
+  const double aspect = static_cast<double>(width) / height;
+  int crop_height = height, crop_width = width;
+  if (aspect < kSmallestAspect) {
+    crop_height = rounded(width / kSmallestAspect);
+  } else if (aspect > kLargestAspect) {
+    crop_width = rounded(height * kLargestAspect);
+  }
+  return {(height - crop_height) / 2, (width - crop_width) / 2, crop_height, crop_width};
+}
+
+std::optional<PixelBox> draw_erasure(PhiloxStream& random, const AugmentOptions& options) {
+  if (random.uniform() >= options.erasing_probability) {
+    return std::nullopt;
+  }
+  const int size = options.input_size;
+  for (int attempt = 0; attempt < kTries; ++attempt) {
+    const double target = random.uniform(kErasingMinArea, kErasingMaxArea) * size * size;
+    const double aspect = std::exp(random.uniform(std::log(kErasingMinAspect), -std::log(kErasingMinAspect)));
+    const int height = rounded(std::sqrt(target * aspect));
+    const int width = rounded(std::sqrt(target / aspect));
+    if (width < size && height < size) {
+      const int top = below(random, size - height + 1);
+      const int left = below(random, size - width + 1);
+      return PixelBox{top, left, height, width};
+    }
+  }
+  return std::nullopt;
+}
+
+void flip_rows(std::uint8_t* pixels, int height, int width) {
+  for (int y = 0; y < height; ++y) {
+    std::uint8_t* row = pixels + static_cast<std::size_t>(y) * width * 3;
+    for (int x = 0; x < width / 2; ++x) {
+      std::swap_ranges(row + 3 * x, row + 3 * x + 3, row + 3 * (width - 1 - x));
+    }
+  }
+}
+
+}  // namespace
+
+void AugmentOptions::validate() const {
+  const auto require = [](bool good, const std::string& message) {
+    if (!good) {
+      throw usage_error(message);
+    }
+  };
+  require(input_size >= 1, fmt::format("--input-size {} must be at least 1", input_size));
+  require(
+      crop_min_area > 0 && crop_min_area <= crop_max_area && crop_max_area <= 1,
+      fmt::format("--crop-min-area {} and --crop-max-area {} must rise within (0, 1]", crop_min_area, crop_max_area));
+  require(flip_probability >= 0 && flip_probability <= 1,
+          fmt::format("--flip {} must lie in [0, 1]", flip_probability));
+  require(erasing_probability >= 0 && erasing_probability <= 1,
+          fmt::format("--erasing {} must lie in [0, 1]", erasing_probability));
+  require(evaluation_crop > 0 && evaluation_crop <= 1,
+          fmt::format("--eval-crop {} must lie in (0, 1]", evaluation_crop));
+}
+
+TrainingPlan draw_training_plan(PhiloxStream& random, int height, int width, const AugmentOptions& options) {
+  TrainingPlan plan;
+  plan.crop = draw_crop(random, height, width, options);
+  plan.flip = random.uniform() < options.flip_probability;
+  plan.erase = draw_erasure(random, options);
+  return plan;
+}
+
+void apply_training_plan(const TrainingPlan& plan, const Image& image, int input_size, std::span<std::uint8_t> out) {
+  const Image resized = crop_and_resize_bicubic(image, plan.crop, input_size, input_size);
+  std::copy(resized.pixels.begin(), resized.pixels.end(), out.begin());
+  if (plan.flip) {
+    flip_rows(out.data(), input_size, input_size);
+  }
+}
+
+void apply_evaluation_transform(const Image& image, const AugmentOptions& options, std::span<std::uint8_t> out) {
+  const int size = options.input_size;
+  const int shorter = static_cast<int>(size / options.evaluation_crop);
+  int height = shorter, width = shorter;
+  if (image.height < image.width) {
+    width = static_cast<int>(static_cast<std::int64_t>(shorter) * image.width / image.height);
+  } else {
+    height = static_cast<int>(static_cast<std::int64_t>(shorter) * image.height / image.width);
+  }
+  const Image resized = crop_and_resize_bicubic(image, {0, 0, image.height, image.width}, height, width);
+  // Only a longer edge can be cut: with evaluation_crop <= 1 the shorter one is at least `size`.
+  const int top = rounded((height - size) / 2.0);
+  const int left = rounded((width - size) / 2.0);
+  for (int y = 0; y < size; ++y) {
+    const std::uint8_t* row = &resized.pixels[(static_cast<std::size_t>(top + y) * width + left) * 3];
+    std::memcpy(&out[static_cast<std::size_t>(y) * size * 3], row, static_cast<std::size_t>(size) * 3);
+  }
+}
+
+}  // namespace maskedkd

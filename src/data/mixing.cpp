@@ -1,0 +1,147 @@
+#include "maskedkd/data/mixing.hpp"
+
+#include "maskedkd/base/error.hpp"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <utility>
+
+namespace maskedkd {
+namespace {
+
+constexpr std::array<std::pair<const char*, MixMode>, 3> kModes = {
+    {{"batch", MixMode::batch}, {"pair", MixMode::pair}, {"elem", MixMode::elem}}};
+
+MixPlan::Sample draw_sample(PhiloxStream& random, int height, int width, const MixOptions& options) {
+  MixPlan::Sample sample;
+  if (random.uniform() >= options.probability) {
+    return sample;
+  }
+  const bool both = options.mixup_alpha > 0 && options.cutmix_alpha > 0;
+  sample.cut = both ? random.uniform() < options.switch_probability : options.cutmix_alpha > 0;
+  const double alpha = sample.cut ? options.cutmix_alpha : options.mixup_alpha;
+  sample.lambda = random.beta(alpha, alpha);
+  if (sample.cut) {
+    const double ratio = std::sqrt(1.0 - sample.lambda);
+    const int cut_height = static_cast<int>(height * ratio), cut_width = static_cast<int>(width * ratio);
+    const int centre_y = static_cast<int>(random.below(static_cast<std::uint32_t>(height)));
+    const int centre_x = static_cast<int>(random.below(static_cast<std::uint32_t>(width)));
+    const int top = std::clamp(centre_y - cut_height / 2, 0, height);
+    const int bottom = std::clamp(centre_y + cut_height / 2, 0, height);
+    const int left = std::clamp(centre_x - cut_width / 2, 0, width);
+    const int right = std::clamp(centre_x + cut_width / 2, 0, width);
+    sample.box = {top, left, bottom - top, right - left};
+    sample.lambda =
+        1.0 - static_cast<double>(sample.box.height) * sample.box.width / (static_cast<double>(height) * width);
+  }
+  return sample;
+}
+
+at::Tensor within(const at::Tensor& images, const PixelBox& box) {
+  return images.narrow(-2, box.top, box.height).narrow(-1, box.left, box.width);
+}
+
+// [B] of the plan's shares, on `like`'s device, shaped to multiply `like`.
+at::Tensor shares(const MixPlan& plan, bool of_cuts_too, const at::Tensor& like) {
+  const at::Tensor result = at::empty({static_cast<std::int64_t>(plan.samples.size())}, at::kFloat);
+  float* values = result.mutable_data_ptr<float>();
+  for (const MixPlan::Sample& sample : plan.samples) {
+    *values++ = sample.cut && !of_cuts_too ? 1.0f : static_cast<float>(sample.lambda);
+  }
+  std::vector<std::int64_t> shape(static_cast<std::size_t>(like.dim()), 1);
+  shape[0] = -1;
+  return result.to(like.device()).view(shape);
+}
+
+}  // namespace
+
+MixMode parse_mix_mode(const std::string& text) {
+  for (const auto& [name, mode] : kModes) {
+    if (text == name) {
+      return mode;
+    }
+  }
+  throw usage_error(fmt::format("--mixup-mode: '{}' is unknown", text), "choose from batch, pair, elem");
+}
+
+void MixOptions::validate(int micro_batch) const {
+  if (!(mixup_alpha >= 0) || !(cutmix_alpha >= 0)) {
+    throw usage_error(fmt::format("--mixup {} and --cutmix {} must not be below 0", mixup_alpha, cutmix_alpha));
+  }
+  const auto is_share = [](double value) { return value >= 0 && value <= 1; };
+  if (!is_share(probability) || !is_share(switch_probability) || !is_share(label_smoothing)) {
+    throw usage_error(fmt::format("--mixup-prob {}, --mixup-switch-prob {} and --smoothing {} must lie in [0, 1]",
+                                  probability, switch_probability, label_smoothing));
+  }
+  if (enabled() && micro_batch % 2 != 0) {
+    throw usage_error(fmt::format("--micro-batch {} is odd: images are mixed in pairs", micro_batch),
+                      "take an even one, or no mixing: --mixup 0 --cutmix 0");
+  }
+}
+
+MixPlan draw_mix_plan(PhiloxStream& random, int batch, int height, int width, const MixOptions& options) {
+  MixPlan plan;
+  plan.samples.resize(static_cast<std::size_t>(batch));
+  if (!options.enabled()) {
+    return plan;
+  }
+  switch (options.mode) {
+    case MixMode::batch:
+      std::fill(plan.samples.begin(), plan.samples.end(), draw_sample(random, height, width, options));
+      break;
+    case MixMode::pair:
+      for (int i = 0; i < batch / 2; ++i) {
+        plan.samples[i] = plan.samples[batch - 1 - i] = draw_sample(random, height, width, options);
+      }
+      break;
+    case MixMode::elem:
+      for (MixPlan::Sample& sample : plan.samples) {
+        sample = draw_sample(random, height, width, options);
+      }
+      break;
+  }
+  return plan;
+}
+
+at::Tensor apply_mix(const at::Tensor& images, const MixPlan& plan) {
+  const auto& samples = plan.samples;
+  const auto mixes = [](const MixPlan::Sample& sample) { return !sample.cut && sample.lambda != 1.0; };
+  const auto cuts = [](const MixPlan::Sample& sample) {
+    return sample.cut && sample.box.height > 0 && sample.box.width > 0;
+  };
+  const bool any_mix = std::any_of(samples.begin(), samples.end(), mixes);
+  if (!any_mix && std::none_of(samples.begin(), samples.end(), cuts)) {
+    return images;
+  }
+  at::Tensor result;
+  if (any_mix) {
+    const at::Tensor own = shares(plan, /*of_cuts_too=*/false, images);
+    result = images * own + images.flip(0) * (1.0 - own);
+  } else {
+    result = images.clone();
+  }
+  const auto last = static_cast<std::int64_t>(samples.size()) - 1;
+  for (std::int64_t i = 0; i <= last; ++i) {
+    const MixPlan::Sample& sample = samples[static_cast<std::size_t>(i)];
+    if (cuts(sample)) {
+      within(result.select(0, i), sample.box).copy_(within(images.select(0, last - i), sample.box));
+    }
+  }
+  return result;
+}
+
+at::Tensor mixed_targets(const at::Tensor& labels, const MixPlan& plan, std::int64_t num_classes,
+                         double label_smoothing) {
+  const double off = label_smoothing / static_cast<double>(num_classes);
+  const at::Tensor one_hot = at::full({labels.size(0), num_classes}, off, labels.options().dtype(at::kFloat))
+                                 .scatter_(1, labels.view({-1, 1}), 1.0 - label_smoothing + off);  // [B, C]
+  const at::Tensor own = shares(plan, /*of_cuts_too=*/true, one_hot);
+  return one_hot * own + one_hot.flip(0) * (1.0 - own);
+}
+
+}  // namespace maskedkd
