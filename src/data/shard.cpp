@@ -1,0 +1,218 @@
+#include "maskedkd/data/shard.hpp"
+
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/io/digest.hpp"
+#include "maskedkd/io/hdf5.hpp"
+#include "maskedkd/io/posix.hpp"
+
+#include <unistd.h>
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+#include <numeric>
+
+namespace maskedkd {
+namespace {
+
+template <typename T>
+std::span<const std::uint8_t> bytes_of(const std::vector<T>& values) {
+  return {reinterpret_cast<const std::uint8_t*>(values.data()), values.size() * sizeof(T)};
+}
+
+// Where a dataset has this type, rank and length, whatever n is.
+void check_dataset(const hdf5::DatasetInfo& info, const char* name, const char* type, std::size_t rank) {
+  if (info.type != type || info.shape.size() != rank || !info.contiguous) {
+    throw Error(fmt::format("/{} is not a contiguous {}-dimensional dataset of {}", name, rank, type));
+  }
+}
+
+void validate(const Shard& shard, std::uint64_t num_bytes) {
+  const std::size_t n = shard.labels.size();
+  const auto require = [](bool good, const std::string& problem) {
+    if (!good) {
+      throw Error(problem);
+    }
+  };
+  require(shard.offsets.size() == n + 1 && shard.checksums.size() == n && shard.shapes.size() == 3 * n,
+          "its tables differ in length");
+  require(shard.offsets.front() == 0 && shard.offsets.back() == num_bytes, "its offsets don't span its bytes");
+  std::vector<std::int64_t> counts(shard.class_names.size(), 0);
+  for (std::size_t i = 0; i < n; ++i) {
+    require(shard.offsets[i] < shard.offsets[i + 1] && shard.offsets[i + 1] <= num_bytes,
+            fmt::format("record {} has impossible offsets", i));
+    require(shard.labels[i] >= 0 && shard.labels[i] < static_cast<std::int64_t>(counts.size()),
+            fmt::format("record {} has label {}, but there are {} classes", i, shard.labels[i], counts.size()));
+    ++counts[static_cast<std::size_t>(shard.labels[i])];
+    const std::int64_t height = shard.shapes[3 * i], width = shard.shapes[3 * i + 1],
+                       channels = shard.shapes[3 * i + 2];
+    require(height > 0 && width > 0 && (channels == 1 || channels == 3),
+            fmt::format("record {} has an impossible shape", i));
+    require(shard.encoding == RecordEncoding::file ||
+                static_cast<std::uint64_t>(height * width * channels) == shard.offsets[i + 1] - shard.offsets[i],
+            fmt::format("record {} is longer or shorter than its shape", i));
+  }
+  require(counts == shard.class_counts, "its class counts don't agree with its labels");
+  require(shard.shard_index >= 0 && shard.shard_index < shard.num_shards, "its shard_index is outside num_shards");
+}
+
+}  // namespace
+
+std::string_view to_string(RecordEncoding encoding) { return encoding == RecordEncoding::file ? "file" : "raw"; }
+
+RecordEncoding parse_record_encoding(std::string_view text) {
+  for (const RecordEncoding encoding : {RecordEncoding::file, RecordEncoding::raw}) {
+    if (text == to_string(encoding)) {
+      return encoding;
+    }
+  }
+  throw usage_error(fmt::format("'{}' is no way to store records", text), "choose from file, raw");
+}
+
+std::uint32_t Shard::table_checksum() const {
+  std::vector<std::uint8_t> all;
+  for (const auto& table : {bytes_of(offsets), bytes_of(labels), bytes_of(checksums), bytes_of(shapes)}) {
+    all.insert(all.end(), table.begin(), table.end());
+  }
+  return crc32_of(all);
+}
+
+void Shard::append(std::span<const std::uint8_t> record, std::int64_t label, const RecordShape& shape) {
+  bytes.insert(bytes.end(), record.begin(), record.end());
+  offsets.push_back(bytes.size());
+  labels.push_back(label);
+  checksums.push_back(crc32_of(record));
+  shapes.insert(shapes.end(), {shape.height, shape.width, shape.channels});
+  class_counts.resize(class_names.size(), 0);
+  ++class_counts.at(static_cast<std::size_t>(label));
+}
+
+void write_shard(const std::filesystem::path& path, const Shard& shard) {
+  const std::filesystem::path temporary = path.parent_path() / (".tmp-" + path.filename().string());
+  const std::uint64_t n = shard.labels.size();
+  std::vector<std::int64_t> counts = shard.class_counts;
+  counts.resize(shard.class_names.size(), 0);
+  try {
+    hdf5::Handle file = hdf5::create_file(temporary);
+    hdf5::write_attribute(file, "format_version", kShardFormatVersion);
+    hdf5::write_attribute(file, "encoding", std::string(to_string(shard.encoding)));
+    hdf5::write_attribute(file, "set_id", shard.set_id);
+    hdf5::write_attribute(file, "shard_index", shard.shard_index);
+    hdf5::write_attribute(file, "num_shards", shard.num_shards);
+    hdf5::write_attribute(file, "table_checksum", static_cast<std::int64_t>(shard.table_checksum()));
+    hdf5::write_attribute(file, "class_names", std::span<const std::string>(shard.class_names));
+    hdf5::write_attribute(file, "class_counts", std::span<const std::int64_t>(counts));
+    hdf5::write_dataset<std::uint8_t>(file, "bytes", shard.bytes, {shard.bytes.size()});
+    hdf5::write_dataset<std::uint64_t>(file, "offsets", shard.offsets, {n + 1});
+    hdf5::write_dataset<std::int64_t>(file, "labels", shard.labels, {n});
+    hdf5::write_dataset<std::uint32_t>(file, "checksums", shard.checksums, {n});
+    hdf5::write_dataset<std::int32_t>(file, "shapes", shard.shapes, {n, 3});
+    hdf5::close_file(std::move(file), temporary);
+  } catch (const Error& error) {
+    ::unlink(temporary.c_str());
+    throw Error(fmt::format("can't write {}: {}", path.string(), error.what()), "is the disk full?");
+  }
+  sync_file(open_for_reading(temporary), temporary);
+  std::filesystem::rename(temporary, path);
+  sync_directory(path.parent_path());
+}
+
+Shard read_shard_tables(const std::filesystem::path& path, std::uint64_t& bytes_offset) {
+  try {
+    const std::uint64_t file_bytes = file_size_bytes(open_for_reading(path), path);
+    const hdf5::Handle file = hdf5::open_file(path);
+    const std::int64_t version = hdf5::read_integer_attribute(file, "format_version");
+    if (version != kShardFormatVersion) {
+      throw Error(fmt::format("it has format {}, this program reads {}", version, kShardFormatVersion));
+    }
+    Shard shard;
+    shard.encoding = parse_record_encoding(hdf5::read_string_attribute(file, "encoding"));
+    shard.set_id = hdf5::read_string_attribute(file, "set_id");
+    shard.shard_index = hdf5::read_integer_attribute(file, "shard_index");
+    shard.num_shards = hdf5::read_integer_attribute(file, "num_shards");
+    shard.class_names = hdf5::read_string_list_attribute(file, "class_names");
+    shard.class_counts = hdf5::read_integer_list_attribute(file, "class_counts");
+    const hdf5::DatasetInfo bytes = hdf5::describe_dataset(file, "bytes");
+    check_dataset(bytes, "bytes", "uint8", 1);
+    check_dataset(hdf5::describe_dataset(file, "shapes"), "shapes", "int32", 2);
+    for (const auto& [name, type] :
+         {std::pair("offsets", "uint64"), std::pair("labels", "int64"), std::pair("checksums", "uint32")}) {
+      check_dataset(hdf5::describe_dataset(file, name), name, type, 1);
+    }
+    shard.offsets = hdf5::read_dataset<std::uint64_t>(file, "offsets");
+    shard.labels = hdf5::read_dataset<std::int64_t>(file, "labels");
+    shard.checksums = hdf5::read_dataset<std::uint32_t>(file, "checksums");
+    shard.shapes = hdf5::read_dataset<std::int32_t>(file, "shapes");
+    if (shard.offsets.empty()) {
+      throw Error("it has no offsets");
+    }
+    if (hdf5::read_integer_attribute(file, "table_checksum") != static_cast<std::int64_t>(shard.table_checksum())) {
+      throw Error("its tables don't agree with their checksum");
+    }
+    validate(shard, bytes.shape[0]);
+    bytes_offset = bytes.file_offset;
+    if (bytes.file_offset > file_bytes || bytes.shape[0] > file_bytes - bytes.file_offset) {
+      throw Error("its records reach past its end");
+    }
+    return shard;
+  } catch (const Error& error) {
+    throw usage_error(fmt::format("{} is no good shard: {}", path.string(), error.what()), "pack the set again");
+  }
+}
+
+std::string shard_name(std::int64_t shard_index) { return fmt::format("shard-{:05}.h5", shard_index); }
+
+std::string serialise(const ShardIndex& index) {
+  nlohmann::ordered_json shards = nlohmann::ordered_json::array();
+  for (const ShardIndexEntry& entry : index.shards) {
+    shards.push_back({{"name", entry.name}, {"num_records", entry.num_records}, {"size_bytes", entry.size_bytes}});
+  }
+  const nlohmann::ordered_json json = {{"format_version", kShardFormatVersion},
+                                       {"encoding", to_string(index.encoding)},
+                                       {"set_id", index.set_id},
+                                       {"num_records", index.num_records},
+                                       {"class_names", index.class_names},
+                                       {"class_counts", index.class_counts},
+                                       {"shards", shards}};
+  // Class names are folder names: bytes that are no UTF-8 are shown as such instead of failing.
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+ShardIndex read_shard_index(const std::filesystem::path& directory) {
+  const std::filesystem::path path = directory / kShardIndexName;
+  if (!std::filesystem::is_directory(directory)) {
+    throw usage_error(fmt::format("{} is not a folder with packed images", directory.string()),
+                      "pack them with maskedkd_pack");
+  }
+  if (!std::filesystem::exists(path)) {
+    const bool begun = std::filesystem::exists(directory / shard_name(0)) ||
+                       std::filesystem::exists(directory / (".tmp-" + shard_name(0)));
+    throw usage_error(fmt::format("{} has no {}{}", directory.string(), kShardIndexName,
+                                  begun ? ": its packing was interrupted" : ""),
+                      begun ? "start maskedkd_pack again with the same options" : "pack the images with maskedkd_pack");
+  }
+  ShardIndex index;
+  try {
+    const auto json = nlohmann::json::parse(read_text_file(path));
+    if (json.at("format_version").get<std::int64_t>() != kShardFormatVersion) {
+      throw usage_error(fmt::format("{} has another format than this program reads", path.string()),
+                        "pack the set again");
+    }
+    index.encoding = parse_record_encoding(json.at("encoding").get<std::string>());
+    index.set_id = json.at("set_id").get<std::string>();
+    index.num_records = json.at("num_records").get<std::int64_t>();
+    index.class_names = json.at("class_names").get<std::vector<std::string>>();
+    index.class_counts = json.at("class_counts").get<std::vector<std::int64_t>>();
+    for (const auto& entry : json.at("shards")) {
+      index.shards.push_back({entry.at("name").get<std::string>(), entry.at("num_records").get<std::int64_t>(),
+                              entry.at("size_bytes").get<std::uint64_t>()});
+    }
+  } catch (const nlohmann::json::exception& error) {
+    throw usage_error(fmt::format("{} is damaged: {}", path.string(), error.what()), "pack the set again");
+  }
+  if (index.shards.empty() || index.num_records < 1 || index.class_names.empty()) {
+    throw usage_error(fmt::format("{} lists no images", path.string()), "pack the set again");
+  }
+  return index;
+}
+
+}  // namespace maskedkd

@@ -1,0 +1,125 @@
+#include "maskedkd/data/shard_reader.hpp"
+
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/io/digest.hpp"
+#include "maskedkd/io/posix.hpp"
+
+#include <algorithm>
+
+namespace maskedkd {
+namespace {
+
+struct OpenShard {
+  std::filesystem::path path;
+  FileDescriptor file;
+  std::uint64_t bytes_offset = 0;
+  std::int64_t first_record = 0;
+  Shard tables;  // without bytes and class names
+};
+
+OpenShard open_shard(const std::filesystem::path& directory, const ShardIndex& index, std::size_t position) {
+  const ShardIndexEntry& entry = index.shards[position];
+  OpenShard shard;
+  shard.path = directory / entry.name;
+  const auto refuse = [&](const std::string& why) {
+    return usage_error(fmt::format("{} {}", shard.path.string(), why), "pack the set again");
+  };
+  if (entry.name != shard_name(static_cast<std::int64_t>(position))) {
+    throw refuse("is named in the index out of its turn");
+  }
+  std::error_code error;
+  const std::uint64_t size = std::filesystem::file_size(shard.path, error);
+  if (error) {
+    throw refuse("is missing");
+  }
+  if (size != entry.size_bytes) {
+    throw refuse(fmt::format("has {} bytes instead of {}: it was cut or replaced", size, entry.size_bytes));
+  }
+  shard.tables = read_shard_tables(shard.path, shard.bytes_offset);
+  if (shard.tables.set_id != index.set_id) {
+    throw refuse("belongs to another set");
+  }
+  if (shard.tables.shard_index != static_cast<std::int64_t>(position) ||
+      shard.tables.num_shards != static_cast<std::int64_t>(index.shards.size()) ||
+      shard.tables.num_records() != entry.num_records || shard.tables.encoding != index.encoding ||
+      shard.tables.class_names != index.class_names) {
+    throw refuse("does not agree with the set's index");
+  }
+  shard.tables.class_names.clear();
+  shard.file = open_for_reading(shard.path);
+  return shard;
+}
+
+}  // namespace
+
+struct ShardSet::State {
+  std::filesystem::path directory;
+  ShardIndex index;
+  std::vector<OpenShard> shards;
+
+  const OpenShard& shard_of(std::int64_t record) const {
+    if (record < 0 || record >= index.num_records) {
+      throw Error(fmt::format("record {} of {} in {}", record, index.num_records, directory.string()));
+    }
+    const auto after =
+        std::upper_bound(shards.begin(), shards.end(), record,
+                         [](std::int64_t wanted, const OpenShard& shard) { return wanted < shard.first_record; });
+    return *std::prev(after);
+  }
+};
+
+ShardSet::ShardSet(const std::filesystem::path& directory) : state_(std::make_unique<State>()) {
+  state_->directory = directory;
+  state_->index = read_shard_index(directory);
+  std::int64_t num_records = 0;
+  std::vector<std::int64_t> class_counts(state_->index.class_names.size(), 0);
+  for (std::size_t i = 0; i < state_->index.shards.size(); ++i) {
+    OpenShard shard = open_shard(directory, state_->index, i);
+    shard.first_record = num_records;
+    num_records += shard.tables.num_records();
+    for (std::size_t c = 0; c < class_counts.size(); ++c) {
+      class_counts[c] += shard.tables.class_counts[c];
+    }
+    state_->shards.push_back(std::move(shard));
+  }
+  if (num_records != state_->index.num_records || class_counts != state_->index.class_counts) {
+    throw usage_error(
+        fmt::format("{}: the shards hold other numbers of images than its index says", directory.string()),
+        "pack the set again");
+  }
+}
+
+ShardSet::ShardSet(ShardSet&&) noexcept = default;
+ShardSet::~ShardSet() = default;
+
+std::int64_t ShardSet::num_records() const noexcept { return state_->index.num_records; }
+std::int64_t ShardSet::num_classes() const noexcept {
+  return static_cast<std::int64_t>(state_->index.class_names.size());
+}
+const std::vector<std::string>& ShardSet::class_names() const noexcept { return state_->index.class_names; }
+RecordEncoding ShardSet::encoding() const noexcept { return state_->index.encoding; }
+const std::string& ShardSet::set_id() const noexcept { return state_->index.set_id; }
+const std::filesystem::path& ShardSet::directory() const noexcept { return state_->directory; }
+
+Record ShardSet::read(std::int64_t index) const {
+  const OpenShard& shard = state_->shard_of(index);
+  const auto i = static_cast<std::size_t>(index - shard.first_record);
+  Record record;
+  record.label = shard.tables.labels[i];
+  record.shape = {shard.tables.shapes[3 * i], shard.tables.shapes[3 * i + 1], shard.tables.shapes[3 * i + 2]};
+  const std::uint64_t begin = shard.tables.offsets[i];
+  record.bytes.resize(shard.tables.offsets[i + 1] - begin);
+  read_exactly(shard.file, shard.bytes_offset + begin, record.bytes, shard.path);
+  if (crc32_of(record.bytes) != shard.tables.checksums[i]) {
+    throw Error(fmt::format("{} has another checksum than when it was packed", describe(index)),
+                "the file was damaged: pack the set again");
+  }
+  return record;
+}
+
+std::string ShardSet::describe(std::int64_t index) const {
+  const OpenShard& shard = state_->shard_of(index);
+  return fmt::format("{}, record {}", shard.path.string(), index - shard.first_record);
+}
+
+}  // namespace maskedkd

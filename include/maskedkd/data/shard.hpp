@@ -28,6 +28,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -60,6 +61,31 @@ struct ShardIndexEntry {
   std::int64_t num_records = 0;
   std::uint64_t size_bytes = 0;
 };
+
+// What a shard holds, and what the packer hands to write_shard.
+struct Shard {
+  RecordEncoding encoding = RecordEncoding::file;
+  std::string set_id;
+  std::int64_t shard_index = 0;
+  std::int64_t num_shards = 0;
+  std::vector<std::string> class_names;
+  std::vector<std::int64_t> class_counts;
+  std::vector<std::uint8_t> bytes;
+  std::vector<std::uint64_t> offsets = {0};  // [n + 1]
+  std::vector<std::int64_t> labels;          // [n]
+  std::vector<std::uint32_t> checksums;      // [n]
+  std::vector<std::int32_t> shapes;          // [n, 3]
+
+  std::int64_t num_records() const { return static_cast<std::int64_t>(labels.size()); }
+  std::uint32_t table_checksum() const;
+  void append(std::span<const std::uint8_t> record, std::int64_t label, const RecordShape& shape);
+};
+
+// Writes the file under a temporary name, syncs, renames. Throws Error; nothing of that name appears then.
+void write_shard(const std::filesystem::path& path, const Shard& shard);
+// Everything but the records' bytes (Shard::bytes stays empty), validated; bytes_offset: where they begin in the file.
+// Throws Error (usage) naming the file and what is wrong with it.
+Shard read_shard_tables(const std::filesystem::path& path, std::uint64_t& bytes_offset);
 
 // What index.json says.
 struct ShardIndex {
