@@ -8,11 +8,15 @@
 #include <unistd.h>
 #include <nlohmann/json.hpp>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <numeric>
 
 namespace maskedkd {
 namespace {
+
+constexpr std::int64_t kMostPixels = std::int64_t{1} << 28;  // as data/image.hpp reads them
 
 template <typename T>
 std::span<const std::uint8_t> bytes_of(const std::vector<T>& values) {
@@ -45,7 +49,7 @@ void validate(const Shard& shard, std::uint64_t num_bytes) {
     ++counts[static_cast<std::size_t>(shard.labels[i])];
     const std::int64_t height = shard.shapes[3 * i], width = shard.shapes[3 * i + 1],
                        channels = shard.shapes[3 * i + 2];
-    require(height > 0 && width > 0 && (channels == 1 || channels == 3),
+    require(height > 0 && width > 0 && height <= kMostPixels / width && (channels == 1 || channels == 3),
             fmt::format("record {} has an impossible shape", i));
     require(shard.encoding == RecordEncoding::file ||
                 static_cast<std::uint64_t>(height * width * channels) == shard.offsets[i + 1] - shard.offsets[i],
@@ -53,6 +57,18 @@ void validate(const Shard& shard, std::uint64_t num_bytes) {
   }
   require(counts == shard.class_counts, "its class counts don't agree with its labels");
   require(shard.shard_index >= 0 && shard.shard_index < shard.num_shards, "its shard_index is outside num_shards");
+}
+
+// Whether a packing began here: its shards, finished or not, lie without an index.
+bool holds_unfinished_packing(const std::filesystem::path& directory) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.rfind("shard-", 0) == 0 || name.rfind(".tmp-shard-", 0) == 0) {
+      return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace
@@ -87,7 +103,9 @@ void Shard::append(std::span<const std::uint8_t> record, std::int64_t label, con
 }
 
 void write_shard(const std::filesystem::path& path, const Shard& shard) {
-  const std::filesystem::path temporary = path.parent_path() / (".tmp-" + path.filename().string());
+  // With the process in the name: a killed job's rank may outlive it for a moment and still write.
+  const std::filesystem::path temporary =
+      path.parent_path() / fmt::format(".tmp-{}-{}", path.filename().string(), ::getpid());
   const std::uint64_t n = shard.labels.size();
   std::vector<std::int64_t> counts = shard.class_counts;
   counts.resize(shard.class_names.size(), 0);
@@ -112,7 +130,9 @@ void write_shard(const std::filesystem::path& path, const Shard& shard) {
     throw Error(fmt::format("can't write {}: {}", path.string(), error.what()), "is the disk full?");
   }
   sync_file(open_for_reading(temporary), temporary);
-  std::filesystem::rename(temporary, path);
+  if (std::rename(temporary.c_str(), path.c_str()) != 0) {
+    throw Error(fmt::format("can't put {} in its place: {}", path.string(), std::strerror(errno)));
+  }
   sync_directory(path.parent_path());
 }
 
@@ -161,10 +181,39 @@ Shard read_shard_tables(const std::filesystem::path& path, std::uint64_t& bytes_
 
 std::string shard_name(std::int64_t shard_index) { return fmt::format("shard-{:05}.h5", shard_index); }
 
+ShardIndexEntry describe_shard(const std::filesystem::path& path, const Shard& tables, std::uint64_t bytes_offset) {
+  ShardIndexEntry entry{path.filename().string(), tables.num_records(), std::filesystem::file_size(path),
+                        bytes_offset,             tables.offsets.back(), ""};
+  entry.frame_sha256 = frame_digest(path, entry);
+  return entry;
+}
+
+std::string frame_digest(const std::filesystem::path& path, const ShardIndexEntry& entry) {
+  const FileDescriptor file = open_for_reading(path);
+  const std::uint64_t size = file_size_bytes(file, path);
+  if (entry.bytes_offset > size || entry.num_bytes > size - entry.bytes_offset) {
+    throw Error(fmt::format("{}: its records reach past its end", path.string()));
+  }
+  Sha256 digest;
+  std::vector<std::uint8_t> part(entry.bytes_offset);
+  read_exactly(file, 0, part, path);
+  digest.update(part);
+  const std::uint64_t end = entry.bytes_offset + entry.num_bytes;
+  part.resize(size - end);
+  read_exactly(file, end, part, path);
+  digest.update(part);
+  return digest.hex_digest();
+}
+
 std::string serialise(const ShardIndex& index) {
   nlohmann::ordered_json shards = nlohmann::ordered_json::array();
   for (const ShardIndexEntry& entry : index.shards) {
-    shards.push_back({{"name", entry.name}, {"num_records", entry.num_records}, {"size_bytes", entry.size_bytes}});
+    shards.push_back({{"name", entry.name},
+                      {"num_records", entry.num_records},
+                      {"size_bytes", entry.size_bytes},
+                      {"bytes_offset", entry.bytes_offset},
+                      {"num_bytes", entry.num_bytes},
+                      {"frame_sha256", entry.frame_sha256}});
   }
   const nlohmann::ordered_json json = {{"format_version", kShardFormatVersion},
                                        {"encoding", to_string(index.encoding)},
@@ -184,8 +233,7 @@ ShardIndex read_shard_index(const std::filesystem::path& directory) {
                       "pack them with maskedkd_pack");
   }
   if (!std::filesystem::exists(path)) {
-    const bool begun = std::filesystem::exists(directory / shard_name(0)) ||
-                       std::filesystem::exists(directory / (".tmp-" + shard_name(0)));
+    const bool begun = holds_unfinished_packing(directory);
     throw usage_error(fmt::format("{} has no {}{}", directory.string(), kShardIndexName,
                                   begun ? ": its packing was interrupted" : ""),
                       begun ? "start maskedkd_pack again with the same options" : "pack the images with maskedkd_pack");
@@ -204,7 +252,8 @@ ShardIndex read_shard_index(const std::filesystem::path& directory) {
     index.class_counts = json.at("class_counts").get<std::vector<std::int64_t>>();
     for (const auto& entry : json.at("shards")) {
       index.shards.push_back({entry.at("name").get<std::string>(), entry.at("num_records").get<std::int64_t>(),
-                              entry.at("size_bytes").get<std::uint64_t>()});
+                              entry.at("size_bytes").get<std::uint64_t>(), entry.at("bytes_offset").get<std::uint64_t>(),
+                              entry.at("num_bytes").get<std::uint64_t>(), entry.at("frame_sha256").get<std::string>()});
     }
   } catch (const nlohmann::json::exception& error) {
     throw usage_error(fmt::format("{} is damaged: {}", path.string(), error.what()), "pack the set again");

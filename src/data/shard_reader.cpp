@@ -35,6 +35,9 @@ OpenShard open_shard(const std::filesystem::path& directory, const ShardIndex& i
   if (size != entry.size_bytes) {
     throw refuse(fmt::format("has {} bytes instead of {}: it was cut or replaced", size, entry.size_bytes));
   }
+  if (frame_digest(shard.path, entry) != entry.frame_sha256) {
+    throw refuse("was damaged, or belongs to another set");
+  }
   shard.tables = read_shard_tables(shard.path, shard.bytes_offset);
   if (shard.tables.set_id != index.set_id) {
     throw refuse("belongs to another set");
@@ -42,7 +45,8 @@ OpenShard open_shard(const std::filesystem::path& directory, const ShardIndex& i
   if (shard.tables.shard_index != static_cast<std::int64_t>(position) ||
       shard.tables.num_shards != static_cast<std::int64_t>(index.shards.size()) ||
       shard.tables.num_records() != entry.num_records || shard.tables.encoding != index.encoding ||
-      shard.tables.class_names != index.class_names) {
+      shard.tables.class_names != index.class_names || shard.bytes_offset != entry.bytes_offset ||
+      shard.tables.offsets.back() != entry.num_bytes) {
     throw refuse("does not agree with the set's index");
   }
   shard.tables.class_names.clear();

@@ -12,13 +12,18 @@
 //   attribute format_version  int64       1
 //   attribute encoding        string      "file": a record is a JPEG or PNG file unchanged;
 //                                         "raw": uint8 pixels [height, width, channels]
-//   attribute set_id          string      the same in all shards of a set (SHA-256 of what was packed, from which
-//   source) attribute shard_index, num_shards, num_set_records   int64 attribute class_names     string [C]  sorted as
-//   the labels count attribute class_counts    int64  [C]  records of each class in this shard
+//   attribute set_id          string      the same in all shards of a set: SHA-256 of what is packed and how
+//   attribute shard_index     int64       0 <= shard_index < num_shards
+//   attribute num_shards      int64
+//   attribute table_checksum  int64       CRC-32 of offsets, labels, checksums and shapes, end to end
+//   attribute class_names     string [C]  in the order of the labels
+//   attribute class_counts    int64  [C]  records of each class in this shard
 //
 // index.json: {"format_version", "encoding", "set_id", "num_records", "class_names", "class_counts" (of the set),
-// "shards": [{"name", "num_records", "size_bytes"}]}. The files depend on the source and the options alone, not on the
-// number of ranks or the time.
+// "shards": [{"name", "num_records", "size_bytes", "bytes_offset", "num_bytes", "frame_sha256"}]}. The frame is the file
+// without the records: all before bytes_offset and all from bytes_offset + num_bytes on. A reader compares its digest
+// before HDF5 sees the file, because HDF5 may crash on damage instead of reporting it; the records have their own
+// checksums. The files depend on the source and the options alone, not on the number of ranks or the time.
 //
 //   import h5py, io, PIL.Image
 //   with h5py.File("shard-00000.h5") as f:
@@ -60,6 +65,9 @@ struct ShardIndexEntry {
   std::string name;
   std::int64_t num_records = 0;
   std::uint64_t size_bytes = 0;
+  std::uint64_t bytes_offset = 0;  // of /bytes in the file
+  std::uint64_t num_bytes = 0;     // of /bytes
+  std::string frame_sha256;        // of the rest of the file
 };
 
 // What a shard holds, and what the packer hands to write_shard.
@@ -84,6 +92,7 @@ struct Shard {
 // Writes the file under a temporary name, syncs, renames. Throws Error; nothing of that name appears then.
 void write_shard(const std::filesystem::path& path, const Shard& shard);
 // Everything but the records' bytes (Shard::bytes stays empty), validated; bytes_offset: where they begin in the file.
+// For a file that may be damaged compare its frame first (see above).
 // Throws Error (usage) naming the file and what is wrong with it.
 Shard read_shard_tables(const std::filesystem::path& path, std::uint64_t& bytes_offset);
 
@@ -98,6 +107,9 @@ struct ShardIndex {
 };
 
 std::string shard_name(std::int64_t shard_index);  // "shard-00017.h5"
+// What the index says of a shard whose tables were read; and the digest in it, from the three numbers in the entry.
+ShardIndexEntry describe_shard(const std::filesystem::path& path, const Shard& tables, std::uint64_t bytes_offset);
+std::string frame_digest(const std::filesystem::path& path, const ShardIndexEntry& entry);
 std::string serialise(const ShardIndex& index);    // JSON text
 // Throws Error naming the directory and the field. A directory without an index: says whether packing was interrupted.
 ShardIndex read_shard_index(const std::filesystem::path& directory);

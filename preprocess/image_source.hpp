@@ -1,0 +1,23 @@
+// What can be packed: a numbered list of images with labels. A source is the same on every rank.
+#pragma once
+
+#include "maskedkd/data/shard.hpp"
+
+#include <string>
+#include <vector>
+
+namespace maskedkd {
+
+class ImageSource {
+ public:
+  virtual ~ImageSource() = default;
+  virtual std::int64_t size() const = 0;
+  virtual const std::vector<std::string>& class_names() const = 0;
+  // Names what is packed: two sources that would give other shards have other identities.
+  virtual std::string identity() const = 0;
+  // Image `index` in the given encoding, decoded once in full to be sure that it can be. Throws Error where it can't.
+  virtual Record read(std::int64_t index, RecordEncoding encoding) const = 0;
+  virtual std::string describe(std::int64_t index) const = 0;
+};
+
+}  // namespace maskedkd

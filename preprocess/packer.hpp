@@ -1,0 +1,37 @@
+// Packs a source into a set of shards (format: maskedkd/data/shard.hpp). Shard i holds images i R .. (i + 1) R of the
+// source's list, so the files do not depend on the ranks; the ranks take the shards in turn, each builds its own in
+// memory.
+#pragma once
+
+#include "preprocess/image_source.hpp"
+
+#include <filesystem>
+
+namespace maskedkd {
+
+class MpiSession;
+
+struct PackOptions {
+  std::filesystem::path output_dir;
+  RecordEncoding store = RecordEncoding::file;
+  std::int64_t records_per_shard = 2048;
+  bool skip_broken = false;  // false: a broken image ends the packing
+  void validate() const;     // throws Error (usage)
+};
+
+struct PackSummary {
+  bool was_there = false;  // the same set had been packed before: nothing was done
+  std::int64_t num_images = 0;
+  std::int64_t num_broken = 0;
+  std::int64_t num_classes = 0;
+  std::int64_t num_shards = 0;
+  std::uint64_t size_bytes = 0;
+  double seconds = 0;
+};
+
+// Collective. A packing that was interrupted goes on at the first shard that is not whole; index.json is written last,
+// so a folder without it is no set. Throws Error: another set lies in output_dir, another packer works there, broken
+// images.
+PackSummary pack(const MpiSession& session, const ImageSource& source, const PackOptions& options);
+
+}  // namespace maskedkd
