@@ -75,7 +75,7 @@ ShardIndex make_index(const PackOptions& options, const ImageSource& source, con
     for (std::size_t c = 0; c < index.class_counts.size(); ++c) {
       index.class_counts[c] += tables.class_counts[c];
     }
-    index.shards.push_back({shard_name(shard), tables.num_records(), std::filesystem::file_size(path)});
+    index.shards.push_back(describe_shard(path, tables, offset));
   }
   return index;
 }

@@ -182,8 +182,12 @@ Shard read_shard_tables(const std::filesystem::path& path, std::uint64_t& bytes_
 std::string shard_name(std::int64_t shard_index) { return fmt::format("shard-{:05}.h5", shard_index); }
 
 ShardIndexEntry describe_shard(const std::filesystem::path& path, const Shard& tables, std::uint64_t bytes_offset) {
-  ShardIndexEntry entry{path.filename().string(), tables.num_records(), std::filesystem::file_size(path),
-                        bytes_offset,             tables.offsets.back(), ""};
+  ShardIndexEntry entry{path.filename().string(),
+                        tables.num_records(),
+                        std::filesystem::file_size(path),
+                        bytes_offset,
+                        tables.offsets.back(),
+                        ""};
   entry.frame_sha256 = frame_digest(path, entry);
   return entry;
 }
@@ -242,8 +246,7 @@ ShardIndex read_shard_index(const std::filesystem::path& directory) {
   try {
     const auto json = nlohmann::json::parse(read_text_file(path));
     if (json.at("format_version").get<std::int64_t>() != kShardFormatVersion) {
-      throw usage_error(fmt::format("{} has another format than this program reads", path.string()),
-                        "pack the set again");
+      throw Error(fmt::format("it has another format than {}", kShardFormatVersion));
     }
     index.encoding = parse_record_encoding(json.at("encoding").get<std::string>());
     index.set_id = json.at("set_id").get<std::string>();
@@ -252,11 +255,13 @@ ShardIndex read_shard_index(const std::filesystem::path& directory) {
     index.class_counts = json.at("class_counts").get<std::vector<std::int64_t>>();
     for (const auto& entry : json.at("shards")) {
       index.shards.push_back({entry.at("name").get<std::string>(), entry.at("num_records").get<std::int64_t>(),
-                              entry.at("size_bytes").get<std::uint64_t>(), entry.at("bytes_offset").get<std::uint64_t>(),
-                              entry.at("num_bytes").get<std::uint64_t>(), entry.at("frame_sha256").get<std::string>()});
+                              entry.at("size_bytes").get<std::uint64_t>(),
+                              entry.at("bytes_offset").get<std::uint64_t>(), entry.at("num_bytes").get<std::uint64_t>(),
+                              entry.at("frame_sha256").get<std::string>()});
     }
-  } catch (const nlohmann::json::exception& error) {
-    throw usage_error(fmt::format("{} is damaged: {}", path.string(), error.what()), "pack the set again");
+  } catch (const std::exception& error) {
+    throw usage_error(fmt::format("{} is no index of packed images: {}", path.string(), error.what()),
+                      "pack the set again");
   }
   if (index.shards.empty() || index.num_records < 1 || index.class_names.empty()) {
     throw usage_error(fmt::format("{} lists no images", path.string()), "pack the set again");

@@ -4,6 +4,8 @@
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/posix.hpp"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 
 namespace maskedkd {
@@ -17,12 +19,23 @@ struct OpenShard {
   Shard tables;  // without bytes and class names
 };
 
+// Every shard keeps a descriptor; the usual soft limit of 1024 is less than a large set has shards.
+void allow_open_files(std::size_t num_files) {
+  rlimit limit{};
+  constexpr rlim_t kElsewhere = 512;  // libraries, sockets, GPUs
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < num_files + kElsewhere) {
+    limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, std::max<rlim_t>(limit.rlim_cur, num_files + kElsewhere));
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+}
+
 OpenShard open_shard(const std::filesystem::path& directory, const ShardIndex& index, std::size_t position) {
   const ShardIndexEntry& entry = index.shards[position];
   OpenShard shard;
   shard.path = directory / entry.name;
   const auto refuse = [&](const std::string& why) {
-    return usage_error(fmt::format("{} {}", shard.path.string(), why), "pack the set again");
+    return usage_error(fmt::format("{} {}", shard.path.string(), why),
+                       "remove it if it is there, and start maskedkd_pack again with the same options");
   };
   if (entry.name != shard_name(static_cast<std::int64_t>(position))) {
     throw refuse("is named in the index out of its turn");
@@ -49,7 +62,7 @@ OpenShard open_shard(const std::filesystem::path& directory, const ShardIndex& i
       shard.tables.offsets.back() != entry.num_bytes) {
     throw refuse("does not agree with the set's index");
   }
-  shard.tables.class_names.clear();
+  shard.tables.class_names = {};
   shard.file = open_for_reading(shard.path);
   return shard;
 }
@@ -75,6 +88,7 @@ struct ShardSet::State {
 ShardSet::ShardSet(const std::filesystem::path& directory) : state_(std::make_unique<State>()) {
   state_->directory = directory;
   state_->index = read_shard_index(directory);
+  allow_open_files(state_->index.shards.size());
   std::int64_t num_records = 0;
   std::vector<std::int64_t> class_counts(state_->index.class_names.size(), 0);
   for (std::size_t i = 0; i < state_->index.shards.size(); ++i) {
@@ -84,6 +98,7 @@ ShardSet::ShardSet(const std::filesystem::path& directory) : state_(std::make_un
     for (std::size_t c = 0; c < class_counts.size(); ++c) {
       class_counts[c] += shard.tables.class_counts[c];
     }
+    shard.tables.class_counts = {};
     state_->shards.push_back(std::move(shard));
   }
   if (num_records != state_->index.num_records || class_counts != state_->index.class_counts) {
@@ -116,7 +131,7 @@ Record ShardSet::read(std::int64_t index) const {
   read_exactly(shard.file, shard.bytes_offset + begin, record.bytes, shard.path);
   if (crc32_of(record.bytes) != shard.tables.checksums[i]) {
     throw Error(fmt::format("{} has another checksum than when it was packed", describe(index)),
-                "the file was damaged: pack the set again");
+                "the file was damaged: remove it and start maskedkd_pack again with the same options");
   }
   return record;
 }

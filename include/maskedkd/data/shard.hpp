@@ -20,10 +20,10 @@
 //   attribute class_counts    int64  [C]  records of each class in this shard
 //
 // index.json: {"format_version", "encoding", "set_id", "num_records", "class_names", "class_counts" (of the set),
-// "shards": [{"name", "num_records", "size_bytes", "bytes_offset", "num_bytes", "frame_sha256"}]}. The frame is the file
-// without the records: all before bytes_offset and all from bytes_offset + num_bytes on. A reader compares its digest
-// before HDF5 sees the file, because HDF5 may crash on damage instead of reporting it; the records have their own
-// checksums. The files depend on the source and the options alone, not on the number of ranks or the time.
+// "shards": [{"name", "num_records", "size_bytes", "bytes_offset", "num_bytes", "frame_sha256"}]}. The frame is the
+// file without the records: all before bytes_offset and all from bytes_offset + num_bytes on. A reader compares its
+// digest before HDF5 sees the file, because HDF5 may crash on damage instead of reporting it; the records have their
+// own checksums. The files depend on the source and the options alone, not on the number of ranks or the time.
 //
 //   import h5py, io, PIL.Image
 //   with h5py.File("shard-00000.h5") as f:
@@ -110,7 +110,7 @@ std::string shard_name(std::int64_t shard_index);  // "shard-00017.h5"
 // What the index says of a shard whose tables were read; and the digest in it, from the three numbers in the entry.
 ShardIndexEntry describe_shard(const std::filesystem::path& path, const Shard& tables, std::uint64_t bytes_offset);
 std::string frame_digest(const std::filesystem::path& path, const ShardIndexEntry& entry);
-std::string serialise(const ShardIndex& index);    // JSON text
+std::string serialise(const ShardIndex& index);  // JSON text
 // Throws Error naming the directory and the field. A directory without an index: says whether packing was interrupted.
 ShardIndex read_shard_index(const std::filesystem::path& directory);
 
