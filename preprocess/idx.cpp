@@ -47,8 +47,14 @@ class IdxFile {
 
   void expect_end() {
     std::uint8_t one;
-    if (gzread(file_.get(), &one, 1) != 0) {
-      refuse("it goes on after its last byte, or is damaged there");
+    if (gzread(file_.get(), &one, 1) > 0) {
+      refuse("it goes on after its last byte");
+    }
+    // A gzip stream that is cut inside its closing checksum looks like an end until it is closed.
+    int state = Z_OK;
+    gzerror(file_.get(), &state);
+    if (const int closed = gzclose(file_.release()); state != Z_OK || closed != Z_OK) {
+      refuse("it is cut or damaged");
     }
   }
 
@@ -97,6 +103,11 @@ IdxImages::IdxImages(const std::filesystem::path& images, const std::filesystem:
   label_file.read(labels_);
   label_file.expect_end();
 
+  for (auto name = class_names_.begin(); name != class_names_.end(); ++name) {
+    if (name->empty() || std::find(class_names_.begin(), name, *name) != name) {
+      throw usage_error(fmt::format("--class-names: '{}' is empty or there twice", *name));
+    }
+  }
   const int largest = *std::max_element(labels_.begin(), labels_.end());
   if (class_names_.empty()) {
     for (int label = 0; label <= largest; ++label) {

@@ -1,27 +1,42 @@
 #include "preprocess/image_folder.hpp"
 
-#include "maskedkd/base/error.hpp"
+#include "maskedkd/base/log.hpp"
 #include "maskedkd/data/image.hpp"
 #include "maskedkd/io/posix.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <cctype>
-#include <charconv>
 
 namespace maskedkd {
 namespace {
 
 namespace fs = std::filesystem;
 
-bool is_image_name(const fs::path& path) {
-  std::string extension = path.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(),
+bool is_image_name(std::string name) {
+  std::transform(name.begin(), name.end(), name.begin(),
                  [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
-  return extension == ".jpg" || extension == ".jpeg" || extension == ".png";
+  return name.ends_with(".jpg") || name.ends_with(".jpeg") || name.ends_with(".png");
 }
 
+// Class names go into index.json.
+bool is_utf8(const std::string& text) {
+  try {
+    return !nlohmann::json(text).dump().empty();
+  } catch (const nlohmann::json::exception&) {
+    return false;
+  }
+}
+
+struct Listing {
+  std::vector<fs::path> images;
+  std::vector<fs::path> others;  // files that are no images by their names
+};
+
 // The image files below `folder`: folders in the order of their paths, in each the files by name.
-void list_images(const fs::path& folder, std::vector<fs::path>& images) {
+void list_images(const fs::path& folder, Listing& listing) {
+  std::vector<fs::path>& images = listing.images;
   std::vector<fs::path> folders = {folder};
   for (const auto& entry : fs::recursive_directory_iterator(folder, fs::directory_options::follow_directory_symlink)) {
     if (entry.is_directory()) {
@@ -33,8 +48,8 @@ void list_images(const fs::path& folder, std::vector<fs::path>& images) {
   for (const fs::path& one : folders) {
     const std::size_t begin = images.size();
     for (const auto& entry : fs::directory_iterator(one)) {
-      if (is_image_name(entry.path()) && !entry.is_directory()) {
-        images.push_back(entry.path());
+      if (!entry.is_directory()) {
+        (is_image_name(entry.path().filename().string()) ? images : listing.others).push_back(entry.path());
       }
     }
     std::sort(images.begin() + static_cast<std::ptrdiff_t>(begin), images.end(),
@@ -45,11 +60,13 @@ void list_images(const fs::path& folder, std::vector<fs::path>& images) {
 }  // namespace
 
 ImageFolder ImageFolder::scan(const fs::path& root) {
-  if (!fs::is_directory(root)) {
+  std::error_code unreachable;
+  if (!fs::is_directory(root, unreachable)) {
     throw usage_error(fmt::format("{} is not a folder", root.string()),
                       "--data-path names the folder of class folders");
   }
   ImageFolder source(root);
+  std::vector<fs::path> others;
   try {
     for (const auto& entry : fs::directory_iterator(root)) {
       if (entry.is_directory()) {
@@ -61,21 +78,32 @@ ImageFolder ImageFolder::scan(const fs::path& root) {
       throw usage_error(fmt::format("{} holds no class folders", root.string()),
                         "it must look like DIR/class/image.jpg");
     }
+    for (const std::string& name : source.class_names_) {
+      if (!is_utf8(name)) {
+        throw usage_error(fmt::format("the class folder {} has a name that is not UTF-8", (root / name).string()),
+                          "rename it");
+      }
+    }
     for (std::size_t label = 0; label < source.class_names_.size(); ++label) {
-      std::vector<fs::path> images;
-      list_images(root / source.class_names_[label], images);
-      if (images.empty()) {
+      Listing listing;
+      list_images(root / source.class_names_[label], listing);
+      others.insert(others.end(), listing.others.begin(), listing.others.end());
+      if (listing.images.empty()) {
         throw usage_error(
             fmt::format("the class folder {} holds no images", (root / source.class_names_[label]).string()),
             "images end in .jpg, .jpeg or .png; remove the folder if it is no class");
       }
-      for (const fs::path& image : images) {
+      for (const fs::path& image : listing.images) {
         source.files_.push_back(
             {image.lexically_relative(root).string(), static_cast<std::int64_t>(label), fs::file_size(image)});
       }
     }
   } catch (const fs::filesystem_error& error) {
     throw Error(fmt::format("can't list {}: {}", error.path1().string(), error.code().message()));
+  }
+  if (!others.empty()) {
+    spdlog::warn("left out {} files that end neither in .jpg, .jpeg nor .png, the first of them {}", others.size(),
+                 others.front().string());
   }
   return source;
 }
@@ -132,8 +160,13 @@ Record ImageFolder::read(std::int64_t index, RecordEncoding encoding) const {
   record.label = file.label;
   record.bytes.resize(file_size_bytes(opened, path));
   read_exactly(opened, 0, record.bytes, path);
-  record.shape = read_image_shape(record.bytes);
-  Image image = decode_image(record.bytes);
+  Image image;
+  try {
+    record.shape = read_image_shape(record.bytes);
+    image = decode_image(record.bytes);
+  } catch (const Error& error) {
+    throw BrokenImage(error.what(), error.hint());
+  }
   if (encoding == RecordEncoding::raw) {
     record.shape = {image.height, image.width, 3};
     record.bytes = std::move(image.pixels);

@@ -45,6 +45,12 @@ std::unique_ptr<ImageSource> PackCommand::open(const MpiSession& session) const 
   return std::make_unique<IdxImages>(images, labels, names);
 }
 
+bool lies_inside(const std::filesystem::path& inner, const std::filesystem::path& outer) {
+  const auto below =
+      std::filesystem::weakly_canonical(inner).lexically_relative(std::filesystem::weakly_canonical(outer));
+  return !outer.empty() && !below.empty() && *below.begin() != "..";
+}
+
 int run(const MpiSession& session, int argc, char** argv) {
   PackCommand command;
   CommandLine line(
@@ -90,19 +96,34 @@ int run(const MpiSession& session, int argc, char** argv) {
   if (is_idx && command.pack.store == RecordEncoding::file) {
     throw usage_error("--store file: IDX holds pixels, not files", "leave --store out");
   }
+  for (const char* flag : {"images", "labels", "class-names"}) {
+    if (!is_idx && line.given(flag)) {
+      throw usage_error(fmt::format("--{} belongs to --source idx", flag));
+    }
+  }
+  if (is_idx && line.given("data-path")) {
+    throw usage_error("--data-path belongs to --source imagefolder", "--source idx reads --images and --labels");
+  }
+  if (!is_idx && lies_inside(command.pack.output_dir, command.data_path)) {
+    throw usage_error(fmt::format("--output-dir {} lies inside --data-path {}", command.pack.output_dir.string(),
+                                  command.data_path.string()),
+                      "the shards would be taken for a class: choose a folder outside");
+  }
   command.pack.validate();
   const std::unique_ptr<ImageSource> source = command.open(session);
   const PackSummary summary = pack(session, *source, command.pack);
   if (session.rank() == 0) {
-    fmt::print("{} {} images of {} classes in {} shards, {:.1f} MB{}\n", command.pack.output_dir.string(),
-               summary.num_images, summary.num_classes, summary.num_shards,
-               static_cast<double>(summary.size_bytes) / 1e6,
-               summary.was_there
-                   ? ": packed already, nothing to do"
-                   : fmt::format(
-                         ", {:.1f} s, {:.0f} images/s{}", summary.seconds,
-                         static_cast<double>(summary.num_images) / summary.seconds,
-                         summary.num_broken > 0 ? fmt::format(", {} broken images left out", summary.num_broken) : ""));
+    fmt::print(
+        "{} {} images of {} classes in {} shards, {:.1f} MB{}\n", command.pack.output_dir.string(), summary.num_images,
+        summary.num_classes, summary.num_shards, static_cast<double>(summary.size_bytes) / 1e6,
+        summary.was_there
+            ? ": packed already, nothing to do"
+            : fmt::format(
+                  ", {:.2f} s, {:.0f} images/s{}{}", summary.seconds,
+                  static_cast<double>(summary.num_images) / summary.seconds,
+                  summary.num_shards_kept > 0 ? fmt::format(", {} shards kept from before", summary.num_shards_kept)
+                                              : "",
+                  summary.num_broken > 0 ? fmt::format(", {} broken images left out", summary.num_broken) : ""));
   }
   return 0;
 }

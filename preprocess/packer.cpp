@@ -14,27 +14,66 @@
 #include <array>
 #include <chrono>
 #include <optional>
+#include <set>
 
 namespace maskedkd {
 namespace {
 
 constexpr std::int64_t kBrokenNamed = 20;  // a rank; the rest is counted
 
-// What is in the output folder: nothing or a part of this set, or all of it. Throws where it is another set.
-bool is_packed_already(const PackOptions& options, const std::string& set_id) {
-  if (!std::filesystem::exists(options.output_dir / kShardIndexName)) {
+// What is in the output folder: nothing or a part of this set, or all of it. Throws where it is another set. A set that
+// lost a shard is no set any more: its index is removed, and what is missing is packed again.
+bool is_packed_already(const PackOptions& options, const std::string& set_id, std::int64_t num_images) {
+  const std::filesystem::path index_path = options.output_dir / kShardIndexName;
+  if (!std::filesystem::exists(index_path)) {
     return false;
   }
-  if (read_shard_index(options.output_dir).set_id != set_id) {
+  ShardIndex index;
+  try {
+    index = read_shard_index(options.output_dir);
+  } catch (const Error& error) {
+    throw usage_error(error.what(), fmt::format("remove {} and start again", index_path.string()));
+  }
+  if (index.set_id != set_id) {
     throw usage_error(fmt::format("{} holds another packed set", options.output_dir.string()),
                       "choose another --output-dir, or remove that one");
   }
-  const ShardSet whole(options.output_dir);
-  return true;
+  if (!options.skip_broken && index.num_records < num_images) {
+    throw usage_error(fmt::format("{} was packed with --on-broken skip and lacks {} broken images",
+                                  options.output_dir.string(), num_images - index.num_records),
+                      "mend or remove those images, or pack with --on-broken skip");
+  }
+  try {
+    const ShardSet whole(options.output_dir);
+    return true;
+  } catch (const Error& error) {
+    spdlog::warn("{}: packing what is missing", error.what());
+  }
+  std::filesystem::remove(index_path);
+  sync_directory(options.output_dir);
+  return false;
 }
 
-// Whether a run before left this shard whole: its tables and every record.
-bool is_whole(const std::filesystem::path& path, const Shard& expected) {
+// Removes what interrupted packings left here that no shard of this set will replace.
+void sweep_leftovers(const PackOptions& options, std::int64_t num_shards) {
+  sweep_unfinished(options.output_dir);
+  std::set<std::string> own;
+  for (std::int64_t shard = 0; shard < num_shards; ++shard) {
+    own.insert(shard_name(shard));
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(options.output_dir)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("shard-") && name.ends_with(".h5") && own.count(name) == 0) {
+      spdlog::warn("removing {}, left there by another packing that was interrupted", entry.path().string());
+      std::filesystem::remove(entry.path());
+    }
+  }
+}
+
+// Whether a run before left this shard whole: its tables and every record. num_images: of the list; fewer are whole
+// only where broken ones may be missing.
+bool is_whole(const std::filesystem::path& path, const Shard& expected, std::int64_t num_images, bool skip_broken,
+              std::int64_t& num_broken) {
   if (!std::filesystem::exists(path)) {
     return false;
   }
@@ -42,7 +81,8 @@ bool is_whole(const std::filesystem::path& path, const Shard& expected) {
     std::uint64_t offset = 0;
     const Shard found = read_shard_tables(path, offset);
     if (found.set_id != expected.set_id || found.shard_index != expected.shard_index ||
-        found.num_shards != expected.num_shards) {
+        found.num_shards != expected.num_shards || found.num_records() > num_images ||
+        (!skip_broken && found.num_records() < num_images)) {
       return false;
     }
     const FileDescriptor file = open_for_reading(path);
@@ -54,6 +94,7 @@ bool is_whole(const std::filesystem::path& path, const Shard& expected) {
         return false;
       }
     }
+    num_broken += num_images - found.num_records();
     return true;
   } catch (const Error&) {
     return false;
@@ -71,6 +112,9 @@ ShardIndex make_index(const PackOptions& options, const ImageSource& source, con
     const std::filesystem::path path = options.output_dir / shard_name(shard);
     std::uint64_t offset = 0;
     const Shard tables = read_shard_tables(path, offset);
+    if (tables.set_id != set_id) {
+      throw Error(fmt::format("{} was replaced by another packing", path.string()), "start again");
+    }
     index.num_records += tables.num_records();
     for (std::size_t c = 0; c < index.class_counts.size(); ++c) {
       index.class_counts[c] += tables.class_counts[c];
@@ -99,20 +143,19 @@ PackSummary pack(const MpiSession& session, const ImageSource& source, const Pac
   std::optional<DirectoryLock> lock;
   std::string set_id;
   if (session.rank() == 0) {
-    set_id = sha256_of_text(
-        fmt::format("{} {} {} {}", to_string(options.store), per_shard, options.skip_broken, source.identity()));
+    set_id = sha256_of_text(fmt::format("{} {} {}", to_string(options.store), per_shard, source.identity()));
     create_writable_directory(options.output_dir);
     lock.emplace(options.output_dir, fmt::format("maskedkd_pack, process {}", ::getpid()));
-    summary.was_there = is_packed_already(options, set_id);
+    summary.was_there = is_packed_already(options, set_id, source.size());
     if (!summary.was_there) {
-      sweep_unfinished(options.output_dir);
+      sweep_leftovers(options, num_shards);
     }
   }
   const std::string decision = session.broadcast(set_id + (summary.was_there ? "1" : "0"));
   set_id = decision.substr(0, decision.size() - 1);
   summary.was_there = decision.back() == '1';
 
-  std::int64_t num_broken = 0;
+  std::int64_t num_broken = 0, num_kept = 0;
   if (!summary.was_there) {
     const std::int64_t own_shards = (num_shards - session.rank() + session.size() - 1) / session.size();
     Progress progress("packing", "img", own_shards * per_shard, session.rank() == 0);
@@ -126,7 +169,8 @@ PackSummary pack(const MpiSession& session, const ImageSource& source, const Pac
       shard.class_names = source.class_names();
       const std::int64_t begin = i * per_shard, end = std::min(source.size(), begin + per_shard);
       const std::filesystem::path path = options.output_dir / shard_name(i);
-      if (is_whole(path, shard)) {
+      if (is_whole(path, shard, end - begin, options.skip_broken, num_broken)) {
+        ++num_kept;
         done += end - begin;
         continue;
       }
@@ -134,7 +178,7 @@ PackSummary pack(const MpiSession& session, const ImageSource& source, const Pac
         try {
           const Record record = source.read(image, options.store);
           shard.append(record.bytes, record.label, record.shape);
-        } catch (const Error& error) {
+        } catch (const BrokenImage& error) {
           if (!options.skip_broken) {
             throw Error(fmt::format("{} is broken: {}", source.describe(image), error.what()),
                         "mend or remove it, or pack with --on-broken skip", ExitCode::failure, error.where());
@@ -148,9 +192,11 @@ PackSummary pack(const MpiSession& session, const ImageSource& source, const Pac
       write_shard(path, shard);
     }
   }
-  const std::array<double, 1> broken = {static_cast<double>(num_broken)};
-  for (const double count : session.all_gather(broken)) {
-    summary.num_broken += static_cast<std::int64_t>(count);
+  const std::array<double, 2> own = {static_cast<double>(num_broken), static_cast<double>(num_kept)};
+  const std::vector<double> counts = session.all_gather(own);
+  for (std::size_t rank = 0; rank < counts.size() / own.size(); ++rank) {
+    summary.num_broken += static_cast<std::int64_t>(counts[2 * rank]);
+    summary.num_shards_kept += static_cast<std::int64_t>(counts[2 * rank + 1]);
   }
   std::array<double, 2> totals{};
   if (session.rank() == 0) {

@@ -25,6 +25,7 @@ struct PackSummary {
   std::int64_t num_broken = 0;
   std::int64_t num_classes = 0;
   std::int64_t num_shards = 0;
+  std::int64_t num_shards_kept = 0;  // of an interrupted run
   std::uint64_t size_bytes = 0;
   double seconds = 0;
 };

@@ -1,0 +1,88 @@
+// The training loop: what each rank does, step by step, from wherever the run is to its end or to a stop signal.
+#pragma once
+
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/checkpoint/checkpoint.hpp"
+#include "maskedkd/comm/communicator.hpp"
+#include "maskedkd/data/loader.hpp"
+#include "maskedkd/data/sampler.hpp"
+#include "maskedkd/distill/teacher.hpp"
+#include "maskedkd/io/posix.hpp"
+#include "maskedkd/train/adamw.hpp"
+#include "maskedkd/train/distillation_step.hpp"
+#include "maskedkd/train/flat_parameters.hpp"
+#include "maskedkd/train/loss_scaler.hpp"
+#include "maskedkd/train/run_state.hpp"
+#include "maskedkd/train/train_options.hpp"
+
+#include <chrono>
+#include <memory>
+#include <optional>
+
+namespace maskedkd {
+
+class MpiSession;
+class Progress;
+
+class Trainer {
+ public:
+  // Collective. Opens the data, builds student and teacher, takes up the newest checkpoint. texts: the resolved options, kept
+  // in every checkpoint. Throws Error.
+  Trainer(const MpiSession& session, const TrainOptions& options, const OptionTexts& texts, at::Device device);
+  ~Trainer();
+
+  // Collective. finished: all epochs are done. requeue: a stop signal came, a checkpoint is written. Throws Error, with
+  // no_requeue where the loss or the gradient is not finite.
+  ExitCode run();
+
+ private:
+  // What the ranks tell each other after each step.
+  struct StepReport {
+    double loss_sum = 0;  // over the step's micro-batches, in their order
+    bool stop = false;
+    bool checkpoint = false;
+  };
+
+  void resume();
+  void take_up(const LoadedCheckpoint& checkpoint);
+  void start_loader();
+  StepReport train_step();
+  at::Tensor gradient_sum(int first, int last, std::vector<double>& losses);
+  void add_micro_batch(const at::Tensor& gradient, std::vector<double>& losses);
+  void apply(at::Tensor& gradient);
+  StepReport share(const std::vector<double>& losses);
+  void finish_epoch();
+  void save();
+  void write_log() const;
+  double learning_rate() const;
+  std::string checkpoint_root() const;
+
+  const MpiSession& session_;
+  const TrainOptions options_;
+  const at::Device device_;
+  std::optional<DirectoryLock> lock_;  // rank 0's
+  ShardSet train_set_;
+  std::optional<ShardSet> eval_set_;
+  SamplerOptions sampler_;
+  Vit student_;
+  std::optional<Teacher> teacher_;
+  FlatParameters parameters_;
+  AdamW optimizer_;
+  std::optional<WeightAverage> average_;
+  LossScaler scaler_;
+  DistillationStep distillation_;
+  std::unique_ptr<Communicator> communicator_;
+  std::unique_ptr<Loader> loader_;
+  RunState state_;
+  int first_micro_batch_;  // this rank's run of the step's micro-batches
+  int last_micro_batch_;
+  std::int64_t steps_here_ = 0;  // of this process
+  std::int64_t saved_step_ = -1;
+  std::chrono::steady_clock::time_point last_saved_ = std::chrono::steady_clock::now();
+  std::unique_ptr<Progress> progress_;
+  std::chrono::steady_clock::time_point epoch_began_;
+  std::int64_t epoch_first_step_ = 0;
+  double epoch_waited_before_s_ = 0;
+};
+
+}  // namespace maskedkd

@@ -1,0 +1,114 @@
+#include "maskedkd/train/run_state.hpp"
+
+#include "maskedkd/base/error.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+namespace maskedkd {
+namespace {
+
+// Another value of these is another run: the order of samples or the meaning of the state would change under way.
+constexpr std::array<std::string_view, 6> kFixed = {"seed", "batch-size", "micro-batch", "repeats", "precision",
+                                                    "model-ema-decay"};
+// These say where and how to run, not what is computed.
+constexpr std::array<std::string_view, 17> kFree = {
+    "output-dir", "data-path",          "eval-data-path",   "teacher-path",     "finetune",   "resume",
+    "workers",    "prefetch",           "threads",          "device",           "eval-batch", "keep-checkpoints",
+    "stop-after-steps", "checkpoint-steps", "checkpoint-minutes", "teacher-model", "model"};
+
+template <typename List>
+bool contains(const List& list, std::string_view name) {
+  return std::find(list.begin(), list.end(), name) != list.end();
+}
+
+}  // namespace
+
+std::string to_json(const RunState& state) {
+  nlohmann::ordered_json options = nlohmann::ordered_json::object();
+  for (const auto& [name, text] : state.options) {
+    options[name] = text;
+  }
+  nlohmann::ordered_json history = nlohmann::ordered_json::array();
+  for (const std::string& line : state.history) {
+    history.push_back(nlohmann::ordered_json::parse(line));
+  }
+  const nlohmann::ordered_json json = {{"epoch", state.epoch},
+                                       {"step", state.step},
+                                       {"global_step", state.global_step},
+                                       {"epoch_loss_sum", state.epoch_loss_sum},
+                                       {"best_accuracy", state.best_accuracy},
+                                       {"best_epoch", state.best_epoch},
+                                       {"best_step", state.best_step},
+                                       {"loss_scale", state.loss_scale},
+                                       {"good_steps", state.good_steps},
+                                       {"data_set_id", state.data_set_id},
+                                       {"teacher_sha256", state.teacher_sha256},
+                                       {"model", nlohmann::ordered_json::parse(state.model)},
+                                       {"options", options},
+                                       {"history", history}};
+  return json.dump(2) + "\n";
+}
+
+RunState parse_run_state(const std::string& text, const std::string& source) {
+  try {
+    const auto json = nlohmann::ordered_json::parse(text);
+    RunState state;
+    json.at("epoch").get_to(state.epoch);
+    json.at("step").get_to(state.step);
+    json.at("global_step").get_to(state.global_step);
+    json.at("epoch_loss_sum").get_to(state.epoch_loss_sum);
+    json.at("best_accuracy").get_to(state.best_accuracy);
+    json.at("best_epoch").get_to(state.best_epoch);
+    json.at("best_step").get_to(state.best_step);
+    json.at("loss_scale").get_to(state.loss_scale);
+    json.at("good_steps").get_to(state.good_steps);
+    json.at("data_set_id").get_to(state.data_set_id);
+    json.at("teacher_sha256").get_to(state.teacher_sha256);
+    state.model = json.at("model").dump();
+    for (const auto& [name, value] : json.at("options").items()) {
+      state.options.emplace_back(name, value.get<std::string>());
+    }
+    for (const auto& line : json.at("history")) {
+      state.history.push_back(line.dump());
+    }
+    return state;
+  } catch (const nlohmann::json::exception& error) {
+    throw usage_error(fmt::format("{} is not the state of a training run: {}", source, error.what()));
+  }
+}
+
+std::vector<std::string> compare_runs(const RunState& before, const RunState& now) {
+  const auto refuse = [](const std::string& what, const std::string& was, const std::string& is) {
+    throw usage_error(fmt::format("the run was started with {} {}, now it is {}", what, was, is),
+                      "give the old value, or start in another --output-dir");
+  };
+  if (before.model != now.model) {
+    refuse("the model", before.model, now.model);
+  }
+  if (before.data_set_id != now.data_set_id) {
+    refuse("the data set", before.data_set_id, now.data_set_id);
+  }
+  if (before.teacher_sha256 != now.teacher_sha256) {
+    const auto name = [](const std::string& digest) { return digest.empty() ? "none" : "of SHA-256 " + digest; };
+    refuse("a teacher", name(before.teacher_sha256), name(now.teacher_sha256));
+  }
+  std::vector<std::string> told;
+  for (const auto& [name, text] : now.options) {
+    const auto old = std::find_if(before.options.begin(), before.options.end(),
+                                  [&, &wanted = name](const auto& option) { return option.first == wanted; });
+    if (old == before.options.end() || old->second == text || contains(kFree, name)) {
+      continue;
+    }
+    if (contains(kFixed, name)) {
+      refuse("--" + name, old->second, text);
+    }
+    told.push_back(fmt::format("--{} changes from {} to {}", name, old->second, text));
+  }
+  return told;
+}
+
+}  // namespace maskedkd

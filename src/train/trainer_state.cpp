@@ -1,0 +1,266 @@
+// The trainer's beginning and end: how it is put together, takes up a checkpoint, writes one.
+#include "maskedkd/base/log.hpp"
+#include "maskedkd/base/progress.hpp"
+#include "maskedkd/comm/mpi_session.hpp"
+#include "maskedkd/distill/patch_selection.hpp"
+#include "maskedkd/io/atomic_directory.hpp"
+#include "maskedkd/io/digest.hpp"
+#include "maskedkd/model/description.hpp"
+#include "maskedkd/model/registry.hpp"
+#include "maskedkd/train/trainer.hpp"
+
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include <utility>
+
+namespace maskedkd {
+namespace {
+
+std::optional<DirectoryLock> lock_output(const MpiSession& session, const TrainOptions& options) {
+  std::optional<DirectoryLock> lock;
+  if (session.rank() == 0) {
+    create_writable_directory(options.output_dir);
+    lock.emplace(options.output_dir, fmt::format("maskedkd_train, process {}", ::getpid()));
+  }
+  session.barrier();
+  return lock;
+}
+
+SamplerOptions sampler_of(const TrainOptions& options, const ShardSet& set) {
+  SamplerOptions sampler;
+  sampler.num_records = set.num_records();
+  sampler.micro_batch = options.micro_batch;
+  sampler.micro_batches_per_step = options.micro_batches_per_step();
+  sampler.repeats = options.repeats;
+  sampler.seed = options.seed;
+  sampler.validate();
+  return sampler;
+}
+
+std::filesystem::path teacher_file(const TrainOptions& options) {
+  const auto& path = options.teacher_path;
+  return std::filesystem::is_directory(path) ? path / "model.safetensors" : path;
+}
+
+// A published name, or what the checkpoint beside the weights says.
+VitOptions teacher_options(const TrainOptions& options) {
+  VitOptions teacher;
+  if (!options.teacher_model.empty()) {
+    teacher = find_model(options.teacher_model);
+    teacher.num_classes = options.student.num_classes;
+    return teacher;
+  }
+  const std::filesystem::path state = teacher_file(options).parent_path() / "state.json";
+  if (!std::filesystem::exists(teacher_file(options))) {
+    throw usage_error(fmt::format("--teacher-path: there is no file {}", teacher_file(options).string()));
+  }
+  if (!std::filesystem::exists(state)) {
+    throw usage_error("--teacher-model is missing",
+                      fmt::format("name the teacher's architecture: {}", fmt::join(known_models(), ", ")));
+  }
+  return parse_model_description(parse_run_state(read_text_file(state), state.string()).model, state.string());
+}
+
+std::optional<Teacher> make_teacher(const TrainOptions& options, at::Device device) {
+  if (options.distillation.type == DistillationType::none) {
+    return std::nullopt;
+  }
+  const VitOptions teacher = teacher_options(options);
+  check_compatible(options.student, teacher, options.resolved_keep());
+  return std::make_optional<Teacher>(teacher, options.teacher_path, device, scalar_type(options.precision));
+}
+
+Vit make_student(const TrainOptions& options, const ShardSet& set, at::Device device) {
+  if (set.num_classes() != options.student.num_classes) {
+    throw usage_error(fmt::format("{} has {} classes, the student {}", set.directory().string(), set.num_classes(),
+                                  options.student.num_classes),
+                      "set --num-classes to the data's");
+  }
+  Vit student = options.finetune.empty() ? Vit(options.student, options.seed) : Vit(options.student);
+  if (!options.finetune.empty()) {
+    student.load(read_safetensors(options.finetune).tensors, options.finetune.string());
+  }
+  student.to_device(device);
+  student.set_requires_grad(true);
+  return student;
+}
+
+}  // namespace
+
+Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const OptionTexts& texts, at::Device device)
+    : session_(session),
+      options_(options),
+      device_(device),
+      lock_(lock_output(session, options)),
+      train_set_(options.data_path),
+      eval_set_(options.eval_data_path.empty() ? std::nullopt : std::make_optional<ShardSet>(options.eval_data_path)),
+      sampler_(sampler_of(options, train_set_)),
+      student_(make_student(options, train_set_, device)),
+      teacher_(make_teacher(options, device)),
+      parameters_(student_),
+      optimizer_(parameters_, options.adamw),
+      scaler_(options.precision == Precision::fp16),
+      distillation_(options_, student_, teacher_ ? &*teacher_ : nullptr, device),
+      communicator_(make_communicator(session, device)),
+      first_micro_batch_(options.micro_batches_per_step() * session.rank() / session.size()),
+      last_micro_batch_(options.micro_batches_per_step() * (session.rank() + 1) / session.size()) {
+  if (eval_set_ && eval_set_->class_names() != train_set_.class_names()) {
+    throw usage_error(fmt::format("{} and {} have other classes", options.data_path.string(), options.eval_data_path.string()),
+                      "pack both from folders with the same class names");
+  }
+  state_.model = describe_model(options.student);
+  state_.data_set_id = train_set_.set_id();
+  const bool hashes = teacher_.has_value() && session.rank() == 0;
+  state_.teacher_sha256 = session.broadcast(hashes ? sha256_of_file(teacher_file(options)) : "");
+  state_.options = texts;
+  if (options.ema_decay > 0) {
+    average_.emplace(parameters_, options.ema_decay);
+  }
+  resume();
+  // The same formula gives the same numbers on machines of one kind only: all ranks take rank 0's.
+  at::Tensor values = parameters_.values();
+  communicator_->broadcast(values, 0);
+  start_loader();
+  epoch_first_step_ = state_.step;
+  epoch_began_ = std::chrono::steady_clock::now();
+  progress_ = std::make_unique<Progress>(fmt::format("epoch {}/{}", state_.epoch + 1, options_.schedule.epochs), "img",
+                                         sampler_.steps_per_epoch() * sampler_.global_batch(),
+                                         session_.rank() == 0 && state_.epoch < options_.schedule.epochs);
+  progress_->update(state_.step * sampler_.global_batch(), "");
+}
+
+Trainer::~Trainer() = default;
+
+std::string Trainer::checkpoint_root() const { return (options_.output_dir / "checkpoints").string(); }
+
+void Trainer::resume() {
+  // Rank 0 chooses and verifies; the others read the same one.
+  std::string chosen;
+  std::optional<LoadedCheckpoint> checkpoint;
+  if (session_.rank() == 0) {
+    if (options_.resume == "auto") {
+      sweep_unfinished(checkpoint_root());
+      checkpoint = find_newest_checkpoint(checkpoint_root(),
+                                          [](const std::string& damage) { spdlog::warn("{}; trying the one before", damage); });
+    } else if (options_.resume == "none") {
+      if (!list_checkpoints(checkpoint_root()).empty()) {
+        throw usage_error(fmt::format("{} holds checkpoints of a run, and --resume is none", checkpoint_root()),
+                          "go on with --resume auto, or choose another --output-dir");
+      }
+    } else {
+      checkpoint = load_checkpoint(options_.resume);
+    }
+    chosen = checkpoint ? checkpoint->path.string() : "";
+  }
+  chosen = session_.broadcast(chosen);
+  if (chosen.empty()) {
+    return;
+  }
+  take_up(checkpoint ? *checkpoint : load_checkpoint(chosen));
+}
+
+void Trainer::take_up(const LoadedCheckpoint& checkpoint) {
+  const RunState before = parse_run_state(checkpoint.state_json, (checkpoint.path / "state.json").string());
+  for (const std::string& change : compare_runs(before, state_)) {
+    spdlog::log(session_.rank() == 0 ? spdlog::level::warn : spdlog::level::info, "{}", change);
+  }
+  const auto group = [&](const char* name) -> const std::map<std::string, at::Tensor>& {
+    const auto found = checkpoint.groups.find(name);
+    if (found == checkpoint.groups.end()) {
+      throw usage_error(fmt::format("{} has no {}.safetensors", checkpoint.path.string(), name), "it is no training checkpoint");
+    }
+    return found->second;
+  };
+  parameters_.copy_named(group("model"), "", parameters_.values());
+  optimizer_.load_state(group("optimizer"));
+  if (average_) {
+    parameters_.copy_named(group("ema"), "", average_->values());
+  }
+  scaler_.restore(before.loss_scale, before.good_steps);
+  RunState now = before;
+  now.options = state_.options;
+  state_ = std::move(now);
+  saved_step_ = checkpoint.path.parent_path() == std::filesystem::weakly_canonical(checkpoint_root()) ? state_.global_step : -1;
+  spdlog::info("going on from {}: epoch {}, step {} of {}", checkpoint.path.string(), state_.epoch, state_.step,
+               sampler_.steps_per_epoch());
+  if (session_.rank() == 0) {
+    // A kill between a save and what follows it leaves these behind.
+    const std::filesystem::path best = std::filesystem::path(checkpoint_root()) / fmt::format("step-{:09}", state_.best_step);
+    if (state_.best_step >= 0 && std::filesystem::exists(best)) {
+      mark_best(checkpoint_root(), best);
+    }
+    write_log();
+  }
+}
+
+void Trainer::start_loader() {
+  LoaderOptions loading;
+  loading.seed = options_.seed;
+  loading.augment = options_.augment;
+  loading.num_workers = options_.num_workers;
+  loading.prefetch = options_.prefetch;
+  loading.pin_memory = device_.is_cuda();
+  // Runs in the workers, one at a time: this rank's micro-batches of this and all later steps.
+  loader_ = std::make_unique<Loader>(
+      train_set_, loading,
+      [this, epoch = state_.epoch, step = state_.step, micro_batch = first_micro_batch_,
+       order = std::optional<EpochOrder>()]() mutable -> std::optional<BatchRequest> {
+        if (micro_batch == last_micro_batch_) {
+          micro_batch = first_micro_batch_;
+          ++step;
+        }
+        if (step == sampler_.steps_per_epoch()) {
+          step = 0;
+          ++epoch;
+          order.reset();
+        }
+        if (epoch == options_.schedule.epochs) {
+          return std::nullopt;
+        }
+        if (!order) {
+          order.emplace(sampler_, static_cast<std::uint32_t>(epoch));
+        }
+        BatchRequest request;
+        request.epoch = static_cast<std::uint32_t>(epoch);
+        request.step = static_cast<std::uint32_t>(step);
+        request.micro_batch = static_cast<std::uint32_t>(micro_batch);
+        request.indices = order->micro_batch(step, micro_batch++);
+        return request;
+      });
+}
+
+void Trainer::save() {
+  last_saved_ = std::chrono::steady_clock::now();
+  if (session_.rank() != 0 || saved_step_ == state_.global_step * 2 + (state_.step == 0 ? 1 : 0)) {
+    return;
+  }
+  CheckpointContent content;
+  content.step = state_.global_step;
+  content.groups["model"] = parameters_.named_views(parameters_.values());
+  content.groups["optimizer"] = optimizer_.state();
+  if (average_) {
+    content.groups["ema"] = parameters_.named_views(average_->values());
+  }
+  state_.loss_scale = scaler_.scale();
+  state_.good_steps = scaler_.good_steps();
+  content.state_json = to_json(state_);
+  const std::filesystem::path path = save_checkpoint(checkpoint_root(), content);
+  if (state_.best_step == state_.global_step) {
+    mark_best(checkpoint_root(), path);
+  }
+  retain_checkpoints(checkpoint_root(), {options_.keep_checkpoints});
+}
+
+void Trainer::write_log() const {
+  if (session_.rank() != 0) {
+    return;
+  }
+  std::string text;
+  for (const std::string& line : state_.history) {
+    text += line + "\n";
+  }
+  write_file_atomically(options_.output_dir / "log.txt", text);
+}
+
+}  // namespace maskedkd
