@@ -81,6 +81,10 @@ void verify_file(const std::filesystem::path& path, const nlohmann::json& expect
 
 }  // namespace
 
+std::filesystem::path checkpoint_path(const std::filesystem::path& root, std::int64_t step) {
+  return root / checkpoint_name(step);
+}
+
 LoadedCheckpoint load_checkpoint(const std::filesystem::path& given) {
   std::error_code error;
   const std::filesystem::path path = std::filesystem::canonical(given, error);

@@ -11,8 +11,9 @@ namespace maskedkd {
 
 void AdamWOptions::validate() const {
   if (!(beta1 >= 0 && beta1 < 1) || !(beta2 >= 0 && beta2 < 1) || !(epsilon > 0) || !(weight_decay >= 0)) {
-    throw usage_error(fmt::format("AdamW: --beta1 {} and --beta2 {} must lie in [0, 1), --adam-epsilon {} above 0, --weight-decay {} not below 0",
-                                  beta1, beta2, epsilon, weight_decay));
+    throw usage_error(fmt::format(
+        "AdamW: --beta1 {} and --beta2 {} must lie in [0, 1), --adam-epsilon {} above 0, --weight-decay {} not below 0",
+        beta1, beta2, epsilon, weight_decay));
   }
 }
 

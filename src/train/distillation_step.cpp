@@ -6,6 +6,7 @@
 #include "maskedkd/distill/loss.hpp"
 #include "maskedkd/distill/patch_selection.hpp"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 
 namespace maskedkd {
@@ -43,8 +44,8 @@ at::Tensor DistillationStep::run(const MicroBatch& batch, double loss_scale) con
     const at::Tensor kept = masked ? select_patches(student.class_attention, options_.resolved_keep()) : at::Tensor();
     teacher_logits = teacher_->logits(images, kept);
   }
-  const at::Tensor loss = distillation_loss(student.logits, student.distillation_logits, targets, teacher_logits,
-                                            options_.distillation);
+  const at::Tensor loss =
+      distillation_loss(student.logits, student.distillation_logits, targets, teacher_logits, options_.distillation);
   (loss_scale == 1.0 ? loss : loss * loss_scale).backward();
   return loss.detach();
 }

@@ -6,6 +6,7 @@
 #include "maskedkd/data/batch.hpp"
 #include "maskedkd/data/loader.hpp"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/topk.h>
@@ -28,6 +29,14 @@ BatchRequest batch_request(std::int64_t batch, std::int64_t size, std::int64_t n
 }
 
 }  // namespace
+
+void EvaluationOptions::validate() const {
+  augment.validate();
+  if (batch < 1 || num_workers < 1 || prefetch < 1) {
+    throw usage_error(fmt::format("--eval-batch {}, --workers {} and --prefetch {} must be at least 1", batch,
+                                  num_workers, prefetch));
+  }
+}
 
 EvaluationResult evaluate(const MpiSession& session, const Vit& model, at::Device device, const ShardSet& set,
                           const EvaluationOptions& options, const std::string& title) {
@@ -62,9 +71,8 @@ EvaluationResult evaluate(const MpiSession& session, const Vit& model, at::Devic
       const std::optional<MicroBatch> loaded = loader.next();
       const at::Tensor labels = loaded->labels.to(device);  // [B]
       const VitOutput output = model.forward(normalised_images(*loaded, device), how);
-      const at::Tensor logits = output.distillation_logits.defined()
-                                    ? (output.logits + output.distillation_logits) / 2
-                                    : output.logits;                                                  // [B, C]
+      const at::Tensor logits = output.distillation_logits.defined() ? (output.logits + output.distillation_logits) / 2
+                                                                     : output.logits;                  // [B, C]
       const at::Tensor hits = std::get<1>(logits.topk(top, 1)).eq(labels.unsqueeze(1)).to(at::kLong);  // [B, 5]
       double* row = &sums[static_cast<std::size_t>(batch * num_columns)];
       row[loss_sum] = at::cross_entropy_loss(logits.to(at::kDouble), labels, {}, /*reduction=sum*/ 2).item<double>();

@@ -58,8 +58,8 @@ void TrainOptions::validate(int world_size) const {
           "the global batch is made of whole micro-batches");
   mixing.validate(micro_batch);
   require(world_size <= micro_batches_per_step(),
-          fmt::format("{} ranks are more than the {} micro-batches of a step (--batch-size {} / --micro-batch {})", world_size,
-                      micro_batches_per_step(), global_batch, micro_batch),
+          fmt::format("{} ranks are more than the {} micro-batches of a step (--batch-size {} / --micro-batch {})",
+                      world_size, micro_batches_per_step(), global_batch, micro_batch),
           fmt::format("start at most {} ranks, or take a smaller --micro-batch", micro_batches_per_step()));
   require(augment.input_size == student.input_size,
           fmt::format("images of {} pixels for a student of {}", augment.input_size, student.input_size));

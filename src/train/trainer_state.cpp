@@ -6,10 +6,9 @@
 #include "maskedkd/io/atomic_directory.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/model/description.hpp"
-#include "maskedkd/model/registry.hpp"
 #include "maskedkd/train/trainer.hpp"
+#include "maskedkd/train/weights_source.hpp"
 
-#include <nlohmann/json.hpp>
 #include <unistd.h>
 
 #include <utility>
@@ -38,37 +37,14 @@ SamplerOptions sampler_of(const TrainOptions& options, const ShardSet& set) {
   return sampler;
 }
 
-std::filesystem::path teacher_file(const TrainOptions& options) {
-  const auto& path = options.teacher_path;
-  return std::filesystem::is_directory(path) ? path / "model.safetensors" : path;
-}
-
-// A published name, or what the checkpoint beside the weights says.
-VitOptions teacher_options(const TrainOptions& options) {
-  VitOptions teacher;
-  if (!options.teacher_model.empty()) {
-    teacher = find_model(options.teacher_model);
-    teacher.num_classes = options.student.num_classes;
-    return teacher;
-  }
-  const std::filesystem::path state = teacher_file(options).parent_path() / "state.json";
-  if (!std::filesystem::exists(teacher_file(options))) {
-    throw usage_error(fmt::format("--teacher-path: there is no file {}", teacher_file(options).string()));
-  }
-  if (!std::filesystem::exists(state)) {
-    throw usage_error("--teacher-model is missing",
-                      fmt::format("name the teacher's architecture: {}", fmt::join(known_models(), ", ")));
-  }
-  return parse_model_description(parse_run_state(read_text_file(state), state.string()).model, state.string());
-}
-
 std::optional<Teacher> make_teacher(const TrainOptions& options, at::Device device) {
   if (options.distillation.type == DistillationType::none) {
     return std::nullopt;
   }
-  const VitOptions teacher = teacher_options(options);
+  const std::filesystem::path file = weights_file(options.teacher_path, "teacher-path");
+  const VitOptions teacher = weights_model(file, options.teacher_model, "teacher-model", options.student.num_classes);
   check_compatible(options.student, teacher, options.resolved_keep());
-  return std::make_optional<Teacher>(teacher, options.teacher_path, device, scalar_type(options.precision));
+  return std::make_optional<Teacher>(teacher, file, device, scalar_type(options.precision));
 }
 
 Vit make_student(const TrainOptions& options, const ShardSet& set, at::Device device) {
@@ -79,7 +55,8 @@ Vit make_student(const TrainOptions& options, const ShardSet& set, at::Device de
   }
   Vit student = options.finetune.empty() ? Vit(options.student, options.seed) : Vit(options.student);
   if (!options.finetune.empty()) {
-    student.load(read_safetensors(options.finetune).tensors, options.finetune.string());
+    const std::filesystem::path file = weights_file(options.finetune, "finetune");
+    student.load(read_safetensors(file).tensors, file.string());
   }
   student.to_device(device);
   student.set_requires_grad(true);
@@ -106,13 +83,15 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
       first_micro_batch_(options.micro_batches_per_step() * session.rank() / session.size()),
       last_micro_batch_(options.micro_batches_per_step() * (session.rank() + 1) / session.size()) {
   if (eval_set_ && eval_set_->class_names() != train_set_.class_names()) {
-    throw usage_error(fmt::format("{} and {} have other classes", options.data_path.string(), options.eval_data_path.string()),
-                      "pack both from folders with the same class names");
+    throw usage_error(
+        fmt::format("{} and {} have other classes", options.data_path.string(), options.eval_data_path.string()),
+        "pack both from folders with the same class names");
   }
   state_.model = describe_model(options.student);
   state_.data_set_id = train_set_.set_id();
   const bool hashes = teacher_.has_value() && session.rank() == 0;
-  state_.teacher_sha256 = session.broadcast(hashes ? sha256_of_file(teacher_file(options)) : "");
+  state_.teacher_sha256 =
+      session.broadcast(hashes ? sha256_of_file(weights_file(options.teacher_path, "teacher-path")) : "");
   state_.options = texts;
   if (options.ema_decay > 0) {
     average_.emplace(parameters_, options.ema_decay);
@@ -122,17 +101,11 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
   at::Tensor values = parameters_.values();
   communicator_->broadcast(values, 0);
   start_loader();
-  epoch_first_step_ = state_.step;
-  epoch_began_ = std::chrono::steady_clock::now();
-  progress_ = std::make_unique<Progress>(fmt::format("epoch {}/{}", state_.epoch + 1, options_.schedule.epochs), "img",
-                                         sampler_.steps_per_epoch() * sampler_.global_batch(),
-                                         session_.rank() == 0 && state_.epoch < options_.schedule.epochs);
-  progress_->update(state_.step * sampler_.global_batch(), "");
 }
 
 Trainer::~Trainer() = default;
 
-std::string Trainer::checkpoint_root() const { return (options_.output_dir / "checkpoints").string(); }
+std::filesystem::path Trainer::checkpoint_root() const { return options_.output_dir / "checkpoints"; }
 
 void Trainer::resume() {
   // Rank 0 chooses and verifies; the others read the same one.
@@ -141,15 +114,23 @@ void Trainer::resume() {
   if (session_.rank() == 0) {
     if (options_.resume == "auto") {
       sweep_unfinished(checkpoint_root());
-      checkpoint = find_newest_checkpoint(checkpoint_root(),
-                                          [](const std::string& damage) { spdlog::warn("{}; trying the one before", damage); });
+      checkpoint = find_newest_checkpoint(
+          checkpoint_root(), [](const std::string& damage) { spdlog::warn("{}; trying the one before", damage); });
     } else if (options_.resume == "none") {
       if (!list_checkpoints(checkpoint_root()).empty()) {
-        throw usage_error(fmt::format("{} holds checkpoints of a run, and --resume is none", checkpoint_root()),
-                          "go on with --resume auto, or choose another --output-dir");
+        throw usage_error(
+            fmt::format("{} holds checkpoints of a run, and --resume is none", checkpoint_root().string()),
+            "go on with --resume auto, or choose another --output-dir");
       }
     } else {
       checkpoint = load_checkpoint(options_.resume);
+      const std::filesystem::path newest =
+          list_checkpoints(checkpoint_root()).empty() ? checkpoint->path : list_checkpoints(checkpoint_root()).back();
+      if (!std::filesystem::equivalent(newest, checkpoint->path)) {
+        throw usage_error(
+            fmt::format("--resume {}: {} is newer and would stand in the way", options_.resume, newest.string()),
+            "take another --output-dir, or move what is newer away");
+      }
     }
     chosen = checkpoint ? checkpoint->path.string() : "";
   }
@@ -168,7 +149,8 @@ void Trainer::take_up(const LoadedCheckpoint& checkpoint) {
   const auto group = [&](const char* name) -> const std::map<std::string, at::Tensor>& {
     const auto found = checkpoint.groups.find(name);
     if (found == checkpoint.groups.end()) {
-      throw usage_error(fmt::format("{} has no {}.safetensors", checkpoint.path.string(), name), "it is no training checkpoint");
+      throw usage_error(fmt::format("{} has no {}.safetensors", checkpoint.path.string(), name),
+                        "it is no training checkpoint");
     }
     return found->second;
   };
@@ -181,12 +163,11 @@ void Trainer::take_up(const LoadedCheckpoint& checkpoint) {
   RunState now = before;
   now.options = state_.options;
   state_ = std::move(now);
-  saved_step_ = checkpoint.path.parent_path() == std::filesystem::weakly_canonical(checkpoint_root()) ? state_.global_step : -1;
   spdlog::info("going on from {}: epoch {}, step {} of {}", checkpoint.path.string(), state_.epoch, state_.step,
                sampler_.steps_per_epoch());
   if (session_.rank() == 0) {
     // A kill between a save and what follows it leaves these behind.
-    const std::filesystem::path best = std::filesystem::path(checkpoint_root()) / fmt::format("step-{:09}", state_.best_step);
+    const std::filesystem::path best = checkpoint_path(checkpoint_root(), state_.best_step);
     if (state_.best_step >= 0 && std::filesystem::exists(best)) {
       mark_best(checkpoint_root(), best);
     }
@@ -202,37 +183,36 @@ void Trainer::start_loader() {
   loading.prefetch = options_.prefetch;
   loading.pin_memory = device_.is_cuda();
   // Runs in the workers, one at a time: this rank's micro-batches of this and all later steps.
-  loader_ = std::make_unique<Loader>(
-      train_set_, loading,
-      [this, epoch = state_.epoch, step = state_.step, micro_batch = first_micro_batch_,
-       order = std::optional<EpochOrder>()]() mutable -> std::optional<BatchRequest> {
-        if (micro_batch == last_micro_batch_) {
-          micro_batch = first_micro_batch_;
-          ++step;
-        }
-        if (step == sampler_.steps_per_epoch()) {
-          step = 0;
-          ++epoch;
-          order.reset();
-        }
-        if (epoch == options_.schedule.epochs) {
-          return std::nullopt;
-        }
-        if (!order) {
-          order.emplace(sampler_, static_cast<std::uint32_t>(epoch));
-        }
-        BatchRequest request;
-        request.epoch = static_cast<std::uint32_t>(epoch);
-        request.step = static_cast<std::uint32_t>(step);
-        request.micro_batch = static_cast<std::uint32_t>(micro_batch);
-        request.indices = order->micro_batch(step, micro_batch++);
-        return request;
-      });
+  loader_ = std::make_unique<Loader>(train_set_, loading,
+                                     [this, epoch = state_.epoch, step = state_.step, micro_batch = first_micro_batch_,
+                                      order = std::optional<EpochOrder>()]() mutable -> std::optional<BatchRequest> {
+                                       if (micro_batch == last_micro_batch_) {
+                                         micro_batch = first_micro_batch_;
+                                         ++step;
+                                       }
+                                       if (step == sampler_.steps_per_epoch()) {
+                                         step = 0;
+                                         ++epoch;
+                                         order.reset();
+                                       }
+                                       if (epoch == options_.schedule.epochs) {
+                                         return std::nullopt;
+                                       }
+                                       if (!order) {
+                                         order.emplace(sampler_, static_cast<std::uint32_t>(epoch));
+                                       }
+                                       BatchRequest request;
+                                       request.epoch = static_cast<std::uint32_t>(epoch);
+                                       request.step = static_cast<std::uint32_t>(step);
+                                       request.micro_batch = static_cast<std::uint32_t>(micro_batch);
+                                       request.indices = order->micro_batch(step, micro_batch++);
+                                       return request;
+                                     });
 }
 
 void Trainer::save() {
   last_saved_ = std::chrono::steady_clock::now();
-  if (session_.rank() != 0 || saved_step_ == state_.global_step * 2 + (state_.step == 0 ? 1 : 0)) {
+  if (session_.rank() != 0) {
     return;
   }
   CheckpointContent content;
@@ -250,17 +230,6 @@ void Trainer::save() {
     mark_best(checkpoint_root(), path);
   }
   retain_checkpoints(checkpoint_root(), {options_.keep_checkpoints});
-}
-
-void Trainer::write_log() const {
-  if (session_.rank() != 0) {
-    return;
-  }
-  std::string text;
-  for (const std::string& line : state_.history) {
-    text += line + "\n";
-  }
-  write_file_atomically(options_.output_dir / "log.txt", text);
 }
 
 }  // namespace maskedkd

@@ -63,6 +63,9 @@ LoadedCheckpoint load_checkpoint(const std::filesystem::path& path);
 std::optional<LoadedCheckpoint> find_newest_checkpoint(const std::filesystem::path& root,
                                                        const std::function<void(const std::string&)>& on_damaged);
 
+// Where the checkpoint of that step lies, or would.
+std::filesystem::path checkpoint_path(const std::filesystem::path& root, std::int64_t step);
+
 // Directories step-*, oldest first.
 std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& root);
 

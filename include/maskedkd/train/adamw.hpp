@@ -1,4 +1,5 @@
-// AdamW (Loshchilov and Hutter 2019) over flat parameters, with DeiT's two groups; and the weight average that DeiT keeps.
+// AdamW (Loshchilov and Hutter 2019) over flat parameters, with DeiT's two groups; and the weight average that DeiT
+// keeps.
 #pragma once
 
 #include "maskedkd/train/flat_parameters.hpp"
@@ -20,7 +21,7 @@ class AdamW {
   // gradient [P], on the parameters' device.
   void step(const at::Tensor& gradient, double learning_rate);
 
-  NamedTensors state() const;  // exp_avg.NAME, exp_avg_sq.NAME, num_steps
+  NamedTensors state() const;                                         // exp_avg.NAME, exp_avg_sq.NAME, num_steps
   void load_state(const std::map<std::string, at::Tensor>& tensors);  // throws Error
 
  private:

@@ -14,8 +14,9 @@ class DistillationStep {
   // teacher: nullptr with --distillation-type none. All outlive this.
   DistillationStep(const TrainOptions& options, const Vit& student, const Teacher* teacher, at::Device device);
 
-  // Forward and backward: adds the gradient of loss_scale * loss into the bound gradients. Returns the loss (mean over the
-  // micro-batch), a scalar on the device, not waited for. Every random decision is a function of the request's address.
+  // Forward and backward: adds the gradient of loss_scale * loss into the bound gradients. Returns the loss (mean over
+  // the micro-batch), a scalar on the device, not waited for. Every random decision is a function of the request's
+  // address.
   at::Tensor run(const MicroBatch& batch, double loss_scale) const;
 
  private:

@@ -13,22 +13,24 @@ class MpiSession;
 
 struct EvaluationOptions {
   AugmentOptions augment;
-  int batch = 128;          // images
+  int batch = 128;  // images
   int num_workers = 2;
   int prefetch = 4;
   at::ScalarType compute_dtype = at::kFloat;
+  void validate() const;  // throws Error (usage)
 };
 
 struct EvaluationResult {
   std::int64_t num_images = 0;
-  double loss = 0;             // mean cross entropy over images
-  double accuracy_top1 = 0;    // per cent
-  double accuracy_top5 = 0;    // per cent; with fewer than 5 classes: among all of them
+  double loss = 0;           // mean cross entropy over images
+  double accuracy_top1 = 0;  // per cent
+  double accuracy_top5 = 0;  // per cent; with fewer than 5 classes: among all of them
   double images_per_second = 0;
 };
 
-// Collective. The set is cut into batches that do not depend on the ranks; each batch is one rank's, and the batches' sums
-// are added in their order. A distilled model answers with the mean of its heads. Shows progress where `title` is not empty.
+// Collective. The set is cut into batches that do not depend on the ranks; each batch is one rank's, and the batches'
+// sums are added in their order. A distilled model answers with the mean of its heads. Shows progress where `title` is
+// not empty.
 EvaluationResult evaluate(const MpiSession& session, const Vit& model, at::Device device, const ShardSet& set,
                           const EvaluationOptions& options, const std::string& title);
 

@@ -1,6 +1,6 @@
-// A model's parameters as one stretch of memory: those with weight decay first, then those without. The model's own tensors
-// become views of it, so the optimizer, the average, the reduction and a checkpoint each handle one tensor, and names
-// still lead to tensors. P: number of parameters.
+// A model's parameters as one stretch of memory: those with weight decay first, then those without. The model's own
+// tensors become views of it, so the optimizer, the average, the reduction and a checkpoint each handle one tensor, and
+// names still lead to tensors. P: number of parameters.
 #pragma once
 
 #include "maskedkd/model/vit.hpp"
@@ -27,7 +27,8 @@ class FlatParameters {
   // Any tensor [P] in this layout, cut by name into views of the parameters' shapes.
   NamedTensors named_views(const at::Tensor& flat, const std::string& prefix = "") const;
   // The inverse: copies by name into `flat` [P]. Throws Error naming what is missing or of another shape.
-  void copy_named(const std::map<std::string, at::Tensor>& tensors, const std::string& prefix, const at::Tensor& flat) const;
+  void copy_named(const std::map<std::string, at::Tensor>& tensors, const std::string& prefix,
+                  const at::Tensor& flat) const;
   // From now on backward() adds into `flat` [P].
   void bind_gradients(const at::Tensor& flat) const;
 

@@ -1,5 +1,6 @@
-// The dynamic loss scale of fp16 training (Micikevicius et al. 2018), with the constants of torch.amp.GradScaler: doubled
-// after 2000 good steps in a row, halved at every overflow, whose step is left out. Off (scale 1) for fp32 and bf16.
+// The dynamic loss scale of fp16 training (Micikevicius et al. 2018), with the constants of torch.amp.GradScaler:
+// doubled after 2000 good steps in a row, halved at every overflow, whose step is left out. Off (scale 1) for fp32 and
+// bf16.
 #pragma once
 
 namespace maskedkd {

@@ -20,13 +20,13 @@ struct RunState {
   // Results
   double best_accuracy = -1;  // per cent, top 1; -1: none yet
   std::int64_t best_epoch = -1;
-  std::int64_t best_step = -1;  // of the checkpoint that `best` points to
+  std::int64_t best_step = -1;       // of the checkpoint that `best` points to
   std::vector<std::string> history;  // log.txt, a JSON object a line
   // fp16
   double loss_scale = 1;
   int good_steps = 0;
   // What the run is, to be compared when it goes on
-  std::string model;           // JSON
+  std::string model;  // JSON
   std::string data_set_id;
   std::string teacher_sha256;  // of the teacher's file; empty without one
   OptionTexts options;
@@ -35,8 +35,8 @@ struct RunState {
 std::string to_json(const RunState& state);
 RunState parse_run_state(const std::string& json, const std::string& source);  // throws Error
 
-// What a resumed run may not change is refused in one line with the old and the new value (Error, usage); what it may, but
-// which changes the outcome, is returned as lines to tell.
+// What a resumed run may not change is refused in one line with the old and the new value (Error, usage); what it may,
+// but which changes the outcome, is returned as lines to tell.
 std::vector<std::string> compare_runs(const RunState& before, const RunState& now);
 
 }  // namespace maskedkd

@@ -23,43 +23,43 @@ at::ScalarType scalar_type(Precision precision);
 
 struct TrainOptions {
   // data
-  std::filesystem::path data_path;        // packed training set
-  std::filesystem::path eval_data_path;   // packed evaluation set; empty: no evaluation
+  std::filesystem::path data_path;       // packed training set
+  std::filesystem::path eval_data_path;  // packed evaluation set; empty: no evaluation
   AugmentOptions augment;
   MixOptions mixing;
-  int repeats = 3;                        // repeated augmentation; 1: plain shuffle
-  int num_workers = 2;                    // loader threads a rank
-  int prefetch = 4;                       // micro-batches ready ahead, a rank
+  int repeats = 3;      // repeated augmentation; 1: plain shuffle
+  int num_workers = 2;  // loader threads a rank
+  int prefetch = 4;     // micro-batches ready ahead, a rank
 
   // student
   VitOptions student;
   double drop_path_rate = 0.1;
-  std::filesystem::path finetune;         // safetensors to start from; empty: initialised
+  std::filesystem::path finetune;  // safetensors to start from; empty: initialised
 
   // teacher and loss
-  std::filesystem::path teacher_path;     // safetensors file or checkpoint; empty only with type none
-  std::string teacher_model;              // a published name; empty: as the checkpoint says
-  std::int64_t keep = 0;                  // patches that the teacher sees; 0: half of them
+  std::filesystem::path teacher_path;  // safetensors file or checkpoint; empty only with type none
+  std::string teacher_model;           // a published name; empty: as the checkpoint says
+  std::int64_t keep = 0;               // patches that the teacher sees; 0: half of them
   DistillationOptions distillation;
 
   // optimisation
-  std::int64_t global_batch = 1024;       // images a step over all ranks
-  int micro_batch = 128;                  // images, the unit of everything random
+  std::int64_t global_batch = 1024;  // images a step over all ranks
+  int micro_batch = 128;             // images, the unit of everything random
   AdamWOptions adamw;
   ScheduleOptions schedule;
-  double clip_gradient_norm = 0;          // 0: no clipping
-  double ema_decay = 0;                   // 0: no weight average
+  double clip_gradient_norm = 0;  // 0: no clipping
+  double ema_decay = 0;           // 0: no weight average
   Precision precision = Precision::bf16;
-  bool deterministic = true;              // gradients summed in a fixed tree
+  bool deterministic = true;  // gradients summed in a fixed tree
   std::uint64_t seed = 0;
 
   // run
   std::filesystem::path output_dir;
-  std::string resume = "auto";            // auto, none, or a checkpoint
-  std::int64_t checkpoint_steps = 0;      // besides the end of each epoch; 0: never
-  double checkpoint_minutes = 10;         // the same by time; 0: never
+  std::string resume = "auto";        // auto, none, or a checkpoint
+  std::int64_t checkpoint_steps = 0;  // besides the end of each epoch; 0: never
+  double checkpoint_minutes = 10;     // the same by time; 0: never
   int keep_checkpoints = 2;
-  std::int64_t stop_after_steps = 0;      // as if the stop signal came after that many steps of this process; 0: never
+  std::int64_t stop_after_steps = 0;  // as if the stop signal came after that many steps of this process; 0: never
   int eval_batch = 128;
 
   int micro_batches_per_step() const { return static_cast<int>(global_batch / micro_batch); }

@@ -1,4 +1,6 @@
 // The training loop: what each rank does, step by step, from wherever the run is to its end or to a stop signal.
+// trainer.cpp: the loop and a step. trainer_epoch.cpp: an epoch's end. trainer_state.cpp: how a run begins, is taken up
+// again and is saved.
 #pragma once
 
 #include "maskedkd/base/error.hpp"
@@ -10,6 +12,7 @@
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/train/adamw.hpp"
 #include "maskedkd/train/distillation_step.hpp"
+#include "maskedkd/train/evaluator.hpp"
 #include "maskedkd/train/flat_parameters.hpp"
 #include "maskedkd/train/loss_scaler.hpp"
 #include "maskedkd/train/run_state.hpp"
@@ -26,8 +29,8 @@ class Progress;
 
 class Trainer {
  public:
-  // Collective. Opens the data, builds student and teacher, takes up the newest checkpoint. texts: the resolved options, kept
-  // in every checkpoint. Throws Error.
+  // Collective. Opens the data, builds student and teacher, takes up the newest checkpoint. texts: the resolved
+  // options, kept in every checkpoint. Throws Error.
   Trainer(const MpiSession& session, const TrainOptions& options, const OptionTexts& texts, at::Device device);
   ~Trainer();
 
@@ -36,6 +39,8 @@ class Trainer {
   ExitCode run();
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   // What the ranks tell each other after each step.
   struct StepReport {
     double loss_sum = 0;  // over the step's micro-batches, in their order
@@ -43,19 +48,31 @@ class Trainer {
     bool checkpoint = false;
   };
 
-  void resume();
-  void take_up(const LoadedCheckpoint& checkpoint);
-  void start_loader();
+  // What this process has done of the running epoch, for its speed.
+  struct EpochClock {
+    Clock::time_point began;
+    std::int64_t first_step = 0;
+    double waited_before_s = 0;  // for data, until then
+  };
+
   StepReport train_step();
   at::Tensor gradient_sum(int first, int last, std::vector<double>& losses);
   void add_micro_batch(const at::Tensor& gradient, std::vector<double>& losses);
-  void apply(at::Tensor& gradient);
   StepReport share(const std::vector<double>& losses);
+  void apply(at::Tensor& gradient);
+  double learning_rate(std::int64_t step) const;
+
+  void begin_epoch();
+  void show_progress(double loss) const;
   void finish_epoch();
-  void save();
+  EvaluationResult evaluate_student(const std::string& title) const;
   void write_log() const;
-  double learning_rate() const;
-  std::string checkpoint_root() const;
+
+  void resume();
+  void take_up(const LoadedCheckpoint& checkpoint);
+  void start_loader();
+  void save();
+  std::filesystem::path checkpoint_root() const;
 
   const MpiSession& session_;
   const TrainOptions options_;
@@ -77,12 +94,9 @@ class Trainer {
   int first_micro_batch_;  // this rank's run of the step's micro-batches
   int last_micro_batch_;
   std::int64_t steps_here_ = 0;  // of this process
-  std::int64_t saved_step_ = -1;
-  std::chrono::steady_clock::time_point last_saved_ = std::chrono::steady_clock::now();
+  Clock::time_point last_saved_ = Clock::now();
+  EpochClock epoch_clock_;
   std::unique_ptr<Progress> progress_;
-  std::chrono::steady_clock::time_point epoch_began_;
-  std::int64_t epoch_first_step_ = 0;
-  double epoch_waited_before_s_ = 0;
 };
 
 }  // namespace maskedkd

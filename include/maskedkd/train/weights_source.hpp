@@ -1,0 +1,20 @@
+// Weights as a user names them: a safetensors file, a checkpoint, or the folder of a run, whose best checkpoint is
+// meant.
+#pragma once
+
+#include "maskedkd/model/vit.hpp"
+
+#include <filesystem>
+#include <string>
+
+namespace maskedkd {
+
+// The file with the model's parameters. Throws Error (usage) naming the flag where there is none.
+std::filesystem::path weights_file(const std::filesystem::path& path, const std::string& flag);
+
+// The architecture that belongs to weights_file(path): what the checkpoint around it says, or the published model
+// `model_name` with num_classes classes. model_flag: the flag to ask for where neither tells. Throws Error (usage).
+VitOptions weights_model(const std::filesystem::path& file, const std::string& model_name,
+                         const std::string& model_flag, int num_classes);
+
+}  // namespace maskedkd

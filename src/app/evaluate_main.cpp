@@ -1,0 +1,108 @@
+// maskedkd_evaluate: accuracy of weights on a packed set.
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/cli/options.hpp"
+#include "maskedkd/cli/run_main.hpp"
+#include "maskedkd/comm/mpi_session.hpp"
+#include "maskedkd/comm/topology.hpp"
+#include "maskedkd/io/posix.hpp"
+#include "maskedkd/io/safetensors.hpp"
+#include "maskedkd/train/evaluator.hpp"
+#include "maskedkd/train/train_options.hpp"
+#include "maskedkd/train/weights_source.hpp"
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+
+namespace maskedkd {
+namespace {
+
+struct EvaluateCommand {
+  std::filesystem::path data_path, weights, output;
+  std::string model;
+  bool ema = false;
+  Precision precision = Precision::fp32;
+  EvaluationOptions evaluation;
+  DeviceChoice device = DeviceChoice::automatic;
+  int threads = 0;
+
+  void bind(CommandLine& line) {
+    line.group("Evaluation")
+        .option("data-path", data_path, "folder of packed images (maskedkd_pack)")
+        .option("weights", weights, "a safetensors file, a checkpoint, or a run's folder (its best checkpoint)")
+        .option("model", model, "published name of the weights' model; a checkpoint of this program says it itself")
+        .option("ema", ema, "evaluate the checkpoint's moving average")
+        .option("output", output, "file for the figures as JSON")
+        .option("precision", to_string(precision), "of matrix products: fp32, bf16 or fp16",
+                [this](const std::string& text) { precision = parse_precision(text); })
+        .option("eval-crop", evaluation.augment.evaluation_crop, "share of the shorter edge that the crop covers")
+        .option("eval-batch", evaluation.batch, "images of a forward pass")
+        .option("workers", evaluation.num_workers, "threads a rank that read and decode")
+        .option("prefetch", evaluation.prefetch, "batches that a rank holds ready")
+        .option("device", "auto", "auto, cpu or cuda",
+                [this](const std::string& text) { device = parse_device_choice(text); })
+        .option("threads", threads, "CPU threads a rank; 0: the node's cores shared by its ranks")
+        .required("data-path")
+        .required("weights");
+  }
+};
+
+void write_figures(const EvaluateCommand& command, const std::filesystem::path& file, const EvaluationResult& result) {
+  const nlohmann::ordered_json json = {{"weights", file.string()},
+                                       {"data_path", command.data_path.string()},
+                                       {"num_images", result.num_images},
+                                       {"test_loss", result.loss},
+                                       {"test_acc1", result.accuracy_top1},
+                                       {"test_acc5", result.accuracy_top5},
+                                       {"images_per_second", result.images_per_second}};
+  write_file_atomically(command.output, json.dump(2) + "\n");
+}
+
+int evaluate_weights(const MpiSession& session, int argc, char** argv) {
+  EvaluateCommand command;
+  CommandLine line("maskedkd_evaluate", "Evaluates a model's weights on a packed set, every image exactly once.",
+                   "mpiexec -n 2 maskedkd_evaluate --data-path packed/val --weights runs/deit_tiny");
+  command.bind(line);
+  if (!line.parse(argc, argv)) {
+    if (session.rank() == 0) {
+      std::fputs(line.help().c_str(), stdout);
+    }
+    return 0;
+  }
+  if (command.threads < 0) {
+    throw usage_error(fmt::format("--threads {} must not be below 0", command.threads));
+  }
+  const ShardSet set(command.data_path);
+  std::filesystem::path file = weights_file(command.weights, "weights");
+  Vit model(weights_model(file, command.model, "model", static_cast<int>(set.num_classes())));
+  if (command.ema) {
+    file = file.parent_path() / "ema.safetensors";
+    if (!std::filesystem::exists(file)) {
+      throw usage_error(fmt::format("--ema: {} does not exist", file.string()),
+                        "the run was trained without --model-ema-decay");
+    }
+  }
+  model.load(read_safetensors(file).tensors, file.string());
+  const at::Device device = choose_device(session, command.device);
+  model.to_device(device);
+  at::set_num_threads(command.threads > 0 ? command.threads : threads_for_rank(session));
+  command.evaluation.augment.input_size = model.options().input_size;
+  command.evaluation.compute_dtype = scalar_type(command.precision);
+  command.evaluation.validate();
+  const EvaluationResult result = evaluate(session, model, device, set, command.evaluation, "evaluating");
+  if (session.rank() == 0) {
+    fmt::print("{}: {} images, acc@1 {:.2f} %, acc@5 {:.2f} %, loss {:.4f}, {:.0f} images/s\n", file.string(),
+               result.num_images, result.accuracy_top1, result.accuracy_top5, result.loss, result.images_per_second);
+    if (!command.output.empty()) {
+      write_figures(command, file, result);
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace maskedkd
+
+int main(int argc, char** argv) { return maskedkd::run_main(argc, argv, maskedkd::evaluate_weights); }

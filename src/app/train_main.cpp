@@ -1,0 +1,62 @@
+// maskedkd_train: trains a student, alone or from a masked teacher.
+#include "maskedkd/app/train_command.hpp"
+#include "maskedkd/base/log.hpp"
+#include "maskedkd/cli/run_main.hpp"
+#include "maskedkd/comm/mpi_session.hpp"
+#include "maskedkd/train/stop_signal.hpp"
+#include "maskedkd/train/trainer.hpp"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace maskedkd {
+namespace {
+
+void print_plan(const MpiSession& session, const TrainCommand& command, at::Device device, int threads) {
+  const TrainOptions& train = command.train;
+  std::string options;
+  for (const auto& [name, text] : command.texts) {
+    options += fmt::format("{}{}={}", options.empty() ? "" : " ", name, text.empty() ? "''" : text);
+  }
+  spdlog::info("options: {}", options);
+  spdlog::info("{} ranks on {} with {} threads each; {} images a step in micro-batches of {}", session.size(),
+               device.is_cuda() ? "GPUs" : "CPUs", threads, train.global_batch, train.micro_batch);
+  const bool alone = train.distillation.type == DistillationType::none;
+  spdlog::info("student of {} parameters, {} classes, {} patches; {}", count_parameters(train.student),
+               train.student.num_classes, train.student.num_patches(),
+               alone ? "no teacher" : fmt::format("the teacher sees {} of them", train.resolved_keep()));
+}
+
+int train(const MpiSession& session, int argc, char** argv) {
+  std::string help;
+  const std::optional<TrainCommand> command = TrainCommand::parse(argc, argv, help);
+  if (!command) {
+    if (session.rank() == 0) {
+      std::fputs(help.c_str(), stdout);
+    }
+    return 0;
+  }
+  command->train.validate(session.size());
+  if (command->train.deterministic) {
+    setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // cuBLAS reads it when it is loaded
+    at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+    at::globalContext().setDeterministicCuDNN(true);
+  }
+  const at::Device device = choose_device(session, command->device);
+  const int threads = command->threads > 0 ? command->threads : threads_for_rank(session);
+  at::set_num_threads(threads);
+  print_plan(session, *command, device, threads);
+  Trainer trainer(session, command->train, command->texts, device);
+  return static_cast<int>(trainer.run());
+}
+
+}  // namespace
+}  // namespace maskedkd
+
+int main(int argc, char** argv) {
+  maskedkd::watch_stop_signals();  // before anything slow: a signal that comes early must not kill
+  return maskedkd::run_main(argc, argv, maskedkd::train);
+}

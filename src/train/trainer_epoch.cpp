@@ -1,0 +1,106 @@
+// What happens around an epoch's steps: progress, evaluation, the log, a checkpoint.
+#include "maskedkd/base/log.hpp"
+#include "maskedkd/base/progress.hpp"
+#include "maskedkd/comm/mpi_session.hpp"
+#include "maskedkd/train/evaluator.hpp"
+#include "maskedkd/train/trainer.hpp"
+
+#include <ATen/core/grad_mode.h>
+#include <nlohmann/json.hpp>
+
+namespace maskedkd {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point time) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - time).count();
+}
+
+}  // namespace
+
+void Trainer::begin_epoch() {
+  epoch_clock_ = {Clock::now(), state_.step, loader_->seconds_waited()};
+  progress_ = std::make_unique<Progress>(fmt::format("epoch {}/{}", state_.epoch + 1, options_.schedule.epochs), "img",
+                                         sampler_.steps_per_epoch() * sampler_.global_batch(), session_.rank() == 0);
+  progress_->update(state_.step * sampler_.global_batch(), "");
+}
+
+void Trainer::show_progress(double loss) const {
+  const double waited = loader_->seconds_waited() - epoch_clock_.waited_before_s;
+  progress_->update((state_.step + 1) * sampler_.global_batch(),
+                    fmt::format("loss {:.4f}  lr {:.2e}  waiting for data {:.0f} %", loss, learning_rate(state_.step),
+                                100 * waited / seconds_since(epoch_clock_.began)));
+}
+
+// One line of log.txt an epoch, with DeiT's keys and ours.
+void Trainer::finish_epoch() {
+  const std::int64_t steps = sampler_.steps_per_epoch();
+  const double seconds = seconds_since(epoch_clock_.began);
+  const double waited = loader_->seconds_waited() - epoch_clock_.waited_before_s;
+  progress_.reset();
+  const double loss = state_.epoch_loss_sum / static_cast<double>(steps * options_.micro_batches_per_step());
+  nlohmann::ordered_json line = {{"train_lr", learning_rate(steps - 1)}, {"train_loss", loss}};
+  std::string told = fmt::format("train loss {:.4f}", loss);
+  if (eval_set_) {
+    const EvaluationResult result = evaluate_student("evaluating");
+    line["test_loss"] = result.loss;
+    line["test_acc1"] = result.accuracy_top1;
+    line["test_acc5"] = result.accuracy_top5;
+    told += fmt::format(", test acc@1 {:.2f} %, acc@5 {:.2f} %, loss {:.4f}", result.accuracy_top1,
+                        result.accuracy_top5, result.loss);
+    if (result.accuracy_top1 > state_.best_accuracy) {
+      state_.best_accuracy = result.accuracy_top1;
+      state_.best_epoch = state_.epoch;
+      state_.best_step = state_.global_step;
+    }
+    if (average_) {
+      const at::NoGradGuard no_grad;
+      const at::Tensor trained = parameters_.values().clone();
+      parameters_.values().copy_(average_->values());
+      const EvaluationResult averaged = evaluate_student("evaluating the average");
+      parameters_.values().copy_(trained);
+      line["test_ema_acc1"] = averaged.accuracy_top1;
+      line["test_ema_acc5"] = averaged.accuracy_top5;
+      told += fmt::format(", of the average {:.2f} %", averaged.accuracy_top1);
+    }
+  }
+  line["epoch"] = state_.epoch;
+  line["n_parameters"] = student_.num_parameters();
+  if (const std::int64_t timed = steps - epoch_clock_.first_step; timed > 0) {
+    line["images_per_second"] = static_cast<double>(timed * sampler_.global_batch()) / seconds;
+    line["waiting_share"] = waited / seconds;
+    told += fmt::format(", {:.0f} images/s", line["images_per_second"].get<double>());
+  }
+  if (teacher_) {
+    line["kept_patches"] = options_.resolved_keep();
+  }
+  state_.history.push_back(line.dump());
+  spdlog::info("epoch {}: {}", state_.epoch + 1, told);
+  ++state_.epoch;
+  state_.step = 0;
+  state_.epoch_loss_sum = 0;
+  save();
+  write_log();
+}
+
+EvaluationResult Trainer::evaluate_student(const std::string& title) const {
+  EvaluationOptions how;
+  how.augment = options_.augment;
+  how.batch = options_.eval_batch;
+  how.num_workers = options_.num_workers;
+  how.prefetch = options_.prefetch;
+  how.compute_dtype = scalar_type(options_.precision);
+  return evaluate(session_, student_, device_, *eval_set_, how, title);
+}
+
+void Trainer::write_log() const {
+  if (session_.rank() != 0) {
+    return;
+  }
+  std::string text;
+  for (const std::string& line : state_.history) {
+    text += line + "\n";
+  }
+  write_file_atomically(options_.output_dir / "log.txt", text);
+}
+
+}  // namespace maskedkd

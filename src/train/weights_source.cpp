@@ -1,0 +1,45 @@
+#include "maskedkd/train/weights_source.hpp"
+
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/checkpoint/checkpoint.hpp"
+#include "maskedkd/io/posix.hpp"
+#include "maskedkd/model/description.hpp"
+#include "maskedkd/model/registry.hpp"
+#include "maskedkd/train/run_state.hpp"
+
+namespace maskedkd {
+
+namespace fs = std::filesystem;
+
+fs::path weights_file(const fs::path& path, const std::string& flag) {
+  std::error_code unreachable;
+  if (fs::is_regular_file(path, unreachable)) {
+    return path;
+  }
+  for (const fs::path& file : {path / "model.safetensors", path / "checkpoints" / "best" / "model.safetensors"}) {
+    if (fs::is_regular_file(file, unreachable)) {
+      return file;
+    }
+  }
+  throw usage_error(fmt::format("--{}: {} is neither a safetensors file, nor a checkpoint, nor a run with a best one",
+                                flag, path.string()));
+}
+
+VitOptions weights_model(const fs::path& file, const std::string& model_name, const std::string& model_flag,
+                         int num_classes) {
+  if (!model_name.empty()) {
+    VitOptions model = find_model(model_name);
+    model.num_classes = num_classes;
+    return model;
+  }
+  const fs::path state = file.parent_path() / "state.json";
+  std::error_code unreachable;
+  if (!fs::is_regular_file(state, unreachable)) {
+    throw usage_error(
+        fmt::format("--{} is missing: {} lies in no checkpoint that says what it is", model_flag, file.string()),
+        fmt::format("name its model: {}", fmt::join(known_models(), ", ")));
+  }
+  return parse_model_description(parse_run_state(read_text_file(state), state.string()).model, state.string());
+}
+
+}  // namespace maskedkd
