@@ -1,7 +1,7 @@
 #include "maskedkd/comm/gradient_reducer.hpp"
 
-#include <ATen/core/grad_mode.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
 
 namespace maskedkd {

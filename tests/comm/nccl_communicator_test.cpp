@@ -1,0 +1,112 @@
+// NCCL itself, on as many GPUs as there are ranks. One GPU shows one rank only: sums over ranks are then sums of one,
+// but the communicator, its stream order and its refusals are the real ones.
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/comm/communicator.hpp"
+#include "maskedkd/comm/gradient_reducer.hpp"
+#include "maskedkd/comm/mpi_session.hpp"
+#include "maskedkd/comm/topology.hpp"
+#include "noise.hpp"
+#include "support/mpi_test.hpp"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <gtest/gtest.h>
+
+#include <optional>
+
+namespace maskedkd {
+namespace {
+
+using testing::mpi_session;
+using testing::noise;
+
+class OverNccl : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (c10::cuda::device_count() < mpi_session().local_size()) {
+      GTEST_SKIP() << mpi_session().local_size() << " ranks want a GPU each, found "
+                   << static_cast<int>(c10::cuda::device_count());
+    }
+    device_ = choose_device(mpi_session(), DeviceChoice::cuda);
+    communicator_ = make_communicator(mpi_session(), *device_);
+  }
+  at::Tensor on_device(const at::Tensor& tensor) const { return tensor.to(*device_); }
+  at::Tensor noise_of(int rank, std::int64_t length) const {
+    return noise(length, static_cast<std::uint64_t>(rank) + 5);
+  }
+
+  const int rank_ = mpi_session().rank();
+  const int size_ = mpi_session().size();
+  std::optional<at::Device> device_;
+  std::unique_ptr<Communicator> communicator_;
+};
+
+TEST_F(OverNccl, AllReduceIsTheSumOfAllRanks) {
+  for (const std::int64_t length : {1, 1001, 5'717'416}) {
+    at::Tensor tensor = on_device(noise_of(rank_, length));
+    communicator_->all_reduce_sum(tensor);
+    at::Tensor exact = at::zeros({length}, at::kDouble), magnitude = at::zeros({length}, at::kDouble);
+    for (int rank = 0; rank < size_; ++rank) {
+      exact += noise_of(rank, length).to(at::kDouble);
+      magnitude += noise_of(rank, length).to(at::kDouble).abs();
+    }
+    const at::Tensor error = (tensor.cpu().to(at::kDouble) - exact).abs();
+    EXPECT_TRUE((error <= magnitude * size_ * 0x1p-24).all().item<bool>()) << length;
+  }
+}
+
+TEST_F(OverNccl, BroadcastGivesTheRootsTensor) {
+  for (int root = 0; root < size_; ++root) {
+    at::Tensor tensor = on_device(noise_of(rank_, 4099));
+    communicator_->broadcast(tensor, root);
+    EXPECT_TRUE(tensor.cpu().equal(noise_of(root, 4099))) << root;
+  }
+}
+
+// With one rank the peer is the rank itself: a message through NCCL all the same.
+TEST_F(OverNccl, ExchangeSwapsWithThePeer) {
+  const int peer = size_ == 1 ? 0 : rank_ ^ 1;
+  const at::Tensor mine = on_device(noise_of(rank_, 1'000'003));
+  at::Tensor received = on_device(at::zeros({1'000'003}));
+  communicator_->exchange(mine, received, peer);
+  EXPECT_TRUE(received.cpu().equal(noise_of(peer, 1'000'003)));
+}
+
+// Work that was queued before a call is seen by it, work queued after it sees its result: nothing waits on the host.
+TEST_F(OverNccl, IsOrderedOnTheDevicesStream) {
+  at::Tensor tensor = on_device(at::zeros({1 << 22}));
+  for (int step = 0; step < 50; ++step) {
+    tensor += 1.0;
+    communicator_->all_reduce_sum(tensor);
+    tensor /= size_;
+  }
+  EXPECT_TRUE(tensor.cpu().equal(at::full({1 << 22}, 50.0)));
+}
+
+// The tree over GPUs has the bits of the tree over MPI.
+TEST_F(OverNccl, TreeSumHasTheBitsOfTheCpus) {
+  const auto over_mpi = make_communicator(mpi_session(), at::kCPU);
+  at::Tensor on_cpu = noise_of(rank_, 100'003);
+  at::Tensor on_gpu = on_device(on_cpu);
+  tree_all_reduce_sum(*over_mpi, on_cpu);
+  tree_all_reduce_sum(*communicator_, on_gpu);
+  EXPECT_TRUE(on_gpu.cpu().equal(on_cpu));
+}
+
+TEST_F(OverNccl, RefusesWhatItCannotMove) {
+  at::Tensor on_cpu = at::zeros({4});
+  at::Tensor halves = on_device(at::zeros({4}, at::kHalf));
+  at::Tensor columns = on_device(at::zeros({4, 4})).t();
+  for (at::Tensor* tensor : {&on_cpu, &halves, &columns}) {
+    EXPECT_THROW(communicator_->all_reduce_sum(*tensor), Error);
+    EXPECT_THROW(communicator_->broadcast(*tensor, 0), Error);
+  }
+  const at::Tensor four = on_device(at::zeros({4}));
+  at::Tensor five = on_device(at::zeros({5}));
+  EXPECT_THROW(communicator_->exchange(four, five, 0), Error);
+}
+
+}  // namespace
+}  // namespace maskedkd

@@ -1,0 +1,168 @@
+// Which rank gets which GPU, for the layouts that launchers make. Nothing here needs a GPU.
+#include "maskedkd/comm/topology.hpp"
+
+#include "maskedkd/base/error.hpp"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace maskedkd {
+namespace {
+
+using Devices = std::vector<int>;
+
+// One rank: its host, its place there, and the GPUs it sees.
+RankPlace place(const std::string& host, int local_rank, std::vector<std::string> devices) {
+  return {0, host, local_rank, static_cast<int>(devices.size()), std::move(devices)};
+}
+
+std::vector<RankPlace> ranks(std::vector<RankPlace> places) {
+  for (std::size_t rank = 0; rank < places.size(); ++rank) {
+    places[rank].rank = static_cast<int>(rank);
+  }
+  return places;
+}
+
+// Every rank sees all GPUs of its node: mpiexec, or srun --gpus-per-node.
+std::vector<RankPlace> all_visible(int nodes, int ranks_per_node, int gpus_per_node) {
+  std::vector<RankPlace> places;
+  for (int node = 0; node < nodes; ++node) {
+    std::vector<std::string> devices;
+    for (int gpu = 0; gpu < gpus_per_node; ++gpu) {
+      devices.push_back("GPU-" + std::to_string(node) + "-" + std::to_string(gpu));
+    }
+    for (int local = 0; local < ranks_per_node; ++local) {
+      places.push_back(place("node" + std::to_string(node), local, devices));
+    }
+  }
+  return ranks(places);
+}
+
+// What an Error says, or "" where none is thrown.
+Error refusal(const std::vector<RankPlace>& places, DeviceChoice choice) {
+  try {
+    assign_devices(places, choice);
+  } catch (const Error& error) {
+    return error;
+  }
+  return Error("");
+}
+
+bool says(const Error& error, const std::string& text) {
+  return std::string(error.what()).find(text) != std::string::npos;
+}
+
+TEST(AssignDevices, LocalRankChoosesWhereAllGpusAreVisible) {
+  for (const int nodes : {1, 2, 5}) {
+    for (const int gpus : {2, 4, 8}) {
+      for (int per_node = 1; per_node <= gpus; ++per_node) {
+        const auto places = all_visible(nodes, per_node, gpus);
+        const Devices devices = assign_devices(places, DeviceChoice::cuda);
+        std::set<std::string> used;
+        for (std::size_t rank = 0; rank < places.size(); ++rank) {
+          EXPECT_EQ(devices[rank], static_cast<int>(rank) % per_node);
+          used.insert(places[rank].device_ids[static_cast<std::size_t>(devices[rank])]);
+        }
+        EXPECT_EQ(used.size(), places.size());
+        EXPECT_EQ(devices, assign_devices(places, DeviceChoice::automatic));
+      }
+    }
+  }
+}
+
+TEST(AssignDevices, MoreRanksThanGpusAreRefusedWithTheTable) {
+  for (const int gpus : {1, 2, 4, 7}) {
+    for (const DeviceChoice choice : {DeviceChoice::cuda, DeviceChoice::automatic}) {
+      const Error error = refusal(all_visible(2, gpus + 1, gpus), choice);
+      EXPECT_EQ(error.code(), ExitCode::usage);
+      EXPECT_TRUE(says(error, "GPUs seen")) << error.what();
+      EXPECT_TRUE(says(error, "node0") && says(error, "node1")) << error.what();
+      EXPECT_NE(error.hint().find("one rank a GPU"), std::string::npos) << error.hint();
+    }
+  }
+}
+
+// srun --gpus-per-task=1: CUDA_VISIBLE_DEVICES shows each rank one GPU, which each sees as its number 0.
+TEST(AssignDevices, OneVisibleGpuEachIsTakenAsItIs) {
+  const auto places = ranks({place("a", 0, {"A0"}), place("a", 1, {"A1"}), place("b", 0, {"B0"}), place("b", 1, {"B1"}),
+                             place("b", 2, {"B2"})});
+  EXPECT_EQ(assign_devices(places, DeviceChoice::cuda), (Devices{0, 0, 0, 0, 0}));
+}
+
+// CUDA_VISIBLE_DEVICES=0 exported before mpiexec -n 2: both see one GPU, and it is the same.
+TEST(AssignDevices, TheSameSingleGpuForTwoRanksIsRefused) {
+  const Error error = refusal(ranks({place("a", 0, {"A0"}), place("a", 1, {"A0"})}), DeviceChoice::cuda);
+  EXPECT_EQ(error.code(), ExitCode::usage);
+  EXPECT_TRUE(says(error, "ranks 0 and 1 would share one GPU of a")) << error.what();
+}
+
+// The same UUID text on two hosts is two GPUs (virtual machines do that).
+TEST(AssignDevices, EqualNamesOnTwoHostsAreTwoGpus) {
+  EXPECT_EQ(assign_devices(ranks({place("a", 0, {"X"}), place("b", 0, {"X"})}), DeviceChoice::cuda), (Devices{0, 0}));
+}
+
+TEST(AssignDevices, VisibleGpusMayBeListedInAnotherOrderForEachRank) {
+  const auto crossed = ranks({place("a", 0, {"A0", "A1"}), place("a", 1, {"A0", "A1"})});
+  EXPECT_EQ(assign_devices(crossed, DeviceChoice::cuda), (Devices{0, 1}));
+  // Rank 1 sees them turned round: its number 1 is rank 0's number 0.
+  const auto turned = ranks({place("a", 0, {"A0", "A1"}), place("a", 1, {"A1", "A0"})});
+  EXPECT_TRUE(says(refusal(turned, DeviceChoice::cuda), "would share"));
+}
+
+TEST(AssignDevices, NodesMayDiffer) {
+  const auto places = ranks({place("big", 0, {"0", "1", "2", "3"}), place("big", 1, {"0", "1", "2", "3"}),
+                             place("big", 2, {"0", "1", "2", "3"}), place("small", 0, {"0"})});
+  EXPECT_EQ(assign_devices(places, DeviceChoice::cuda), (Devices{0, 1, 2, 0}));
+  auto crowded = places;
+  crowded.push_back(place("small", 1, {"0"}));
+  EXPECT_TRUE(says(refusal(ranks(crowded), DeviceChoice::cuda), "small"));
+}
+
+// Ranks dealt out round-robin over the nodes (srun --distribution=cyclic): the local rank counts, not the rank.
+TEST(AssignDevices, CyclicRanks) {
+  const auto places = ranks({place("a", 0, {"A0", "A1"}), place("b", 0, {"B0", "B1"}), place("a", 1, {"A0", "A1"}),
+                             place("b", 1, {"B0", "B1"})});
+  EXPECT_EQ(assign_devices(places, DeviceChoice::cuda), (Devices{0, 0, 1, 1}));
+}
+
+TEST(AssignDevices, CpuIsCpuWhateverIsThere) {
+  EXPECT_EQ(assign_devices(all_visible(1, 4, 2), DeviceChoice::cpu), (Devices{-1, -1, -1, -1}));
+  EXPECT_EQ(assign_devices(all_visible(2, 3, 0), DeviceChoice::cpu), Devices(6, -1));
+}
+
+TEST(AssignDevices, AutomaticWithoutAnyGpuIsCpuAndCudaIsRefused) {
+  const auto places = all_visible(2, 3, 0);
+  EXPECT_EQ(assign_devices(places, DeviceChoice::automatic), Devices(6, -1));
+  const Error error = refusal(places, DeviceChoice::cuda);
+  EXPECT_EQ(error.code(), ExitCode::usage);
+  EXPECT_TRUE(says(error, "see no GPU")) << error.what();
+  EXPECT_NE(error.hint().find("--device cpu"), std::string::npos) << error.hint();
+}
+
+TEST(AssignDevices, SomeRanksWithoutGpuAreRefusedNeverMixed) {
+  const auto places = ranks({place("a", 0, {"A0"}), place("b", 0, {})});
+  for (const DeviceChoice choice : {DeviceChoice::cuda, DeviceChoice::automatic}) {
+    const Error error = refusal(places, choice);
+    EXPECT_EQ(error.code(), ExitCode::usage);
+    EXPECT_TRUE(says(error, "some ranks see no GPU")) << error.what();
+  }
+}
+
+TEST(ParseDeviceChoice, KnowsThreeNames) {
+  EXPECT_EQ(parse_device_choice("auto"), DeviceChoice::automatic);
+  EXPECT_EQ(parse_device_choice("cpu"), DeviceChoice::cpu);
+  EXPECT_EQ(parse_device_choice("cuda"), DeviceChoice::cuda);
+  for (const char* text : {"", "gpu", "CPU", "cuda:0"}) {
+    try {
+      parse_device_choice(text);
+      FAIL() << text;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::usage);
+      EXPECT_NE(error.hint().find("auto, cpu, cuda"), std::string::npos);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace maskedkd
