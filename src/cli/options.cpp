@@ -6,12 +6,15 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
+#include <cstring>
 #include <deque>
 #include <fstream>
 #include <limits>
 #include <numeric>
 #include <sstream>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 namespace maskedkd {
@@ -32,7 +35,11 @@ T parse_number(const std::string& name, const std::string& text, const char* kin
   if (error == std::errc::result_out_of_range) {
     throw usage_error(fmt::format("--{}: {} is out of range", name, text), "");
   }
-  if (error != std::errc() || stopped != end) {
+  bool finite = true;
+  if constexpr (std::is_floating_point_v<T>) {
+    finite = std::isfinite(value);
+  }
+  if (error != std::errc() || stopped != end || !finite) {
     throw usage_error(fmt::format("--{}: '{}' is not {}", name, text, kind), "");
   }
   return value;
@@ -46,6 +53,13 @@ bool parse_bool(const std::string& name, const std::string& text) {
     return false;
   }
   throw usage_error(fmt::format("--{}: '{}' is neither true nor false", name, text), "");
+}
+
+std::string trimmed(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t\r";
+  const auto first = text.find_first_not_of(kBlanks);
+  return first == std::string_view::npos ? std::string()
+                                         : std::string(text.substr(first, text.find_last_not_of(kBlanks) + 1 - first));
 }
 
 // Levenshtein distance: how many letters to add, drop or change.
@@ -71,7 +85,8 @@ struct CommandLine::State {
     std::string name;
     std::string default_text;
     std::function<void(const std::string&)> assign;
-    std::string text;  // after parse()
+    bool flag = false;  // a bool: needs no value
+    std::string text;   // after parse()
     bool given = false;
   };
 
@@ -89,7 +104,7 @@ struct CommandLine::State {
     }
     const std::string shown = default_text.empty() ? std::string() : " [" + default_text + "]";
     groups.back().add_options()(name.c_str(), value, (description + shown).c_str());
-    options.push_back({name, default_text, std::move(assign), default_text, false});
+    options.push_back({name, default_text, std::move(assign), flag, default_text, false});
   }
 
   po::options_description all() const {
@@ -100,7 +115,14 @@ struct CommandLine::State {
     return everything;
   }
 
-  [[noreturn]] void unknown(const std::string& name, const std::string& where) const {
+  Option* find(const std::string& name) {
+    const auto found = std::find_if(options.begin(), options.end(), [&](const auto& it) { return it.name == name; });
+    return found == options.end() ? nullptr : &*found;
+  }
+
+  // where: "FILE:LINE: " for a key of the file, empty for a flag of the command line.
+  [[noreturn]] void unknown(const std::string& name, const std::string& where = {}) const {
+    const char* const dashes = where.empty() ? "--" : "";
     std::string nearest;
     std::size_t best = std::numeric_limits<std::size_t>::max();
     for (const auto& option : options) {
@@ -111,27 +133,81 @@ struct CommandLine::State {
       }
     }
     const bool close = best <= std::max<std::size_t>(2, name.size() / 3);
-    throw usage_error(fmt::format("{}unknown option --{}", where, name),
-                      close ? fmt::format("did you mean --{}?", nearest) : fmt::format("see {} --help", program));
+    throw usage_error(
+        fmt::format("{}unknown option {}{}", where, dashes, name),
+        close ? fmt::format("did you mean {}{}?", dashes, nearest) : fmt::format("see {} --help", program));
   }
 
-  void store_config(po::variables_map& values) const {
+  // What Boost is to parse: names with dashes, a flag's word behind a `=`. Boost would take an option's name for the
+  // value that the option before it lacks, and, by version, leave or take the word behind a flag.
+  std::vector<std::string> words(int argc, const char* const* argv) {
+    std::vector<std::string> result;
+    for (int i = 1; i < argc; ++i) {
+      const std::string word = argv[i];
+      if (word.rfind("--", 0) != 0) {
+        throw usage_error(fmt::format("unexpected argument '{}'", word),
+                          "every option is written --name value or --name=value");
+      }
+      const auto equals = std::min(word.find('='), word.size());
+      const std::string name = with_dashes(word.substr(2, equals - 2));
+      const Option* option = find(name);
+      if (option == nullptr) {
+        unknown(name);
+      }
+      const bool word_follows = equals == word.size() && i + 1 < argc && std::strncmp(argv[i + 1], "--", 2) != 0;
+      if (option->flag && word_follows) {
+        result.push_back(fmt::format("--{}={}", name, argv[++i]));
+      } else if (word_follows) {
+        result.push_back("--" + name);
+        result.emplace_back(argv[++i]);
+      } else if (option->flag || equals != word.size()) {
+        result.push_back("--" + name + word.substr(equals));
+      } else {
+        throw usage_error(fmt::format("--{} has no value", name), fmt::format("see {} --help", program));
+      }
+    }
+    return result;
+  }
+
+  // `key = value` a line; a comment begins with # at the start of a line or after a blank.
+  void read_file() {
     std::ifstream file(config_path);
-    if (!file) {
+    if (!file || !std::filesystem::is_regular_file(config_path)) {
       throw usage_error(fmt::format("--config: can't read {}", config_path), "");
     }
-    std::stringstream normalised;  // keys may use _ as on the command line
+    int line_number = 0;
     for (std::string line; std::getline(file, line);) {
+      const std::string where = fmt::format("{}:{}: ", config_path, ++line_number);
+      for (auto hash = line.find('#'); hash != std::string::npos; hash = line.find('#', hash + 1)) {
+        if (hash == 0 || line[hash - 1] == ' ' || line[hash - 1] == '\t') {
+          line.resize(hash);
+          break;
+        }
+      }
+      if (trimmed(line).empty()) {
+        continue;
+      }
       const auto equals = line.find('=');
-      normalised << (equals == std::string::npos ? line : with_dashes(line.substr(0, equals)) + line.substr(equals))
-                 << '\n';
-    }
-    try {
-      po::store(po::parse_config_file(normalised, all()), values);
-    } catch (const po::unknown_option& error) {
-      unknown(error.get_option_name(), config_path + ": ");
-    } catch (const po::error& error) {
-      throw usage_error(fmt::format("{}: {}", config_path, error.what()), "one `key = value` a line, # for comments");
+      const std::string name = with_dashes(trimmed(line.substr(0, equals)));
+      if (equals == std::string::npos || name.empty()) {
+        throw usage_error(fmt::format("{}'{}' is no option", where, trimmed(line)),
+                          "one `key = value` a line, # for comments");
+      }
+      Option* option = find(name);
+      if (option == nullptr) {
+        unknown(name, where);
+      }
+      if (name == "config" || name == "help" || option->given) {
+        throw usage_error(
+            fmt::format("{}{} {}", where, name, option->given ? "is given twice" : "belongs on the command line"));
+      }
+      option->given = true;
+      option->text = trimmed(line.substr(equals + 1));
+      try {
+        option->assign(option->text);
+      } catch (const Error& error) {
+        throw usage_error(where + error.what(), error.hint());
+      }
     }
   }
 };
@@ -210,62 +286,38 @@ bool CommandLine::parse(int argc, const char* const* argv) {
   bool wants_help = false;
   option("help", wants_help, "print this and end");
 
-  std::vector<std::string> arguments;
-  for (int i = 1; i < argc; ++i) {
-    std::string argument = argv[i];
-    if (argument.rfind("--", 0) == 0) {
-      const auto equals = std::min(argument.find('='), argument.size());
-      argument = with_dashes(argument.substr(0, equals)) + argument.substr(equals);
-    }
-    arguments.push_back(std::move(argument));
-  }
-
+  const std::vector<std::string> arguments = state_->words(argc, argv);
   po::variables_map values;
   const po::options_description everything = state_->all();
   try {
     const int style = po::command_line_style::allow_long | po::command_line_style::long_allow_adjacent |
                       po::command_line_style::long_allow_next;
-    const po::positional_options_description nothing;
-    po::store(po::command_line_parser(arguments).options(everything).style(style).positional(nothing).run(), values);
-  } catch (const po::unknown_option& error) {
-    std::string name = error.get_option_name();
-    name.erase(0, name.find_first_not_of('-'));
-    state_->unknown(name, "");
-  } catch (const po::too_many_positional_options_error&) {
-    for (std::size_t i = 0; i < arguments.size(); ++i) {
-      const bool follows_flag =
-          i > 0 && arguments[i - 1].rfind("--", 0) == 0 && arguments[i - 1].find('=') == std::string::npos;
-      if (arguments[i].rfind("--", 0) != 0 && !follows_flag) {
-        throw usage_error(fmt::format("unexpected argument '{}'", arguments[i]),
-                          "every option is written --name value or --name=value");
-      }
-    }
-    throw usage_error("an argument that belongs to no option",
-                      "true or false follows a flag after =, as in --name=false");
+    po::store(po::command_line_parser(arguments).options(everything).style(style).run(), values);
   } catch (const po::error& error) {
     throw usage_error(error.what(), fmt::format("see {} --help", state_->program));
   }
   if (values.count("help") != 0) {
     return false;
   }
+  // Enumerations parse their default too: an empty text means that the variable keeps what it has.
+  for (auto& option : state_->options) {
+    if (!option.text.empty()) {
+      option.assign(option.text);
+    }
+  }
   if (values.count("config") != 0) {
     state_->config_path = values["config"].as<std::string>();
-    state_->store_config(values);
+    state_->read_file();
   }
   for (auto& option : state_->options) {
-    option.given = values.count(option.name) != 0;
-    if (option.given) {
+    if (values.count(option.name) != 0) {
+      option.given = true;
       option.text = values[option.name].as<std::string>();
-    }
-    // Enumerations parse their default too: an empty text means that the variable keeps what it has.
-    if (option.given || !option.text.empty()) {
       option.assign(option.text);
     }
   }
   for (const auto& name : state_->required) {
-    const auto option = std::find_if(state_->options.begin(), state_->options.end(),
-                                     [&](const auto& candidate) { return candidate.name == name; });
-    if (option->text.empty()) {
+    if (state_->find(name)->text.empty()) {
       throw usage_error(fmt::format("--{} is missing", name), fmt::format("see {} --help", state_->program));
     }
   }

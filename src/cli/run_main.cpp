@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstring>
+#include <new>
 #include <string>
 #include <thread>
 
@@ -16,50 +17,62 @@ namespace {
 // is still said by that rank.
 constexpr auto kLetRankZeroSpeak = std::chrono::milliseconds(700);
 
-void say(const std::string& message, const std::string& hint, const std::string& where) {
-  spdlog::error("{}{}{}", message, hint.empty() ? "" : fmt::format("; {}", hint),
-                where.empty() ? "" : fmt::format(" ({})", where));
-}
+// How a program ends that threw.
+struct Ending {
+  int code = static_cast<int>(ExitCode::failure);
+  std::string line;
+};
 
 std::string place(const std::source_location& where) {
   const char* slash = std::strrchr(where.file_name(), '/');
   return fmt::format("{}:{}", slash != nullptr ? slash + 1 : where.file_name(), where.line());
 }
 
+// Of the exception that is being handled.
+Ending ending() {
+  Ending result;
+  try {
+    throw;
+  } catch (const Error& error) {
+    result.code = static_cast<int>(error.code());
+    // A wrong flag is the user's to mend, whatever line noticed it.
+    result.line = fmt::format("{}{}{}{}", error.what(), error.hint().empty() ? "" : "; ", error.hint(),
+                              error.code() == ExitCode::usage ? "" : fmt::format(" ({})", place(error.where())));
+  } catch (const std::bad_alloc&) {
+    result.line = "out of memory; use a smaller --micro-batch, fewer workers or fewer ranks a node";
+  } catch (const std::exception& error) {
+    result.line = error.what();
+    result.line = result.line.substr(0, result.line.find('\n'));  // LibTorch appends its stack
+  } catch (...) {
+    result.line = "something was thrown that is no exception of the standard library";
+  }
+  return result;
+}
+
 }  // namespace
 
 int run_main(int argc, char** argv, const std::function<int(const MpiSession&, int, char**)>& body) {
+  set_up_log(0, 1);  // until the rank is known
   try {
     const MpiSession session(argc, argv);
     set_up_log(session.rank(), session.size());
-    int code = static_cast<int>(ExitCode::failure);
-    std::string message, hint, where;
     try {
       return body(session, argc, argv);
-    } catch (const Error& error) {
-      message = error.what();
-      hint = error.hint();
-      // A wrong flag is the user's to mend, whatever line noticed it.
-      where = error.code() == ExitCode::usage ? "" : place(error.where());
-      code = static_cast<int>(error.code());
-    } catch (const std::bad_alloc&) {
-      message = "out of memory";
-      hint = "use a smaller --micro-batch, fewer workers or fewer ranks a node";
-    } catch (const std::exception& error) {
-      message = error.what();
-      message = message.substr(0, message.find('\n'));  // LibTorch appends its stack
+    } catch (...) {
+      const Ending end = ending();
+      if (session.rank() != 0) {
+        std::this_thread::sleep_for(kLetRankZeroSpeak);
+      }
+      spdlog::error("{}", end.line);
+      if (session.size() == 1) {
+        return end.code;
+      }
+      session.abort(end.code);
     }
-    if (session.rank() != 0) {
-      std::this_thread::sleep_for(kLetRankZeroSpeak);
-    }
-    say(message, hint, where);
-    if (session.size() == 1) {
-      return code;
-    }
-    session.abort(code);
-  } catch (const Error& error) {  // before there was a session
-    say(error.what(), error.hint(), "");
-    return static_cast<int>(error.code());
+  } catch (...) {  // before there was a session
+    const Ending end = ending();
+    spdlog::error("{}", end.line);
+    return end.code;
   }
 }
 

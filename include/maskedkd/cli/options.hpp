@@ -23,7 +23,7 @@ class CommandLine {
   CommandLine& group(const std::string& title);
 
   // Binds a flag to a variable whose present value is the default. name: "crop-min-area"; on the command line `-` and
-  // `_` are the same. description: with unit. A bool is given as `--name`, `--name=true` or `--name=false`.
+  // `_` are the same. description: with unit. A bool is given as `--name`, `--name false` or `--name=false`.
   CommandLine& option(const std::string& name, std::string& value, const std::string& description);
   CommandLine& option(const std::string& name, std::filesystem::path& value, const std::string& description);
   CommandLine& option(const std::string& name, int& value, const std::string& description);
@@ -37,8 +37,9 @@ class CommandLine {
   // Every flag named must have been given a value that is not empty.
   CommandLine& required(const std::string& name);
 
-  // Fills the variables: defaults, then the file of --config (`key = value` a line, `#` comments), then the command
-  // line. Returns false where --help was asked for. Throws Error (usage).
+  // Fills the variables: defaults, then the file of --config (`key = value` a line; a comment begins with # at the
+  // start of a line or after a blank), then the command line. Returns false where --help was asked for. Throws Error
+  // (usage), which names the file and the line where the mistake is there.
   bool parse(int argc, const char* const* argv);
 
   std::string help() const;

@@ -1,0 +1,65 @@
+// maskedkd_ending: ends on the rank and in the way that its options say, while the other ranks do what ranks do.
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/cli/options.hpp"
+#include "maskedkd/cli/run_main.hpp"
+#include "maskedkd/comm/mpi_session.hpp"
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <new>
+#include <stdexcept>
+#include <thread>
+
+namespace maskedkd {
+namespace {
+
+int finish(const std::string& how) {
+  if (how == "failure") {
+    throw Error("the disk is full", "free some space");
+  }
+  if (how == "usage") {
+    throw usage_error("the folder is empty", "name another");
+  }
+  if (how == "no-requeue") {
+    throw Error("the loss is not finite at step 7", "lower the learning rate", ExitCode::no_requeue);
+  }
+  if (how == "memory") {
+    throw std::bad_alloc();
+  }
+  if (how == "standard") {
+    throw std::runtime_error("expected a tensor\nframe #0: a stack\nframe #1: and more of it");
+  }
+  if (how == "foreign") {
+    throw 7;
+  }
+  return static_cast<int>(how == "requeue" ? ExitCode::requeue : ExitCode::finished);
+}
+
+int run(const MpiSession& session, int argc, char** argv) {
+  std::string how = "finished", others = "barrier";
+  int who = -1;
+  CommandLine line("maskedkd_ending", "Ends as it is told.", "maskedkd_ending --how failure --who 1");
+  line.group("Ending")
+      .option("how", how, "finished, requeue, failure, usage, no-requeue, memory, standard or foreign")
+      .option("who", who, "the rank that ends so; -1: all ranks")
+      .option("others", others, "what the others do: barrier (they wait in MPI) or deaf (busy, ignoring SIGTERM)");
+  if (!line.parse(argc, argv)) {
+    std::fputs(line.help().c_str(), stdout);
+    return 0;
+  }
+  if (who == -1 || who == session.rank()) {
+    return finish(how);
+  }
+  if (others == "deaf") {
+    std::signal(SIGTERM, SIG_IGN);
+    std::this_thread::sleep_for(std::chrono::minutes(5));
+  }
+  session.barrier();
+  return 0;
+}
+
+}  // namespace
+}  // namespace maskedkd
+
+int main(int argc, char** argv) { return maskedkd::run_main(argc, argv, maskedkd::run); }

@@ -1,0 +1,147 @@
+// How programs end, seen from outside: exit code, what is said, by whom, and how soon all ranks are gone.
+#include "maskedkd/cli/run_main.hpp"
+
+#include "support/process.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+namespace maskedkd {
+namespace {
+
+using testing::ProcessResult;
+using testing::run_process;
+
+struct Ending {
+  const char* how;
+  int code;
+  const char* says;  // the whole line after its time; nullptr: nothing is said
+};
+
+const Ending kEndings[] = {
+    {"finished", 0, nullptr},
+    {"requeue", 85, nullptr},
+    {"failure", 1, "error the disk is full; free some space (ending.cpp:"},
+    {"usage", 2, "error the folder is empty; name another"},
+    {"no-requeue", 93, "error the loss is not finite at step 7; lower the learning rate (ending.cpp:"},
+    {"memory", 1, "error out of memory; use a smaller --micro-batch"},
+    {"standard", 1, "error expected a tensor"},
+    {"foreign", 1, "error something was thrown"},
+};
+
+std::vector<std::string> lines_with(const std::string& text, const std::string& part) {
+  std::vector<std::string> found;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.find(part) != std::string::npos) {
+      found.push_back(line);
+    }
+  }
+  return found;
+}
+
+// What one process says on standard error, and what on standard output.
+ProcessResult alone(const std::string& arguments, std::string& standard_output, const std::string& environment = {}) {
+  const testing::TemporaryDirectory directory;
+  const std::filesystem::path file = directory.path() / "stdout";
+  const ProcessResult result =
+      run_process({"sh", "-c", environment + " exec " MASKEDKD_ENDING " " + arguments + " >" + file.string()});
+  std::stringstream text;
+  text << std::ifstream(file).rdbuf();
+  standard_output = text.str();
+  return result;
+}
+
+ProcessResult under_mpiexec(int ranks, const std::vector<std::string>& arguments) {
+  std::vector<std::string> argv = {MASKEDKD_MPIEXEC, "-n", std::to_string(ranks), MASKEDKD_ENDING};
+  argv.insert(argv.end(), arguments.begin(), arguments.end());
+  return run_process(argv);
+}
+
+TEST(RunMain, OneRankEndsWithTheCodeAndOneLineOnStandardError) {
+  for (const Ending& ending : kEndings) {
+    std::string standard_output;
+    const ProcessResult result = alone(std::string("--how=") + ending.how, standard_output);
+    EXPECT_EQ(result.exit_code, ending.code) << ending.how << '\n' << result.output;
+    EXPECT_EQ(standard_output, "") << ending.how;
+    if (ending.says == nullptr) {
+      EXPECT_EQ(result.output, "") << ending.how;
+    } else {
+      EXPECT_EQ(std::count(result.output.begin(), result.output.end(), '\n'), 1) << result.output;
+      EXPECT_NE(result.output.find(ending.says), std::string::npos) << result.output;
+    }
+  }
+}
+
+TEST(RunMain, OneFailingRankTakesAllDownWithItsCodeAndItsLine) {
+  for (const Ending& ending : kEndings) {
+    if (ending.says == nullptr) {
+      continue;
+    }
+    // A rank that is not the first waits a moment before it speaks; the first one need not be tried every time.
+    for (const int who : ending.code == 2 ? std::vector{0, 2} : std::vector{2}) {
+      const ProcessResult result = under_mpiexec(3, {std::string("--how=") + ending.how, "--who", std::to_string(who)});
+      EXPECT_EQ(result.exit_code, ending.code) << ending.how << '\n' << result.output;
+      EXPECT_LT(result.seconds, 10.0) << ending.how;
+      const auto said = lines_with(result.output, "error ");
+      ASSERT_EQ(said.size(), 1U) << result.output;
+      std::string expected = ending.says;
+      expected.insert(expected.find(' ') + 1, "[rank " + std::to_string(who) + "] ");
+      EXPECT_NE(said[0].find(expected), std::string::npos) << said[0];
+    }
+  }
+}
+
+TEST(RunMain, RanksThatIgnoreSigtermGoDownAsWell) {
+  const ProcessResult result = under_mpiexec(3, {"--how=failure", "--who=1", "--others=deaf"});
+  EXPECT_EQ(result.exit_code, 1) << result.output;
+  EXPECT_LT(result.seconds, 10.0);
+  EXPECT_EQ(lines_with(result.output, "the disk is full").size(), 1U) << result.output;
+}
+
+TEST(RunMain, AMistakeOfAllRanksIsSaidOnceByTheFirst) {
+  for (const std::string how : {"usage", "failure"}) {
+    const ProcessResult result = under_mpiexec(4, {"--how=" + how});
+    EXPECT_EQ(result.exit_code, how == "usage" ? 2 : 1);
+    const auto said = lines_with(result.output, "error ");
+    ASSERT_EQ(said.size(), 1U) << result.output;
+    EXPECT_NE(said[0].find("[rank 0]"), std::string::npos) << said[0];
+  }
+}
+
+TEST(RunMain, AMisspeltFlagOnManyRanksIsOneLine) {
+  const ProcessResult result = under_mpiexec(4, {"--hwo=failure"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_LT(result.seconds, 10.0);
+  const auto said = lines_with(result.output, "--how");
+  ASSERT_EQ(said.size(), 1U) << result.output;
+  EXPECT_NE(said[0].find("unknown option --hwo; did you mean --how?"), std::string::npos) << said[0];
+}
+
+// Signals of a stop come back from all ranks alike; mpiexec hands the code on.
+TEST(RunMain, RequeueOfAllRanksComesThroughMpiexec) {
+  const ProcessResult result = under_mpiexec(3, {"--how=requeue"});
+  EXPECT_EQ(result.exit_code, 85) << result.output;
+  EXPECT_TRUE(lines_with(result.output, "error ").empty()) << result.output;
+}
+
+// srun without PMI: every task is a job of one rank. Open MPI's own singleton is asked for, as Debian's Open MPI would
+// end in MPI_Init, with advice of its own, where it smells srun.
+TEST(RunMain, ALaunchThatMpiKnowsNothingOfIsRefused) {
+  const std::string slurm = "SLURM_PROCID=0 SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=4 OMPI_MCA_ess=singleton";
+  std::string standard_output;
+  const ProcessResult result = alone("", standard_output, slurm);
+  EXPECT_EQ(result.exit_code, 2) << result.output;
+  EXPECT_NE(result.output.find("error Slurm started 4 tasks, but MPI sees 1 rank; start with srun --mpi=pmix"),
+            std::string::npos)
+      << result.output;
+  EXPECT_EQ(standard_output, "");
+}
+
+}  // namespace
+}  // namespace maskedkd
