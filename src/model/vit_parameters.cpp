@@ -218,10 +218,13 @@ void Vit::cast_matrix_weights(at::ScalarType dtype) {
 void Vit::load(const std::map<std::string, at::Tensor>& tensors, const std::string& source) {
   constexpr std::size_t kShown = 8;
   std::map<std::string, at::Tensor> given;
-  for (const auto& [name, tensor] : tensors) {
-    given.emplace(timm_name(name), tensor);
-  }
   std::vector<std::string> problems;
+  for (const auto& [name, tensor] : tensors) {
+    if (!given.emplace(timm_name(name), tensor).second) {
+      problems.push_back(timm_name(name) + " under two names");
+    }
+  }
+  std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // to, from
   for (const auto& [name, parameter] : parameters_) {
     const auto found = given.find(name);
     if (found == given.end()) {
@@ -233,6 +236,8 @@ void Vit::load(const std::map<std::string, at::Tensor>& tensors, const std::stri
                                            shape_text(parameter.sizes())));
     } else if (!at::isFloatingType(found->second.scalar_type())) {
       problems.push_back(name + " does not hold floating-point numbers");
+    } else {
+      copies.emplace_back(parameter, found->second);
     }
     if (found != given.end()) {
       given.erase(found);
@@ -250,13 +255,8 @@ void Vit::load(const std::map<std::string, at::Tensor>& tensors, const std::stri
         "is it another model's file?");
   }
   const at::NoGradGuard no_grad;
-  for (const auto& [name, tensor] : tensors) {
-    const std::string own = timm_name(name);
-    for (auto& [parameter_name, parameter] : parameters_) {
-      if (parameter_name == own) {
-        parameter.copy_(tensor);
-      }
-    }
+  for (const auto& [to, from] : copies) {
+    to.copy_(from);
   }
 }
 

@@ -1,0 +1,73 @@
+"""Distillation losses with their gradients in float64, and the largest k of attention rows, as PyTorch computes them."""
+
+import json
+import pathlib
+import sys
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+OUT = pathlib.Path(sys.argv[1])
+generator = torch.Generator().manual_seed(20261124)
+tensors, losses, selections = {}, [], []
+
+
+def randn(*shape):
+    return torch.randn(*shape, generator=generator)
+
+
+def reference_loss(logits, second, targets, teacher, kind, alpha, tau):
+    """From PyTorch's own losses."""
+    base = F.cross_entropy(logits, targets)
+    if kind == "none":
+        return base
+    taught = logits if second is None else second
+    if kind == "soft":
+        term = F.kl_div(F.log_softmax(taught / tau, 1), F.softmax(teacher / tau, 1), reduction="batchmean") * tau * tau
+    else:
+        term = F.cross_entropy(taught, teacher.argmax(1))
+    return base * (1 - alpha) + term * alpha
+
+
+def add_loss(kind, batch, classes, alpha, tau, two_heads, spread):
+    index = len(losses)
+    logits, second, teacher = (spread * randn(batch, classes) for _ in range(3))
+    mix = torch.rand(batch, 1, generator=generator)
+    labels = torch.randint(classes, (2, batch), generator=generator)
+    smooth = [F.one_hot(row, classes) * 0.9 + 0.1 / classes for row in labels]
+    targets = smooth[0] * mix + smooth[1] * (1 - mix)
+    leaves = [logits.double().requires_grad_(), second.double().requires_grad_()]
+    loss = reference_loss(leaves[0], leaves[1] if two_heads else None, targets.double(), teacher.double(), kind, alpha, tau)
+    gradients = torch.autograd.grad(loss, leaves, allow_unused=True)
+    in_float32 = reference_loss(logits, second if two_heads else None, targets, teacher, kind, alpha, tau)
+    given = {"logits": logits, "targets": targets, "teacher": teacher, "loss": loss.detach(), "gradient": gradients[0]}
+    if two_heads:
+        given |= {"second": second}
+        if gradients[1] is not None:
+            given |= {"second_gradient": gradients[1]}
+    tensors.update({f"{index}.{key}": value.contiguous() for key, value in given.items()})
+    losses.append({"type": kind, "alpha": alpha, "tau": tau, "two_heads": two_heads,
+                   "float32_error": abs(in_float32.item() / loss.item() - 1)})
+
+
+for kind in ("none", "soft", "hard"):
+    for two_heads in (False, True):
+        add_loss(kind, 4, 1000, 0.5, 1.0, two_heads, 2.0)
+        add_loss(kind, 1, 2, 0.3, 2.5, two_heads, 1.0)
+        add_loss(kind, 7, 37, 1.0, 0.5, two_heads, 3.0)
+        add_loss(kind, 3, 10, 0.0, 4.0, two_heads, 1.0)
+add_loss("soft", 5, 100, 0.9, 20.0, False, 4.0)
+add_loss("soft", 5, 100, 0.5, 1.0, False, 60.0)  # many probabilities are 0 in float32
+
+for batch, patches, keep in ((1, 1, 1), (5, 196, 98), (3, 196, 1), (3, 196, 196), (2, 49, 48), (4, 256, 10), (64, 16, 8)):
+    index = len(selections)
+    # no two are equal: a choice between equals is nobody's
+    ranks = torch.rand(batch, patches, generator=generator).argsort(1).argsort(1)
+    attention = ((ranks + 1).float() / patches).pow(2).mul(0.7)
+    tensors[f"select{index}.attention"] = attention
+    tensors[f"select{index}.kept"] = attention.topk(keep, dim=1).indices
+    selections.append(keep)
+
+save_file(tensors, OUT / "distill.safetensors")
+(OUT / "distill.json").write_text(json.dumps({"losses": losses, "selections": selections}))

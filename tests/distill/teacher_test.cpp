@@ -1,0 +1,124 @@
+// The frozen teacher is the model without gradients: from either kind of weights, masked or not, in both precisions.
+// (That the model itself is timm's is tested in tests/model.)
+#include "maskedkd/distill/teacher.hpp"
+
+#include "maskedkd/base/error.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/rand.h>
+#include <ATen/ops/randn.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <string>
+
+namespace maskedkd::testing {
+namespace {
+
+VitOptions small(bool distilled) {
+  VitOptions options;
+  options.input_size = 24;
+  options.patch_size = 6;
+  options.width = 48;
+  options.depth = 3;
+  options.num_heads = 3;
+  options.num_classes = 11;
+  options.distilled = distilled;
+  options.layer_scale = options.uniform_drop_path = !distilled;
+  options.position_on_class_token = distilled;
+  return options;
+}
+
+class TeacherTest : public ::testing::TestWithParam<bool> {
+ protected:
+  TeacherTest() : options_(small(GetParam())), model_(options_, 5) {
+    for (const auto& [name, parameter] : model_.parameters()) {
+      parameter.copy_(at::randn(parameter.sizes()) * 0.3);
+    }
+    write_safetensors(directory_.path() / "model.safetensors", model_.parameters());
+  }
+
+  TemporaryDirectory directory_;
+  VitOptions options_;
+  Vit model_;
+  at::Tensor images_ = at::randn({4, 3, 24, 24});
+  at::Tensor kept_ = at::rand({4, 16}).argsort(1, false).narrow(1, 0, 7).contiguous();
+};
+
+TEST_P(TeacherTest, AnswersAsTheModelDoesWithoutGradients) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const Teacher teacher(options_, directory_.path() / "model.safetensors", at::kCPU, dtype);
+    EXPECT_EQ(teacher.options(), options_);
+    for (const at::Tensor& kept : {at::Tensor(), kept_}) {
+      VitForward how;
+      how.compute_dtype = dtype;
+      how.kept_patches = kept;
+      const VitOutput output = model_.forward(images_, how);
+      const at::Tensor expected = options_.distilled ? (output.logits + output.distillation_logits) / 2 : output.logits;
+      ASSERT_TRUE(at::GradMode::is_enabled());
+      const at::Tensor logits = teacher.logits(images_.clone().requires_grad_(), kept);
+      EXPECT_TRUE(logits.equal(expected));
+      EXPECT_EQ(logits.scalar_type(), at::kFloat);
+      EXPECT_FALSE(logits.requires_grad());
+      EXPECT_TRUE(at::GradMode::is_enabled());
+    }
+    EXPECT_FALSE(teacher.logits(images_, kept_).equal(teacher.logits(images_, {})));
+  }
+}
+
+TEST_P(TeacherTest, TakesACheckpointDirectory) {
+  const Teacher from_file(options_, directory_.path() / "model.safetensors", at::kCPU, at::kFloat);
+  const Teacher from_directory(options_, directory_.path(), at::kCPU, at::kFloat);
+  EXPECT_TRUE(from_file.logits(images_, kept_).equal(from_directory.logits(images_, kept_)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, TeacherTest, ::testing::Bool(),
+                         [](const auto& instance) { return instance.param ? "Distilled" : "Deit3"; });
+
+std::string refusal(const VitOptions& options, const std::filesystem::path& weights) {
+  try {
+    const Teacher teacher(options, weights, at::kCPU, at::kFloat);
+  } catch (const Error& error) {
+    EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << error.what();
+    return error.what();
+  }
+  return {};
+}
+
+TEST(TeacherWeights, WrongOnesAreNamed) {
+  const TemporaryDirectory directory;
+  const auto contains = [](const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  };
+  const VitOptions options = small(false);
+
+  const auto absent = directory.path() / "absent.safetensors";
+  EXPECT_TRUE(contains(refusal(options, absent), absent.string())) << refusal(options, absent);
+  const auto empty_checkpoint = refusal(options, directory.path());
+  EXPECT_TRUE(contains(empty_checkpoint, (directory.path() / "model.safetensors").string())) << empty_checkpoint;
+
+  const auto other = directory.path() / "other.safetensors";
+  write_safetensors(other, Vit(small(true), 1).parameters());
+  EXPECT_TRUE(contains(refusal(options, other), other.string())) << refusal(options, other);
+  EXPECT_TRUE(contains(refusal(options, other), "missing blocks.0.ls1.gamma")) << refusal(options, other);
+
+  VitOptions fewer_classes = options;
+  fewer_classes.num_classes = 10;
+  const auto classes = directory.path() / "classes.safetensors";
+  write_safetensors(classes, Vit(fewer_classes, 1).parameters());
+  EXPECT_TRUE(contains(refusal(options, classes), "it has 10 classes, the model 11")) << refusal(options, classes);
+
+  const auto text = directory.path() / "text.safetensors";
+  std::ofstream(text) << "this is no file of weights";
+  EXPECT_TRUE(contains(refusal(options, text), text.string())) << refusal(options, text);
+
+  const auto cut = directory.path() / "cut.safetensors";
+  write_safetensors(cut, Vit(options, 1).parameters());
+  std::filesystem::resize_file(cut, std::filesystem::file_size(cut) - 4);
+  EXPECT_TRUE(contains(refusal(options, cut), cut.string())) << refusal(options, cut);
+}
+
+}  // namespace
+}  // namespace maskedkd::testing

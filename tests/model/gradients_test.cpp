@@ -1,0 +1,81 @@
+// Backward through the student against PyTorch's through timm's modules.
+#include "reference_cases.hpp"
+
+namespace maskedkd::testing {
+namespace {
+
+class Gradients : public ::testing::TestWithParam<ReferenceCase> {
+ protected:
+  // Largest relative error over the parameters, of the gradient of sum(logits * cotangent).
+  void expect_gradients(const VitForward& how, const std::string& prefix) {
+    const auto values = GetParam().values();
+    Vit model = GetParam().model();
+    model.set_requires_grad(true);
+    const VitOutput output = model.forward(values.at("images"), how);
+    at::Tensor sum = (output.logits * values.at(prefix + "cotangent0")).sum();
+    if (output.distillation_logits.defined()) {
+      sum = sum + (output.distillation_logits * values.at(prefix + "cotangent1")).sum();
+    }
+    sum.backward();
+    double worst = 0;
+    for (const auto& [name, parameter] : model.parameters()) {
+      ASSERT_TRUE(parameter.grad().defined()) << name;
+      const at::Tensor& expected = values.at(prefix + "grad." + name);
+      if (expected.abs().max().item<double>() == 0) {  // every sample dropped this branch
+        EXPECT_EQ(parameter.grad().abs().max().item<double>(), 0) << name;
+        continue;
+      }
+      const double error = relative_error(parameter.grad(), expected);
+      EXPECT_LE(error, 1e-5) << name;
+      worst = std::max(worst, error);
+    }
+    report(GetParam().name + " " + prefix + "gradients, worst tensor", worst);
+  }
+};
+
+TEST_P(Gradients, ArePyTorchs) { expect_gradients({}, ""); }
+
+TEST_P(Gradients, WithDropPathArePyTorchs) {
+  VitForward how;
+  how.drop_path_rate = GetParam().drop_path_rate;
+  how.drop_path_uniforms = GetParam().values().at("drop_path_uniforms");
+  how.want_class_attention = true;  // and asking for it changes nothing
+  expect_gradients(how, "drop_path_");
+}
+
+INSTANTIATE_TEST_SUITE_P(AllModels, Gradients, ::testing::ValuesIn(reference_cases()),
+                         [](const auto& instance) { return instance.param.name; });
+
+// Under bf16 the gradients arrive in float32 and point where the exact ones point.
+TEST(GradientsBf16, ReachMasterWeightsInFp32) {
+  for (const char* name : {"deit_tiny_patch16_224", "small_plain", "small_distilled", "small_deit3"}) {
+    const ReferenceCase reference = reference_case(name);
+    const auto values = reference.values();
+    Vit model = reference.model();
+    model.set_requires_grad(true);
+    VitForward how;
+    how.compute_dtype = at::kBFloat16;
+    const VitOutput output = model.forward(values.at("images"), how);
+    at::Tensor sum = (output.logits * values.at("cotangent0")).sum();
+    if (output.distillation_logits.defined()) {
+      sum = sum + (output.distillation_logits * values.at("cotangent1")).sum();
+    }
+    sum.backward();
+    double dot = 0, ours = 0, theirs = 0;
+    for (const auto& [parameter_name, parameter] : model.parameters()) {
+      const at::Tensor& grad = parameter.grad();
+      const at::Tensor& expected = values.at("grad." + parameter_name);
+      EXPECT_EQ(grad.scalar_type(), at::kFloat) << parameter_name;
+      dot += (grad * expected).sum().item<double>();
+      ours += grad.square().sum().item<double>();
+      theirs += expected.square().sum().item<double>();
+    }
+    const double cosine = dot / std::sqrt(ours * theirs);
+    report(std::string(name) + " bf16 gradient, 1 - cosine", 1 - cosine);
+    EXPECT_GT(cosine, 0.999);
+    EXPECT_NEAR(std::sqrt(ours / theirs), 1.0, 0.02);
+  }
+}
+
+}  // namespace
+}  // namespace maskedkd::testing
