@@ -1,0 +1,128 @@
+"""The checkout keeps every rule of rules.py, and each rule sees a breach: python rules_test.py ROOT"""
+import graphlib
+import pathlib
+import sys
+import tempfile
+import unittest
+
+import rules
+
+ROOT = pathlib.Path(sys.argv.pop(1)) if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parents[2]
+
+
+class ThisCheckout(unittest.TestCase):
+    def test_keeps_every_rule(self):
+        for check in rules.ALL:
+            with self.subTest(check.__name__):
+                self.assertEqual([], check(ROOT))
+
+    def test_has_something_to_check(self):
+        rooms = {rules.room_of(ROOT, path) for path in rules.cpp_files(ROOT)}
+        self.assertLessEqual({'base', 'io', 'comm', 'model', 'data', 'distill', 'checkpoint', 'cli', 'train'}, rooms)
+        self.assertEqual(rules.linked_rooms(ROOT, 'cli'), {'comm', 'base'})
+        self.assertIn(ROOT / 'env' / 'install.sh', list(rules.shell_scripts(ROOT)))
+        self.assertLessEqual(rooms, set(rules.ARROWS))
+
+
+class Arrows(unittest.TestCase):
+    def test_go_down_only(self):
+        order = list(graphlib.TopologicalSorter(rules.ARROWS).static_order())  # raises on a circle
+        self.assertEqual(set(order), set(rules.ARROWS))
+
+    def test_data_and_checkpoint_never_reach_comm(self):
+        def reach(room):
+            return {room}.union(*(reach(target) for target in rules.ARROWS[room]))
+        for room in ('data', 'checkpoint', 'model', 'distill', 'io'):
+            self.assertNotIn('comm', reach(room))
+
+
+class Breaches(unittest.TestCase):
+    """Small trees, each with one breach, which is found; without it nothing is."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = pathlib.Path(folder.name)
+        self.write('CMakeLists.txt', 'project(x)\n')
+        self.write('include/maskedkd/io/a.hpp', '#include "maskedkd/base/error.hpp"\n#include <vector>\n')
+        self.write('src/io/CMakeLists.txt', 'maskedkd_room(io SOURCES a.cpp\n  LINKS maskedkd_base ZLIB::ZLIB)\n')
+        self.write('src/io/a.cpp', '#include "maskedkd/io/a.hpp"\n#include "local.hpp"\n')
+        self.write('src/io/local.hpp', '')
+        self.write('src/data/CMakeLists.txt', 'maskedkd_room(data SOURCES b.cpp LINKS maskedkd_io maskedkd_base)\n')
+        self.write('src/data/b.cpp', '#include "maskedkd/io/a.hpp"\n#include <jpeglib.h>\n')
+        self.write('jobs/train.sh', '#!/bin/bash\nif true; then echo yes; fi\n')
+        self.assertEqual([], self.complaints())
+
+    def write(self, name, text):
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def complaints(self):
+        return [complaint for check in rules.ALL for complaint in check(self.root)]
+
+    def assert_found(self, *parts):
+        found = self.complaints()
+        self.assertEqual(1, len(found), found)
+        for part in parts:
+            self.assertIn(part, found[0])
+
+    def test_an_arrow_up(self):
+        self.write('src/io/up.cpp', '\n#include "maskedkd/data/shard.hpp"\n')
+        self.assert_found('src/io/up.cpp:2', 'io must not know data')
+
+    def test_an_arrow_up_in_angle_brackets_with_blanks(self):
+        self.write('include/maskedkd/data/x.hpp', ' #  include <maskedkd/comm/mpi_session.hpp>\n')
+        self.assert_found('include/maskedkd/data/x.hpp:1', 'data must not know comm')
+
+    def test_the_preprocess_folder_from_below(self):
+        self.write('src/data/c.cpp', '#include "preprocess/packer.hpp"\n')
+        self.assert_found('data must not know preprocess')
+
+    def test_a_way_round_by_a_path(self):
+        self.write('src/data/c.cpp', '#include "../comm/backends.hpp"\n')
+        self.assert_found('src/data/c.cpp:1', 'no header of its own folder')
+
+    def test_a_room_that_is_not_agreed(self):
+        self.write('src/misc/c.cpp', '')
+        self.assert_found('no room is called misc')
+
+    def test_an_include_without_its_link(self):
+        self.write('src/data/CMakeLists.txt', 'maskedkd_room(data SOURCES b.cpp LINKS maskedkd_base)  # maskedkd_io\n')
+        self.assert_found('does not link maskedkd_io')
+
+    def test_a_link_that_is_no_arrow(self):
+        self.write('src/data/CMakeLists.txt',
+                   'maskedkd_room(data SOURCES b.cpp\n LINKS maskedkd_io\n maskedkd_comm maskedkd_base)\n')
+        self.assert_found('links maskedkd_comm')
+
+    def test_wrapped_libraries(self):
+        for header in ('boost/program_options.hpp', 'hdf5.h', 'mpi.h', 'openssl/evp.h', 'torch/torch.h'):
+            with self.subTest(header):
+                self.write('src/data/c.cpp', f'#include <{header}>\n')
+                self.assert_found('src/data/c.cpp:1', header)
+
+    def test_a_long_file(self):
+        self.write('src/io/long.cpp', '\n' * 400)
+        self.assertEqual([], self.complaints())
+        self.write('src/io/long.cpp', '\n' * 401)
+        self.assert_found('src/io/long.cpp', '401 lines')
+
+    def test_a_long_root_cmake_file(self):
+        self.write('CMakeLists.txt', '\n' * 100)
+        self.assert_found('CMakeLists.txt', '100 lines')
+
+    def test_a_new_name_at_the_top(self):
+        for name in ('.clang-tidy', 'README.md', 'build-gpu/x', 'runs/1/log.txt'):
+            self.write(name, '')
+        self.assertEqual([], self.complaints())
+        self.write('scripts/run.sh', '')
+        self.assert_found('scripts')
+
+    def test_a_script_that_bash_does_not_parse(self):
+        self.write('jobs/broken', '#!/usr/bin/env bash\nif true; then\n')
+        self.assert_found('jobs/broken')
+
+
+if __name__ == '__main__':
+    unittest.main()
