@@ -109,6 +109,17 @@ LoadedCheckpoint load_checkpoint(const std::filesystem::path& given) {
   return loaded;
 }
 
+void verify_checkpoint_file(const std::filesystem::path& file) {
+  if (!std::filesystem::exists(file.parent_path() / kManifestName)) {
+    return;
+  }
+  const nlohmann::json manifest = read_manifest(file.parent_path());
+  const auto entry = manifest["files"].find(file.filename().string());
+  if (entry != manifest["files"].end()) {
+    verify_file(file, *entry);
+  }
+}
+
 std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& root) {
   std::vector<std::pair<std::int64_t, std::filesystem::path>> found;
   std::error_code missing;

@@ -50,11 +50,11 @@ Trainer::StepReport Trainer::train_step() {
   std::vector<double> losses;  // of this rank's micro-batches
   at::Tensor gradient;         // [P]
   if (options_.deterministic) {
-    gradient = gradient_sum(first_micro_batch_, last_micro_batch_, losses);
+    gradient = gradient_sum(share_.first, share_.last, losses);
     tree_all_reduce_sum(*communicator_, gradient);
   } else {
     gradient = at::zeros_like(parameters_.values());
-    for (int micro_batch = first_micro_batch_; micro_batch < last_micro_batch_; ++micro_batch) {
+    for (int micro_batch = share_.first; micro_batch < share_.last; ++micro_batch) {
       add_micro_batch(gradient, losses);
     }
     communicator_->all_reduce_sum(gradient);
@@ -101,8 +101,8 @@ Trainer::StepReport Trainer::share(const std::vector<double>& losses) {
   int micro_batch = 0;
   for (int rank = 0; rank < session_.size(); ++rank) {
     const double* row = &all[static_cast<std::size_t>(rank) * mine.size()];
-    const int count = per_step * (rank + 1) / session_.size() - per_step * rank / session_.size();
-    for (int i = 0; i < count; ++i, ++micro_batch) {
+    const MicroBatchShare share = micro_batch_share(per_step, rank, session_.size());
+    for (int i = 0; i < share.last - share.first; ++i, ++micro_batch) {
       if (!std::isfinite(row[i])) {
         throw Error(fmt::format("the loss of micro-batch {} in step {} (epoch {}) is {}", micro_batch,
                                 state_.global_step, state_.epoch, row[i]),

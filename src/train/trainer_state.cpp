@@ -80,8 +80,10 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
       scaler_(options.precision == Precision::fp16),
       distillation_(options_, student_, teacher_ ? &*teacher_ : nullptr, device),
       communicator_(make_communicator(session, device)),
-      first_micro_batch_(options.micro_batches_per_step() * session.rank() / session.size()),
-      last_micro_batch_(options.micro_batches_per_step() * (session.rank() + 1) / session.size()) {
+      share_(micro_batch_share(options.micro_batches_per_step(), session.rank(), session.size())) {
+  if (options.precision == Precision::fp16 && !device.is_cuda()) {
+    throw usage_error("--precision fp16 is for GPUs, and this run is on CPUs", "take bf16 or fp32");
+  }
   if (eval_set_ && eval_set_->class_names() != train_set_.class_names()) {
     throw usage_error(
         fmt::format("{} and {} have other classes", options.data_path.string(), options.eval_data_path.string()),
@@ -182,32 +184,11 @@ void Trainer::start_loader() {
   loading.num_workers = options_.num_workers;
   loading.prefetch = options_.prefetch;
   loading.pin_memory = device_.is_cuda();
-  // Runs in the workers, one at a time: this rank's micro-batches of this and all later steps.
-  loader_ = std::make_unique<Loader>(train_set_, loading,
-                                     [this, epoch = state_.epoch, step = state_.step, micro_batch = first_micro_batch_,
-                                      order = std::optional<EpochOrder>()]() mutable -> std::optional<BatchRequest> {
-                                       if (micro_batch == last_micro_batch_) {
-                                         micro_batch = first_micro_batch_;
-                                         ++step;
-                                       }
-                                       if (step == sampler_.steps_per_epoch()) {
-                                         step = 0;
-                                         ++epoch;
-                                         order.reset();
-                                       }
-                                       if (epoch == options_.schedule.epochs) {
-                                         return std::nullopt;
-                                       }
-                                       if (!order) {
-                                         order.emplace(sampler_, static_cast<std::uint32_t>(epoch));
-                                       }
-                                       BatchRequest request;
-                                       request.epoch = static_cast<std::uint32_t>(epoch);
-                                       request.step = static_cast<std::uint32_t>(step);
-                                       request.micro_batch = static_cast<std::uint32_t>(micro_batch);
-                                       request.indices = order->micro_batch(step, micro_batch++);
-                                       return request;
-                                     });
+  loader_ = std::make_unique<Loader>(
+      train_set_, loading,
+      [source = MicroBatchSource(sampler_, share_, options_.schedule.epochs, state_.epoch, state_.step)]() mutable {
+        return source.next();
+      });
 }
 
 void Trainer::save() {

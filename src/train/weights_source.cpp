@@ -13,11 +13,9 @@ namespace fs = std::filesystem;
 
 fs::path weights_file(const fs::path& path, const std::string& flag) {
   std::error_code unreachable;
-  if (fs::is_regular_file(path, unreachable)) {
-    return path;
-  }
-  for (const fs::path& file : {path / "model.safetensors", path / "checkpoints" / "best" / "model.safetensors"}) {
+  for (const fs::path& file : {path, path / "model.safetensors", path / "checkpoints" / "best" / "model.safetensors"}) {
     if (fs::is_regular_file(file, unreachable)) {
+      verify_checkpoint_file(file);
       return file;
     }
   }

@@ -58,6 +58,10 @@ void retain_checkpoints(const std::filesystem::path& root, const RetentionOption
 // size, SHA-256, newer format).
 LoadedCheckpoint load_checkpoint(const std::filesystem::path& path);
 
+// Verifies a single file of a checkpoint against the manifest beside it; a file with no manifest beside it belongs to
+// no checkpoint and passes. Throws Error as load_checkpoint does.
+void verify_checkpoint_file(const std::filesystem::path& file);
+
 // The newest that verifies, newest first; each damaged one is told to on_damaged and passed over. nullopt: there is
 // none. A checkpoint of a newer format is an Error, not damage.
 std::optional<LoadedCheckpoint> find_newest_checkpoint(const std::filesystem::path& root,

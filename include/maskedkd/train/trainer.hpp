@@ -15,6 +15,7 @@
 #include "maskedkd/train/evaluator.hpp"
 #include "maskedkd/train/flat_parameters.hpp"
 #include "maskedkd/train/loss_scaler.hpp"
+#include "maskedkd/train/micro_batch_source.hpp"
 #include "maskedkd/train/run_state.hpp"
 #include "maskedkd/train/train_options.hpp"
 
@@ -91,8 +92,7 @@ class Trainer {
   std::unique_ptr<Communicator> communicator_;
   std::unique_ptr<Loader> loader_;
   RunState state_;
-  int first_micro_batch_;  // this rank's run of the step's micro-batches
-  int last_micro_batch_;
+  MicroBatchShare share_;        // this rank's of every step
   std::int64_t steps_here_ = 0;  // of this process
   Clock::time_point last_saved_ = Clock::now();
   EpochClock epoch_clock_;

@@ -9,7 +9,8 @@
 
 namespace maskedkd {
 
-// The file with the model's parameters. Throws Error (usage) naming the flag where there is none.
+// The file with the model's parameters, verified where it lies in a checkpoint. Throws Error (usage): there is none
+// (naming the flag), or it is damaged.
 std::filesystem::path weights_file(const std::filesystem::path& path, const std::string& flag);
 
 // The architecture that belongs to weights_file(path): what the checkpoint around it says, or the published model

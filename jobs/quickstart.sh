@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# The whole road on real images, from a machine with nothing installed to an evaluated student: Fashion-MNIST packed by
+# two ranks, a teacher, a student that learns from it while the teacher sees half of the patches; the student's training
+# is stopped in its middle, as a cluster does, and goes on. A second call reuses what is there.
+#
+#   jobs/quickstart.sh [FOLDER]     default: runs/quickstart
+#
+# MASKEDKD_BUILD names the build folder (default: build).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+folder=${1:-runs/quickstart}
+build=${MASKEDKD_BUILD:-build}
+images=/usr/share/datasets/fashion-mnist
+classes=T-shirt,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Boot
+began=$SECONDS
+
+step() { printf '\n[%2d:%02d] %s\n' $(((SECONDS - began) / 60)) $(((SECONDS - began) % 60)) "$*"; }
+figure() { sed -n "s/.*\"$2\": *\([0-9.e+-]*\).*/\1/p" "$1" | tail -n 1; }  # of a JSON file or log
+
+pack() {
+  mpiexec --quiet -n 2 "$build/bin/maskedkd_pack" --source idx --images "$images/$1-images-idx3-ubyte.gz" \
+    --labels "$images/$1-labels-idx1-ubyte.gz" --class-names "$classes" --output-dir "$folder/packed/$2"
+}
+
+# What both trainings share. 28 x 28 pixels in 49 patches; a batch of 128 on two ranks.
+train() {
+  local name=$1
+  shift
+  exec mpiexec --quiet -n 2 "$build/bin/maskedkd_train" --data-path "$folder/packed/train" \
+    --eval-data-path "$folder/packed/test" --output-dir "$folder/$name" --model vit --input-size 28 --patch-size 4 \
+    --batch-size 128 --micro-batch 64 --lr-per-step --warmup-epochs 0.5 --lr 6e-3 --precision fp32 --repeats 1 \
+    --crop-min-area 0.8 --eval-crop 1 --erasing 0 --mixup 0 --cutmix 0 --smoothing 0 --drop-path 0 --workers 1 "$@"
+}
+train_teacher() { train teacher --width 64 --depth 4 --heads 4 --epochs 4 --distillation-type none; }
+train_student() { train student --width 48 --depth 4 --heads 3 --epochs 4 --teacher-path "$folder/teacher"; }
+
+evaluate() {
+  mpiexec --quiet -n 2 "$build/bin/maskedkd_evaluate" --data-path "$folder/packed/test" --weights "$folder/$1" \
+    --eval-crop 1 --output "$folder/$1/evaluation.json"
+}
+
+step "installing what is missing"
+env/install.sh build data
+step "building"
+mkdir -p "$(dirname "$build")" "$folder"
+env/build.sh "$build" -DMASKEDKD_TESTS=OFF
+source env/paths.sh
+set_up=$((SECONDS - began))
+
+step "packing 60,000 + 10,000 images with 2 ranks"
+pack train train
+pack t10k test
+
+step "training the teacher on 2 ranks"
+(train_teacher)
+
+step "training the student on 2 ranks: the teacher sees half of the patches"
+if [ ! -d "$folder/student/checkpoints" ]; then
+  (train_student) &
+  training=$!
+  # The first checkpoint ends the first epoch; a moment later the second one is under way.
+  while kill -0 $training 2>/dev/null && ! compgen -G "$folder/student/checkpoints/step-*" >/dev/null; do sleep 0.2; done
+  sleep 5
+  step "stopping it with SIGUSR1, as a cluster does before it takes a machine away"
+  kill -USR1 $training
+  code=0
+  wait $training || code=$?
+  [ $code -eq 85 ] || { echo "the stopped training ended with $code instead of 85" >&2; exit 1; }
+  step "exit code 85: stopped with a checkpoint. Starting it again with the same command"
+fi
+(train_student)
+
+step "evaluating on the 10,000 test images"
+evaluate teacher
+evaluate student
+
+step "done: set-up and build took ${set_up} s, the rest $((SECONDS - began - set_up)) s"
+printf '\n%-10s %10s %12s %12s %22s\n' '' 'acc@1' 'parameters' 'images/s' 'patches teacher saw'
+for name in teacher student; do
+  log=$folder/$name/log.txt
+  kept=$(figure "$log" kept_patches)
+  printf '%-10s %8.2f %% %12d %12.0f %22s\n' $name "$(figure "$folder/$name/evaluation.json" test_acc1)" \
+    "$(figure "$log" n_parameters)" "$(figure "$log" images_per_second)" "${kept:+$kept of 49}"
+done
+cat <<EOT
+
+packed images   $folder/packed/{train,test}
+checkpoints     $folder/{teacher,student}/checkpoints     (best: the best one)
+training logs   $folder/{teacher,student}/log.txt
+programs        $build/bin/maskedkd_{pack,train,evaluate}
+EOT

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds with warnings as errors, runs the tests. Arguments go to ctest:
+#
+#   tests/run.sh                 all
+#   tests/run.sh -L unit         those with one label: unit, mpi, gpu
+#   tests/run.sh -R sampler -V   those whose name matches, with their output
+#
+# MASKEDKD_BUILD names the build folder (default: build/tests).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+build=${MASKEDKD_BUILD:-build/tests}
+mkdir -p "$(dirname "$build")"
+env/install.sh tests data
+env/build.sh "$build" -DMASKEDKD_WERROR=ON -DMASKEDKD_TESTS=ON
+source env/paths.sh
+ctest --test-dir "$build" --output-on-failure --parallel "$(nproc)" "$@"
