@@ -5,6 +5,8 @@
 #include <cstdio>
 
 #include <jpeglib.h>
+
+#include <jerror.h>
 #include <png.h>
 
 #include <array>
@@ -43,9 +45,14 @@ void fail_jpeg(j_common_ptr info) {
   std::longjmp(errors->mark, 1);
 }
 
-// A warning means that data are damaged or end early: half an image is no image.
+// A warning means that data are damaged or end early: half an image is no image. But for those that leave every pixel
+// in its place, and that photographs from the web do have: odd version and colour fields, bytes before the end marker.
 void warn_jpeg(j_common_ptr info, int level) {
-  if (level < 0) {
+  constexpr int kEndOfImage = 0xD9;
+  const jpeg_error_mgr& errors = *info->err;
+  const bool harmless = errors.msg_code == JWRN_JFIF_MAJOR || errors.msg_code == JWRN_ADOBE_XFORM ||
+                        (errors.msg_code == JWRN_EXTRANEOUS_DATA && errors.msg_parm.i[1] == kEndOfImage);
+  if (level < 0 && !harmless) {
     fail_jpeg(info);
   }
 }
@@ -98,9 +105,10 @@ struct JpegDecoder {
   }
 };
 
-// PIL's: 255 - c, then times (255 - k) / 255, rounded. Adobe's files hold the inverted colours already.
+// PIL's: light times light, rounded. As PIL does, every file is taken for one of Adobe's, which hold 255 - ink, whether
+// or not it has their marker.
 std::uint8_t ink_to_light(std::uint8_t colour, std::uint8_t black) {
-  const int product = (255 - colour) * (255 - black) + 128;
+  const int product = colour * black + 128;
   return static_cast<std::uint8_t>((product + (product >> 8)) >> 8);
 }
 
@@ -120,11 +128,9 @@ Image decode_jpeg(std::span<const std::uint8_t> bytes) {
   }
   std::vector<std::uint8_t> inks(num_pixels * 4);
   decoder.read_pixels(inks.data());
-  const std::uint8_t inverted = decoder.info.saw_Adobe_marker ? 0xFF : 0;
   for (std::size_t i = 0; i < num_pixels; ++i) {
-    const std::uint8_t black = inks[4 * i + 3] ^ inverted;
     for (std::size_t channel = 0; channel < 3; ++channel) {
-      image.pixels[3 * i + channel] = ink_to_light(inks[4 * i + channel] ^ inverted, black);
+      image.pixels[3 * i + channel] = ink_to_light(inks[4 * i + channel], inks[4 * i + 3]);
     }
   }
   return image;
