@@ -44,6 +44,7 @@ std::vector<double> MpiSession::all_gather(std::span<const double> values) const
 
 std::vector<std::string> MpiSession::all_gather(const std::string& text) const {
   std::vector<std::string> all;
+  all.reserve(static_cast<std::size_t>(size_));
   for (int root = 0; root < size_; ++root) {
     all.push_back(broadcast(text, root));
   }

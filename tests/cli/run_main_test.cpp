@@ -80,8 +80,8 @@ TEST(RunMain, OneRankEndsWithTheCodeAndOneLineOnStandardError) {
 
 TEST(RunMain, OneFailingRankTakesAllDownWithItsCodeAndItsLine) {
   for (const Ending& ending : kEndings) {
-    if (ending.says == nullptr) {
-      continue;
+    if (ending.says == nullptr || std::string("memory standard").find(ending.how) != std::string::npos) {
+      continue;  // their lines are told apart above
     }
     // A rank that is not the first waits a moment before it speaks; the first one need not be tried every time.
     for (const int who : ending.code == 2 ? std::vector{0, 2} : std::vector{2}) {

@@ -101,6 +101,11 @@ TEST(LaunchCheck, MpiexecOfOpenMpi5InAnAllocationIsFine) {
   EXPECT_NO_THROW(check(8, with(step("2"), {{"OMPI_COMM_WORLD_SIZE", "8"}, {"PMIX_SERVER_URI41", "prterun-a-1@0"}})));
 }
 
+// A size of 1 alone proves no launcher: a process without one may be told so as well.
+TEST(LaunchCheck, ASizeOfOneWithoutADaemonDoesNotVouch) {
+  expect_refused(1, with(step("4"), {{"OMPI_COMM_WORLD_SIZE", "1"}}), "4");
+}
+
 // Variables left over from an outer mpiexec, say of a container that was started by it, don't vouch for srun's ranks.
 TEST(LaunchCheck, ALauncherOfAnotherSizeDoesNotVouch) {
   expect_refused(1, with(step("4"), {{"OMPI_COMM_WORLD_SIZE", "4"}, {"OMPI_MCA_orte_hnp_uri", "1.0;tcp"}}), "4");

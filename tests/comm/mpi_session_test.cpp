@@ -51,7 +51,7 @@ TEST(MpiSession, GathersTextOfAnyLength) {
   const std::vector<std::string> all = session.all_gather(of_rank(session.rank()));
   ASSERT_EQ(all.size(), static_cast<std::size_t>(session.size()));
   for (int rank = 0; rank < session.size(); ++rank) {
-    EXPECT_EQ(all[static_cast<std::size_t>(rank)], of_rank(rank)) << rank;
+    EXPECT_TRUE(all[static_cast<std::size_t>(rank)] == of_rank(rank)) << rank;
   }
 }
 
@@ -61,7 +61,7 @@ TEST(MpiSession, BroadcastsTextOfEveryRoot) {
     for (const std::size_t length : {std::size_t{0}, std::size_t{1}, std::size_t{5'000'001}}) {
       const std::string told(length, static_cast<char>('A' + root));
       const std::string mine = session.rank() == root ? told : "what others pass does not count";
-      EXPECT_EQ(session.broadcast(mine, root), told) << root << ' ' << length;
+      EXPECT_TRUE(session.broadcast(mine, root) == told) << root << ' ' << length;
     }
   }
 }
