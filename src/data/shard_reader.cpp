@@ -48,6 +48,9 @@ OpenShard open_shard(const std::filesystem::path& directory, const ShardIndex& i
   if (size != entry.size_bytes) {
     throw refuse(fmt::format("has {} bytes instead of {}: it was cut or replaced", size, entry.size_bytes));
   }
+  if (entry.bytes_offset > size || entry.num_bytes > size - entry.bytes_offset) {
+    throw refuse("has no room for the records that the index puts there");
+  }
   if (frame_digest(shard.path, entry) != entry.frame_sha256) {
     throw refuse("was damaged, or belongs to another set");
   }
