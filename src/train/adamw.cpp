@@ -58,7 +58,7 @@ void AdamW::load_state(const std::map<std::string, at::Tensor>& tensors) {
   if (steps == tensors.end() || steps->second.numel() != 1) {
     throw Error("the checkpoint's optimizer has no num_steps", "it is not a checkpoint of this program");
   }
-  num_steps_.copy_(steps->second.view({}));
+  num_steps_.copy_(steps->second.view(num_steps_.sizes()));
 }
 
 WeightAverage::WeightAverage(const FlatParameters& parameters, double decay)

@@ -1,0 +1,196 @@
+// The promise that everything else serves: a run that is stopped or killed, and goes on, is the run that never was.
+#include "app/small_run.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <random>
+#include <thread>
+
+namespace maskedkd::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kSteps = 48;  // of the whole run
+
+class Resume : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    place = new TemporaryDirectory;
+    pack_images(data(), 256);
+    const ProcessResult trained =
+        run_process(on_ranks(1, "maskedkd_train", teacher_arguments(data(), run_folder("teacher"))));
+    ASSERT_EQ(trained.exit_code, 0) << trained.output;
+  }
+  static void TearDownTestSuite() { delete place; }
+
+  static fs::path data() { return place->path() / "data"; }
+  static fs::path teacher() { return place->path() / "teacher" / "checkpoints" / "step-000000008"; }
+  static fs::path run_folder(const std::string& name) { return place->path() / name; }
+
+  static ProcessResult train(int ranks, const std::string& name, const Arguments& more = {}) {
+    return run_process(on_ranks(ranks, "maskedkd_train", student_arguments(data(), teacher(), run_folder(name), more)));
+  }
+  // A run of its own kind that nothing disturbed; made once.
+  static fs::path undisturbed(const std::string& kind, const Arguments& more = {}) {
+    const std::string name = "undisturbed-" + kind;
+    if (!fs::exists(run_folder(name))) {
+      const ProcessResult result = train(1, name, more);
+      EXPECT_EQ(result.exit_code, 0) << result.output;
+    }
+    return run_folder(name);
+  }
+
+  static TemporaryDirectory* place;
+};
+TemporaryDirectory* Resume::place = nullptr;
+
+// The newest checkpoint's path, or an empty one.
+fs::path newest(const fs::path& checkpoints) {
+  fs::path last;
+  std::error_code missing;
+  for (const auto& entry : fs::directory_iterator(checkpoints, missing)) {
+    if (entry.path().filename().string().rfind("step-", 0) == 0) {
+      last = std::max(last, entry.path());
+    }
+  }
+  return last;
+}
+
+// Steps 41 to 48 are in the log of the last epoch and in the weights.
+TEST_F(Resume, FortyStepsThenEightAreThoseOfARunNeverStopped) {
+  const fs::path expected = undisturbed("plain");
+  const ProcessResult stopped = train(1, "forty", {"--stop-after-steps", "40"});
+  ASSERT_EQ(stopped.exit_code, 85) << stopped.output;
+  ASSERT_TRUE(fs::exists(run_folder("forty") / "checkpoints" / "step-000000040"));
+  const ProcessResult finished = train(1, "forty");
+  ASSERT_EQ(finished.exit_code, 0) << finished.output;
+  expect_same_run(expected, run_folder("forty"), kSteps);
+}
+
+TEST_F(Resume, StoppedInsideAnEpochOnOtherNumbersOfRanks) {
+  const fs::path expected = undisturbed("plain");
+  for (const auto& [ranks, steps] : std::vector<std::pair<int, int>>{{2, 5}, {4, 17}, {1, 3}, {4, 8}}) {
+    const ProcessResult stopped = train(ranks, "elastic", {"--stop-after-steps", std::to_string(steps)});
+    ASSERT_EQ(stopped.exit_code, 85) << stopped.output;
+  }
+  const ProcessResult finished = train(2, "elastic");
+  ASSERT_EQ(finished.exit_code, 0) << finished.output;
+  expect_same_run(expected, run_folder("elastic"), kSteps);
+}
+
+TEST_F(Resume, TwoAndFourRanksGiveTheBitsOfOne) {
+  const fs::path expected = undisturbed("plain");
+  for (const int ranks : {2, 4}) {
+    const std::string name = "ranks-" + std::to_string(ranks);
+    const ProcessResult result = train(ranks, name);
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+    expect_same_run(expected, run_folder(name), kSteps);
+  }
+}
+
+// Three ranks share four micro-batches unevenly and add in another order: the same run but for rounding.
+TEST_F(Resume, ThreeRanksShareFourMicroBatches) {
+  const ProcessResult result = train(3, "three", {"--epochs", "1"});
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  const auto loss = [](const std::string& log) { return std::atof(log.c_str() + log.find("train_loss\":") + 12); };
+  const std::string one = log_without_times(undisturbed("one-epoch", {"--epochs", "1"}));
+  EXPECT_NEAR(loss(one), loss(log_without_times(run_folder("three"))), 1e-5);
+}
+
+TEST_F(Resume, EverythingAStateCanHold) {
+  const Arguments kind = {
+      "--distilled",  "--layer-scale", "--model-ema-decay", "0.9", "--precision",         "bf16", "--repeats", "3",
+      "--mixup-mode", "elem",          "--clip-grad",       "0.5", "--distillation-type", "hard"};
+  const fs::path expected = undisturbed("rich", kind);
+  Arguments stop = kind;
+  stop.insert(stop.end(), {"--stop-after-steps", "21"});
+  ASSERT_EQ(train(2, "rich", stop).exit_code, 85);
+  ASSERT_EQ(train(4, "rich", kind).exit_code, 0);
+  expect_same_run(expected, run_folder("rich"), kSteps);
+}
+
+TEST_F(Resume, StopSignalsEndTheStepAndAskForMore) {
+  const fs::path expected = undisturbed("plain");
+  const fs::path checkpoints = run_folder("signalled") / "checkpoints";
+  for (const int signal_number : {SIGUSR1, SIGTERM}) {
+    const fs::path before = newest(checkpoints);
+    // To the rank itself, as a cluster's step manager does.
+    Arguments direct = student_arguments(data(), teacher(), run_folder("signalled"), {"--checkpoint-steps", "1"});
+    direct.insert(direct.begin(), std::string(MASKEDKD_BIN_DIR) + "/maskedkd_train");
+    BackgroundProcess training(direct);
+    while (training.running() && newest(checkpoints) == before) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    training.signal(signal_number);
+    training.signal(signal_number);
+    const ProcessResult stopped = training.wait(20);
+    EXPECT_EQ(stopped.exit_code, 85) << stopped.output;
+  }
+  ASSERT_EQ(train(2, "signalled").exit_code, 0);
+  expect_same_run(expected, run_folder("signalled"), kSteps);
+}
+
+// MASKEDKD_KILLS=200: the long campaign.
+TEST_F(Resume, KilledAtAnyInstant) {
+  const fs::path expected = undisturbed("plain");
+  const char* text = std::getenv("MASKEDKD_KILLS");
+  const int kills = text != nullptr ? std::atoi(text) : 6;
+  std::mt19937 random(20240921);
+  int done = 0, runs = 0;
+  while (done < kills) {
+    const std::string name = "killed-" + std::to_string(runs++);
+    for (int tries = 0;; ++tries) {
+      BackgroundProcess training(on_ranks(
+          2, "maskedkd_train", student_arguments(data(), teacher(), run_folder(name), {"--checkpoint-steps", "3"})));
+      // Later and later, so that the run ends at last.
+      const int delay_ms = 1200 + static_cast<int>(random() % 1500) + 200 * tries;
+      for (int waited = 0; waited < delay_ms && training.running(); waited += 10) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      }
+      if (training.running() && done < kills) {
+        training.signal_group(SIGKILL);
+        training.wait(20);
+        ++done;
+        continue;
+      }
+      const ProcessResult finished = training.wait(60);
+      ASSERT_EQ(finished.exit_code, 0) << finished.output;
+      break;
+    }
+    expect_same_run(expected, run_folder(name), kSteps);
+    fs::remove_all(run_folder(name));
+  }
+  std::printf("%d kills in %d runs, all ended with the bits of the undisturbed one\n", done, runs);
+}
+
+TEST_F(Resume, AFinishedRunStartedAgainEndsAtOnce) {
+  const fs::path run = undisturbed("plain");
+  const std::string before = log_without_times(run);
+  const ProcessResult again = train(2, run.filename());
+  EXPECT_EQ(again.exit_code, 0) << again.output;
+  EXPECT_EQ(before, log_without_times(run));
+}
+
+TEST_F(Resume, ADamagedNewestCheckpointIsPassedOver) {
+  const fs::path expected = undisturbed("plain");
+  ASSERT_EQ(train(1, "damaged", {"--stop-after-steps", "20"}).exit_code, 85);
+  const fs::path newest = run_folder("damaged") / "checkpoints" / "step-000000020" / "optimizer.safetensors";
+  std::string bytes = file_bytes(newest);
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 4);
+  FILE* file = std::fopen(newest.c_str(), "wb");
+  std::fwrite(bytes.data(), 1, bytes.size(), file);
+  std::fclose(file);
+  const ProcessResult resumed = train(2, "damaged");
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.output;
+  EXPECT_NE(resumed.output.find("damaged"), std::string::npos) << resumed.output;
+  EXPECT_NE(resumed.output.find("step-000000016"), std::string::npos) << resumed.output;
+  expect_same_run(expected, run_folder("damaged"), kSteps);
+}
+
+}  // namespace
+}  // namespace maskedkd::testing
