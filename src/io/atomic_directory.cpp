@@ -15,7 +15,11 @@ constexpr const char* kUnfinished = ".tmp-";
 
 }  // namespace
 
-AtomicDirectory::AtomicDirectory(std::filesystem::path final_path) : final_path_(std::move(final_path)) {
+AtomicDirectory::AtomicDirectory(std::filesystem::path final_path)
+    : final_path_(std::filesystem::absolute(final_path)) {
+  if (!final_path_.has_filename()) {  // given with a slash at its end
+    final_path_ = final_path_.parent_path();
+  }
   std::string pattern =
       (final_path_.parent_path() / (kUnfinished + final_path_.filename().string() + "-XXXXXX")).string();
   if (mkdtemp(pattern.data()) == nullptr) {
@@ -33,10 +37,16 @@ AtomicDirectory::~AtomicDirectory() {
 }
 
 void AtomicDirectory::commit() {
-  for (const auto& entry : std::filesystem::directory_iterator(temporary_path_)) {
-    if (entry.is_regular_file()) {
-      sync_file(open_for_reading(entry.path()), entry.path());
+  try {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(temporary_path_)) {
+      if (entry.is_directory()) {
+        sync_directory(entry.path());
+      } else if (entry.is_regular_file()) {
+        sync_file(open_for_reading(entry.path()), entry.path());
+      }
     }
+  } catch (const std::filesystem::filesystem_error& error) {
+    throw Error(fmt::format("can't read {}: {}", temporary_path_.string(), error.code().message()));
   }
   sync_directory(temporary_path_);
   // rename() would replace an empty folder silently; anything that is there is somebody's.

@@ -1,6 +1,7 @@
 #include "maskedkd/io/hdf5.hpp"
 
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/io/posix.hpp"
 
 #include <array>
 #include <utility>
@@ -124,9 +125,14 @@ Handle::~Handle() {
   }
 }
 
+// HDF5 1.10 crashes while it closes a file that it could not write. So it writes into memory, and close_file puts that
+// on the disk.
 Handle create_file(const std::filesystem::path& path) {
   be_quiet();
+  maskedkd::create_file(path);  // a place where no file can be is told before the work
   const Handle access = file_access();
+  constexpr std::size_t kIncrementBytes = std::size_t{1} << 20;
+  check(H5Pset_fapl_core(access.get(), kIncrementBytes, false), "can't keep a file in memory");
   check(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_LATEST), "can't set a file's version");
   const Handle creation = owned(H5Pcreate(H5P_FILE_CREATE), "can't set up a file");
   check(H5Pset_obj_track_times(creation.get(), false), "can't leave out times");
@@ -143,6 +149,12 @@ Handle open_file(const std::filesystem::path& path) {
 
 void close_file(Handle file, const std::filesystem::path& path) {
   check(H5Fflush(file.get(), H5F_SCOPE_GLOBAL), "can't write " + path.string());
+  const ssize_t size = H5Fget_file_image(file.get(), nullptr, 0);
+  void* memory = nullptr;
+  check(size, "can't size " + path.string());
+  check(H5Fget_vfd_handle(file.get(), H5P_DEFAULT, &memory), "can't write " + path.string());
+  const std::uint8_t* bytes = *static_cast<std::uint8_t**>(memory);
+  write_all(maskedkd::create_file(path), {bytes, static_cast<std::size_t>(size)}, path);
 }
 
 template <typename T>

@@ -57,7 +57,8 @@ FileDescriptor::~FileDescriptor() {
 }
 
 FileDescriptor open_for_reading(const std::filesystem::path& path) {
-  FileDescriptor file = open_or_fail(path, O_RDONLY, "can't open");
+  // O_NONBLOCK: a pipe would wait for somebody to write into it. Files don't know it.
+  FileDescriptor file = open_or_fail(path, O_RDONLY | O_NONBLOCK, "can't open");
   struct stat status {};
   if (fstat(file.get(), &status) != 0) {
     fail("can't look at", path);
@@ -132,13 +133,16 @@ std::string read_text_file(const std::filesystem::path& path) {
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
   const std::filesystem::path temporary = path.parent_path() / (".tmp-" + path.filename().string());
-  {
+  try {
     const FileDescriptor file = create_file(temporary);
     write_all(file, {reinterpret_cast<const std::uint8_t*>(content.data()), content.size()}, temporary);
     sync_file(file, temporary);
-  }
-  if (std::rename(temporary.c_str(), path.c_str()) != 0) {
-    fail("can't replace", path);
+    if (std::rename(temporary.c_str(), path.c_str()) != 0) {
+      fail("can't replace", path);
+    }
+  } catch (const Error&) {
+    ::unlink(temporary.c_str());
+    throw;
   }
   sync_directory(path.has_parent_path() ? path.parent_path() : ".");
 }

@@ -19,6 +19,7 @@ static_assert(std::endian::native == std::endian::little,
               "the format is little-endian, and bytes are used as they are");
 
 constexpr std::uint64_t kLargestHeader = 100'000'000;
+constexpr std::size_t kMostSides = 16;
 constexpr const char* kMetadata = "__metadata__";
 
 struct NamedType {
@@ -55,22 +56,35 @@ class Refusal {
   const std::filesystem::path& path_;
 };
 
-// nlohmann's parser keeps the last of two equal keys without a word; the callback hears of every key.
+// nlohmann's parser keeps the last of two equal keys without a word, and deep or long arrays cost it many times their
+// length in memory: the callback hears of every key and every number before that. To the parser a NUL ends the text.
 nlohmann::json parse_header(const std::string& text, const Refusal& refuse) {
+  if (text.empty() || text.front() != '{' || text.find('\0') != std::string::npos) {
+    refuse("its header is not JSON that begins with {");
+  }
+  using Event = nlohmann::json::parse_event_t;
+  constexpr int kDeepest = 2;  // header, tensor, shape
   std::vector<std::set<std::string>> keys;
-  const auto watch = [&](int, nlohmann::json::parse_event_t event, nlohmann::json& value) {
-    if (event == nlohmann::json::parse_event_t::object_start) {
-      if (keys.size() > 2) {
+  std::size_t array_length = 0;
+  const auto watch = [&](int depth, Event event, nlohmann::json& value) {
+    if (event == Event::object_start || event == Event::array_start) {
+      if (depth > kDeepest) {
         refuse("its header is nested too deep");
       }
+      array_length = 0;
+    }
+    if (event == Event::object_start) {
       keys.emplace_back();
-    } else if (event == nlohmann::json::parse_event_t::object_end) {
+    } else if (event == Event::object_end) {
       keys.pop_back();
-    } else if (event == nlohmann::json::parse_event_t::key) {
+    } else if (event == Event::key) {
+      array_length = 0;
       const auto& key = value.get_ref<const std::string&>();
       if (!keys.back().insert(key).second) {
         refuse(fmt::format("its header names '{}' twice", key));
       }
+    } else if (event == Event::value && ++array_length > kMostSides) {
+      refuse(fmt::format("its header has a list of more than {} values", kMostSides));
     }
     return true;
   };
@@ -109,25 +123,29 @@ Entry parse_entry(const std::string& name, const nlohmann::json& value, std::uin
   entry.type = type->type;
   const auto& shape = value["shape"];
   const auto& offsets = value["data_offsets"];
-  if (!shape.is_array() || shape.size() > 16 || !offsets.is_array() || offsets.size() != 2) {
+  if (!shape.is_array() || shape.size() > kMostSides || !offsets.is_array() || offsets.size() != 2) {
     refuse(fmt::format("tensor '{}' has a malformed shape or data_offsets", name));
   }
-  std::uint64_t bytes = at::elementSize(entry.type);
+  // Sides of 0 apart: a tensor without elements has strides too, which must not overflow.
+  std::int64_t bytes = static_cast<std::int64_t>(at::elementSize(entry.type));
   bool overflows = false;
   for (const auto& side : shape) {
     const std::uint64_t length = unsigned_number(side, fmt::format("a side of tensor '{}'", name), refuse);
-    overflows |= __builtin_mul_overflow(bytes, length, &bytes);
+    overflows |= __builtin_mul_overflow(bytes, std::max<std::uint64_t>(length, 1), &bytes);
     entry.shape.push_back(static_cast<std::int64_t>(length));
   }
   entry.begin = unsigned_number(offsets[0], fmt::format("an offset of tensor '{}'", name), refuse);
   entry.end = unsigned_number(offsets[1], fmt::format("an offset of tensor '{}'", name), refuse);
-  if (overflows && std::find(entry.shape.begin(), entry.shape.end(), 0) == entry.shape.end()) {
+  if (overflows) {
     refuse(fmt::format("the size of tensor '{}' overflows", name));
+  }
+  if (std::find(entry.shape.begin(), entry.shape.end(), 0) != entry.shape.end()) {
+    bytes = 0;
   }
   if (entry.begin > entry.end || entry.end > data_bytes) {
     refuse(fmt::format("tensor '{}' lies at bytes {}..{} of {}", name, entry.begin, entry.end, data_bytes));
   }
-  if (overflows || entry.end - entry.begin != bytes) {
+  if (entry.end - entry.begin != static_cast<std::uint64_t>(bytes)) {
     refuse(fmt::format("tensor '{}' has {} bytes, its dtype and shape another number", name, entry.end - entry.begin));
   }
   return entry;
@@ -215,7 +233,12 @@ void write_safetensors(const std::filesystem::path& path, const NamedTensors& te
     header[name] = {{"dtype", type->name}, {"shape", tensor.sizes().vec()}, {"data_offsets", {offset, end}}};
     offset = end;
   }
-  std::string text = header.dump();
+  std::string text;
+  try {
+    text = header.dump();
+  } catch (const nlohmann::json::exception&) {
+    throw Error(fmt::format("{}: a tensor's name or the metadata is not UTF-8", path.string()));
+  }
   text.resize((text.size() + 7) / 8 * 8, ' ');  // data begins at a multiple of 8
   const std::uint64_t header_bytes = text.size();
 

@@ -29,10 +29,11 @@ class Handle {
   hid_t id_ = H5I_INVALID_HID;
 };
 
-// Files without object times, so that the same content is the same bytes.
+// Files without object times, so that the same content is the same bytes. Held in memory until close_file; an empty
+// file marks the place.
 Handle create_file(const std::filesystem::path& path);
 Handle open_file(const std::filesystem::path& path);  // read-only
-// Flushes and closes; throws where the destructor would have to be silent.
+// Writes what create_file began to the disk and closes it. Throws Error, also where the disk is full. Not synced.
 void close_file(Handle file, const std::filesystem::path& path);
 
 // Contiguous, early-allocated datasets; shape row-major.
