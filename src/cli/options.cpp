@@ -22,6 +22,8 @@ namespace {
 
 namespace po = boost::program_options;
 
+constexpr unsigned kHelpColumns = 110;
+
 std::string with_dashes(std::string name) {
   std::replace(name.begin(), name.end(), '_', '-');
   return name;
@@ -96,11 +98,12 @@ struct CommandLine::State {
   std::vector<std::string> required;
   std::string config_path;
 
-  void add(const std::string& name, const std::string& default_text, const std::string& description, bool flag,
+  void add(const std::string& name, const std::string& default_text, const std::string& description, const char* kind,
            std::function<void(const std::string&)> assign) {
-    auto* value = po::value<std::string>()->value_name(flag ? "BOOL" : "ARG");
+    const bool flag = kind == std::string_view("BOOL");
+    auto* value = po::value<std::string>()->value_name(kind);
     if (flag) {
-      value->implicit_value("true", "true");
+      value->implicit_value("true", "");  // an empty text: --help shows BOOL, not [=BOOL(=true)]
     }
     const std::string shown = default_text.empty() ? std::string() : " [" + default_text + "]";
     groups.back().add_options()(name.c_str(), value, (description + shown).c_str());
@@ -222,56 +225,56 @@ CommandLine::CommandLine(std::string program, std::string purpose, std::string e
 CommandLine::~CommandLine() = default;
 
 CommandLine& CommandLine::group(const std::string& title) {
-  state_->groups.emplace_back(title, 110, 60);
+  state_->groups.emplace_back(title, kHelpColumns, kHelpColumns / 2);
   return *this;
 }
 
 CommandLine& CommandLine::option(const std::string& name, std::string& value, const std::string& description) {
-  state_->add(name, value, description, false, [&value](const std::string& text) { value = text; });
+  state_->add(name, value, description, "TEXT", [&value](const std::string& text) { value = text; });
   return *this;
 }
 
 CommandLine& CommandLine::option(const std::string& name, std::filesystem::path& value,
                                  const std::string& description) {
-  state_->add(name, value.string(), description, false, [&value](const std::string& text) { value = text; });
+  state_->add(name, value.string(), description, "PATH", [&value](const std::string& text) { value = text; });
   return *this;
 }
 
 CommandLine& CommandLine::option(const std::string& name, int& value, const std::string& description) {
-  state_->add(name, std::to_string(value), description, false,
+  state_->add(name, std::to_string(value), description, "N",
               [&value, name](const std::string& text) { value = parse_number<int>(name, text, "a whole number"); });
   return *this;
 }
 
 CommandLine& CommandLine::option(const std::string& name, std::int64_t& value, const std::string& description) {
-  state_->add(name, std::to_string(value), description, false, [&value, name](const std::string& text) {
+  state_->add(name, std::to_string(value), description, "N", [&value, name](const std::string& text) {
     value = parse_number<std::int64_t>(name, text, "a whole number");
   });
   return *this;
 }
 
 CommandLine& CommandLine::option(const std::string& name, std::uint64_t& value, const std::string& description) {
-  state_->add(name, std::to_string(value), description, false, [&value, name](const std::string& text) {
+  state_->add(name, std::to_string(value), description, "N", [&value, name](const std::string& text) {
     value = parse_number<std::uint64_t>(name, text, "a whole number >= 0");
   });
   return *this;
 }
 
 CommandLine& CommandLine::option(const std::string& name, double& value, const std::string& description) {
-  state_->add(name, fmt::format("{}", value), description, false,
+  state_->add(name, fmt::format("{}", value), description, "X",
               [&value, name](const std::string& text) { value = parse_number<double>(name, text, "a number"); });
   return *this;
 }
 
 CommandLine& CommandLine::option(const std::string& name, bool& value, const std::string& description) {
-  state_->add(name, value ? "true" : "false", description, true,
+  state_->add(name, value ? "true" : "false", description, "BOOL",
               [&value, name](const std::string& text) { value = parse_bool(name, text); });
   return *this;
 }
 
 CommandLine& CommandLine::option(const std::string& name, const std::string& default_text,
                                  const std::string& description, std::function<void(const std::string&)> parse) {
-  state_->add(name, default_text, description, false, std::move(parse));
+  state_->add(name, default_text, description, "NAME", std::move(parse));
   return *this;
 }
 
@@ -326,7 +329,16 @@ bool CommandLine::parse(int argc, const char* const* argv) {
 
 std::string CommandLine::help() const {
   std::ostringstream text;
-  text << state_->purpose << "\n\nFor example:\n  " << state_->example << "\n\n";
+  std::size_t column = 0;
+  std::istringstream words(state_->purpose);
+  for (std::string word; words >> word; column += word.size() + 1) {
+    if (column + word.size() > kHelpColumns) {
+      text << '\n';
+      column = 0;
+    }
+    text << (column > 0 ? " " : "") << word;
+  }
+  text << "\n\nFor example:\n  " << state_->example << "\n\n";
   for (const auto& group : state_->groups) {
     text << group << '\n';
   }

@@ -15,7 +15,7 @@ namespace {
 
 // How long the other ranks let rank 0 speak first: a mistake that all make is said once, one that a single rank makes
 // is still said by that rank.
-constexpr auto kLetRankZeroSpeak = std::chrono::milliseconds(700);
+constexpr auto kLetRankZeroSpeak = std::chrono::milliseconds(2000);
 
 // How a program ends that threw.
 struct Ending {

@@ -32,7 +32,7 @@ std::string host_name() {
 std::vector<std::string> visible_devices() {
   std::vector<std::string> ids;
 #ifdef MASKEDKD_WITH_CUDA
-  const int count = static_cast<int>(c10::cuda::device_count());
+  const auto count = c10::cuda::device_count();
   for (int device = 0; device < count; ++device) {
     cudaDeviceProp properties{};
     if (cudaGetDeviceProperties(&properties, device) != cudaSuccess) {

@@ -11,6 +11,10 @@
 namespace maskedkd {
 namespace {
 
+constexpr const char* kManyWords =
+    "It says so in more words than a line has room for, as the programs do that tell what they are good for and what "
+    "becomes of an interrupted run.";
+
 // Every kind of variable that an option can fill, as a program would bind them.
 struct Settings {
   std::string model = "deit_tiny";
@@ -27,7 +31,8 @@ struct Settings {
 class Options : public ::testing::Test {
  protected:
   std::unique_ptr<CommandLine> make(Settings& settings) {
-    auto line = std::make_unique<CommandLine>("maskedkd_try", "Tries options.", "maskedkd_try --output-dir runs/1");
+    auto line = std::make_unique<CommandLine>("maskedkd_try", "Tries options. " + std::string(kManyWords),
+                                              "maskedkd_try --output-dir runs/1");
     line->group("Model")
         .option("model", settings.model, "name of the student")
         .option("precision", "bf16", "bf16 or fp32", [&settings](const std::string& text) {
@@ -230,7 +235,7 @@ TEST_F(Options, HelpShowsGroupsDefaultsAndUnitsAndNeedsNothing) {
   const std::string help = line->help();
   std::size_t position = 0;
   // In this order: purpose, example, then groups with their options.
-  for (const char* part : {"Tries options.",
+  for (const char* part : {"Tries options. It says so",
                            "maskedkd_try --output-dir runs/1",
                            "Model:",
                            "--model",
@@ -255,6 +260,7 @@ TEST_F(Options, HelpShowsGroupsDefaultsAndUnitsAndNeedsNothing) {
     ASSERT_NE(found, std::string::npos) << part << " in\n" << help;
     position = found;
   }
+  EXPECT_EQ(help.find("=true"), std::string::npos) << "Boost's spelling of a flag's value\n" << help;
   std::istringstream lines(help);
   for (std::string text; std::getline(lines, text);) {
     EXPECT_LE(text.size(), 110U) << text;
