@@ -42,10 +42,13 @@ void remove_checkpoint(const std::filesystem::path& path) {
   std::filesystem::remove_all(doomed);
 }
 
+// Throws Error where it is of a newer format.
 bool verifies(const std::filesystem::path& path) {
   try {
-    load_checkpoint(path);
+    verify_checkpoint(path);
     return true;
+  } catch (const NewerFormat&) {
+    throw;
   } catch (const Error&) {
     return false;
   }
@@ -99,6 +102,7 @@ void mark_best(const std::filesystem::path& root, const std::filesystem::path& c
     std::filesystem::create_directory_symlink(checkpoint.filename(), temporary);
     std::filesystem::rename(temporary, root / kBestName);
   } catch (const std::filesystem::filesystem_error& error) {
+    std::filesystem::remove(temporary, ignored);
     throw Error(fmt::format("can't mark the best checkpoint in {}: {}", root.string(), error.code().message()));
   }
   sync_directory(root);
@@ -107,10 +111,16 @@ void mark_best(const std::filesystem::path& root, const std::filesystem::path& c
 void retain_checkpoints(const std::filesystem::path& root, const RetentionOptions& options) {
   try {
     std::vector<std::filesystem::path> checkpoints = list_checkpoints(root);
-    const auto last = static_cast<std::size_t>(options.keep_last);
-    checkpoints.resize(checkpoints.size() > last ? checkpoints.size() - last : 0);
+    // A run that fell back behind damaged checkpoints saves steps before theirs: were those counted, it would throw
+    // away what it can go on from.
+    int whole = 0;
+    while (!checkpoints.empty() && whole < options.keep_last) {
+      const bool few = checkpoints.size() <= static_cast<std::size_t>(options.keep_last - whole);
+      whole += few || verifies(checkpoints.back()) ? 1 : 0;
+      checkpoints.pop_back();
+    }
     std::error_code no_best;
-    const std::filesystem::path best = std::filesystem::read_symlink(root / kBestName, no_best);
+    const std::filesystem::path best = std::filesystem::read_symlink(root / kBestName, no_best).filename();
     for (const auto& checkpoint : checkpoints) {
       if (checkpoint.filename() != best) {
         remove_checkpoint(checkpoint);

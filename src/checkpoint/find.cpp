@@ -12,12 +12,6 @@
 namespace maskedkd {
 namespace {
 
-// Of a format that this program does not know yet: no damage, and nothing to pass over in silence.
-class NewerFormat : public Error {
- public:
-  using Error::Error;
-};
-
 nlohmann::json read_manifest(const std::filesystem::path& path) {
   const auto damaged = [&](const std::string& why) {
     return usage_error(fmt::format("the checkpoint {} is damaged: {} {}", path.string(), kManifestName, why),
@@ -79,7 +73,18 @@ void verify_file(const std::filesystem::path& path, const nlohmann::json& expect
   }
 }
 
+// The manifest of a checkpoint that is whole.
+nlohmann::json verified_manifest(const std::filesystem::path& path) {
+  nlohmann::json manifest = read_manifest(path);
+  for (const auto& [name, expected] : manifest["files"].items()) {
+    verify_file(path / name, expected);
+  }
+  return manifest;
+}
+
 }  // namespace
+
+void verify_checkpoint(const std::filesystem::path& path) { verified_manifest(path); }
 
 std::filesystem::path checkpoint_path(const std::filesystem::path& root, std::int64_t step) {
   return root / checkpoint_name(step);
@@ -92,13 +97,10 @@ LoadedCheckpoint load_checkpoint(const std::filesystem::path& given) {
     throw usage_error(fmt::format("{} is not a checkpoint: no such folder", given.string()),
                       "a checkpoint is a folder named step-..., or best");
   }
-  const nlohmann::json manifest = read_manifest(path);
+  const nlohmann::json manifest = verified_manifest(path);
   LoadedCheckpoint loaded;
   loaded.path = path;
   loaded.step = manifest["step"].get<std::int64_t>();
-  for (const auto& [name, expected] : manifest["files"].items()) {
-    verify_file(path / name, expected);
-  }
   for (const auto& [name, expected] : manifest["files"].items()) {
     const std::filesystem::path file = name;
     if (file.extension() == kGroupSuffix) {

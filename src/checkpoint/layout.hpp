@@ -1,10 +1,14 @@
-// Names inside a checkpoint and how a step becomes a folder's name; shared by the sources of this room.
+// Names inside a checkpoint, how a step becomes a folder's name, and what makes one whole; shared by the sources of
+// this room.
 #pragma once
+
+#include "maskedkd/base/error.hpp"
 
 #include <fmt/format.h>
 
 #include <charconv>
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,6 +20,15 @@ inline constexpr std::string_view kStateName = "state.json";
 inline constexpr std::string_view kBestName = "best";
 inline constexpr std::string_view kGroupSuffix = ".safetensors";
 inline constexpr std::string_view kStepPrefix = "step-";
+
+// Of a format that this program does not know yet: no damage, and nothing to pass over in silence, or to replace.
+class NewerFormat : public Error {
+ public:
+  using Error::Error;
+};
+
+// Throws what load_checkpoint throws, without reading a tensor.
+void verify_checkpoint(const std::filesystem::path& path);
 
 inline std::string checkpoint_name(std::int64_t step) { return fmt::format("{}{:09}", kStepPrefix, step); }
 

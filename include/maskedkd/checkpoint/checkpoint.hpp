@@ -39,19 +39,19 @@ struct LoadedCheckpoint {
 };
 
 struct RetentionOptions {
-  int keep_last = 2;  // newest checkpoints that stay, >= 1; the best one stays beside them
+  int keep_last = 2;  // newest checkpoints that verify and stay, >= 1; the best one stays beside them
 };
 
 // Not collective: one rank writes. Checks the free space first; a failure throws Error and leaves all earlier
-// checkpoints as they were and nothing half written that could be taken for one. Writing a step that exists already
-// replaces nothing and is fine if it verifies.
+// checkpoints as they were and nothing half written that could be taken for one. A step that exists already is left as
+// it is where it verifies, replaced where it is damaged, and an Error where its format is newer.
 std::filesystem::path save_checkpoint(const std::filesystem::path& root, const CheckpointContent& content);
 
 // Points <root>/best to it.
 void mark_best(const std::filesystem::path& root, const std::filesystem::path& checkpoint);
 
 // Removes what retention does not keep, oldest first, each so that a kill in between leaves no directory that verifies
-// by chance; sweeps what killed writers left.
+// by chance; sweeps what killed writers left. Reads the kept ones where there are more: a damaged one is not counted.
 void retain_checkpoints(const std::filesystem::path& root, const RetentionOptions& options);
 
 // Reads and verifies one (a directory, or `best`). Throws Error naming the file and what is wrong with it (missing,

@@ -1,0 +1,142 @@
+// Whatever happens to a checkpoint's bytes is noticed, the one before is taken, and it is told.
+#include "maskedkd/io/digest.hpp"
+#include "support/temporary_directory.hpp"
+
+#include "example.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace maskedkd::testing {
+namespace {
+
+const std::vector<std::string> kFiles = {"model.safetensors", "optimizer.safetensors", "ema.safetensors", "state.json",
+                                         "manifest.json"};
+
+class Damage : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    save_checkpoint(root_.path(), example_state(10));
+    newest_ = save_checkpoint(root_.path(), example_state(20));
+  }
+  // The newest one is passed over for the one before, and the message names folder and file.
+  ::testing::AssertionResult falls_back(const std::string& file) {
+    std::vector<std::string> told;
+    const auto found = find_newest_checkpoint(root_.path(), [&](const std::string& what) { told.push_back(what); });
+    if (!found || !is_example_state(*found, 10)) {
+      return ::testing::AssertionFailure() << (found ? "took the damaged one" : "found none");
+    }
+    if (told.size() != 1 || told[0].find("step-000000020") == std::string::npos ||
+        told[0].find(file) == std::string::npos) {
+      return ::testing::AssertionFailure() << "told " << told.size() << ": " << (told.empty() ? "" : told[0]);
+    }
+    try {
+      load_checkpoint(newest_);
+    } catch (const Error& error) {
+      return error.code() == ExitCode::usage ? ::testing::AssertionSuccess()
+                                             : ::testing::AssertionFailure() << "another exit code";
+    }
+    return ::testing::AssertionFailure() << "loaded";
+  }
+
+  TemporaryDirectory root_;
+  fs::path newest_;
+};
+
+// Every region of every file: all bytes of the text files' and headers' first 1024, the rest sampled; one random bit
+// each. MASKEDKD_FLIPS=N: how many a file. 20,000 a file: all noticed.
+TEST_F(Damage, EveryFlippedBitIsNoticed) {
+  const int flips = count_from_environment("MASKEDKD_FLIPS", 150);
+  std::mt19937 random(99);
+  for (const std::string& name : kFiles) {
+    const std::string sound = read_bytes(newest_ / name);
+    for (int i = 0; i < flips; ++i) {
+      std::string damaged = sound;
+      const std::size_t range = i % 2 == 0 ? std::min<std::size_t>(sound.size(), 1024) : sound.size();
+      const std::size_t at = random() % range;
+      const int bit = static_cast<int>(random() % 8);
+      damaged[at] = static_cast<char>(damaged[at] ^ (1 << bit));
+      write_bytes(newest_ / name, damaged);
+      ASSERT_TRUE(falls_back(name)) << name << " byte " << at << " bit " << bit;
+    }
+    write_bytes(newest_ / name, sound);
+    ASSERT_TRUE(is_example_state(load_checkpoint(newest_), 20));
+  }
+}
+
+TEST_F(Damage, TruncatedEmptyLongerAndMissingFilesAreNoticed) {
+  for (const std::string& name : kFiles) {
+    const std::string sound = read_bytes(newest_ / name);
+    // The manifest's last byte is a newline: without it nothing is lost.
+    for (const std::size_t size : {std::size_t{0}, std::size_t{1}, sound.size() / 2, sound.size() - 2}) {
+      write_bytes(newest_ / name, sound.substr(0, size));
+      EXPECT_TRUE(falls_back(name)) << name << " cut to " << size;
+    }
+    write_bytes(newest_ / name, sound + "x");
+    EXPECT_TRUE(falls_back(name)) << name << " longer";
+    write_bytes(newest_ / name, std::string(sound.size(), '\0'));  // what a power cut may leave
+    EXPECT_TRUE(falls_back(name)) << name << " zeros";
+    fs::remove(newest_ / name);
+    EXPECT_TRUE(falls_back(name)) << name << " missing";
+    fs::create_directory(newest_ / name);
+    EXPECT_TRUE(falls_back(name)) << name << " is a folder";
+    fs::remove(newest_ / name);
+    write_bytes(newest_ / name, sound);
+  }
+  ASSERT_TRUE(is_example_state(load_checkpoint(newest_), 20));
+}
+
+// A member of another checkpoint is as sound as can be, but not this one's.
+TEST_F(Damage, FilesOfAnotherCheckpointAreNoticed) {
+  for (const std::string& name : kFiles) {
+    const std::string sound = read_bytes(newest_ / name);
+    write_bytes(newest_ / name, read_bytes(checkpoint_path(root_.path(), 10) / name));
+    EXPECT_TRUE(falls_back(name == "manifest.json" ? "safetensors" : name)) << name;
+    write_bytes(newest_ / name, sound);
+  }
+}
+
+TEST_F(Damage, AnEmptyFolderOfThatNameIsPassedOver) {
+  fs::create_directory(root_.path() / "step-000000030");
+  std::vector<std::string> told;
+  const auto found = find_newest_checkpoint(root_.path(), [&](const std::string& what) { told.push_back(what); });
+  EXPECT_TRUE(found && is_example_state(*found, 20));
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_NE(told[0].find("step-000000030"), std::string::npos) << told[0];
+}
+
+TEST_F(Damage, AllDamagedIsNoneAndEachIsTold) {
+  fs::resize_file(newest_ / "model.safetensors", 100);
+  fs::remove(checkpoint_path(root_.path(), 10) / "manifest.json");
+  int told = 0;
+  EXPECT_FALSE(find_newest_checkpoint(root_.path(), [&](const std::string&) { ++told; }));
+  EXPECT_EQ(told, 2);
+}
+
+// As this program's successor would write it, with its checksum.
+void make_newer(const fs::path& checkpoint) {
+  auto manifest = nlohmann::json::parse(read_bytes(checkpoint / "manifest.json"));
+  manifest.erase("manifest_sha256");
+  manifest["format_version"] = kCheckpointFormatVersion + 1;
+  manifest["manifest_sha256"] = sha256_of_text(manifest.dump());
+  write_bytes(checkpoint / "manifest.json", manifest.dump(2) + "\n");
+}
+
+TEST_F(Damage, ANewerFormatIsAnErrorAndNotDamage) {
+  make_newer(newest_);
+  for (const auto& work : std::vector<std::function<void()>>{
+           [&] { load_checkpoint(newest_); }, [&] { find_newest_checkpoint(root_.path(), nothing_is_damaged); }}) {
+    const std::string message = error_of(work);
+    EXPECT_NE(message.find("format 2"), std::string::npos) << message;
+    EXPECT_EQ(message.find("damaged"), std::string::npos) << message;
+  }
+}
+
+TEST_F(Damage, ANewerFormatIsNeverOverwritten) {
+  make_newer(newest_);
+  const std::string before = read_bytes(newest_ / "manifest.json");
+  EXPECT_NE(error_of([&] { save_checkpoint(root_.path(), example_state(20)); }).find("format 2"), std::string::npos);
+  EXPECT_EQ(read_bytes(newest_ / "manifest.json"), before);
+}
+
+}  // namespace
+}  // namespace maskedkd::testing

@@ -1,0 +1,98 @@
+// SIGKILL at any instant of saving, marking and retaining: the newest checkpoint that loads is the old or the new one,
+// whole, and what is left over is swept.
+#include "maskedkd/io/atomic_directory.hpp"
+#include "support/temporary_directory.hpp"
+
+#include "example.hpp"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+
+namespace maskedkd::testing {
+namespace {
+
+constexpr std::int64_t kScale = 3000;  // 0.5 MB: saving takes long enough to be hit inside
+
+void save_as_training_does(const fs::path& root, const CheckpointContent& content) {
+  const fs::path path = save_checkpoint(root, content);
+  if (content.step % 3 == 0) {
+    mark_best(root, path);
+  }
+  retain_checkpoints(root, {2});
+}
+
+// MASKEDKD_KILLS=N: how many.
+TEST(Kill, NeverLeavesLessThanTheOldOrTheNew) {
+  const int kills = count_from_environment("MASKEDKD_KILLS", 40);
+  const TemporaryDirectory root;
+  std::mt19937 random(7);
+  std::int64_t step = 1;
+  save_as_training_does(root.path(), example_state(step, kScale));
+  const CheckpointContent probe = example_state(1000, kScale);
+  const auto started = std::chrono::steady_clock::now();
+  {
+    const TemporaryDirectory other;
+    save_as_training_does(other.path(), probe);
+  }
+  const auto save_us = static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - started).count());
+
+  int inside = 0, leftovers = 0;
+  for (int i = 0; i < kills; ++i) {
+    const CheckpointContent next = example_state(step + 1, kScale);
+    int ready[2], done[2];
+    ASSERT_EQ(pipe(ready), 0);
+    ASSERT_EQ(pipe(done), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      if (write(ready[1], "x", 1) != 1) {
+        _exit(1);
+      }
+      save_as_training_does(root.path(), next);
+      if (write(done[1], "x", 1) != 1) {
+        _exit(1);
+      }
+      pause();
+    }
+    close(done[1]);
+    char byte = 0;
+    ASSERT_EQ(read(ready[0], &byte, 1), 1);
+    usleep(static_cast<useconds_t>(random() % (save_us + save_us / 3)));
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    const bool finished = read(done[0], &byte, 1) == 1;
+    for (const int descriptor : {ready[0], ready[1], done[0]}) {
+      close(descriptor);
+    }
+
+    // As the next start does: nothing that is listed is damaged, before anything is swept.
+    leftovers += has_leftovers(root.path()) ? 1 : 0;
+    const auto found = find_newest_checkpoint(root.path(), nothing_is_damaged);
+    ASSERT_TRUE(found);
+    ASSERT_TRUE(found->step == step || found->step == step + 1) << found->step;
+    ASSERT_TRUE(is_example_state(*found, found->step, kScale));
+    ASSERT_TRUE(!finished || found->step == step + 1);
+    inside += finished ? 0 : 1;
+    std::error_code no_best;
+    if (fs::is_symlink(root.path() / "best", no_best)) {
+      const LoadedCheckpoint best = load_checkpoint(root.path() / "best");
+      ASSERT_EQ(best.step % 3, 0);
+      ASSERT_TRUE(is_example_state(best, best.step, kScale));
+    }
+    sweep_unfinished(root.path());
+    ASSERT_FALSE(has_leftovers(root.path()));
+    step = found->step;
+    ASSERT_LE(list_checkpoints(root.path()).size(), 4u);  // two, the best, and one that was not yet removed
+  }
+  std::printf("%d kills, %d of them inside of saving, %d left something to sweep; the last step is %lld\n", kills,
+              inside, leftovers, static_cast<long long>(step));
+  EXPECT_GT(inside, 0);
+  EXPECT_GT(leftovers, 0);
+  EXPECT_GT(step, 1);
+}
+
+}  // namespace
+}  // namespace maskedkd::testing

@@ -1,0 +1,118 @@
+// The newest N and the best stay; what is damaged does not count.
+#include "support/temporary_directory.hpp"
+
+#include "example.hpp"
+
+namespace maskedkd::testing {
+namespace {
+
+std::set<std::string> checkpoints_in(const fs::path& root) {
+  std::set<std::string> names;
+  for (const auto& path : list_checkpoints(root)) {
+    names.insert(path.filename().string().substr(11));  // the last three digits
+  }
+  return names;
+}
+
+using Steps = std::set<std::string>;
+
+TEST(Retention, KeepsTheNewestAndTheBest) {
+  const TemporaryDirectory root;
+  for (std::int64_t step = 1; step <= 9; ++step) {
+    const fs::path path = save_checkpoint(root.path(), example_state(step));
+    if (step == 3) {
+      mark_best(root.path(), path);
+    }
+  }
+  retain_checkpoints(root.path(), {20});
+  EXPECT_EQ(checkpoints_in(root.path()).size(), 9u);
+  retain_checkpoints(root.path(), {4});
+  EXPECT_EQ(checkpoints_in(root.path()), (Steps{"003", "006", "007", "008", "009"}));
+  retain_checkpoints(root.path(), {1});
+  EXPECT_EQ(checkpoints_in(root.path()), (Steps{"003", "009"}));
+  EXPECT_TRUE(is_example_state(load_checkpoint(root.path() / "best"), 3));
+  // Another is the best: the former one goes.
+  mark_best(root.path(), checkpoint_path(root.path(), 9));
+  retain_checkpoints(root.path(), {1});
+  EXPECT_EQ(checkpoints_in(root.path()), Steps{"009"});
+  EXPECT_TRUE(is_example_state(load_checkpoint(root.path() / "best"), 9));
+  EXPECT_EQ(names_in(root.path()), (std::set<std::string>{"best", "step-000000009"}));
+  EXPECT_EQ(fs::read_symlink(root.path() / "best"), "step-000000009");  // relative: a run's folder may be moved
+}
+
+TEST(Retention, SweepsWhatKilledWritersLeft) {
+  const TemporaryDirectory root;
+  save_checkpoint(root.path(), example_state(1));
+  fs::create_directory(root.path() / ".tmp-step-000000002-abcdef");
+  write_bytes(root.path() / ".tmp-step-000000002-abcdef" / "model.safetensors", "x");
+  fs::create_directory_symlink("step-000000001", root.path() / ".tmp-best-77");
+  write_bytes(root.path() / "notes.txt", "a person's");
+  retain_checkpoints(root.path(), {2});
+  EXPECT_EQ(names_in(root.path()), (std::set<std::string>{"notes.txt", "step-000000001"}));
+  EXPECT_TRUE(is_example_state(load_checkpoint(checkpoint_path(root.path(), 1)), 1));
+}
+
+// A run that fell back behind damaged checkpoints saves steps before theirs. Were those counted, the run would throw
+// away all that it can go on from.
+TEST(Retention, DamagedOnesDoNotCount) {
+  for (const int keep : {1, 2, 3}) {
+    const TemporaryDirectory root;
+    for (const std::int64_t step : {10, 20, 30, 40}) {
+      save_checkpoint(root.path(), example_state(step));
+    }
+    fs::resize_file(checkpoint_path(root.path(), 30) / "model.safetensors", 100);
+    write_bytes(checkpoint_path(root.path(), 40) / "state.json", example_state(41).state_json);
+    save_checkpoint(root.path(), example_state(25));
+    retain_checkpoints(root.path(), {keep});
+    int damaged = 0;
+    const auto found = find_newest_checkpoint(root.path(), [&](const std::string&) { ++damaged; });
+    ASSERT_TRUE(found) << keep;
+    EXPECT_TRUE(is_example_state(*found, 25)) << keep;
+    Steps whole;
+    for (const std::string& step : checkpoints_in(root.path())) {
+      if (step != "030" && step != "040") {
+        whole.insert(step);
+      }
+    }
+    EXPECT_EQ(whole, keep == 1 ? Steps{"025"} : keep == 2 ? (Steps{"020", "025"}) : (Steps{"010", "020", "025"}));
+    // Overtaken, they go.
+    for (const std::int64_t step : {50, 60, 70}) {
+      save_checkpoint(root.path(), example_state(step));
+      retain_checkpoints(root.path(), {keep});
+    }
+    EXPECT_EQ(checkpoints_in(root.path()), keep == 1   ? Steps{"070"}
+                                           : keep == 2 ? (Steps{"060", "070"})
+                                                       : (Steps{"050", "060", "070"}));
+  }
+}
+
+// A link that a person made, or that an older state left behind.
+TEST(Retention, ABestLinkOfAnyKindHolds) {
+  const TemporaryDirectory root;
+  for (const std::int64_t step : {1, 2, 3}) {
+    save_checkpoint(root.path(), example_state(step));
+  }
+  fs::create_directory_symlink(checkpoint_path(root.path(), 1), root.path() / "best");  // absolute
+  retain_checkpoints(root.path(), {1});
+  EXPECT_EQ(checkpoints_in(root.path()), (Steps{"001", "003"}));
+  mark_best(root.path(), checkpoint_path(root.path(), 3));  // replaces it
+  EXPECT_TRUE(is_example_state(load_checkpoint(root.path() / "best"), 3));
+  fs::remove(root.path() / "best");
+  fs::create_directory_symlink("step-000000777", root.path() / "best");  // to nothing
+  retain_checkpoints(root.path(), {1});
+  EXPECT_EQ(checkpoints_in(root.path()), Steps{"003"});
+  EXPECT_NE(error_of([&] { load_checkpoint(root.path() / "best"); }).find("best"), std::string::npos);
+}
+
+TEST(MarkBest, FailureIsAnError) {
+  const TemporaryDirectory root;
+  const fs::path path = save_checkpoint(root.path(), example_state(1));
+  fs::create_directory(root.path() / "best");  // somebody's folder stands in the way
+  write_bytes(root.path() / "best" / "x", "x");
+  error_of([&] { mark_best(root.path(), path); });
+  EXPECT_TRUE(fs::exists(root.path() / "best" / "x"));
+  EXPECT_FALSE(has_leftovers(root.path()));
+}
+
+}  // namespace
+}  // namespace maskedkd::testing

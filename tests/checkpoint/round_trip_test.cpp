@@ -1,0 +1,120 @@
+// What is saved comes back bit for bit, under the names that the format says, readable by others.
+#include "example.hpp"
+#include "support/process.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace maskedkd::testing {
+namespace {
+
+TEST(Checkpoint, EveryBitComesBack) {
+  const TemporaryDirectory root;
+  for (const std::int64_t step : {0, 1, 41, 1251, 375300}) {
+    const fs::path path = save_checkpoint(root.path(), example_state(step));
+    EXPECT_EQ(path, checkpoint_path(root.path(), step));
+    const LoadedCheckpoint loaded = load_checkpoint(path);
+    EXPECT_TRUE(is_example_state(loaded, step)) << step;
+    EXPECT_EQ(fs::canonical(loaded.path), fs::canonical(path));
+    EXPECT_FALSE(is_example_state(loaded, step + 1));
+  }
+  EXPECT_EQ(names_in(root.path()), (std::set<std::string>{"step-000000000", "step-000000001", "step-000000041",
+                                                          "step-000001251", "step-000375300"}));
+  const auto newest = find_newest_checkpoint(root.path(), nothing_is_damaged);
+  ASSERT_TRUE(newest);
+  EXPECT_TRUE(is_example_state(*newest, 375300));
+}
+
+// Steps past nine digits sort by number, not by name.
+TEST(Checkpoint, NewestIsByNumber) {
+  const TemporaryDirectory root;
+  for (const std::int64_t step : {999999999, 1000000000, 5}) {
+    save_checkpoint(root.path(), example_state(step));
+  }
+  fs::create_directory(root.path() / "step-x");
+  fs::create_directory(root.path() / "step-");
+  fs::create_directory(root.path() / "step--5");
+  fs::create_directory(root.path() / "step-99999999999999999999999");
+  write_bytes(root.path() / "step-000000777", "a file");
+  const auto listed = list_checkpoints(root.path());
+  ASSERT_EQ(listed.size(), 3u);
+  EXPECT_EQ(listed[0].filename(), "step-000000005");
+  EXPECT_EQ(listed[2].filename(), "step-1000000000");
+  const auto newest = find_newest_checkpoint(root.path(), nothing_is_damaged);
+  EXPECT_TRUE(newest && is_example_state(*newest, 1000000000));
+}
+
+TEST(Checkpoint, NoneIsNoError) {
+  const TemporaryDirectory root;
+  EXPECT_FALSE(find_newest_checkpoint(root.path(), nothing_is_damaged));
+  EXPECT_FALSE(find_newest_checkpoint(root.path() / "none", nothing_is_damaged));
+  EXPECT_TRUE(list_checkpoints(root.path() / "none").empty());
+  EXPECT_NE(error_of([&] { load_checkpoint(root.path() / "none"); }).find("no such folder"), std::string::npos);
+}
+
+// sha256sum and Python's json agree with the manifest.
+TEST(Checkpoint, ManifestIsWhatOtherToolsSay) {
+  const TemporaryDirectory root;
+  const fs::path path = save_checkpoint(root.path(), example_state(7));
+  EXPECT_EQ(names_in(path), (std::set<std::string>{"ema.safetensors", "manifest.json", "model.safetensors",
+                                                   "optimizer.safetensors", "state.json"}));
+  const auto manifest = nlohmann::json::parse(read_bytes(path / "manifest.json"));
+  EXPECT_EQ(manifest["format_version"], 1);
+  EXPECT_EQ(manifest["step"], 7);
+  EXPECT_EQ(manifest["files"].size(), 4u);
+  for (const auto& [name, file] : manifest["files"].items()) {
+    EXPECT_EQ(file["size_bytes"], fs::file_size(path / name));
+    EXPECT_EQ(file["sha256"], run_process({"sha256sum", (path / name).string()}).output.substr(0, 64));
+  }
+}
+
+TEST(Checkpoint, TheSameStateIsTheSameBytes) {
+  const TemporaryDirectory one, other;
+  const fs::path a = save_checkpoint(one.path(), example_state(7)), b = save_checkpoint(other.path(), example_state(7));
+  for (const std::string& name : names_in(a)) {
+    EXPECT_TRUE(read_bytes(a / name) == read_bytes(b / name)) << name;
+  }
+}
+
+TEST(Checkpoint, TheSameStepTwiceIsFine) {
+  const TemporaryDirectory root;
+  const fs::path path = save_checkpoint(root.path(), example_state(7));
+  const auto written = fs::last_write_time(path / "manifest.json");
+  EXPECT_EQ(save_checkpoint(root.path(), example_state(7)), path);
+  EXPECT_EQ(fs::last_write_time(path / "manifest.json"), written);  // not touched
+  EXPECT_EQ(names_in(root.path()), std::set<std::string>{"step-000000007"});
+  // A damaged one is replaced.
+  fs::resize_file(path / "model.safetensors", 10);
+  EXPECT_EQ(save_checkpoint(root.path(), example_state(7)), path);
+  EXPECT_TRUE(is_example_state(load_checkpoint(path), 7));
+  EXPECT_EQ(names_in(root.path()), std::set<std::string>{"step-000000007"});
+}
+
+TEST(Checkpoint, RelativeRootsWork) {
+  const TemporaryDirectory root;
+  const fs::path before = fs::current_path();
+  fs::current_path(root.path());
+  for (const char* given : {"run", "./run", "run/"}) {
+    save_checkpoint(given, example_state(3));
+    const fs::path path = save_checkpoint(given, example_state(4));
+    mark_best(given, path);
+    EXPECT_TRUE(is_example_state(load_checkpoint(fs::path(given) / "best"), 4)) << given;
+    retain_checkpoints(given, {1});
+    EXPECT_EQ(names_in("run"), (std::set<std::string>{"best", "step-000000004"})) << given;
+    fs::remove_all("run");
+  }
+  fs::current_path(before);
+}
+
+TEST(Checkpoint, UnwritablePlacesAreErrors) {
+  const TemporaryDirectory root;
+  write_bytes(root.path() / "file", "x");
+  EXPECT_NE(error_of([&] { save_checkpoint(root.path() / "file", example_state(1)); }).find("can't save"),
+            std::string::npos);
+  EXPECT_NE(error_of([&] { save_checkpoint(root.path() / "file" / "run", example_state(1)); }).find("can't save"),
+            std::string::npos);
+  EXPECT_NE(error_of([&] { save_checkpoint("/proc/self", example_state(1)); }).find("can't save"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace maskedkd::testing
