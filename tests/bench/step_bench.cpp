@@ -1,0 +1,88 @@
+// One training step as the trainer takes it (micro-batch from bytes, mixing, student, masked teacher, loss, backward,
+// AdamW), repeated on demand: a line "N" on standard input runs N steps and answers with the seconds
+// that they took, by the wall and of the processor.
+// step_bench.py drives it beside its twin in eager PyTorch.
+//   step_bench WEIGHTS_FOLDER fp32|bf16 BATCH KEEP THREADS
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/io/safetensors.hpp"
+#include "maskedkd/model/registry.hpp"
+#include "maskedkd/train/distillation_step.hpp"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <exception>
+#include <filesystem>
+#include <iostream>
+#include <numeric>
+
+namespace {
+
+using namespace maskedkd;
+
+MicroBatch random_batch(std::int64_t size, int pixels) {
+  MicroBatch batch;
+  batch.request.indices.resize(static_cast<std::size_t>(size));
+  std::iota(batch.request.indices.begin(), batch.request.indices.end(), 0);
+  batch.images = at::randint(256, {size, pixels, pixels, 3}, at::kByte);
+  batch.labels = at::randint(1000, {size}, at::kLong);
+  batch.erasures.resize(static_cast<std::size_t>(size));
+  return batch;
+}
+
+void serve(const std::filesystem::path& weights, const std::string& precision, std::int64_t batch_size,
+           std::int64_t keep) {
+  TrainOptions options;
+  options.student = find_model("deit_tiny_patch16_224");
+  options.keep = keep;
+  options.precision = parse_precision(precision);
+  Vit student(options.student);
+  student.load(read_safetensors(weights / "student.safetensors").tensors, "student");
+  const Teacher teacher(find_model("deit3_small"), weights / "teacher.safetensors", at::kCPU,
+                        scalar_type(options.precision));
+  const FlatParameters parameters(student);
+  student.set_requires_grad(true);
+  AdamW optimizer(parameters, options.adamw);
+  const DistillationStep step(options, student, &teacher, at::kCPU);
+  MicroBatch batch = random_batch(batch_size, options.student.input_size);
+
+  int count = 0;
+  while (std::cin >> count) {
+    const auto begin = std::chrono::steady_clock::now();
+    const std::clock_t processor_begin = std::clock();
+    double loss = 0;
+    for (int i = 0; i < count; ++i) {
+      ++batch.request.step;
+      const at::Tensor gradient = at::zeros_like(parameters.values());
+      parameters.bind_gradients(gradient);
+      loss = step.run(batch, 1.0).item<double>();
+      optimizer.step(gradient, 1e-4);
+    }
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    const double processor = static_cast<double>(std::clock() - processor_begin) / CLOCKS_PER_SEC;
+    std::printf("%.6f %.6f %.6f\n", seconds.count(), processor, loss);
+    std::fflush(stdout);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 6) {
+    std::fprintf(stderr, "usage: step_bench WEIGHTS_FOLDER fp32|bf16 BATCH KEEP THREADS\n");
+    return 2;
+  }
+  try {
+    at::set_num_threads(std::stoi(argv[5]));
+    serve(argv[1], argv[2], std::stoll(argv[3]), std::stoll(argv[4]));
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,152 @@
+"""The same training step in eager PyTorch with timm's models, and the run that measures both in turns.
+
+  step_bench.py PROGRAM [--threads 2] [--batch 32] [--keep 98] [--rounds 9] [--steps 2] [--clock wall|cpu]
+       measures, prints a table
+  step_bench.py --serve PRECISION BATCH KEEP THREADS                               the twin of step_bench.cpp
+
+The eager step is the official one: mixed batch, student with the attention of its last block, the k patches that it
+attends to most, teacher on those under the same precision, soft distillation, AdamW in DeiT's two groups. Images come
+normalised, which the official loader does elsewhere; ours normalises inside its step. With TIMM_FUSED_ATTN=0 timm spells
+attention out, as the official code does; otherwise it calls scaled_dot_product_attention."""
+
+import argparse
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+
+def build(name, **kwargs):
+    import timm
+    import torch
+
+    torch.manual_seed(len(name))
+    model = timm.create_model(name, **kwargs)
+    for key, parameter in model.named_parameters():  # as in a trained teacher, branches count
+        if key.endswith("gamma"):
+            torch.nn.init.constant_(parameter, 0.1)
+    return model
+
+
+STUDENT, TEACHER = "deit_tiny_patch16_224", "deit3_small_patch16_224"
+
+
+def student_forward(model, x):
+    """logits and the class attention of the last block, whose attention is spelt out"""
+    import torch
+
+    x = model.patch_embed(x)
+    x = torch.cat([model.cls_token.expand(len(x), -1, -1), x], 1) + model.pos_embed
+    for block in model.blocks[:-1]:
+        x = block(x)
+    last = model.blocks[-1]
+    qkv = last.attn.qkv(last.norm1(x)).unflatten(2, (3, last.attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    attention = (qkv[0] * last.attn.scale @ qkv[1].transpose(-2, -1)).softmax(-1)
+    x = x + last.drop_path1(last.attn.proj((attention @ qkv[2]).transpose(1, 2).flatten(2)))
+    x = x + last.drop_path2(last.mlp(last.norm2(x)))
+    return model.head(model.norm(x)[:, 0]), attention[:, :, 0, 1:].detach().mean(1)
+
+
+def teacher_forward(model, x, kept):
+    import torch
+
+    x = model.patch_embed(x) + model.pos_embed
+    x = x.gather(1, kept[:, :, None].expand(-1, -1, x.shape[2]))
+    x = torch.cat([model.cls_token.expand(len(x), -1, -1), x], 1)
+    return model.head(model.norm(model.blocks(x))[:, 0])
+
+
+def serve(precision, batch, keep, threads):
+    import timm.data
+    import torch
+    import torch.nn.functional as F
+
+    torch.set_num_threads(threads)
+    student, teacher = build(STUDENT, drop_path_rate=0.1).train(), build(TEACHER).eval().requires_grad_(False)
+    plain = [p for n, p in student.named_parameters() if p.dim() < 2 or n in ("pos_embed", "cls_token")]
+    decayed = [p for n, p in student.named_parameters() if not (p.dim() < 2 or n in ("pos_embed", "cls_token"))]
+    optimizer = torch.optim.AdamW([{"params": decayed}, {"params": plain, "weight_decay": 0.0}], lr=1e-4, weight_decay=0.05)
+    mixup = timm.data.Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=1000)
+    images, labels = torch.randn(batch, 3, 224, 224), torch.randint(1000, (batch,))
+
+    def step():
+        mixed, targets = mixup(images.clone(), labels)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            logits, attention = student_forward(student, mixed)
+            with torch.no_grad():
+                taught = teacher_forward(teacher, mixed, attention.topk(keep, dim=1).indices)
+            loss = torch.sum(-targets * F.log_softmax(logits, -1), -1).mean()
+            loss = 0.5 * loss + 0.5 * F.kl_div(F.log_softmax(logits, 1), F.log_softmax(taught, 1), reduction="batchmean",
+                                               log_target=True)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    for line in sys.stdin:
+        begin, processor = time.perf_counter(), time.process_time()
+        for _ in range(int(line)):
+            loss = step()
+        print(f"{time.perf_counter() - begin:.6f} {time.process_time() - processor:.6f} {loss:.6f}", flush=True)
+
+
+class Served:
+    def __init__(self, command, clock, **environment):
+        self.column = ("wall", "cpu").index(clock)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env=os.environ | environment)
+
+    def seconds(self, steps):
+        self.process.stdin.write(f"{steps}\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline().split()[self.column])
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measure(options):
+    from safetensors.torch import save_file
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name, file in ((STUDENT, "student"), (TEACHER, "teacher")):
+            save_file(build(name).state_dict(), pathlib.Path(folder) / f"{file}.safetensors")
+        print(f"{STUDENT} from {TEACHER}, batch {options.batch}, {options.keep} of 196 patches, {options.threads} threads; "
+              f"median of {options.rounds} rounds of {options.steps} steps, in turns, {options.clock} time")
+        print(f"{'precision':10}{'this':>14}{'eager, fused':>16}{'eager, official':>18}{'ratio':>18}{'':>10}")
+        for precision in options.precisions.split(","):
+            arguments = [precision, str(options.batch), str(options.keep), str(options.threads)]
+            eager = [sys.executable, __file__, "--serve", *arguments]
+            threads = {"OMP_NUM_THREADS": str(options.threads)}
+            sides = [Served([options.program, folder, *arguments], options.clock, **threads),
+                     Served(eager, options.clock, TIMM_FUSED_ATTN="1", **threads),
+                     Served(eager, options.clock, TIMM_FUSED_ATTN="0", **threads)]
+            for side in sides:
+                side.seconds(1)  # warm
+            rounds = [[side.seconds(options.steps) for side in sides] for _ in range(options.rounds)]
+            for side in sides:
+                side.close()
+            images = options.steps * options.batch
+            rates = [images / statistics.median(column) for column in zip(*rounds)]
+            # of each round, then their median: whatever else the machine does then hits all alike
+            ratios = [statistics.median(row[i] / row[0] for row in rounds) for i in (1, 2)]
+            print(f"{precision:10}{rates[0]:8.1f} img/s{rates[1]:10.1f} img/s{rates[2]:12.1f} img/s"
+                  f"{ratios[0]:16.2f} x{ratios[1]:8.2f} x", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--serve"]:
+        serve(sys.argv[2], *map(int, sys.argv[3:]))
+    else:
+        parser = argparse.ArgumentParser()
+        parser.add_argument("program")
+        for key, value in (("threads", 2), ("batch", 32), ("keep", 98), ("rounds", 9), ("steps", 2)):
+            parser.add_argument(f"--{key}", type=int, default=value)
+        # cpu, with one thread: what an otherwise idle machine would show, on one that others use
+        parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+        parser.add_argument("--precisions", default="fp32,bf16")
+        measure(parser.parse_args())
