@@ -7,7 +7,8 @@
 #include <zlib.h>
 
 #include <algorithm>
-#include <memory>
+#include <array>
+#include <new>
 #include <span>
 
 namespace maskedkd {
@@ -17,44 +18,46 @@ constexpr std::uint32_t kImagesMagic = 0x00000803;
 constexpr std::uint32_t kLabelsMagic = 0x00000801;
 constexpr std::uint64_t kLargestFile = std::uint64_t{1} << 34;
 
-// Reads plain and gzip files alike.
+// Reads plain and gzip files alike. Not through zlib's gzread, which takes a stream that is cut inside its closing
+// checksum for a whole one.
 class IdxFile {
  public:
-  explicit IdxFile(const std::filesystem::path& path) : path_(path), file_(nullptr, &gzclose) {
-    open_for_reading(path);  // for its messages
-    file_.reset(gzopen(path.c_str(), "rb"));
-    if (file_ == nullptr) {
-      throw Error(fmt::format("can't open {}", path.string()));
+  explicit IdxFile(const std::filesystem::path& path)
+      : path_(path), file_(open_for_reading(path)), size_(file_size_bytes(file_, path)) {
+    std::array<std::uint8_t, 2> magic{};
+    if (size_ >= magic.size()) {
+      read_exactly(file_, 0, magic, path_);
+    }
+    compressed_ = magic[0] == 0x1F && magic[1] == 0x8B;
+    constexpr int kGzip = 16;
+    if (compressed_ && inflateInit2(&stream_, MAX_WBITS + kGzip) != Z_OK) {
+      throw std::bad_alloc();
+    }
+  }
+  IdxFile(const IdxFile&) = delete;
+  IdxFile& operator=(const IdxFile&) = delete;
+  ~IdxFile() {
+    if (compressed_) {
+      inflateEnd(&stream_);
     }
   }
 
   std::uint32_t number() {
-    std::uint8_t bytes[4];
+    std::array<std::uint8_t, 4> bytes{};
     read(bytes);
     return std::uint32_t{bytes[0]} << 24 | std::uint32_t{bytes[1]} << 16 | std::uint32_t{bytes[2]} << 8 | bytes[3];
   }
 
   void read(std::span<std::uint8_t> out) {
-    while (!out.empty()) {
-      const int count =
-          gzread(file_.get(), out.data(), static_cast<unsigned>(std::min<std::size_t>(out.size(), 1u << 30)));
-      if (count <= 0) {
-        refuse("it ends too early or is damaged");
-      }
-      out = out.subspan(static_cast<std::size_t>(count));
+    if (read_some(out) < out.size()) {
+      refuse("it ends too early");
     }
   }
 
   void expect_end() {
-    std::uint8_t one;
-    if (gzread(file_.get(), &one, 1) > 0) {
+    std::array<std::uint8_t, 1> one{};
+    if (read_some(one) > 0) {
       refuse("it goes on after its last byte");
-    }
-    // A gzip stream that is cut inside its closing checksum looks like an end until it is closed.
-    int state = Z_OK;
-    gzerror(file_.get(), &state);
-    if (const int closed = gzclose(file_.release()); state != Z_OK || closed != Z_OK) {
-      refuse("it is cut or damaged");
     }
   }
 
@@ -63,8 +66,48 @@ class IdxFile {
   }
 
  private:
+  // Fewer than asked for only at the end.
+  std::size_t read_some(std::span<std::uint8_t> out) {
+    if (!compressed_) {
+      out = out.first(std::min<std::uint64_t>(out.size(), size_ - position_));
+      read_exactly(file_, position_, out, path_);
+      position_ += out.size();
+      return out.size();
+    }
+    stream_.next_out = out.data();
+    stream_.avail_out = static_cast<unsigned>(out.size());  // IDX counts in 32 bits
+    while (stream_.avail_out > 0 && !ended_) {
+      if (stream_.avail_in == 0) {
+        refill();
+      }
+      const int result = inflate(&stream_, Z_NO_FLUSH);
+      if (result == Z_STREAM_END) {
+        ended_ = stream_.avail_in == 0 && position_ == size_;
+        inflateReset(&stream_);  // streams may follow each other
+      } else if (result != Z_OK) {
+        refuse("its gzip stream is damaged");
+      }
+    }
+    return out.size() - stream_.avail_out;
+  }
+
+  void refill() {
+    if (position_ == size_) {
+      refuse("its gzip stream is cut");
+    }
+    input_.resize(std::min<std::uint64_t>(std::uint64_t{1} << 18, size_ - position_));
+    read_exactly(file_, position_, input_, path_);
+    position_ += input_.size();
+    stream_.next_in = input_.data();
+    stream_.avail_in = static_cast<unsigned>(input_.size());
+  }
+
   std::filesystem::path path_;
-  std::unique_ptr<gzFile_s, int (*)(gzFile)> file_;
+  FileDescriptor file_;
+  std::uint64_t size_ = 0, position_ = 0;  // of the file's own bytes
+  bool compressed_ = false, ended_ = false;
+  z_stream stream_{};
+  std::vector<std::uint8_t> input_;
 };
 
 }  // namespace
