@@ -5,6 +5,7 @@
 #include "maskedkd/comm/mpi_session.hpp"
 
 #include <chrono>
+#include <csignal>
 #include <cstring>
 #include <new>
 #include <string>
@@ -52,7 +53,8 @@ Ending ending() {
 }  // namespace
 
 int run_main(int argc, char** argv, const std::function<int(const MpiSession&, int, char**)>& body) {
-  set_up_log(0, 1);  // until the rank is known
+  set_up_log(0, 1);               // until the rank is known
+  std::signal(SIGXFSZ, SIG_IGN);  // a file past its limit is an Error of write(), not the end of the process
   try {
     const MpiSession session(argc, argv);
     set_up_log(session.rank(), session.size());

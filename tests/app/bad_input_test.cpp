@@ -1,0 +1,195 @@
+// What a user may get wrong: one line that says what, where and what to do, a non-zero exit on all ranks within ten
+// seconds, and nothing harmed.
+#include "app/small_run.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <fstream>
+#include <regex>
+#include <thread>
+
+namespace maskedkd::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A line of ours, not of mpiexec: "12:34:56 error [rank 0] ...".
+std::vector<std::string> error_lines(const std::string& output) {
+  const std::regex line(R"(\d\d:\d\d:\d\d error .*)");
+  std::vector<std::string> lines;
+  for (auto match = std::sregex_iterator(output.begin(), output.end(), line); match != std::sregex_iterator();
+       ++match) {
+    lines.push_back(match->str());
+  }
+  return lines;
+}
+
+class BadInput : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    place = new TemporaryDirectory;
+    pack_images(data(), 256);
+    const ProcessResult trained =
+        run_process(on_ranks(1, "maskedkd_train", teacher_arguments(data(), path("teacher"))));
+    ASSERT_EQ(trained.exit_code, 0) << trained.output;
+  }
+  static void TearDownTestSuite() { delete place; }
+
+  static fs::path path(const std::string& name) { return place->path() / name; }
+  static fs::path data() { return path("data"); }
+  static fs::path teacher() { return path("teacher") / "checkpoints" / "step-000000008"; }
+  static Arguments arguments(const Arguments& more, const std::string& output = "run") {
+    return student_arguments(data(), teacher(), path(output), more);
+  }
+  // A copy of the data to damage.
+  static fs::path data_copy(const std::string& name) {
+    fs::copy(data(), path(name), fs::copy_options::recursive);
+    return path(name);
+  }
+
+  static void expect_refusal(const ProcessResult& result, int exit_code, const std::vector<std::string>& said) {
+    EXPECT_EQ(result.exit_code, exit_code) << result.output;
+    EXPECT_LT(result.seconds, 10.0);
+    const std::vector<std::string> lines = error_lines(result.output);
+    ASSERT_EQ(lines.size(), 1U) << result.output;
+    for (const std::string& part : said) {
+      EXPECT_NE(lines.front().find(part), std::string::npos) << "no '" << part << "' in: " << lines.front();
+    }
+  }
+  static void expect_train_refuses(const Arguments& arguments, const std::vector<std::string>& said, int exit_code = 2,
+                                   int ranks = 2) {
+    expect_refusal(run_process(on_ranks(ranks, "maskedkd_train", arguments)), exit_code, said);
+  }
+
+  static TemporaryDirectory* place;
+};
+TemporaryDirectory* BadInput::place = nullptr;
+
+TEST_F(BadInput, Options) {
+  expect_train_refuses(arguments({"--bach-size", "32"}), {"--bach-size", "--batch-size"});
+  expect_train_refuses(arguments({"--batch-size", "36"}), {"36", "--micro-batch 8"});
+  expect_train_refuses(arguments({"--keep", "17"}), {"--keep 17", "1..16"});
+  expect_train_refuses(arguments({"--micro-batch", "1"}), {"--micro-batch 1 is odd", "--mixup 0 --cutmix 0"});
+  expect_train_refuses(arguments({"--batch-size", "8"}), {"2 ranks", "1 micro-batches", "at most 1"});
+  expect_train_refuses(arguments({"--precision", "fp16"}), {"fp16 is for GPUs", "bf16"});
+  expect_train_refuses(arguments({"--patch-size", "3"}), {"patch"});
+  expect_train_refuses(arguments({"--lr", "-1"}), {"--lr -1"});
+}
+
+TEST_F(BadInput, Models) {
+  Arguments unknown = {"--data-path", data(), "--output-dir", path("run"), "--model", "deit_tony"};
+  expect_train_refuses(unknown, {"deit_tony", "deit_tiny_patch16_224", "deit3_huge_patch14_224"});
+  expect_train_refuses(arguments({"--patch-size", "2"}), {"4 x 4", "8 x 8"});  // another grid than the teacher's
+  expect_train_refuses(arguments({"--teacher-path", path("nothing")}), {"--teacher-path", "nothing"});
+  expect_train_refuses(arguments({"--teacher-model", "deit3_smal"}), {"deit3_smal", "deit3_small"});
+  expect_train_refuses(arguments({"--num-classes", "3"}), {"4 classes", "student 3"});
+  pack_images(path("five"), 256, 5);
+  expect_train_refuses(arguments({"--data-path", path("five")}), {"student has 5 classes", "teacher 4"});
+}
+
+TEST_F(BadInput, Folders) {
+  expect_train_refuses(arguments({"--data-path", path("nowhere")}), {"nowhere"});
+  fs::create_directory(path("empty"));
+  expect_train_refuses(arguments({"--data-path", path("empty")}), {"empty", "index.json"});
+  std::ofstream(path("a-file")) << "text";
+  expect_train_refuses(arguments({}, "a-file/run"), {"a-file"});
+}
+
+TEST_F(BadInput, Shards) {
+  const fs::path truncated = data_copy("truncated");
+  fs::resize_file(truncated / "shard-00001.h5", fs::file_size(truncated / "shard-00001.h5") - 7);
+  expect_train_refuses(arguments({"--data-path", truncated}), {"shard-00001.h5"});
+
+  const fs::path missing = data_copy("missing");
+  fs::remove(missing / "shard-00002.h5");
+  expect_train_refuses(arguments({"--data-path", missing}), {"shard-00002.h5"});
+
+  const fs::path foreign = data_copy("foreign");
+  pack_images(path("other"), 256, 2);
+  fs::copy_file(path("other") / "shard-00000.h5", foreign / "shard-00000.h5", fs::copy_options::overwrite_existing);
+  expect_train_refuses(arguments({"--data-path", foreign}), {"shard-00000.h5"});
+
+  // A flipped bit in an image is met in the middle of the training.
+  const fs::path flipped = data_copy("flipped");
+  std::string bytes = file_bytes(flipped / "shard-00001.h5");
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+  std::ofstream(flipped / "shard-00001.h5", std::ios::binary) << bytes;
+  const ProcessResult result =
+      run_process(on_ranks(2, "maskedkd_train", arguments({"--data-path", flipped}, "flipped-run")));
+  EXPECT_NE(result.exit_code, 0);
+  ASSERT_FALSE(error_lines(result.output).empty()) << result.output;
+  EXPECT_NE(error_lines(result.output).front().find("shard-00001.h5"), std::string::npos) << result.output;
+}
+
+TEST_F(BadInput, AnotherRunInTheOutputDirectory) {
+  const ProcessResult first =
+      run_process(on_ranks(1, "maskedkd_train", arguments({"--stop-after-steps", "3"}, "taken")));
+  ASSERT_EQ(first.exit_code, 85) << first.output;
+  const fs::path checkpoint = path("taken") / "checkpoints" / "step-000000003" / "model.safetensors";
+  const std::string before = file_bytes(checkpoint);
+  expect_train_refuses(arguments({"--width", "32"}, "taken"), {"the model", "24", "32"});
+  expect_train_refuses(arguments({"--seed", "5"}, "taken"), {"--seed", "0", "5"});
+  expect_train_refuses(arguments({"--batch-size", "64"}, "taken"), {"--batch-size", "32", "64"});
+  expect_train_refuses(arguments({"--resume", "none"}, "taken"), {"--resume is none"});
+  expect_train_refuses(arguments({"--resume", path("nothing")}, "taken"), {"nothing"});
+  EXPECT_EQ(before, file_bytes(checkpoint));
+}
+
+TEST_F(BadInput, ADamagedTeacherIsNotBelieved) {
+  fs::copy(teacher(), path("damaged-teacher"), fs::copy_options::recursive);
+  const fs::path weights = path("damaged-teacher") / "model.safetensors";
+  std::string bytes = file_bytes(weights);
+  bytes[bytes.size() - 9] = static_cast<char>(bytes[bytes.size() - 9] ^ 1);
+  std::ofstream(weights, std::ios::binary) << bytes;
+  expect_train_refuses(arguments({"--teacher-path", path("damaged-teacher")}), {"damaged-teacher", "SHA-256"});
+}
+
+TEST_F(BadInput, NonFiniteLossStopsWith93AndNamesTheStep) {
+  const ProcessResult result =
+      run_process(on_ranks(2, "maskedkd_train", arguments({"--lr", "1e30", "--warmup-epochs", "0"}, "diverged")));
+  EXPECT_EQ(result.exit_code, 93) << result.output;
+  EXPECT_LT(result.seconds, 10.0);
+  ASSERT_EQ(error_lines(result.output).size(), 1U) << result.output;
+  EXPECT_TRUE(std::regex_search(result.output, std::regex("step [0-9]+ \\(epoch 0\\)"))) << result.output;
+}
+
+TEST_F(BadInput, TheSecondTrainingInOneDirectoryIsRefused) {
+  BackgroundProcess first(on_ranks(1, "maskedkd_train", arguments({"--epochs", "2000"}, "shared")));
+  while (first.running() && !fs::exists(path("shared") / "checkpoints" / "step-000000008")) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  expect_train_refuses(arguments({"--epochs", "2000"}, "shared"), {"shared", "maskedkd_train, process"});
+  ASSERT_TRUE(first.running());
+  first.signal(SIGUSR1);  // which mpiexec hands on to its rank
+  EXPECT_EQ(first.wait(20).exit_code, 85);
+}
+
+// No file may grow past 120 KiB: the weights still fit, the optimizer's state does not.
+TEST_F(BadInput, DiskFullWhileSaving) {
+  ASSERT_EQ(run_process(on_ranks(1, "maskedkd_train", arguments({"--stop-after-steps", "5"}, "full"))).exit_code, 85);
+  Arguments limited = on_ranks(2, "maskedkd_train", arguments({}, "full"));
+  limited.insert(limited.begin() + 3, {"bash", "-c", "ulimit -f 120; exec \"$@\"", "limited"});
+  expect_refusal(run_process(limited), 1, {"step-000000008"});
+  int left = 0;
+  for (const auto& entry : fs::directory_iterator(path("full") / "checkpoints")) {
+    left += entry.path().filename().string().rfind("step-", 0) == 0 ? 1 : 0;
+  }
+  EXPECT_EQ(left, 1);
+  EXPECT_EQ(run_process(on_ranks(2, "maskedkd_train", arguments({}, "full"))).exit_code, 0);
+}
+
+TEST_F(BadInput, Evaluation) {
+  const auto evaluate = [](const Arguments& given) { return run_process(on_ranks(2, "maskedkd_evaluate", given)); };
+  expect_refusal(evaluate({"--data-path", data(), "--weights", path("nothing")}), 2, {"--weights", "nothing"});
+  expect_refusal(evaluate({"--data-path", data(), "--weights", teacher(), "--ema"}), 2, {"ema.safetensors"});
+  expect_refusal(evaluate({"--data-path", data(), "--weights", teacher() / "model.safetensors", "--model",
+                           "deit_tiny_patch16_224"}),
+                 2, {"model.safetensors"});
+  pack_images(path("seven"), 70, 7);
+  expect_refusal(evaluate({"--data-path", path("seven"), "--weights", teacher()}), 2, {"7 classes", "model 4"});
+}
+
+}  // namespace
+}  // namespace maskedkd::testing
