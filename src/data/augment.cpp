@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <limits>
 
 namespace maskedkd {
 namespace {
@@ -111,20 +111,17 @@ void apply_training_plan(const TrainingPlan& plan, const Image& image, int input
 void apply_evaluation_transform(const Image& image, const AugmentOptions& options, std::span<std::uint8_t> out) {
   const int size = options.input_size;
   const int shorter = static_cast<int>(size / options.evaluation_crop);
-  int height = shorter, width = shorter;
-  if (image.height < image.width) {
-    width = static_cast<int>(static_cast<std::int64_t>(shorter) * image.width / image.height);
-  } else {
-    height = static_cast<int>(static_cast<std::int64_t>(shorter) * image.height / image.width);
+  const bool is_wide = image.height < image.width;
+  const std::int64_t longer =
+      is_wide ? std::int64_t{shorter} * image.width / image.height : std::int64_t{shorter} * image.height / image.width;
+  if (longer > std::numeric_limits<int>::max()) {
+    throw Error(fmt::format("an image of {} x {} pixels is too long to be resized", image.width, image.height));
   }
-  const Image resized = crop_and_resize_bicubic(image, {0, 0, image.height, image.width}, height, width);
+  const int height = is_wide ? shorter : static_cast<int>(longer), width = is_wide ? static_cast<int>(longer) : shorter;
   // Only a longer edge can be cut: with evaluation_crop <= 1 the shorter one is at least `size`.
-  const int top = rounded((height - size) / 2.0);
-  const int left = rounded((width - size) / 2.0);
-  for (int y = 0; y < size; ++y) {
-    const std::uint8_t* row = &resized.pixels[(static_cast<std::size_t>(top + y) * width + left) * 3];
-    std::memcpy(&out[static_cast<std::size_t>(y) * size * 3], row, static_cast<std::size_t>(size) * 3);
-  }
+  const PixelBox centre = {rounded((height - size) / 2.0), rounded((width - size) / 2.0), size, size};
+  const Image result = crop_resize_and_crop_bicubic(image, {0, 0, image.height, image.width}, height, width, centre);
+  std::copy(result.pixels.begin(), result.pixels.end(), out.begin());
 }
 
 }  // namespace maskedkd

@@ -23,7 +23,7 @@ double cubic(double x) {
   return 0.0;
 }
 
-// For each output position: where its weights begin in the input, how many there are, and they.
+// For each output position from `first` on: where its weights begin in the input, how many there are, and they.
 struct Weights {
   struct Window {
     int begin;
@@ -34,17 +34,17 @@ struct Weights {
   int stride;
 };
 
-Weights weights_for(int input, int output) {
+Weights weights_for(int input, int output, int first, int count) {
   const double scale = static_cast<double>(input) / output;
   const double filter_scale = std::max(scale, 1.0);
   const double support = kCubicSupport * filter_scale;
   Weights weights;
   weights.stride = static_cast<int>(std::ceil(support)) * 2 + 1;
-  weights.windows.resize(output);
-  weights.values.assign(static_cast<std::size_t>(output) * weights.stride, 0);
+  weights.windows.resize(count);
+  weights.values.assign(static_cast<std::size_t>(count) * weights.stride, 0);
   std::vector<double> exact(weights.stride);
-  for (int out = 0; out < output; ++out) {
-    const double centre = (out + 0.5) * scale;
+  for (int out = 0; out < count; ++out) {
+    const double centre = (first + out + 0.5) * scale;
     const int begin = std::max(0, static_cast<int>(centre - support + 0.5));
     const int end = std::min(input, static_cast<int>(centre + support + 0.5));
     double total = 0.0;
@@ -67,9 +67,10 @@ std::uint8_t clip(std::int32_t sum) { return static_cast<std::uint8_t>(std::clam
 
 constexpr std::int32_t kHalf = 1 << (kPrecisionBits - 1);
 
-// rows x from.width -> rows x width, of the rows and columns of `box`.
-std::vector<std::uint8_t> resample_across(const Image& from, const PixelBox& box, int first_row, int rows, int width) {
-  const Weights weights = weights_for(box.width, width);
+// rows x box.width -> rows x as many columns as there are weights.
+std::vector<std::uint8_t> resample_across(const Image& from, const PixelBox& box, int first_row, int rows,
+                                          const Weights& weights) {
+  const int width = static_cast<int>(weights.windows.size());
   std::vector<std::uint8_t> result(static_cast<std::size_t>(rows) * width * 3);
   for (int y = 0; y < rows; ++y) {
     const std::uint8_t* source =
@@ -96,20 +97,26 @@ std::vector<std::uint8_t> resample_across(const Image& from, const PixelBox& box
 }  // namespace
 
 Image crop_and_resize_bicubic(const Image& image, const PixelBox& box, int height, int width) {
+  return crop_resize_and_crop_bicubic(image, box, height, width, {0, 0, height, width});
+}
+
+Image crop_resize_and_crop_bicubic(const Image& image, const PixelBox& box, int full_height, int full_width,
+                                   const PixelBox& window) {
+  const auto [top, left, height, width] = window;
   Image result{height, width, std::vector<std::uint8_t>(static_cast<std::size_t>(height) * width * 3)};
-  const bool across = box.width != width, down = box.height != height;
-  const Weights weights = down ? weights_for(box.height, height) : Weights{};
+  const bool across = box.width != full_width, down = box.height != full_height;
+  const Weights weights = down ? weights_for(box.height, full_height, top, height) : Weights{};
   // Only the rows that the second pass will read.
-  const int first = down ? weights.windows.front().begin : 0;
-  const int last = down ? weights.windows.back().begin + weights.windows.back().length : box.height;
+  const int first = down ? weights.windows.front().begin : top;
+  const int last = down ? weights.windows.back().begin + weights.windows.back().length : top + height;
   std::vector<std::uint8_t> rows;
   if (across) {
-    rows = resample_across(image, box, first, last - first, width);
+    rows = resample_across(image, box, first, last - first, weights_for(box.width, full_width, left, width));
   } else {
     for (int y = first; y < last; ++y) {
       const auto begin =
           image.pixels.begin() +
-          static_cast<std::ptrdiff_t>((static_cast<std::size_t>(box.top + y) * image.width + box.left) * 3);
+          static_cast<std::ptrdiff_t>((static_cast<std::size_t>(box.top + y) * image.width + box.left + left) * 3);
       rows.insert(rows.end(), begin, begin + static_cast<std::ptrdiff_t>(width) * 3);
     }
   }

@@ -47,6 +47,23 @@ TEST(Augment, EvaluationIsTorchvisionsResizeAndCentreCrop) {
               all.largest);
 }
 
+// Resized whole, these would take 200 GB and more.
+TEST(Augment, EvaluationOfAVeryLongImageTakesLittleMemory) {
+  const AugmentOptions augment;
+  std::vector<std::uint8_t> result(224 * 224 * 3);
+  for (const auto& [height, width] : {std::pair(1, 1000000), {1000000, 1}, {3, 2000000}}) {
+    Image image{height, width, std::vector<std::uint8_t>(static_cast<std::size_t>(height) * width * 3, 10)};
+    image.pixels[(static_cast<std::size_t>(height / 2) * width + width / 2) * 3] = 255;  // red, in the centre
+    apply_evaluation_transform(image, augment, result);
+    for (std::size_t i = 0; i < result.size(); ++i) {
+      ASSERT_TRUE(i % 3 == 0 || result[i] == 10);
+    }
+    EXPECT_GT(result[(112 * 224 + 112) * 3], 100) << width << " x " << height;
+  }
+  const Image longest{1, 1 << 26, std::vector<std::uint8_t>(std::size_t{3} << 26)};
+  EXPECT_THROW(apply_evaluation_transform(longest, augment, result), Error);
+}
+
 TEST(Augment, CropsAreDistributedAsTorchvisions) {
   const Tensors reference_boxes = reference("geometry.safetensors");
   for (int i = 0; i < 5; ++i) {

@@ -38,5 +38,8 @@ Image decode_record(const Record& record, RecordEncoding encoding);
 // PIL's image.crop(box).resize((width, height), BICUBIC): two passes, antialiased, a = -0.5, 8-bit fixed point.
 // The box lies inside the image.
 Image crop_and_resize_bicubic(const Image& image, const PixelBox& box, int height, int width);
+// `window` of that result alone: the rest of it, which a very long image makes huge, is never computed.
+Image crop_resize_and_crop_bicubic(const Image& image, const PixelBox& box, int full_height, int full_width,
+                                   const PixelBox& window);
 
 }  // namespace maskedkd
