@@ -43,7 +43,7 @@ class Damage : public ::testing::Test {
 };
 
 // One random bit of every file, again and again: half of them in its first 1024 bytes (texts and headers), half
-// anywhere. MASKEDKD_FLIPS=N: how many a file. 20,000 for each of the five on 2 cores (Zen 5), 2026-11-24: all noticed.
+// anywhere. MASKEDKD_FLIPS=N: how many a file. 20,000 for each of the five on 2 cores (Zen 4), 2026-11-24: all noticed.
 TEST_F(Damage, EveryFlippedBitIsNoticed) {
   const int flips = count_from_environment("MASKEDKD_FLIPS", 150);
   std::mt19937 random(99);

@@ -24,7 +24,7 @@ void save_as_training_does(const fs::path& root, const CheckpointContent& conten
   retain_checkpoints(root, {2});
 }
 
-// MASKEDKD_KILLS=N: how many. 1000 kills on 2 cores (Zen 5), 2026-11-24: 822 inside of saving, 711 with leftovers, none
+// MASKEDKD_KILLS=N: how many. 1000 kills on 2 cores (Zen 4), 2026-11-24: 822 inside of saving, 711 with leftovers, none
 // with less than the old or the new checkpoint.
 TEST(Kill, NeverLeavesLessThanTheOldOrTheNew) {
   const int kills = count_from_environment("MASKEDKD_KILLS", 40);

@@ -202,7 +202,7 @@ TEST(HostileSafetensors, NotAFile) {
 
 // Changed bytes in length and header: refused, or read as a file that covers its data; never anything else. What is
 // read must be a file for Python's safetensors too.
-// MASKEDKD_FLIPS=N: how many files. 2,000,000 on 2 cores (Zen 5), 2026-11-24: each refused or read whole.
+// MASKEDKD_FLIPS=N: how many files. 2,000,000 on 2 cores (Zen 4), 2026-11-24: each refused or read whole.
 TEST(HostileSafetensors, RandomDamageNeverCrashes) {
   const char* given = std::getenv("MASKEDKD_FLIPS");
   const int flips = given != nullptr ? std::atoi(given) : 20000;
