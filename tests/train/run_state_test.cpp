@@ -1,0 +1,80 @@
+#include "maskedkd/train/run_state.hpp"
+#include "maskedkd/base/error.hpp"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+
+namespace maskedkd {
+namespace {
+
+RunState example() {
+  RunState state;
+  state.epoch = 17;
+  state.step = 3;
+  state.global_step = 21270;
+  state.epoch_loss_sum = 0.1 + 0.2;  // no short decimal
+  state.best_accuracy = 100.0 / 3;
+  state.best_epoch = 15;
+  state.best_step = 20016;
+  state.loss_scale = 131072;
+  state.good_steps = 1999;
+  state.history = {R"({"train_lr":1e-06,"epoch":0})", R"({"train_lr":0.1,"epoch":1})"};
+  state.model = R"({"width":192})";
+  state.data_set_id = "abc";
+  state.teacher_sha256 = "def";
+  state.options = {{"seed", "0"}, {"lr", "5e-4"}, {"data-path", "a"}};
+  return state;
+}
+
+TEST(RunState, ComesBackBitForBit) {
+  const RunState before = example();
+  const RunState after = parse_run_state(to_json(before), "state.json");
+  EXPECT_EQ(after.epoch, before.epoch);
+  EXPECT_EQ(after.step, before.step);
+  EXPECT_EQ(after.global_step, before.global_step);
+  EXPECT_EQ(after.epoch_loss_sum, before.epoch_loss_sum);
+  EXPECT_EQ(after.best_accuracy, before.best_accuracy);
+  EXPECT_EQ(after.best_epoch, before.best_epoch);
+  EXPECT_EQ(after.best_step, before.best_step);
+  EXPECT_EQ(after.loss_scale, before.loss_scale);
+  EXPECT_EQ(after.good_steps, before.good_steps);
+  EXPECT_EQ(after.history, before.history);
+  EXPECT_EQ(after.model, before.model);
+  EXPECT_EQ(after.data_set_id, before.data_set_id);
+  EXPECT_EQ(after.teacher_sha256, before.teacher_sha256);
+  EXPECT_EQ(after.options, before.options);
+}
+
+TEST(RunState, RefusesWhatIsNoState) {
+  for (const char* text : {"", "{}", "[1]", "{\"epoch\": \"one\"}"}) {
+    EXPECT_THROW(parse_run_state(text, "state.json"), Error) << text;
+  }
+}
+
+TEST(RunState, AResumedRunMayChangeSomeThingsOnly) {
+  const auto refusal = [](const std::function<void(RunState&)>& change) {
+    RunState now = example();
+    change(now);
+    try {
+      compare_runs(example(), now);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_NE(refusal([](auto& now) { now.model = R"({"width":384})"; }).find("384"), std::string::npos);
+  EXPECT_NE(refusal([](auto& now) { now.data_set_id = "xyz"; }).find("xyz"), std::string::npos);
+  EXPECT_NE(refusal([](auto& now) { now.teacher_sha256 = ""; }).find("none"), std::string::npos);
+  EXPECT_NE(refusal([](auto& now) { now.options[0].second = "7"; }).find("--seed"), std::string::npos);
+
+  RunState now = example();
+  now.options[1].second = "1e-3";  // told
+  now.options[2].second = "b";     // where, not what
+  const std::vector<std::string> told = compare_runs(example(), now);
+  ASSERT_EQ(told.size(), 1U);
+  EXPECT_NE(told[0].find("--lr"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace maskedkd
