@@ -1,4 +1,5 @@
 // maskedkd_evaluate: accuracy of weights on a packed set.
+#include "maskedkd/app/mask_sheet.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/cli/options.hpp"
 #include "maskedkd/cli/run_main.hpp"
@@ -27,6 +28,7 @@ struct EvaluateCommand {
   EvaluationOptions evaluation;
   DeviceChoice device = DeviceChoice::automatic;
   int threads = 0;
+  MaskSheetOptions masks;
 
   void bind(CommandLine& line) {
     line.group("Evaluation")
@@ -41,6 +43,11 @@ struct EvaluateCommand {
         .option("eval-batch", evaluation.batch, "images of a forward pass")
         .option("workers", evaluation.num_workers, "threads a rank that read and decode")
         .option("prefetch", evaluation.prefetch, "batches that a rank holds ready")
+        .group("Picture")
+        .option("masks", masks.output, "PNG file for images beside what a teacher would be shown of them")
+        .option("keep", masks.keep, "patches that it would be shown; 0: half of them")
+        .option("mask-images", masks.num_images, "images in the picture, spread over the set")
+        .group("Run")
         .option("device", "auto", "auto, cpu or cuda",
                 [this](const std::string& text) { device = parse_device_choice(text); })
         .option("threads", threads, "CPU threads a rank; 0: the node's cores shared by its ranks")
@@ -97,6 +104,9 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
                result.num_images, result.accuracy_top1, result.accuracy_top5, result.loss, result.images_per_second);
     if (!command.output.empty()) {
       write_figures(command, file, result);
+    }
+    if (!command.masks.output.empty()) {
+      write_mask_sheet(model, device, set, command.evaluation.augment, command.masks);
     }
   }
   return 0;

@@ -3,7 +3,6 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/safetensors.hpp"
 
-#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 
 namespace maskedkd {
@@ -22,8 +21,7 @@ at::Tensor Teacher::logits(const at::Tensor& images, const at::Tensor& kept_patc
   VitForward how;
   how.compute_dtype = compute_dtype_;
   how.kept_patches = kept_patches;
-  const VitOutput output = model_.forward(images, how);
-  return output.distillation_logits.defined() ? (output.logits + output.distillation_logits) / 2 : output.logits;
+  return model_.forward(images, how).answer();
 }
 
 }  // namespace maskedkd

@@ -72,6 +72,10 @@ at::Tensor drop_path(const at::Tensor& branch, std::size_t block, int which, con
 
 }  // namespace
 
+at::Tensor VitOutput::answer() const {
+  return distillation_logits.defined() ? (logits + distillation_logits) / 2 : logits;
+}
+
 VitOutput Vit::forward(const at::Tensor& images, const VitForward& how) const {
   if (images.dim() != 4 || images.size(1) != 3 || images.size(2) != options_.input_size ||
       images.size(3) != options_.input_size) {

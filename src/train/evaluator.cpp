@@ -69,10 +69,8 @@ EvaluationResult evaluate(const MpiSession& session, const Vit& model, at::Devic
     Progress progress(title, "img", (last - first) * options.batch, session.rank() == 0 && !title.empty());
     for (std::int64_t batch = first; batch < last; ++batch) {
       const std::optional<MicroBatch> loaded = loader.next();
-      const at::Tensor labels = loaded->labels.to(device);  // [B]
-      const VitOutput output = model.forward(normalised_images(*loaded, device), how);
-      const at::Tensor logits = output.distillation_logits.defined() ? (output.logits + output.distillation_logits) / 2
-                                                                     : output.logits;                  // [B, C]
+      const at::Tensor labels = loaded->labels.to(device);                                             // [B]
+      const at::Tensor logits = model.forward(normalised_images(*loaded, device), how).answer();       // [B, C]
       const at::Tensor hits = std::get<1>(logits.topk(top, 1)).eq(labels.unsqueeze(1)).to(at::kLong);  // [B, 5]
       double* row = &sums[static_cast<std::size_t>(batch * num_columns)];
       row[loss_sum] = at::cross_entropy_loss(logits.to(at::kDouble), labels, {}, /*reduction=sum*/ 2).item<double>();

@@ -4,6 +4,7 @@
 #include "maskedkd/data/shard.hpp"
 
 #include <cstdint>
+#include <filesystem>
 #include <span>
 #include <vector>
 
@@ -41,5 +42,8 @@ Image crop_and_resize_bicubic(const Image& image, const PixelBox& box, int heigh
 // `window` of that result alone: the rest of it, which a very long image makes huge, is never computed.
 Image crop_resize_and_crop_bicubic(const Image& image, const PixelBox& box, int full_height, int full_width,
                                    const PixelBox& window);
+
+// Appears whole or not at all. Throws Error.
+void write_png(const std::filesystem::path& path, const Image& image);
 
 }  // namespace maskedkd

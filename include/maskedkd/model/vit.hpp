@@ -54,6 +54,8 @@ struct VitOutput {
   at::Tensor distillation_logits;  // [B, C] float32, undefined unless distilled
   at::Tensor
       class_attention;  // [B, N] float32 detached: softmaxed, mean over heads, without the tokens in front; on request
+  at::Tensor answer()
+      const;  // [B, C]: the class token's logits; of a distilled model the mean of both, as DeiT evaluates
 };
 
 // Name and shape of every parameter, in timm's order; nothing is allocated.
