@@ -22,21 +22,22 @@ pack() {
     --labels "$images/$1-labels-idx1-ubyte.gz" --class-names "$classes" --output-dir "$folder/packed/$2"
 }
 
-# What both trainings share. 28 x 28 pixels in 49 patches; a batch of 128 on two ranks.
+# What both trainings share: 28 x 28 pixels in 16 patches, a batch of 128 on two ranks.
 train() {
   local name=$1
   shift
   exec mpiexec --quiet -n 2 "$build/bin/maskedkd_train" --data-path "$folder/packed/train" \
-    --eval-data-path "$folder/packed/test" --output-dir "$folder/$name" --model vit --input-size 28 --patch-size 4 \
-    --batch-size 128 --micro-batch 64 --lr-per-step --warmup-epochs 0.5 --lr 6e-3 --precision fp32 --repeats 1 \
-    --crop-min-area 0.8 --eval-crop 1 --erasing 0 --mixup 0 --cutmix 0 --smoothing 0 --drop-path 0 --workers 1 "$@"
+    --eval-data-path "$folder/packed/test" --output-dir "$folder/$name" --model vit --input-size 28 --patch-size 7 \
+    --width 64 --heads 4 --batch-size 128 --micro-batch 64 --lr-per-step --warmup-epochs 0.5 --precision fp32 \
+    --repeats 1 --crop-min-area 0.9 --eval-crop 1 --mixup 0 --cutmix 0 --smoothing 0 --drop-path 0 --workers 1 "$@"
 }
-train_teacher() { train teacher --width 64 --depth 4 --heads 4 --epochs 4 --distillation-type none; }
-train_student() { train student --width 48 --depth 4 --heads 3 --epochs 4 --teacher-path "$folder/teacher"; }
+# Random erasing teaches it to do with parts of an image.
+train_teacher() { train teacher --depth 6 --epochs 10 --lr 8e-3 --erasing 0.5 --distillation-type none; }
+train_student() { train student --depth 4 --epochs 8 --lr 6e-3 --erasing 0 --teacher-path "$folder/teacher"; }
 
 evaluate() {
   mpiexec --quiet -n 2 "$build/bin/maskedkd_evaluate" --data-path "$folder/packed/test" --weights "$folder/$1" \
-    --eval-crop 1 --output "$folder/$1/evaluation.json"
+    --eval-crop 1 --output "$folder/$1/evaluation.json" "${@:2}"
 }
 
 step "installing what is missing"
@@ -58,13 +59,15 @@ step "training the student on 2 ranks: the teacher sees half of the patches"
 if [ ! -d "$folder/student/checkpoints" ]; then
   (train_student) &
   training=$!
+  trap 'kill $training 2>/dev/null || true' EXIT
   # The first checkpoint ends the first epoch; a moment later the second one is under way.
   while kill -0 $training 2>/dev/null && ! compgen -G "$folder/student/checkpoints/step-*" >/dev/null; do sleep 0.2; done
   sleep 5
   step "stopping it with SIGUSR1, as a cluster does before it takes a machine away"
-  kill -USR1 $training
+  kill -USR1 $training 2>/dev/null || true
   code=0
   wait $training || code=$?
+  trap - EXIT
   [ $code -eq 85 ] || { echo "the stopped training ended with $code instead of 85" >&2; exit 1; }
   step "exit code 85: stopped with a checkpoint. Starting it again with the same command"
 fi
@@ -72,7 +75,7 @@ fi
 
 step "evaluating on the 10,000 test images"
 evaluate teacher
-evaluate student
+evaluate student --masks "$folder/masks.png"
 
 step "done: set-up and build took ${set_up} s, the rest $((SECONDS - began - set_up)) s"
 printf '\n%-10s %10s %12s %12s %22s\n' '' 'acc@1' 'parameters' 'images/s' 'patches teacher saw'
@@ -80,12 +83,13 @@ for name in teacher student; do
   log=$folder/$name/log.txt
   kept=$(figure "$log" kept_patches)
   printf '%-10s %8.2f %% %12d %12.0f %22s\n' $name "$(figure "$folder/$name/evaluation.json" test_acc1)" \
-    "$(figure "$log" n_parameters)" "$(figure "$log" images_per_second)" "${kept:+$kept of 49}"
+    "$(figure "$log" n_parameters)" "$(figure "$log" images_per_second)" "${kept:+$kept of 16}"
 done
 cat <<EOT
 
-packed images   $folder/packed/{train,test}
-checkpoints     $folder/{teacher,student}/checkpoints     (best: the best one)
-training logs   $folder/{teacher,student}/log.txt
-programs        $build/bin/maskedkd_{pack,train,evaluate}
+what the teacher saw   $folder/masks.png
+packed images          $folder/packed/{train,test}
+checkpoints            $folder/{teacher,student}/checkpoints     (best: the best one)
+training logs          $folder/{teacher,student}/log.txt
+programs               $build/bin/maskedkd_{pack,train,evaluate}
 EOT
