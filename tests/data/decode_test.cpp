@@ -130,7 +130,7 @@ TEST(Decode, AHeaderOfImpossibleSizeAllocatesNothing) {
 }
 
 // Damage must end in an image of the right size or an Error, never in a crash; PNG has checksums, so there a flipped
-// byte is always seen. MASKEDKD_FLIPS=200000 on 24 November 2026 (2 cores, Zen 5): no crash, 109,386 refused.
+// byte is always seen. MASKEDKD_FLIPS=200000 on 24 November 2026 (2 cores, Zen 4): no crash, 109,386 refused.
 TEST(Decode, FlippedBytesNeverCrash) {
   const char* asked = std::getenv("MASKEDKD_FLIPS");
   const long num_flips = asked != nullptr ? std::atol(asked) : 4000;

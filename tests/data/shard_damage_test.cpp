@@ -49,7 +49,7 @@ TEST(ShardDamage, AFlippedRecordIsNamedAndTheOthersStayReadable) {
 }
 
 // Every byte of a shard is a part of the frame or of a record, so no flip may pass. MASKEDKD_FLIPS=50000 on 24 November
-// 2026 (2 cores, Zen 5): none passed; 44,117 seen when the set was opened, 5,883 when the record was read.
+// 2026 (2 cores, Zen 4): none passed; 44,117 seen when the set was opened, 5,883 when the record was read.
 TEST(ShardDamage, EveryFlipAnywhereIsNoticed) {
   const char* asked = std::getenv("MASKEDKD_FLIPS");
   const long num_flips = asked != nullptr ? std::atol(asked) : 1500;

@@ -106,7 +106,7 @@ TEST_F(PackKilled, AfterEachShard) {
   EXPECT_GE(num_partial_, 3);
 }
 
-// MASKEDKD_KILLS=60 on 24 November 2026 (2 cores, Zen 5): 47 of 60 killed before the end, all went on to the same
+// MASKEDKD_KILLS=60 on 24 November 2026 (2 cores, Zen 4): 47 of 60 killed before the end, all went on to the same
 // bytes.
 TEST_F(PackKilled, AfterAnyTime) {
   const char* asked = std::getenv("MASKEDKD_KILLS");
