@@ -5,8 +5,9 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/paths.sh"
 [ $# -gt 0 ] || { sed -n '2,4s/^# \{0,1\}//p' "$0" >&2; exit 2; }
-directory=$1
+directory=${1%/}
 shift
+mkdir -p "$(dirname "$directory")"
 cmake -G Ninja -S "$maskedkd_root" -B "$directory" "$@" >"$directory.configure.log" 2>&1 ||
   { cat "$directory.configure.log" >&2; exit 1; }
 rm -f "$directory.configure.log"

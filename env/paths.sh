@@ -1,6 +1,6 @@
 # Where things lie; sourced by every script, changes nothing. Reads LIBTORCH_ROOT and MASKEDKD_CACHE where they are set.
 maskedkd_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-MASKEDKD_CACHE=${MASKEDKD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/maskedkd}
+MASKEDKD_CACHE=${MASKEDKD_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/maskedkd}
 MASKEDKD_VENV=$MASKEDKD_CACHE/venv-$(sha256sum <"$maskedkd_root/env/libtorch.txt" | cut -c1-12)
 
 # libtorch_root: the LibTorch to build against.

@@ -7,6 +7,7 @@
 #
 # MASKEDKD_BUILD names the build folder (default: build).
 set -euo pipefail
+export LC_ALL=C  # figures with points
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 folder=${1:-runs/quickstart}
 build=${MASKEDKD_BUILD:-build}
@@ -33,7 +34,7 @@ train() {
 }
 # Random erasing teaches it to do with parts of an image.
 train_teacher() { train teacher --depth 6 --epochs 10 --lr 8e-3 --erasing 0.5 --distillation-type none; }
-train_student() { train student --depth 4 --epochs 8 --lr 6e-3 --erasing 0 --teacher-path "$folder/teacher"; }
+train_student() { train student --depth 4 --epochs 10 --lr 4e-3 --erasing 0 --teacher-path "$folder/teacher"; }
 
 evaluate() {
   mpiexec --quiet -n 2 "$build/bin/maskedkd_evaluate" --data-path "$folder/packed/test" --weights "$folder/$1" \
@@ -43,7 +44,7 @@ evaluate() {
 step "installing what is missing"
 env/install.sh build data
 step "building"
-mkdir -p "$(dirname "$build")" "$folder"
+mkdir -p "$folder"
 env/build.sh "$build" -DMASKEDKD_TESTS=OFF
 source env/paths.sh
 set_up=$((SECONDS - began))

@@ -9,7 +9,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 build=${MASKEDKD_BUILD:-build/tests}
-mkdir -p "$(dirname "$build")"
 env/install.sh tests data
 env/build.sh "$build" -DMASKEDKD_WERROR=ON -DMASKEDKD_TESTS=ON
 source env/paths.sh

@@ -6,6 +6,13 @@ if(NOT LIBTORCH_ROOT)
   execute_process(COMMAND bash -c "source '${CMAKE_SOURCE_DIR}/env/paths.sh' && libtorch_root"
                   OUTPUT_VARIABLE LIBTORCH_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE)
 endif()
+# Found again where another LibTorch is meant than last time: headers and libraries must be of one.
+if(NOT LIBTORCH_ROOT STREQUAL MASKEDKD_LIBTORCH_FOUND_IN)
+  foreach(part TORCH_CPU C10 TORCH_CUDA C10_CUDA CUDA_INCLUDE CUDART NCCL_INCLUDE NCCL)
+    unset(MASKEDKD_${part} CACHE)
+  endforeach()
+  set(MASKEDKD_LIBTORCH_FOUND_IN ${LIBTORCH_ROOT} CACHE INTERNAL "")
+endif()
 find_library(MASKEDKD_TORCH_CPU torch_cpu PATHS ${LIBTORCH_ROOT}/lib NO_DEFAULT_PATH)
 find_library(MASKEDKD_C10 c10 PATHS ${LIBTORCH_ROOT}/lib NO_DEFAULT_PATH)
 if(NOT MASKEDKD_TORCH_CPU OR NOT MASKEDKD_C10)

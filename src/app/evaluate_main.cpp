@@ -1,6 +1,7 @@
 // maskedkd_evaluate: accuracy of weights on a packed set.
 #include "maskedkd/app/mask_sheet.hpp"
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/checkpoint/checkpoint.hpp"
 #include "maskedkd/cli/options.hpp"
 #include "maskedkd/cli/run_main.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
@@ -90,6 +91,7 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
       throw usage_error(fmt::format("--ema: {} does not exist", file.string()),
                         "the run was trained without --model-ema-decay");
     }
+    verify_checkpoint_file(file);
   }
   model.load(read_safetensors(file).tensors, file.string());
   const at::Device device = choose_device(session, command.device);
@@ -98,6 +100,15 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
   command.evaluation.augment.input_size = model.options().input_size;
   command.evaluation.compute_dtype = scalar_type(command.precision);
   command.evaluation.validate();
+  for (const std::filesystem::path& written : {command.output, command.masks.output}) {
+    if (!written.empty() && session.rank() == 0) {
+      create_writable_directory(std::filesystem::absolute(written).parent_path());
+    }
+  }
+  if (command.masks.keep < 0 || command.masks.keep > model.options().num_patches()) {
+    throw usage_error(fmt::format("--keep {} is outside 1..{}, the patches of the model", command.masks.keep,
+                                  model.options().num_patches()));
+  }
   const EvaluationResult result = evaluate(session, model, device, set, command.evaluation, "evaluating");
   if (session.rank() == 0) {
     fmt::print("{}: {} images, acc@1 {:.2f} %, acc@5 {:.2f} %, loss {:.4f}, {:.0f} images/s\n", file.string(),

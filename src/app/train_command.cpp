@@ -123,7 +123,8 @@ void bind_run(CommandLine& line, TrainCommand& command) {
       .option("eval-batch", train.eval_batch, "images of a forward pass in evaluation")
       .option("device", "auto", "auto, cpu or cuda",
               [&command](const std::string& text) { command.device = parse_device_choice(text); })
-      .option("threads", command.threads, "CPU threads a rank; 0: the node's cores shared by its ranks")
+      .option("threads", command.threads,
+              "CPU threads a rank; 0: OMP_NUM_THREADS, or the node's cores shared by its ranks")
       .required("data-path")
       .required("output-dir");
 }
@@ -135,9 +136,10 @@ std::optional<TrainCommand> TrainCommand::parse(int argc, const char* const* arg
   StudentFlags student;
   CommandLine line(
       "maskedkd_train",
-      "Trains a Vision Transformer, from a teacher that sees only the patches the student attends to. SIGUSR1 or "
-      "SIGTERM make it write a checkpoint and exit with 85; started again with the same command, it goes on bit "
-      "for bit, also on another number of ranks.",
+      "Trains a Vision Transformer, from a teacher that sees only the patches the student attends to. SIGUSR1 (to "
+      "mpiexec or srun) makes it write a checkpoint and exit with 85, and so does SIGTERM to the ranks; started again "
+      "with "
+      "the same command it goes on bit for bit, also on another number of ranks: 1, 2, 4, ... with the same --threads.",
       "mpiexec -n 8 maskedkd_train --data-path packed/train --eval-data-path packed/val \\\n"
       "    --model deit_tiny_patch16_224 --teacher-model deit3_small --teacher-path teacher.safetensors \\\n"
       "    --output-dir runs/deit_tiny");

@@ -44,6 +44,7 @@ int train(const MpiSession& session, int argc, char** argv) {
     setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // cuBLAS reads it when it is loaded
     at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
     at::globalContext().setDeterministicCuDNN(true);
+    at::globalContext().setDeterministicFillUninitializedMemory(false);  // nothing here reads what it has not written
   }
   const at::Device device = choose_device(session, command->device);
   const int threads = command->threads > 0 ? command->threads : threads_for_rank(session);

@@ -86,9 +86,9 @@ struct CommandLine::State {
   struct Option {
     std::string name;
     std::string default_text;
-    std::function<void(const std::string&)> assign;
-    bool flag = false;  // a bool: needs no value
-    std::string text;   // after parse()
+    std::function<std::string(const std::string&)> assign;  // returns the one text that the value has
+    bool flag = false;                                      // a bool: needs no value
+    std::string text;                                       // after parse()
     bool given = false;
   };
 
@@ -99,7 +99,7 @@ struct CommandLine::State {
   std::string config_path;
 
   void add(const std::string& name, const std::string& default_text, const std::string& description, const char* kind,
-           std::function<void(const std::string&)> assign) {
+           std::function<std::string(const std::string&)> assign) {
     const bool flag = kind == std::string_view("BOOL");
     auto* value = po::value<std::string>()->value_name(kind);
     if (flag) {
@@ -108,6 +108,15 @@ struct CommandLine::State {
     const std::string shown = default_text.empty() ? std::string() : " [" + default_text + "]";
     groups.back().add_options()(name.c_str(), value, (description + shown).c_str());
     options.push_back({name, default_text, std::move(assign), flag, default_text, false});
+  }
+
+  template <typename T>
+  void add_number(const std::string& name, T& value, const std::string& description, const char* kind,
+                  const char* what) {
+    add(name, fmt::format("{}", value), description, kind, [&value, name, what](const std::string& text) {
+      value = parse_number<T>(name, text, what);
+      return fmt::format("{}", value);
+    });
   }
 
   po::options_description all() const {
@@ -207,7 +216,7 @@ struct CommandLine::State {
       option->given = true;
       option->text = trimmed(line.substr(equals + 1));
       try {
-        option->assign(option->text);
+        option->text = option->assign(option->text);
       } catch (const Error& error) {
         throw usage_error(where + error.what(), error.hint());
       }
@@ -230,51 +239,53 @@ CommandLine& CommandLine::group(const std::string& title) {
 }
 
 CommandLine& CommandLine::option(const std::string& name, std::string& value, const std::string& description) {
-  state_->add(name, value, description, "TEXT", [&value](const std::string& text) { value = text; });
+  state_->add(name, value, description, "TEXT", [&value](const std::string& text) { return value = text; });
   return *this;
 }
 
 CommandLine& CommandLine::option(const std::string& name, std::filesystem::path& value,
                                  const std::string& description) {
-  state_->add(name, value.string(), description, "PATH", [&value](const std::string& text) { value = text; });
+  state_->add(name, value.string(), description, "PATH", [&value](const std::string& text) {
+    value = text;
+    return text;
+  });
   return *this;
 }
 
 CommandLine& CommandLine::option(const std::string& name, int& value, const std::string& description) {
-  state_->add(name, std::to_string(value), description, "N",
-              [&value, name](const std::string& text) { value = parse_number<int>(name, text, "a whole number"); });
+  state_->add_number(name, value, description, "N", "a whole number");
   return *this;
 }
 
 CommandLine& CommandLine::option(const std::string& name, std::int64_t& value, const std::string& description) {
-  state_->add(name, std::to_string(value), description, "N", [&value, name](const std::string& text) {
-    value = parse_number<std::int64_t>(name, text, "a whole number");
-  });
+  state_->add_number(name, value, description, "N", "a whole number");
   return *this;
 }
 
 CommandLine& CommandLine::option(const std::string& name, std::uint64_t& value, const std::string& description) {
-  state_->add(name, std::to_string(value), description, "N", [&value, name](const std::string& text) {
-    value = parse_number<std::uint64_t>(name, text, "a whole number >= 0");
-  });
+  state_->add_number(name, value, description, "N", "a whole number >= 0");
   return *this;
 }
 
 CommandLine& CommandLine::option(const std::string& name, double& value, const std::string& description) {
-  state_->add(name, fmt::format("{}", value), description, "X",
-              [&value, name](const std::string& text) { value = parse_number<double>(name, text, "a number"); });
+  state_->add_number(name, value, description, "X", "a number");
   return *this;
 }
 
 CommandLine& CommandLine::option(const std::string& name, bool& value, const std::string& description) {
-  state_->add(name, value ? "true" : "false", description, "BOOL",
-              [&value, name](const std::string& text) { value = parse_bool(name, text); });
+  state_->add(name, value ? "true" : "false", description, "BOOL", [&value, name](const std::string& text) {
+    value = parse_bool(name, text);
+    return std::string(value ? "true" : "false");
+  });
   return *this;
 }
 
 CommandLine& CommandLine::option(const std::string& name, const std::string& default_text,
                                  const std::string& description, std::function<void(const std::string&)> parse) {
-  state_->add(name, default_text, description, "NAME", std::move(parse));
+  state_->add(name, default_text, description, "NAME", [parse = std::move(parse)](const std::string& text) {
+    parse(text);
+    return text;
+  });
   return *this;
 }
 
@@ -305,7 +316,7 @@ bool CommandLine::parse(int argc, const char* const* argv) {
   // Enumerations parse their default too: an empty text means that the variable keeps what it has.
   for (auto& option : state_->options) {
     if (!option.text.empty()) {
-      option.assign(option.text);
+      option.text = option.assign(option.text);
     }
   }
   if (values.count("config") != 0) {
@@ -316,7 +327,7 @@ bool CommandLine::parse(int argc, const char* const* argv) {
     if (values.count(option.name) != 0) {
       option.given = true;
       option.text = values[option.name].as<std::string>();
-      option.assign(option.text);
+      option.text = option.assign(option.text);
     }
   }
   for (const auto& name : state_->required) {

@@ -2,6 +2,8 @@
 #include "maskedkd/comm/mpi_session.hpp"
 #include "mpi_check.hpp"
 
+#include <exception>
+
 namespace maskedkd {
 namespace {
 
@@ -12,7 +14,12 @@ class MpiCommunicator final : public Communicator {
     check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &comm_), "MPI_Comm_dup");
     check_mpi(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   }
-  ~MpiCommunicator() override { MPI_Comm_free(&comm_); }
+  ~MpiCommunicator() override {
+    // Collective by the standard: not on the way to an abort, when the others are elsewhere.
+    if (std::uncaught_exceptions() == exceptions_before_) {
+      MPI_Comm_free(&comm_);
+    }
+  }
   MpiCommunicator(const MpiCommunicator&) = delete;
   MpiCommunicator& operator=(const MpiCommunicator&) = delete;
 
@@ -54,6 +61,7 @@ class MpiCommunicator final : public Communicator {
     return tensor.mutable_data_ptr<float>();
   }
 
+  int exceptions_before_ = std::uncaught_exceptions();
   int rank_;
   int size_;
   MPI_Comm comm_ = MPI_COMM_NULL;

@@ -8,6 +8,7 @@
 #include <nccl.h>
 
 #include <cstring>
+#include <exception>
 #include <source_location>
 
 namespace maskedkd {
@@ -35,6 +36,9 @@ class NcclCommunicator final : public Communicator {
     check_nccl(ncclCommInitRank(&comm_, size_, id, rank_), "ncclCommInitRank");
   }
   ~NcclCommunicator() override {
+    if (std::uncaught_exceptions() > exceptions_before_) {
+      return;  // ending it waits for the other ranks, which wait for this one; the job is about to be aborted
+    }
     ncclResult_t state = ncclSuccess;
     const bool healthy = ncclCommGetAsyncError(comm_, &state) == ncclSuccess && state == ncclSuccess;
     const ncclResult_t ended = healthy ? ncclCommDestroy(comm_) : ncclCommAbort(comm_);
@@ -88,6 +92,7 @@ class NcclCommunicator final : public Communicator {
 
   int rank_;
   int size_;
+  int exceptions_before_ = std::uncaught_exceptions();
   at::Device device_;
   ncclComm_t comm_ = nullptr;
 };

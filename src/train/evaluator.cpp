@@ -66,7 +66,8 @@ EvaluationResult evaluate(const MpiSession& session, const Vit& model, at::Devic
   std::vector<double> sums(static_cast<std::size_t>(num_batches * num_columns), 0.0);
   const std::int64_t top = std::min<std::int64_t>(5, model.options().num_classes);
   {
-    Progress progress(title, "img", (last - first) * options.batch, session.rank() == 0 && !title.empty());
+    // Of all ranks, which go at one pace.
+    Progress progress(title, "img", set.num_records(), session.rank() == 0 && !title.empty());
     for (std::int64_t batch = first; batch < last; ++batch) {
       const std::optional<MicroBatch> loaded = loader.next();
       const at::Tensor labels = loaded->labels.to(device);                                             // [B]
@@ -76,7 +77,7 @@ EvaluationResult evaluate(const MpiSession& session, const Vit& model, at::Devic
       row[loss_sum] = at::cross_entropy_loss(logits.to(at::kDouble), labels, {}, /*reduction=sum*/ 2).item<double>();
       row[top1_hits] = static_cast<double>(hits.select(1, 0).sum().item<std::int64_t>());
       row[top5_hits] = static_cast<double>(hits.sum().item<std::int64_t>());
-      progress.update((batch + 1 - first) * options.batch, "");
+      progress.update(std::min((batch + 1 - first) * options.batch * session.size(), set.num_records()), "");
     }
   }
 

@@ -3,7 +3,18 @@
 namespace maskedkd {
 
 MicroBatchShare micro_batch_share(int micro_batches_per_step, int rank, int world_size) {
-  return {micro_batches_per_step * rank / world_size, micro_batches_per_step * (rank + 1) / world_size};
+  int first = 0, last = micro_batches_per_step;
+  for (; world_size % 2 == 0; world_size /= 2) {
+    const int middle = first + (last - first) / 2;
+    if (rank < world_size / 2) {
+      last = middle;
+    } else {
+      first = middle;
+      rank -= world_size / 2;
+    }
+  }
+  const int length = last - first;
+  return {first + length * rank / world_size, first + length * (rank + 1) / world_size};
 }
 
 MicroBatchSource::MicroBatchSource(const SamplerOptions& sampler, const MicroBatchShare& share, std::int64_t num_epochs,

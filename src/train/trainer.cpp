@@ -33,7 +33,7 @@ ExitCode Trainer::run() {
       }
     }
     if (state_.step == steps) {
-      finish_epoch();  // which saves
+      stop |= finish_epoch();  // which saves
     }
   }
   progress_.reset();
@@ -131,6 +131,13 @@ void Trainer::apply(at::Tensor& gradient) {
   }
   scaler_.update(finite);
   if (!finite) {
+    spdlog::info("step {} left out: its gradient overflowed; the loss scale is {} now", state_.global_step,
+                 scaler_.scale());
+    if (scaler_.scale() < LossScaler::kSmallest) {
+      throw Error(fmt::format("the gradient of step {} (epoch {}) is not finite at any loss scale", state_.global_step,
+                              state_.epoch),
+                  "train with --precision bf16, or lower --lr", ExitCode::no_requeue);
+    }
     return;
   }
   if (options_.clip_gradient_norm > 0 && norm > options_.clip_gradient_norm) {

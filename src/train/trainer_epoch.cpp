@@ -3,10 +3,14 @@
 #include "maskedkd/base/progress.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/train/evaluator.hpp"
+#include "maskedkd/train/stop_signal.hpp"
 #include "maskedkd/train/trainer.hpp"
 
 #include <ATen/core/grad_mode.h>
 #include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
 
 namespace maskedkd {
 namespace {
@@ -32,7 +36,7 @@ void Trainer::show_progress(double loss) const {
 }
 
 // One line of log.txt an epoch, with DeiT's keys and ours.
-void Trainer::finish_epoch() {
+bool Trainer::finish_epoch() {
   const std::int64_t steps = sampler_.steps_per_epoch();
   const double seconds = seconds_since(epoch_clock_.began);
   const double waited = loader_->seconds_waited() - epoch_clock_.waited_before_s;
@@ -80,6 +84,8 @@ void Trainer::finish_epoch() {
   state_.epoch_loss_sum = 0;
   save();
   write_log();
+  const std::vector<double> asked = session_.all_gather(std::array{stop_requested() ? 1.0 : 0.0});
+  return std::find(asked.begin(), asked.end(), 1.0) != asked.end();
 }
 
 EvaluationResult Trainer::evaluate_student(const std::string& title) const {

@@ -26,6 +26,18 @@ std::optional<DirectoryLock> lock_output(const MpiSession& session, const TrainO
   return lock;
 }
 
+// Rank 0 finds the files: a run that still goes on may get another best checkpoint meanwhile.
+TrainOptions with_files_found(const MpiSession& session, TrainOptions options) {
+  const auto find = [&](std::filesystem::path& path, const char* flag) {
+    if (!path.empty()) {
+      path = session.broadcast(session.rank() == 0 ? weights_file(path, flag).string() : "");
+    }
+  };
+  find(options.teacher_path, "teacher-path");
+  find(options.finetune, "finetune");
+  return options;
+}
+
 SamplerOptions sampler_of(const TrainOptions& options, const ShardSet& set) {
   SamplerOptions sampler;
   sampler.num_records = set.num_records();
@@ -41,10 +53,10 @@ std::optional<Teacher> make_teacher(const TrainOptions& options, at::Device devi
   if (options.distillation.type == DistillationType::none) {
     return std::nullopt;
   }
-  const std::filesystem::path file = weights_file(options.teacher_path, "teacher-path");
-  const VitOptions teacher = weights_model(file, options.teacher_model, "teacher-model", options.student.num_classes);
+  const VitOptions teacher =
+      weights_model(options.teacher_path, options.teacher_model, "teacher-model", options.student.num_classes);
   check_compatible(options.student, teacher, options.resolved_keep());
-  return std::make_optional<Teacher>(teacher, file, device, scalar_type(options.precision));
+  return std::make_optional<Teacher>(teacher, options.teacher_path, device, scalar_type(options.precision));
 }
 
 Vit make_student(const TrainOptions& options, const ShardSet& set, at::Device device) {
@@ -55,8 +67,7 @@ Vit make_student(const TrainOptions& options, const ShardSet& set, at::Device de
   }
   Vit student = options.finetune.empty() ? Vit(options.student, options.seed) : Vit(options.student);
   if (!options.finetune.empty()) {
-    const std::filesystem::path file = weights_file(options.finetune, "finetune");
-    student.load(read_safetensors(file).tensors, file.string());
+    student.load(read_safetensors(options.finetune).tensors, options.finetune.string());
   }
   student.to_device(device);
   student.set_requires_grad(true);
@@ -67,14 +78,14 @@ Vit make_student(const TrainOptions& options, const ShardSet& set, at::Device de
 
 Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const OptionTexts& texts, at::Device device)
     : session_(session),
-      options_(options),
+      options_(with_files_found(session, options)),
       device_(device),
       lock_(lock_output(session, options)),
       train_set_(options.data_path),
       eval_set_(options.eval_data_path.empty() ? std::nullopt : std::make_optional<ShardSet>(options.eval_data_path)),
       sampler_(sampler_of(options, train_set_)),
-      student_(make_student(options, train_set_, device)),
-      teacher_(make_teacher(options, device)),
+      student_(make_student(options_, train_set_, device)),
+      teacher_(make_teacher(options_, device)),
       parameters_(student_),
       optimizer_(parameters_, options.adamw),
       scaler_(options.precision == Precision::fp16),
@@ -92,8 +103,7 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
   state_.model = describe_model(options.student);
   state_.data_set_id = train_set_.set_id();
   const bool hashes = teacher_.has_value() && session.rank() == 0;
-  state_.teacher_sha256 =
-      session.broadcast(hashes ? sha256_of_file(weights_file(options.teacher_path, "teacher-path")) : "");
+  state_.teacher_sha256 = session.broadcast(hashes ? sha256_of_file(options_.teacher_path) : "");
   state_.options = texts;
   if (options.ema_decay > 0) {
     average_.emplace(parameters_, options.ema_decay);
@@ -102,6 +112,10 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
   // The same formula gives the same numbers on machines of one kind only: all ranks take rank 0's.
   at::Tensor values = parameters_.values();
   communicator_->broadcast(values, 0);
+  if (average_) {
+    at::Tensor averages = average_->values();
+    communicator_->broadcast(averages, 0);
+  }
   start_loader();
 }
 
@@ -164,6 +178,10 @@ void Trainer::take_up(const LoadedCheckpoint& checkpoint) {
   scaler_.restore(before.loss_scale, before.good_steps);
   RunState now = before;
   now.options = state_.options;
+  if (checkpoint.path.parent_path() != std::filesystem::weakly_canonical(checkpoint_root())) {
+    now.best_accuracy = -1;  // that checkpoint lies elsewhere
+    now.best_epoch = now.best_step = -1;
+  }
   state_ = std::move(now);
   spdlog::info("going on from {}: epoch {}, step {} of {}", checkpoint.path.string(), state_.epoch, state_.step,
                sampler_.steps_per_epoch());

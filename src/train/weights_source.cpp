@@ -7,19 +7,28 @@
 #include "maskedkd/model/registry.hpp"
 #include "maskedkd/train/run_state.hpp"
 
+#include <vector>
+
 namespace maskedkd {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kFileName = "model.safetensors";
+
 fs::path weights_file(const fs::path& path, const std::string& flag) {
+  const fs::path checkpoints = path / "checkpoints";
+  std::vector<fs::path> candidates = {path, path / kFileName, checkpoints / "best" / kFileName};
+  if (const std::vector<fs::path> listed = list_checkpoints(checkpoints); !listed.empty()) {
+    candidates.push_back(listed.back() / kFileName);  // a run that is not evaluated has no best one
+  }
   std::error_code unreachable;
-  for (const fs::path& file : {path, path / "model.safetensors", path / "checkpoints" / "best" / "model.safetensors"}) {
+  for (const fs::path& file : candidates) {
     if (fs::is_regular_file(file, unreachable)) {
       verify_checkpoint_file(file);
-      return file;
+      return fs::canonical(file);
     }
   }
-  throw usage_error(fmt::format("--{}: {} is neither a safetensors file, nor a checkpoint, nor a run with a best one",
+  throw usage_error(fmt::format("--{}: {} is neither a safetensors file, nor a checkpoint, nor a run that has one",
                                 flag, path.string()));
 }
 
@@ -37,6 +46,7 @@ VitOptions weights_model(const fs::path& file, const std::string& model_name, co
         fmt::format("--{} is missing: {} lies in no checkpoint that says what it is", model_flag, file.string()),
         fmt::format("name its model: {}", fmt::join(known_models(), ", ")));
   }
+  verify_checkpoint_file(state);
   return parse_model_description(parse_run_state(read_text_file(state), state.string()).model, state.string());
 }
 

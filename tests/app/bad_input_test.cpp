@@ -113,9 +113,7 @@ TEST_F(BadInput, Shards) {
 
   // A flipped bit in an image is met in the middle of the training.
   const fs::path flipped = data_copy("flipped");
-  std::string bytes = file_bytes(flipped / "shard-00001.h5");
-  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
-  std::ofstream(flipped / "shard-00001.h5", std::ios::binary) << bytes;
+  flip_a_bit(flipped / "shard-00001.h5");
   const ProcessResult result =
       run_process(on_ranks(2, "maskedkd_train", arguments({"--data-path", flipped}, "flipped-run")));
   EXPECT_NE(result.exit_code, 0);
@@ -140,9 +138,7 @@ TEST_F(BadInput, AnotherRunInTheOutputDirectory) {
 TEST_F(BadInput, ADamagedTeacherIsNotBelieved) {
   fs::copy(teacher(), path("damaged-teacher"), fs::copy_options::recursive);
   const fs::path weights = path("damaged-teacher") / "model.safetensors";
-  std::string bytes = file_bytes(weights);
-  bytes[bytes.size() - 9] = static_cast<char>(bytes[bytes.size() - 9] ^ 1);
-  std::ofstream(weights, std::ios::binary) << bytes;
+  flip_a_bit(weights);
   expect_train_refuses(arguments({"--teacher-path", path("damaged-teacher")}), {"damaged-teacher", "SHA-256"});
 }
 
@@ -178,6 +174,19 @@ TEST_F(BadInput, DiskFullWhileSaving) {
   }
   EXPECT_EQ(left, 1);
   EXPECT_EQ(run_process(on_ranks(2, "maskedkd_train", arguments({}, "full"))).exit_code, 0);
+}
+
+TEST_F(BadInput, ADamagedAverageIsNotBelieved) {
+  const ProcessResult averaged = run_process(
+      on_ranks(1, "maskedkd_train", arguments({"--model-ema-decay", "0.5", "--stop-after-steps", "3"}, "averaged")));
+  ASSERT_EQ(averaged.exit_code, 85) << averaged.output;
+  const fs::path checkpoint = path("averaged") / "checkpoints" / "step-000000003";
+  const Arguments evaluation = {"--data-path", data(), "--weights", path("averaged"),
+                                "--ema"};  // the newest: no best yet
+  const ProcessResult whole = run_process(on_ranks(2, "maskedkd_evaluate", evaluation));
+  ASSERT_EQ(whole.exit_code, 0) << whole.output;
+  flip_a_bit(checkpoint / "ema.safetensors");
+  expect_refusal(run_process(on_ranks(2, "maskedkd_evaluate", evaluation)), 2, {"ema.safetensors", "SHA-256"});
 }
 
 TEST_F(BadInput, Evaluation) {

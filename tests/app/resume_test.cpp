@@ -168,6 +168,24 @@ TEST_F(Resume, KilledAtAnyInstant) {
   std::printf("%d kills in %d runs, all ended with the bits of the undisturbed one\n", done, runs);
 }
 
+// The best figures of the other folder are not this run's: its own first evaluation makes a best checkpoint.
+TEST_F(Resume, FromACheckpointOfAnotherFolder) {
+  const fs::path checkpoint = undisturbed("evaluated", {"--eval-data-path", data(), "--epochs", "4"}) / "checkpoints";
+  const ProcessResult moved =
+      train(2, "moved", {"--eval-data-path", data(), "--epochs", "5", "--resume", checkpoint / "best"});
+  ASSERT_EQ(moved.exit_code, 0) << moved.output;
+  EXPECT_TRUE(fs::exists(run_folder("moved") / "checkpoints" / "best" / "model.safetensors"));
+}
+
+// 0.0 is the 0 that the run was started with.
+TEST_F(Resume, OptionsAreComparedByValue) {
+  ASSERT_EQ(train(1, "values", {"--stop-after-steps", "2", "--model-ema-decay", "0"}).exit_code, 85);
+  const ProcessResult again =
+      train(1, "values", {"--stop-after-steps", "2", "--model-ema-decay", "0.0", "--lr", "0.008"});
+  EXPECT_EQ(again.exit_code, 85) << again.output;
+  EXPECT_EQ(again.output.find("changes from"), std::string::npos) << again.output;
+}
+
 TEST_F(Resume, AFinishedRunStartedAgainEndsAtOnce) {
   const fs::path run = undisturbed("plain");
   const std::string before = log_without_times(run);
@@ -180,11 +198,7 @@ TEST_F(Resume, ADamagedNewestCheckpointIsPassedOver) {
   const fs::path expected = undisturbed("plain");
   ASSERT_EQ(train(1, "damaged", {"--stop-after-steps", "20"}).exit_code, 85);
   const fs::path newest = run_folder("damaged") / "checkpoints" / "step-000000020" / "optimizer.safetensors";
-  std::string bytes = file_bytes(newest);
-  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 4);
-  FILE* file = std::fopen(newest.c_str(), "wb");
-  std::fwrite(bytes.data(), 1, bytes.size(), file);
-  std::fclose(file);
+  flip_a_bit(newest);
   const ProcessResult resumed = train(2, "damaged");
   ASSERT_EQ(resumed.exit_code, 0) << resumed.output;
   EXPECT_NE(resumed.output.find("damaged"), std::string::npos) << resumed.output;

@@ -131,6 +131,12 @@ std::string file_bytes(const fs::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+void flip_a_bit(const fs::path& path) {
+  std::string bytes = file_bytes(path);
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 4);
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
 std::string log_without_times(const fs::path& run) {
   std::istringstream lines(file_bytes(run / "log.txt"));
   std::string kept;

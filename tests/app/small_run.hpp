@@ -26,6 +26,7 @@ Arguments teacher_arguments(const std::filesystem::path& data, const std::filesy
                             const Arguments& more = {});
 
 std::string file_bytes(const std::filesystem::path& path);
+void flip_a_bit(const std::filesystem::path& path);  // in its middle
 // log.txt without what depends on the clock.
 std::string log_without_times(const std::filesystem::path& run);
 // Expects the same weights, optimizer, averages and losses, bit for bit.

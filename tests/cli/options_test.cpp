@@ -275,9 +275,9 @@ TEST_F(Options, HelpWinsOverOtherMistakesOfValue) {
 TEST_F(Options, ResolvedListsEveryOptionAsItEndedUp) {
   const auto line = parse({"--learning_rate=1e-3", "--resume-always", "--precision", "fp32"});
   const std::vector<std::pair<std::string, std::string>> expected = {
-      {"model", "deit_tiny"},    {"precision", "fp32"},     {"output-dir", "out"},
-      {"epochs", "300"},         {"num-images", "1281167"}, {"seed", "0"},
-      {"learning-rate", "1e-3"}, {"ema", "true"},           {"resume-always", "true"}};
+      {"model", "deit_tiny"},     {"precision", "fp32"},     {"output-dir", "out"},
+      {"epochs", "300"},          {"num-images", "1281167"}, {"seed", "0"},
+      {"learning-rate", "0.001"}, {"ema", "true"},           {"resume-always", "true"}};
   EXPECT_EQ(line->resolved(), expected);
 }
 

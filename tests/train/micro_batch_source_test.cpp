@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <set>
 #include <tuple>
 
 namespace maskedkd {
@@ -67,6 +68,37 @@ TEST(MicroBatchSource, EveryRankCountSeesTheSameOrderAlsoAcrossChanges) {
         }
         EXPECT_EQ(alone, changing) << before << " and " << after << " ranks in turn";
       }
+    }
+  }
+}
+
+// The nodes of halves of halves, as the sums of a single rank cut them.
+void collect_nodes(int first, int last, std::set<std::pair<int, int>>& nodes) {
+  nodes.insert({first, last});
+  if (last - first > 1) {
+    const int middle = first + (last - first) / 2;
+    collect_nodes(first, middle, nodes);
+    collect_nodes(middle, last, nodes);
+  }
+}
+
+TEST(MicroBatchShare, CoversAStepAndIsANodeOfTheTree) {
+  for (int count = 1; count <= 100; ++count) {
+    std::set<std::pair<int, int>> nodes;
+    collect_nodes(0, count, nodes);
+    for (int world_size = 1; world_size <= count; ++world_size) {
+      int next = 0;
+      for (int rank = 0; rank < world_size; ++rank) {
+        const MicroBatchShare share = micro_batch_share(count, rank, world_size);
+        ASSERT_EQ(share.first, next) << count << " micro-batches, rank " << rank << " of " << world_size;
+        ASSERT_LT(share.first, share.last);
+        ASSERT_LE(share.last - share.first, (count + world_size - 1) / world_size);
+        if ((world_size & (world_size - 1)) == 0) {
+          ASSERT_TRUE(nodes.count({share.first, share.last})) << count << " micro-batches on " << world_size;
+        }
+        next = share.last;
+      }
+      ASSERT_EQ(next, count);
     }
   }
 }

@@ -43,7 +43,7 @@ class CommandLine {
   bool parse(int argc, const char* const* argv);
 
   std::string help() const;
-  // Every option by name, as text, in order; after parse().
+  // Every option by name, in order; after parse(). A number is written the one way it has: 1e-3 and 0.001 are the same.
   std::vector<std::pair<std::string, std::string>> resolved() const;
   bool given(const std::string& name) const;  // on the command line or in the file
 

@@ -7,6 +7,8 @@ namespace maskedkd {
 
 class LossScaler {
  public:
+  static constexpr double kSmallest = 1.0 / 1024;  // below it no gradient overflows by its size alone
+
   explicit LossScaler(bool enabled) : enabled_(enabled), scale_(enabled ? 65536.0 : 1.0) {}
 
   bool enabled() const noexcept { return enabled_; }

@@ -9,7 +9,9 @@
 
 namespace maskedkd {
 
-// Micro-batches [first, last) of each step's M that belong to rank r of W: from M r / W to M (r + 1) / W.
+// Micro-batches [first, last) of each step's M that belong to one rank: halves of halves, floor(length / 2) first, for
+// as long as the number of ranks is even, then equal parts. So the shares of 2, 4, 8, ... ranks are the nodes of the
+// tree in which the trainer adds gradients, whatever M is.
 struct MicroBatchShare {
   int first = 0;
   int last = 0;

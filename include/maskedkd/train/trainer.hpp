@@ -65,7 +65,7 @@ class Trainer {
 
   void begin_epoch();
   void show_progress(double loss) const;
-  void finish_epoch();
+  bool finish_epoch();  // whether a stop signal came meanwhile
   EvaluationResult evaluate_student(const std::string& title) const;
   void write_log() const;
 

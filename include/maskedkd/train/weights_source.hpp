@@ -1,5 +1,5 @@
 // Weights as a user names them: a safetensors file, a checkpoint, or the folder of a run, whose best checkpoint is
-// meant.
+// meant (the newest, of a run that was not evaluated).
 #pragma once
 
 #include "maskedkd/model/vit.hpp"
@@ -9,8 +9,8 @@
 
 namespace maskedkd {
 
-// The file with the model's parameters, verified where it lies in a checkpoint. Throws Error (usage): there is none
-// (naming the flag), or it is damaged.
+// The file with the model's parameters, its links followed, verified where it lies in a checkpoint. Throws Error
+// (usage): there is none (naming the flag), or it is damaged.
 std::filesystem::path weights_file(const std::filesystem::path& path, const std::string& flag);
 
 // The architecture that belongs to weights_file(path): what the checkpoint around it says, or the published model
