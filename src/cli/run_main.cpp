@@ -62,6 +62,7 @@ int run_main(int argc, char** argv, const std::function<int(const MpiSession&, i
       return body(session, argc, argv);
     } catch (...) {
       const Ending end = ending();
+      std::signal(SIGTERM, SIG_DFL);  // a launcher that ends the job need not wait for its patience to run out
       if (session.rank() != 0) {
         std::this_thread::sleep_for(kLetRankZeroSpeak);
       }
