@@ -1,8 +1,8 @@
 // Training states to save, each a function of its step, and how to tell that one came back whole.
 #pragma once
 
-#include "maskedkd/base/error.hpp"
 #include "maskedkd/checkpoint/checkpoint.hpp"
+#include "support/error_of.hpp"
 
 #include <ATen/ops/empty.h>
 #include <gtest/gtest.h>
@@ -92,17 +92,6 @@ inline std::string read_bytes(const fs::path& path) {
 
 inline void write_bytes(const fs::path& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
-}
-
-// What the Error says; a failure where there is none, or another exception.
-inline std::string error_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "no Error";
-  return "";
 }
 
 inline void nothing_is_damaged(const std::string& what) { ADD_FAILURE() << what; }

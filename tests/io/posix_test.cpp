@@ -2,6 +2,7 @@
 #include "maskedkd/io/posix.hpp"
 
 #include "maskedkd/base/error.hpp"
+#include "support/error_of.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <fcntl.h>
@@ -22,17 +23,8 @@
 namespace maskedkd {
 namespace {
 
+using testing::error_of;
 using testing::TemporaryDirectory;
-
-std::string error_of(const std::function<void()>& work) {
-  try {
-    work();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  ADD_FAILURE() << "no Error";
-  return "";
-}
 
 std::set<std::string> names_in(const std::filesystem::path& directory) {
   std::set<std::string> names;
