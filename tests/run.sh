@@ -12,4 +12,7 @@ build=${MASKEDKD_BUILD:-build/tests}
 env/install.sh tests data
 env/build.sh "$build" -DMASKEDKD_WERROR=ON -DMASKEDKD_TESTS=ON
 source env/paths.sh
-ctest --test-dir "$build" --output-on-failure --parallel "$(nproc)" "$@"
+# Much of a test under mpiexec is waiting for processes to start: two at a time on each core. Ranks that wait for one
+# another must then not spin.
+export OMPI_MCA_mpi_yield_when_idle=1
+ctest --test-dir "$build" --output-on-failure --parallel $((2 * $(nproc))) "$@"

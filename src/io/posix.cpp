@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 namespace maskedkd {
 namespace {
@@ -178,7 +180,13 @@ DirectoryLock::DirectoryLock(const std::filesystem::path& directory, std::string
       fail("can't lock", path);
     }
     std::array<char, 256> holder{};
-    const ssize_t length = ::pread(file_.get(), holder.data(), holder.size() - 1, 0);
+    ssize_t length = 0;
+    for (int tries = 0; length <= 0 && tries < 20; ++tries) {  // one that has only just come still writes its name
+      length = ::pread(file_.get(), holder.data(), holder.size() - 1, 0);
+      if (length <= 0) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      }
+    }
     throw usage_error(
         fmt::format("{} is in use by {}", directory.string(),
                     length > 0 ? std::string(holder.data(), static_cast<std::size_t>(length)) : "another process"),
