@@ -140,19 +140,22 @@ TEST_F(Resume, KilledAtAnyInstant) {
   const fs::path expected = undisturbed("plain");
   const char* text = std::getenv("MASKEDKD_KILLS");
   const int kills = text != nullptr ? std::atoi(text) : 6;
+  const double whole_s = train(2, "timed", {"--checkpoint-steps", "3"}).seconds;
   std::mt19937 random(20240921);
+  std::uniform_real_distribution<double> part(0.2, 1.0);
   int done = 0, runs = 0;
   while (done < kills) {
+    ASSERT_LT(runs, 4 * kills) << "nearly all runs ended before they could be killed";
     const std::string name = "killed-" + std::to_string(runs++);
     for (int tries = 0;; ++tries) {
       BackgroundProcess training(on_ranks(
           2, "maskedkd_train", student_arguments(data(), teacher(), run_folder(name), {"--checkpoint-steps", "3"})));
-      // Later and later, so that the run ends at last.
-      const int delay_ms = 1200 + static_cast<int>(random() % 1500) + 200 * tries;
-      for (int waited = 0; waited < delay_ms && training.running(); waited += 10) {
+      const bool to_the_end = tries == 5 || done == kills;
+      const int delay_ms = static_cast<int>(1000 * whole_s * part(random));
+      for (int waited = 0; !to_the_end && waited < delay_ms && training.running(); waited += 10) {
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
       }
-      if (training.running() && done < kills) {
+      if (!to_the_end && training.running()) {
         training.signal_group(SIGKILL);
         training.wait(20);
         ++done;
