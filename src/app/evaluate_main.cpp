@@ -46,7 +46,8 @@ struct EvaluateCommand {
         .option("prefetch", evaluation.prefetch, "batches that a rank holds ready")
         .group("Picture")
         .option("masks", masks.output, "PNG file for images beside what a teacher would be shown of them")
-        .option("keep", masks.keep, "patches that it would be shown; 0: half of them")
+        .option("keep", masks.keep.to_string(), "patches that it would be shown: a number, or a share as 0.5",
+                [this](const std::string& text) { masks.keep = KeepCount::parse(text, "keep"); })
         .option("mask-images", masks.num_images, "images in the picture, spread over the set")
         .group("Run")
         .option("device", "auto", "auto, cpu or cuda",
@@ -105,10 +106,7 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
       create_writable_directory(std::filesystem::absolute(written).parent_path());
     }
   }
-  if (command.masks.keep < 0 || command.masks.keep > model.options().num_patches()) {
-    throw usage_error(fmt::format("--keep {} is outside 1..{}, the patches of the model", command.masks.keep,
-                                  model.options().num_patches()));
-  }
+  command.masks.keep.of(model.options().num_patches(), "keep");  // refused before the long part
   const EvaluationResult result = evaluate(session, model, device, set, command.evaluation, "evaluating");
   if (session.rank() == 0) {
     fmt::print("{}: {} images, acc@1 {:.2f} %, acc@5 {:.2f} %, loss {:.4f}, {:.0f} images/s\n", file.string(),

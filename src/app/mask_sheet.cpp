@@ -66,8 +66,7 @@ void write_mask_sheet(const Vit& student, at::Device device, const ShardSet& set
   how.want_class_attention = true;
   const std::int64_t patches = student.options().num_patches();
   const at::Tensor attention = student.forward(normalised_images(batch, device), how).class_attention;  // [B, N]
-  const at::Tensor kept =
-      select_patches(attention, options.keep == 0 ? (patches + 1) / 2 : options.keep).cpu();  // [B, K]
+  const at::Tensor kept = select_patches(attention, options.keep.of(patches, "keep")).cpu();            // [B, K]
 
   const int edge = student.options().input_size;
   const int factor = (kSmallestEdge + edge - 1) / edge;

@@ -5,6 +5,7 @@
 #include "maskedkd/model/registry.hpp"
 
 #include <array>
+#include <initializer_list>
 
 namespace maskedkd {
 namespace {
@@ -75,11 +76,44 @@ void bind_distillation(CommandLine& line, TrainOptions& train) {
   line.group("Teacher")
       .option("teacher-path", train.teacher_path, "its weights: a safetensors file, a checkpoint, or a run's folder")
       .option("teacher-model", train.teacher_model, "its published name; a checkpoint of this program says it itself")
-      .option("keep", train.keep, "patches that the teacher sees, the student's most attended ones; 0: half of them")
+      .option("keep", train.mask.keep.to_string(),
+              "patches that the teacher sees: a number, or a share of its patches as 0.5 (1.0: all)",
+              [&train](const std::string& text) { train.mask.keep = KeepCount::parse(text, "keep"); })
+      .option("mask-criterion", to_string(train.mask.criterion),
+              "which: those that the student attends to most (student, the paper's) or least (lowest), random ones, "
+              "those that the teacher itself attends to most (teacher: a full pass more), or all",
+              [&train](const std::string& text) { train.mask.criterion = parse_mask_criterion(text); })
+      .option("keep-schedule", to_string(train.mask.schedule),
+              "constant, or from --keep-start in the first epoch to --keep in the last: linear, cosine",
+              [&train](const std::string& text) { train.mask.schedule = parse_keep_schedule(text); })
+      .option("keep-start", train.mask.keep_start.to_string(), "patches of the first epoch, as --keep",
+              [&train](const std::string& text) { train.mask.keep_start = KeepCount::parse(text, "keep-start"); })
       .option("distillation-type", to_string(train.distillation.type), "soft, hard, or none (no teacher at all)",
               [&train](const std::string& text) { train.distillation.type = parse_distillation_type(text); })
       .option("distillation-alpha", train.distillation.alpha, "share of the teacher's term in the loss")
       .option("distillation-tau", train.distillation.tau, "temperature of soft distillation");
+}
+
+// What was asked for and would change nothing is a mistake.
+void check_mask_flags(const CommandLine& line, const TrainOptions& train) {
+  const auto refuse = [&line](std::initializer_list<const char*> flags, const std::string& beside,
+                              const std::string& why) {
+    for (const char* flag : flags) {
+      if (line.given(flag)) {
+        throw usage_error(fmt::format("--{} is given with {}: {}", flag, beside, why), "leave one of them out");
+      }
+    }
+  };
+  if (train.distillation.type == DistillationType::none) {
+    refuse({"keep", "mask-criterion", "keep-schedule", "keep-start"}, "--distillation-type none",
+           "there is no teacher");
+  }
+  if (train.mask.criterion == MaskCriterion::all) {
+    refuse({"keep", "keep-schedule", "keep-start"}, "--mask-criterion all", "the teacher sees every patch");
+  }
+  if (train.mask.schedule == KeepSchedule::constant) {
+    refuse({"keep-start"}, "--keep-schedule constant", "every epoch keeps --keep");
+  }
 }
 
 void bind_optimisation(CommandLine& line, TrainOptions& train) {
@@ -154,7 +188,13 @@ std::optional<TrainCommand> TrainCommand::parse(int argc, const char* const* arg
   }
   command.train.student = student.resolve(line, command.train.data_path);
   command.train.augment.input_size = command.train.student.input_size;
+  check_mask_flags(line, command.train);
   command.texts = line.resolved();
+  for (auto& [name, text] : command.texts) {  // 0.50 is 0.5 when a resumed run is compared
+    text = name == "keep"         ? command.train.mask.keep.to_string()
+           : name == "keep-start" ? command.train.mask.keep_start.to_string()
+                                  : text;
+  }
   if (command.threads < 0) {
     throw usage_error(fmt::format("--threads {} must not be below 0", command.threads));
   }

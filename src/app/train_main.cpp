@@ -28,10 +28,9 @@ void print_plan(const MpiSession& session, const TrainCommand& command, at::Devi
     spdlog::warn("--warmup-epochs {} is the whole run of {} epochs: the learning rate never gets to --lr",
                  train.schedule.warmup_epochs, train.schedule.epochs);
   }
-  const bool alone = train.distillation.type == DistillationType::none;
-  spdlog::info("student of {} parameters, {} classes, {} patches; {}", count_parameters(train.student),
+  spdlog::info("student of {} parameters, {} classes, {} patches{}", count_parameters(train.student),
                train.student.num_classes, train.student.num_patches(),
-               alone ? "no teacher" : fmt::format("the teacher sees {} of them", train.resolved_keep()));
+               train.distillation.type == DistillationType::none ? "; no teacher" : "");
 }
 
 int train(const MpiSession& session, int argc, char** argv) {

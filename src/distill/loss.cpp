@@ -63,11 +63,12 @@ at::Tensor distillation_term(const at::Tensor& student_logits, const at::Tensor&
 
 at::Tensor distillation_loss(const at::Tensor& logits, const at::Tensor& distillation_logits, const at::Tensor& targets,
                              const at::Tensor& teacher_logits, const DistillationOptions& options) {
-  const at::Tensor labels_term = soft_target_cross_entropy(logits, targets);
+  const bool two_heads = distillation_logits.defined();
   if (options.type == DistillationType::none) {
-    return labels_term;
+    return soft_target_cross_entropy(two_heads ? (logits + distillation_logits) / 2 : logits, targets);
   }
-  const at::Tensor& taught = distillation_logits.defined() ? distillation_logits : logits;
+  const at::Tensor& taught = two_heads ? distillation_logits : logits;
+  const at::Tensor labels_term = soft_target_cross_entropy(logits, targets);
   return labels_term * (1.0 - options.alpha) + distillation_term(taught, teacher_logits, options) * options.alpha;
 }
 

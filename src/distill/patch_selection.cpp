@@ -1,42 +1,57 @@
 #include "maskedkd/distill/patch_selection.hpp"
 
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/base/philox.hpp"
 #include "maskedkd/model/vit.hpp"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_upsample_bilinear2d_aa.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/topk.h>
 
+#include <numeric>
+#include <utility>
+
 namespace maskedkd {
-namespace {
 
-void check_keep(std::int64_t keep, std::int64_t patches) {
-  if (keep < 1 || keep > patches) {
-    throw usage_error(fmt::format("--keep {} is outside 1..{}, the patches of the student", keep, patches));
-  }
-}
-
-}  // namespace
-
-at::Tensor select_patches(const at::Tensor& class_attention, std::int64_t keep) {
+at::Tensor select_patches(const at::Tensor& scores, std::int64_t keep) {
   const at::NoGradGuard no_grad;
-  check_keep(keep, class_attention.size(1));
-  return std::get<1>(class_attention.topk(keep, 1, /*largest=*/true, /*sorted=*/false));
+  if (keep < 1 || keep > scores.size(1)) {
+    throw usage_error(fmt::format("{} patches are outside 1..{}, the number of patches", keep, scores.size(1)));
+  }
+  return std::get<1>(scores.topk(keep, 1, /*largest=*/true, /*sorted=*/false));
 }
 
-void check_compatible(const VitOptions& student, const VitOptions& teacher, std::int64_t keep) {
+at::Tensor random_scores(std::int64_t num_images, std::int64_t num_patches, PhiloxStream& random) {
+  const at::Tensor scores = at::empty({num_images, num_patches}, at::kFloat);
+  float* row = scores.mutable_data_ptr<float>();
+  for (std::int64_t image = 0; image < num_images; ++image, row += num_patches) {
+    std::iota(row, row + num_patches, 0.0F);
+    for (std::int64_t last = num_patches - 1; last > 0; --last) {  // Fisher and Yates's shuffle
+      std::swap(row[last], row[random.below(static_cast<std::uint32_t>(last) + 1)]);
+    }
+  }
+  return scores;
+}
+
+at::Tensor resample_attention(const at::Tensor& attention, std::int64_t student_grid, std::int64_t teacher_grid) {
+  if (student_grid == teacher_grid) {
+    return attention;
+  }
+  const at::NoGradGuard no_grad;
+  return at::_upsample_bilinear2d_aa(attention.reshape({-1, 1, student_grid, student_grid}),
+                                     {teacher_grid, teacher_grid}, /*align_corners=*/false)
+      .reshape({-1, teacher_grid * teacher_grid});
+}
+
+void check_compatible(const VitOptions& student, const VitOptions& teacher, const MaskOptions& mask,
+                      std::int64_t num_epochs) {
   if (student.num_classes != teacher.num_classes) {
     throw usage_error(
         fmt::format("the student has {} classes, the teacher {}", student.num_classes, teacher.num_classes),
         "take a teacher of the same classes");
   }
-  if (student.input_size != teacher.input_size || student.patch_size != teacher.patch_size) {
-    throw usage_error(
-        fmt::format(
-            "the student cuts {0} x {0} pixels into {1} x {1} patches, the teacher {2} x {2} pixels into {3} x {3}",
-            student.input_size, student.grid_size(), teacher.input_size, teacher.grid_size()),
-        "take a teacher of the student's input size and patch size");
-  }
-  check_keep(keep, student.num_patches());
+  mask.kept_patches(0, num_epochs, teacher.num_patches());  // the last epoch's count is checked with the first's
 }
 
 }  // namespace maskedkd

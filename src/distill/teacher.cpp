@@ -4,6 +4,7 @@
 #include "maskedkd/io/safetensors.hpp"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_upsample_bicubic2d_aa.h>
 
 namespace maskedkd {
 
@@ -21,7 +22,23 @@ at::Tensor Teacher::logits(const at::Tensor& images, const at::Tensor& kept_patc
   VitForward how;
   how.compute_dtype = compute_dtype_;
   how.kept_patches = kept_patches;
-  return model_.forward(images, how).answer();
+  return model_.forward(fitted(images), how).answer();
+}
+
+at::Tensor Teacher::class_attention(const at::Tensor& images) const {
+  const at::NoGradGuard no_grad;
+  VitForward how;
+  how.compute_dtype = compute_dtype_;
+  how.want_class_attention = true;
+  return model_.forward(fitted(images), how).class_attention;
+}
+
+at::Tensor Teacher::fitted(const at::Tensor& images) const {
+  const std::int64_t size = options().input_size;
+  if (images.size(2) == size && images.size(3) == size) {
+    return images;
+  }
+  return at::_upsample_bicubic2d_aa(images, {size, size}, /*align_corners=*/false);
 }
 
 }  // namespace maskedkd

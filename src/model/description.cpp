@@ -17,6 +17,8 @@ std::string describe_model(const VitOptions& options) {
                                        {"layer_scale", options.layer_scale},
                                        {"position_on_class_token", options.position_on_class_token},
                                        {"uniform_drop_path", options.uniform_drop_path},
+                                       {"average_pool", options.average_pool},
+                                       {"num_class_blocks", options.num_class_blocks},
                                        {"layer_scale_init", options.layer_scale_init}};
   return json.dump();
 }
@@ -35,6 +37,9 @@ VitOptions parse_model_description(const std::string& json, const std::string& s
     parsed.at("layer_scale").get_to(options.layer_scale);
     parsed.at("position_on_class_token").get_to(options.position_on_class_token);
     parsed.at("uniform_drop_path").get_to(options.uniform_drop_path);
+    // Descriptions from before there were such models lack them.
+    options.average_pool = parsed.value("average_pool", false);
+    options.num_class_blocks = parsed.value("num_class_blocks", 0);
     parsed.at("layer_scale_init").get_to(options.layer_scale_init);
   } catch (const nlohmann::json::exception&) {
     throw usage_error(fmt::format("{} does not describe a model", source));

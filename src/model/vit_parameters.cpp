@@ -1,14 +1,16 @@
-// A Vit's parameters: their names and shapes, how they begin, and how they are replaced by others.
+// A Vit's parameters: their names and shapes, how they begin, where they lie.
+#include "layers.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/philox.hpp"
 #include "maskedkd/model/vit.hpp"
-#include "vit_handles.hpp"
+#include "maskedkd/model/weights.hpp"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/isfinite.h>
 
 #include <cmath>
-#include <functional>
 
 namespace maskedkd {
 namespace {
@@ -32,7 +34,7 @@ void initialise(const std::string& name, const at::Tensor& parameter, const VitO
     // The framework's default for a convolution: fan_in is 3 * patch * patch.
     const double bound = 1.0 / std::sqrt(3.0 * options.patch_size * options.patch_size);
     fill([&] { return random.uniform(-bound, bound); });
-  } else if (ends_with(name, ".gamma")) {
+  } else if (name.find("gamma") != std::string::npos) {
     fill([&] { return options.layer_scale_init; });
   } else if (name.find("norm") != std::string::npos) {
     fill([&] { return ends_with(name, ".weight") ? 1.0 : 0.0; });
@@ -47,21 +49,6 @@ void initialise(const std::string& name, const at::Tensor& parameter, const VitO
       return value;
     });
   }
-}
-
-// Meta's files name LayerScale blocks.i.gamma_1, timm's blocks.i.ls1.gamma.
-std::string timm_name(const std::string& name) {
-  for (const char digit : {'1', '2'}) {
-    const std::string meta = std::string(".gamma_") + digit;
-    if (ends_with(name, meta)) {
-      return name.substr(0, name.size() - meta.size()) + ".ls" + digit + ".gamma";
-    }
-  }
-  return name;
-}
-
-std::string shape_text(at::IntArrayRef shape) {
-  return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", "));
 }
 
 }  // namespace
@@ -80,6 +67,11 @@ void VitOptions::validate() const {
   require(num_classes >= 1, fmt::format("{} classes: at least 1 is needed", num_classes));
   require(input_size <= 4096 && width <= 16384 && num_classes <= 10'000'000,
           fmt::format("a model of {} pixels, width {} and {} classes is too large", input_size, width, num_classes));
+  require(num_class_blocks >= 0 && num_class_blocks <= 1000,
+          fmt::format("{} class blocks are outside 0..1000", num_class_blocks));
+  require(!is_cait() || (layer_scale && !position_on_class_token && !distilled && !average_pool),
+          "class blocks belong to a CaiT: with LayerScale, positions on patches only, one class token that is read");
+  require(!average_pool || !distilled, "a distilled model's heads read its tokens, not the mean of its patches");
 }
 
 std::vector<std::pair<std::string, std::vector<std::int64_t>>> parameter_shapes(const VitOptions& options) {
@@ -105,8 +97,29 @@ std::vector<std::pair<std::string, std::vector<std::int64_t>>> parameter_shapes(
   }
   add("patch_embed.proj.weight", {d, 3, options.patch_size, options.patch_size});
   add("patch_embed.proj.bias", {d});
+  const auto mlp = [&](const std::string& block) {
+    linear(block + "mlp.fc1", d, kMlpRatio * d);
+    linear(block + "mlp.fc2", kMlpRatio * d, d);
+  };
+  const auto cait_block = [&](const std::string& block, const auto& attention) {
+    add(block + "gamma_1", {d});
+    add(block + "gamma_2", {d});
+    norm(block + "norm1");
+    attention(block + "attn.");
+    norm(block + "norm2");
+    mlp(block);
+  };
   for (int i = 0; i < options.depth; ++i) {
     const std::string block = fmt::format("blocks.{}.", i);
+    if (options.is_cait()) {
+      cait_block(block, [&](const std::string& attention) {
+        linear(attention + "qkv", d, 3 * d);
+        linear(attention + "proj", d, d);
+        linear(attention + "proj_l", options.num_heads, options.num_heads);
+        linear(attention + "proj_w", options.num_heads, options.num_heads);
+      });
+      continue;
+    }
     norm(block + "norm1");
     linear(block + "attn.qkv", d, 3 * d);
     linear(block + "attn.proj", d, d);
@@ -114,13 +127,19 @@ std::vector<std::pair<std::string, std::vector<std::int64_t>>> parameter_shapes(
       add(block + "ls1.gamma", {d});
     }
     norm(block + "norm2");
-    linear(block + "mlp.fc1", d, kMlpRatio * d);
-    linear(block + "mlp.fc2", kMlpRatio * d, d);
+    mlp(block);
     if (options.layer_scale) {
       add(block + "ls2.gamma", {d});
     }
   }
-  norm("norm");
+  for (int i = 0; i < options.num_class_blocks; ++i) {
+    cait_block(fmt::format("blocks_token_only.{}.", i), [&](const std::string& attention) {
+      for (const char* part : {"q", "k", "v", "proj"}) {
+        linear(attention + part, d, d);
+      }
+    });
+  }
+  norm(options.average_pool ? "fc_norm" : "norm");
   linear("head", d, c);
   if (options.distilled) {
     linear("head_dist", d, c);
@@ -140,7 +159,7 @@ std::int64_t count_parameters(const VitOptions& options) {
   return total;
 }
 
-Vit::Vit(const VitOptions& options) : options_(options), handles_(std::make_unique<Handles>()) {
+Vit::Vit(const VitOptions& options) : options_(options), by_role_(std::make_unique<VitParameters>()) {
   options_.validate();
   std::map<std::string, at::Tensor> by_name;
   for (const auto& [name, shape] : parameter_shapes(options_)) {
@@ -150,30 +169,44 @@ Vit::Vit(const VitOptions& options) : options_(options), handles_(std::make_uniq
   const auto affine = [&](const std::string& name) {
     return Affine{by_name.at(name + ".weight"), by_name.at(name + ".bias")};
   };
-  handles_->class_token = by_name.at("cls_token");
-  handles_->position = by_name.at("pos_embed");
-  handles_->patch_embedding = affine("patch_embed.proj");
-  handles_->norm = affine("norm");
-  handles_->head = affine("head");
+  const auto rest_of_block = [&](const std::string& name, BlockParameters block) {
+    block.norm1 = affine(name + "norm1");
+    block.projection = affine(name + "attn.proj");
+    block.norm2 = affine(name + "norm2");
+    block.fc1 = affine(name + "mlp.fc1");
+    block.fc2 = affine(name + "mlp.fc2");
+    if (options_.layer_scale) {
+      block.scale1 = by_name.at(name + (options_.is_cait() ? "gamma_1" : "ls1.gamma"));
+      block.scale2 = by_name.at(name + (options_.is_cait() ? "gamma_2" : "ls2.gamma"));
+    }
+    return block;
+  };
+  by_role_->class_token = by_name.at("cls_token");
+  by_role_->position = by_name.at("pos_embed");
+  by_role_->patch_embedding = affine("patch_embed.proj");
+  by_role_->norm = affine(options_.average_pool ? "fc_norm" : "norm");
+  by_role_->head = affine("head");
   if (options_.distilled) {
-    handles_->distillation_token = by_name.at("dist_token");
-    handles_->distillation_head = affine("head_dist");
+    by_role_->distillation_token = by_name.at("dist_token");
+    by_role_->distillation_head = affine("head_dist");
   }
   for (int i = 0; i < options_.depth; ++i) {
-    const std::string block = fmt::format("blocks.{}.", i);
-    Handles::Block handles{affine(block + "norm1"),
-                           affine(block + "attn.qkv"),
-                           affine(block + "attn.proj"),
-                           affine(block + "norm2"),
-                           affine(block + "mlp.fc1"),
-                           affine(block + "mlp.fc2"),
-                           at::Tensor(),
-                           at::Tensor()};
-    if (options_.layer_scale) {
-      handles.scale1 = by_name.at(block + "ls1.gamma");
-      handles.scale2 = by_name.at(block + "ls2.gamma");
+    const std::string name = fmt::format("blocks.{}.", i);
+    BlockParameters block;
+    block.qkv = affine(name + "attn.qkv");
+    if (options_.is_cait()) {
+      block.talk_before = affine(name + "attn.proj_l");
+      block.talk_after = affine(name + "attn.proj_w");
     }
-    handles_->blocks.push_back(std::move(handles));
+    by_role_->blocks.push_back(rest_of_block(name, std::move(block)));
+  }
+  for (int i = 0; i < options_.num_class_blocks; ++i) {
+    const std::string name = fmt::format("blocks_token_only.{}.", i);
+    BlockParameters block;
+    block.query = affine(name + "attn.q");
+    block.key = affine(name + "attn.k");
+    block.value = affine(name + "attn.v");
+    by_role_->class_blocks.push_back(rest_of_block(name, std::move(block)));
   }
 }
 
@@ -215,49 +248,43 @@ void Vit::cast_matrix_weights(at::ScalarType dtype) {
   }
 }
 
-void Vit::load(const std::map<std::string, at::Tensor>& tensors, const std::string& source) {
-  constexpr std::size_t kShown = 8;
-  std::map<std::string, at::Tensor> given;
-  std::vector<std::string> problems;
+std::vector<std::string> Vit::load(std::map<std::string, at::Tensor> tensors, const std::string& source,
+                                   const LoadOptions& how) {
+  TensorInfos given;
   for (const auto& [name, tensor] : tensors) {
-    if (!given.emplace(timm_name(name), tensor).second) {
-      problems.push_back(timm_name(name) + " under two names");
-    }
+    given.emplace(name, TensorInfo{tensor.scalar_type(), tensor.sizes().vec()});
   }
-  std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // to, from
-  for (const auto& [name, parameter] : parameters_) {
-    const auto found = given.find(name);
-    if (found == given.end()) {
-      problems.push_back("missing " + name);
-    } else if (found->second.sizes() != parameter.sizes()) {
-      problems.push_back(name == "head.weight" && found->second.dim() == 2
-                             ? fmt::format("it has {} classes, the model {}", found->second.size(0), parameter.size(0))
-                             : fmt::format("{} is {} instead of {}", name, shape_text(found->second.sizes()),
-                                           shape_text(parameter.sizes())));
-    } else if (!at::isFloatingType(found->second.scalar_type())) {
-      problems.push_back(name + " does not hold floating-point numbers");
-    } else {
-      copies.emplace_back(parameter, found->second);
-    }
-    if (found != given.end()) {
-      given.erase(found);
-    }
-  }
-  for (const auto& [name, tensor] : given) {
-    problems.push_back("unexpected " + name);
-  }
-  if (!problems.empty()) {
-    const std::size_t shown = std::min(kShown, problems.size());
-    throw usage_error(
-        fmt::format("{} does not fit the model: {}{}", source,
-                    fmt::join(problems.begin(), problems.begin() + static_cast<std::ptrdiff_t>(shown), "; "),
-                    shown < problems.size() ? fmt::format("; and {} more", problems.size() - shown) : ""),
-        "is it another model's file?");
+  const WeightsMatch match = match_weights(options_, given, how);
+  if (!match.fits()) {
+    const bool all_but_head = match_weights(options_, given, {.reinit_head = true}).fits();
+    throw usage_error(fmt::format("{} does not fit the model: {}", source, match.problems()),
+                      all_but_head ? "a student takes all but the head with --reinit-head; a teacher needs one"
+                                   : "is it another model's file?");
   }
   const at::NoGradGuard no_grad;
-  for (const auto& [to, from] : copies) {
-    to.copy_(from);
+  std::vector<std::string> told = match.told;
+  for (const auto& [name, parameter] : parameters_) {
+    const auto found = match.source_of.find(name);
+    if (found == match.source_of.end()) {
+      continue;  // keeps its initial values
+    }
+    const auto node = tensors.extract(found->second);
+    const at::Tensor& value = node.mapped();
+    if (value.sizes() == parameter.sizes()) {
+      parameter.copy_(value);
+    } else {
+      const std::int64_t front = options_.position_on_class_token ? options_.num_front_tokens() : 0;
+      parameter.copy_(resample_positions(value, front, options_.grid_size()));
+    }
+    // A sum that is finite has no NaN and no infinity in it, and costs no second tensor.
+    if (!std::isfinite(parameter.sum().item<double>()) && !parameter.isfinite().all().item<bool>()) {
+      told.push_back(fmt::format("{} holds NaN or infinity", name));
+    }
   }
+  for (std::string& line : told) {
+    line = source + ": " + line;
+  }
+  return told;
 }
 
 }  // namespace maskedkd

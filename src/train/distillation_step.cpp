@@ -31,23 +31,53 @@ at::Tensor DistillationStep::run(const MicroBatch& batch, double loss_scale) con
   const at::Tensor targets = mixed_targets(batch.labels.to(device_), mix, options_.student.num_classes,
                                            options_.mixing.label_smoothing);  // [B, C]
 
-  const bool masked = teacher_ != nullptr && options_.resolved_keep() < options_.student.num_patches();
+  const std::int64_t keep = kept_patches(batch.request.epoch);
+  const bool masked = teacher_ != nullptr && keep < teacher_->options().num_patches();
+  const MaskCriterion criterion = options_.mask.criterion;
   VitForward how;
   how.compute_dtype = scalar_type(options_.precision);
   how.drop_path_rate = options_.drop_path_rate;
   how.drop_path_uniforms = drop_path_uniforms(batch.request);
-  how.want_class_attention = masked;
+  how.want_class_attention = masked && (criterion == MaskCriterion::student || criterion == MaskCriterion::lowest);
   const VitOutput student = student_.forward(images, how);
 
   at::Tensor teacher_logits;  // [B, C]
   if (teacher_ != nullptr) {
-    const at::Tensor kept = masked ? select_patches(student.class_attention, options_.resolved_keep()) : at::Tensor();
+    const at::Tensor kept = masked ? select_patches(patch_scores(images, student, batch.request), keep) : at::Tensor();
     teacher_logits = teacher_->logits(images, kept);
   }
   const at::Tensor loss =
       distillation_loss(student.logits, student.distillation_logits, targets, teacher_logits, options_.distillation);
   (loss_scale == 1.0 ? loss : loss * loss_scale).backward();
   return loss.detach();
+}
+
+std::int64_t DistillationStep::kept_patches(std::int64_t epoch) const {
+  return teacher_ == nullptr
+             ? 0
+             : options_.mask.kept_patches(epoch, options_.schedule.epochs, teacher_->options().num_patches());
+}
+
+at::Tensor DistillationStep::patch_scores(const at::Tensor& images, const VitOutput& student,
+                                          const BatchRequest& request) const {
+  const VitOptions& teacher = teacher_->options();
+  const auto student_attention = [&] {
+    return resample_attention(student.class_attention, options_.student.grid_size(), teacher.grid_size());
+  };
+  switch (options_.mask.criterion) {
+    case MaskCriterion::random: {
+      PhiloxStream random(address_of(request, options_.seed, RandomPurpose::patch_selection));
+      return random_scores(images.size(0), teacher.num_patches(), random).to(device_);
+    }
+    case MaskCriterion::lowest:
+      return -student_attention();
+    case MaskCriterion::teacher:
+      return teacher_->class_attention(images);
+    case MaskCriterion::student:
+    case MaskCriterion::all:  // which masks nothing
+      break;
+  }
+  return student_attention();
 }
 
 at::Tensor DistillationStep::drop_path_uniforms(const BatchRequest& request) const {

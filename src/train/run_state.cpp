@@ -1,6 +1,7 @@
 #include "maskedkd/train/run_state.hpp"
 
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/model/description.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -83,7 +84,8 @@ RunState parse_run_state(const std::string& text, const std::string& source) {
     json.at("teacher_sha256").get_to(state.teacher_sha256);
     state.model = json.at("model").dump();
     for (const auto& [name, value] : json.at("options").items()) {
-      state.options.emplace_back(name, value.get<std::string>());
+      const auto given = value.get<std::string>();
+      state.options.emplace_back(name, name == "keep" && given == "0" ? "0.5" : given);  // 0 once meant half
     }
     for (const auto& line : json.at("history")) {
       state.history.push_back(line.dump());
@@ -99,7 +101,8 @@ std::vector<std::string> compare_runs(const RunState& before, const RunState& no
     throw usage_error(fmt::format("the run was started with {} {}, now it is {}", what, was, is),
                       "give the old value, or start in another --output-dir");
   };
-  if (before.model != now.model) {
+  // By what they say: a description that was written before a field existed lacks it.
+  if (parse_model_description(before.model, "the checkpoint") != parse_model_description(now.model, "this run")) {
     refuse("the model", before.model, now.model);
   }
   if (before.data_set_id != now.data_set_id) {

@@ -77,11 +77,6 @@ void TrainOptions::validate(int world_size) const {
           "name the teacher's weights, or train without a teacher: --distillation-type none");
   require(distils || teacher_path.empty(), "--teacher-path is given with --distillation-type none",
           "leave one of them out");
-  require(distils || keep == 0, "--keep is given with --distillation-type none: there is no teacher",
-          "leave one of them out");
-  require(keep >= 0 && keep <= student.num_patches(),
-          fmt::format("--keep {} is outside 1..{}, the patches of the student", keep, student.num_patches()),
-          "leave it out for half of them");
 }
 
 }  // namespace maskedkd

@@ -75,7 +75,7 @@ bool Trainer::finish_epoch() {
     told += fmt::format(", {:.0f} images/s", line["images_per_second"].get<double>());
   }
   if (teacher_) {
-    line["kept_patches"] = options_.resolved_keep();
+    line["kept_patches"] = distillation_.kept_patches(state_.epoch);
   }
   state_.history.push_back(line.dump());
   spdlog::info("epoch {}: {}", state_.epoch + 1, told);

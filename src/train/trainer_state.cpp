@@ -55,8 +55,36 @@ std::optional<Teacher> make_teacher(const TrainOptions& options, at::Device devi
   }
   const VitOptions teacher =
       weights_model(options.teacher_path, options.teacher_model, "teacher-model", options.student.num_classes);
-  check_compatible(options.student, teacher, options.resolved_keep());
+  check_compatible(options.student, teacher, options.mask, options.schedule.epochs);
   return std::make_optional<Teacher>(teacher, options.teacher_path, device, scalar_type(options.precision));
+}
+
+// One line: what the teacher is and what it sees.
+std::string describe_teacher(const TrainOptions& options, const VitOptions& teacher) {
+  const VitOptions& student = options.student;
+  const MaskOptions& mask = options.mask;
+  const std::int64_t epochs = options.schedule.epochs;
+  const std::int64_t first = mask.kept_patches(0, epochs, teacher.num_patches());
+  const std::int64_t last = mask.kept_patches(epochs - 1, epochs, teacher.num_patches());
+  std::string text =
+      fmt::format("teacher of {} parameters sees {} of {} patches", count_parameters(teacher),
+                  first == last ? std::to_string(first) : fmt::format("{} to {}", first, last), teacher.num_patches());
+  if (first != last) {
+    text += fmt::format(" ({} over the epochs)", to_string(mask.schedule));
+  }
+  if (mask.criterion != MaskCriterion::all) {
+    text += fmt::format(", criterion {}", to_string(mask.criterion));
+  }
+  if (student.input_size != teacher.input_size) {
+    text += fmt::format("; the student's images of {0} x {0} pixels are resized to its {1} x {1}", student.input_size,
+                        teacher.input_size);
+  }
+  const bool attends = mask.criterion == MaskCriterion::student || mask.criterion == MaskCriterion::lowest;
+  if (attends && student.grid_size() != teacher.grid_size()) {
+    text += fmt::format("; the student's attention on {0} x {0} patches is resampled to its {1} x {1}",
+                        student.grid_size(), teacher.grid_size());
+  }
+  return text;
 }
 
 Vit make_student(const TrainOptions& options, const ShardSet& set, at::Device device) {
@@ -99,6 +127,9 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
     throw usage_error(
         fmt::format("{} and {} have other classes", options.data_path.string(), options.eval_data_path.string()),
         "pack both from folders with the same class names");
+  }
+  if (teacher_) {
+    spdlog::info("{}", describe_teacher(options_, teacher_->options()));
   }
   state_.model = describe_model(options.student);
   state_.data_set_id = train_set_.set_id();

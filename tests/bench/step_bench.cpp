@@ -39,7 +39,7 @@ void serve(const std::filesystem::path& weights, const std::string& precision, s
            std::int64_t keep) {
   TrainOptions options;
   options.student = find_model("deit_tiny_patch16_224");
-  options.keep = keep;
+  options.mask.keep = KeepCount::patches(keep);
   options.precision = parse_precision(precision);
   Vit student(options.student);
   student.load(read_safetensors(weights / "student.safetensors").tensors, "student");

@@ -5,6 +5,7 @@
 #include "maskedkd/io/safetensors.hpp"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/flip.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
@@ -80,6 +81,8 @@ TEST(DistillationLoss, NoneNeedsNoTeacher) {
   options.type = DistillationType::none;
   const at::Tensor logits = at::randn({3, 4}), targets = at::randn({3, 4}).softmax(-1);
   EXPECT_TRUE(distillation_loss(logits, {}, targets, {}, options).equal(soft_target_cross_entropy(logits, targets)));
+  EXPECT_TRUE(distillation_loss(logits, logits.flip(0), targets, {}, options)
+                  .equal(soft_target_cross_entropy((logits + logits.flip(0)) / 2, targets)));
 }
 
 // Closed form: equal logits teach nothing, and two classes give the binary divergence.

@@ -1,4 +1,4 @@
-// The kept patches are those of torch.topk in Python, and a pair of models that can't share them is refused.
+// The kept patches are those of torch.topk in Python, and a pair of models that can't go together is refused.
 #include "maskedkd/distill/patch_selection.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -63,28 +63,29 @@ TEST(SelectPatches, RefusesKeepCountsOutside) {
   }
 }
 
-TEST(CheckCompatible, RefusesOtherClassesGridsAndKeepCounts) {
+TEST(CheckCompatible, RefusesOtherClassesAndKeepCountsOfNoTeacher) {
   const VitOptions student = find_model("deit_tiny_patch16_224"), teacher = find_model("deit3_small");
-  EXPECT_EQ(refusal([&] { check_compatible(student, teacher, 98); }), "");
-  EXPECT_EQ(refusal([&] { check_compatible(student, teacher, 196); }), "");
-  EXPECT_TRUE(contains(refusal([&] { check_compatible(student, teacher, 197); }), "197 is outside 1..196"));
-  EXPECT_TRUE(contains(refusal([&] { check_compatible(student, teacher, 0); }), "0 is outside 1..196"));
-
+  const auto refused = [&](const VitOptions& other, const MaskOptions& mask) {
+    return refusal([&] { check_compatible(student, other, mask, 10); });
+  };
+  MaskOptions mask;
+  EXPECT_EQ(refused(teacher, mask), "");
   VitOptions other = teacher;
   other.num_classes = 10;
-  std::string message = refusal([&] { check_compatible(student, other, 98); });
+  const std::string message = refused(other, mask);
   EXPECT_TRUE(contains(message, "1000") && contains(message, "10")) << message;
 
-  message = refusal([&] { check_compatible(student, find_model("deit3_huge"), 98); });  // 16 x 16 patches of 14
-  EXPECT_TRUE(contains(message, "14 x 14") && contains(message, "16 x 16")) << message;
-  message = refusal([&] { check_compatible(find_model("deit_base_patch16_384"), teacher, 98); });
-  EXPECT_TRUE(contains(message, "384") && contains(message, "224")) << message;
-  // as many patches, of other pixels: the teacher could not take the student's images
-  other = teacher;
-  other.input_size = 112;
-  other.patch_size = 8;
-  message = refusal([&] { check_compatible(student, other, 98); });
-  EXPECT_TRUE(contains(message, "112")) << message;
+  for (const char* name : {"deit3_huge", "deit_base_patch16_384"}) {  // other patches, another input: mapped
+    EXPECT_EQ(refused(find_model(name), mask), "") << name;
+  }
+  mask.keep = KeepCount::patches(197);
+  EXPECT_TRUE(contains(refused(teacher, mask), "--keep 197 is outside 1..196"));
+  EXPECT_EQ(refused(find_model("deit3_huge"), mask), "");  // which has 256
+  mask = {};
+  mask.schedule = KeepSchedule::linear;
+  mask.keep_start = KeepCount::patches(200);
+  EXPECT_TRUE(contains(refused(teacher, mask), "--keep-start 200 is outside 1..196"));
+  EXPECT_EQ(refused(find_model("deit3_huge"), mask), "");
 }
 
 }  // namespace

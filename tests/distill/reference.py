@@ -1,9 +1,12 @@
-"""Distillation losses with their gradients in float64, and the largest k of attention rows, as PyTorch computes them."""
+"""Distillation losses with their gradients in float64, the largest k of attention rows, and what is resampled between grids
+and sizes, as PyTorch computes them."""
 
 import json
 import pathlib
 import sys
 
+import numpy
+import PIL.Image
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
@@ -19,9 +22,9 @@ def randn(*shape):
 
 def reference_loss(logits, second, targets, teacher, kind, alpha, tau):
     """From PyTorch's own losses."""
+    if kind == "none":  # timm's VisionTransformerDistilled without distilled_training
+        return F.cross_entropy(logits if second is None else (logits + second) / 2, targets)
     base = F.cross_entropy(logits, targets)
-    if kind == "none":
-        return base
     taught = logits if second is None else second
     if kind == "soft":
         term = F.kl_div(F.log_softmax(taught / tau, 1), F.softmax(teacher / tau, 1), reduction="batchmean") * tau * tau
@@ -45,7 +48,7 @@ def add_loss(kind, batch, classes, alpha, tau, two_heads, spread):
     if two_heads:
         given |= {"second": second}
         if gradients[1] is not None:
-            given |= {"second_gradient": gradients[1]}
+            given |= {"second_gradient": gradients[1].clone()}  # none: the very tensor of the first
     tensors.update({f"{index}.{key}": value.contiguous() for key, value in given.items()})
     losses.append({"type": kind, "alpha": alpha, "tau": tau, "two_heads": two_heads,
                    "float32_error": abs(in_float32.item() / loss.item() - 1)})
@@ -69,5 +72,35 @@ for batch, patches, keep in ((1, 1, 1), (5, 196, 98), (3, 196, 1), (3, 196, 196)
     tensors[f"select{index}.kept"] = attention.topk(keep, dim=1).indices
     selections.append(keep)
 
+
+
+def triangles(source, target):
+    """Antialiased linear interpolation by its definition: each row of weights [target, source] is a triangle as wide as the
+    larger of the two kinds of cells, around the target's centre, cut at the edge and normalised."""
+    scale = source / target
+    distance = (numpy.arange(target)[:, None] + 0.5) * scale - (numpy.arange(source)[None] + 0.5)
+    weights = numpy.maximum(0, 1 - abs(distance) / max(scale, 1))
+    return torch.from_numpy(weights / weights.sum(1, keepdims=True))
+
+
+grids = [(14, 16), (14, 24), (16, 14), (24, 14), (4, 5), (7, 1), (1, 3)]
+for source, target in grids:
+    attention = torch.rand(3, source * source, generator=generator).pow(4).mul(0.05)
+    square = attention.view(3, 1, source, source)
+    resampled = F.interpolate(square, target, mode="bilinear", antialias=True, align_corners=False).view(3, -1)
+    matrix = triangles(source, target)
+    by_definition = (matrix @ square.double() @ matrix.T).view(3, -1)
+    assert (resampled - by_definition).abs().max() < 1e-6 * by_definition.max()
+    tensors |= {f"grid{source}to{target}.attention": attention, f"grid{source}to{target}.resampled": resampled}
+
+sizes = [(16, 24), (40, 24)]
+for source, target in sizes:
+    images = randn(2, 3, source, source)
+    resized = F.interpolate(images, target, mode="bicubic", antialias=True, align_corners=False)
+    for image, expected in zip(images.flatten(0, 1), resized.flatten(0, 1)):
+        pil = PIL.Image.fromarray(image.numpy()).resize((target, target), PIL.Image.BICUBIC)
+        assert (expected - torch.from_numpy(numpy.array(pil))).abs().max() < 1e-5
+    tensors |= {f"size{source}to{target}.images": images, f"size{source}to{target}.resized": resized}
+
 save_file(tensors, OUT / "distill.safetensors")
-(OUT / "distill.json").write_text(json.dumps({"losses": losses, "selections": selections}))
+(OUT / "distill.json").write_text(json.dumps({"losses": losses, "selections": selections, "grids": grids, "sizes": sizes}))

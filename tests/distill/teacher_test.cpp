@@ -7,6 +7,8 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/flip.h>
 #include <ATen/ops/rand.h>
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
@@ -72,6 +74,29 @@ TEST_P(TeacherTest, TakesACheckpointDirectory) {
   const Teacher from_file(options_, directory_.path() / "model.safetensors", at::kCPU, at::kFloat);
   const Teacher from_directory(options_, directory_.path(), at::kCPU, at::kFloat);
   EXPECT_TRUE(from_file.logits(images_, kept_).equal(from_directory.logits(images_, kept_)));
+}
+
+// What it attends to, it attends to without a gradient and as the model does.
+TEST_P(TeacherTest, ItsOwnAttentionIsThatOfAFullPass) {
+  const Teacher teacher(options_, directory_.path() / "model.safetensors", at::kCPU, at::kFloat);
+  VitForward how;
+  how.want_class_attention = true;
+  const at::Tensor attention = teacher.class_attention(images_.clone().requires_grad_());
+  EXPECT_TRUE(attention.equal(model_.forward(images_, how).class_attention));
+  EXPECT_FALSE(attention.requires_grad());
+}
+
+// PyTorch's antialiased bicubic, which reference.py holds against PIL's.
+TEST_P(TeacherTest, ImagesOfAnotherSizeAreResized) {
+  const auto tensors = read_safetensors(std::filesystem::path(MASKEDKD_REFERENCE_DIR) / "distill.safetensors").tensors;
+  const Teacher teacher(options_, directory_.path() / "model.safetensors", at::kCPU, at::kFloat);
+  for (const std::string sizes : {"size16to24", "size40to24"}) {
+    const at::Tensor images = tensors.at(sizes + ".images"), resized = tensors.at(sizes + ".resized");
+    const at::Tensor kept = kept_.narrow(0, 0, images.size(0));
+    EXPECT_TRUE(at::allclose(teacher.logits(images, kept), teacher.logits(resized, kept), 1e-5, 1e-5)) << sizes;
+    EXPECT_FALSE(at::allclose(teacher.logits(images, kept), teacher.logits(resized.flip(3), kept), 1e-2, 1e-2));
+    EXPECT_TRUE(at::allclose(teacher.class_attention(images), teacher.class_attention(resized), 1e-5, 1e-6)) << sizes;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, TeacherTest, ::testing::Bool(),

@@ -1,8 +1,17 @@
-// Backward through the student against PyTorch's through timm's modules.
+// Backward through the student against PyTorch's through timm's modules, which computed in float64.
 #include "reference_cases.hpp"
 
 namespace maskedkd::testing {
 namespace {
+
+// What adds the same to all scores of a query the softmax takes away again: the bias of a key, and of the mixture of
+// heads before it. (A key's bias within qkv.bias is small beside the rest of that tensor.)
+bool is_zero_but_for_rounding(const std::string& name) {
+  const auto ends_with = [&](const std::string& end) {
+    return name.size() > end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
+  };
+  return ends_with("attn.k.bias") || ends_with("attn.proj_l.bias");
+}
 
 class Gradients : public ::testing::TestWithParam<ReferenceCase> {
  protected:
@@ -17,19 +26,29 @@ class Gradients : public ::testing::TestWithParam<ReferenceCase> {
       sum = sum + (output.distillation_logits * values.at(prefix + "cotangent1")).sum();
     }
     sum.backward();
-    double worst = 0;
+    double worst = 0, worst_rounding = 0;
     for (const auto& [name, parameter] : model.parameters()) {
       ASSERT_TRUE(parameter.grad().defined()) << name;
       const at::Tensor& expected = values.at(prefix + "grad." + name);
+      if (is_zero_but_for_rounding(name)) {
+        const std::string comparable = name.substr(0, name.rfind("attn.")) + "attn.proj.bias";
+        const double scale = values.at(prefix + "grad." + comparable).abs().max().item<double>();
+        EXPECT_LE(parameter.grad().abs().max().item<double>(), 1e-4 * scale) << name;
+        continue;
+      }
       if (expected.abs().max().item<double>() == 0) {  // every sample dropped this branch
         EXPECT_EQ(parameter.grad().abs().max().item<double>(), 0) << name;
         continue;
       }
       const double error = relative_error(parameter.grad(), expected);
-      EXPECT_LE(error, 1e-5) << name;
+      const double rounding = values.at(prefix + "rounding." + name).item<double>();
+      EXPECT_LE(error, std::max(1e-5, 10 * rounding)) << name;
       worst = std::max(worst, error);
+      worst_rounding = std::max(worst_rounding, rounding);
     }
     report(GetParam().name + " " + prefix + "gradients, worst tensor", worst);
+    report(GetParam().name + " " + prefix + "gradients, PyTorch's worst", worst_rounding);
+    EXPECT_LE(worst_rounding, 2e-3);  // deep in a CaiT, proj_l's is a small difference of large sums
   }
 };
 
@@ -48,7 +67,8 @@ INSTANTIATE_TEST_SUITE_P(AllModels, Gradients, ::testing::ValuesIn(reference_cas
 
 // Under bf16 the gradients arrive in float32 and point where the exact ones point.
 TEST(GradientsBf16, ReachMasterWeightsInFp32) {
-  for (const char* name : {"deit_tiny_patch16_224", "small_plain", "small_distilled", "small_deit3"}) {
+  for (const char* name :
+       {"deit_tiny_patch16_224", "small_plain", "small_distilled", "small_deit3", "small_cait", "small_mae"}) {
     const ReferenceCase reference = reference_case(name);
     const auto values = reference.values();
     Vit model = reference.model();

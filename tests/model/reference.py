@@ -1,6 +1,6 @@
 """What timm and PyTorch say about the models: parameter lists of the published ones; weights, images, logits, attention
-and gradients of three published ones and of small odd ones. Forward passes that timm has no argument for (kept patches,
-given drop path uniforms) are written here with timm's own modules.
+and gradients of four published ones and of small odd ones; position embeddings interpolated. Drop path with given uniforms
+is written here with timm's own modules.
 
 N patches, K kept, T tokens in front, B images, D width, L depth."""
 
@@ -9,11 +9,15 @@ import pathlib
 import sys
 import unittest.mock
 
-import timm
 import torch
 from safetensors.torch import save_file
-from timm.models.vision_transformer import VisionTransformer
+from timm.layers import resample_abs_pos_embed
+from timm.models.cait import Cait
 from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import VisionTransformer
+
+from forwards import forward, perturb, well_separated_top
+from names import create
 
 OUT = pathlib.Path(sys.argv[1])
 PUBLISHED = [f"deit_{size}_patch16_224" for size in ("tiny", "small", "base")] + ["deit_base_patch16_384"]
@@ -21,6 +25,9 @@ PUBLISHED += [f"deit_{size}_distilled_patch16_224" for size in ("tiny", "small",
 PUBLISHED += ["deit_base_distilled_patch16_384"]
 PUBLISHED += [f"deit3_{size}_patch16_224" for size in ("small", "medium", "base", "large")] + ["deit3_huge_patch14_224"]
 PUBLISHED += [f"deit3_{size}_patch16_384" for size in ("small", "base", "large")]
+PUBLISHED += ["cait_xxs24_224", "cait_xxs36_224", "cait_s24_224", "cait_s36_384"]
+PUBLISHED += ["mae_vit_base_patch16", "mae_vit_large_patch16", "mae_vit_huge_patch14"]
+PUBLISHED += [f"vit_{size}_patch16_224" for size in ("tiny", "small", "base", "large")]
 
 
 def write_parameter_lists():
@@ -29,29 +36,9 @@ def write_parameter_lists():
     for name in PUBLISHED:
         # Nothing is allocated on "meta", but timm reads its drop path rates back.
         with torch.device("meta"), unittest.mock.patch("torch.linspace", lambda *args: linspace(*args, device="cpu")):
-            model = timm.create_model(name)
+            model = create(name)
         lists[name] = [[key, list(value.shape)] for key, value in model.state_dict().items()]
     (OUT / "parameters.json").write_text(json.dumps(lists))
-
-
-def perturb(model, generator):
-    """Random values where the initialisation has constants, and attention that is not uniform; not so far from it that
-    float32 itself can't tell the patches to keep."""
-    for name, parameter in model.named_parameters():
-        noise = torch.randn(parameter.shape, generator=generator)
-        with torch.no_grad():
-            if name.endswith("gamma"):
-                parameter.copy_(0.4 + 0.2 * noise)
-            elif "norm" in name and name.endswith("weight"):
-                parameter.copy_(1 + 0.2 * noise)
-            elif parameter.dim() == 1:
-                parameter.copy_(0.1 * noise)
-            elif "token" in name or "pos_embed" in name:
-                parameter.copy_(0.3 * noise)
-            elif "qkv.weight" in name:
-                parameter.copy_(0.9 * noise / parameter.shape[1] ** 0.5)
-            elif parameter.dim() == 2:
-                parameter.copy_(noise / parameter.shape[1] ** 0.5)
 
 
 class GivenDropPath(torch.nn.Module):
@@ -65,35 +52,14 @@ class GivenDropPath(torch.nn.Module):
         return x.div(self.keep) * (self.keep + self.uniforms).floor().view(-1, 1, 1)
 
 
-def forward(model, images, kept=None):
-    """[logits, or both heads' logits], class attention of the last block [B, N or K]"""
-    front = model.num_prefix_tokens
-    x = model.patch_embed(images)  # [B, N, D]
-    in_front = model.cls_token if front == 1 else torch.cat([model.cls_token, model.dist_token], 1)
-    if model.pos_embed.shape[1] == x.shape[1]:
-        x = x + model.pos_embed
-    else:
-        x = x + model.pos_embed[:, front:]
-        in_front = in_front + model.pos_embed[:, :front]
-    if kept is not None:
-        x = x.gather(1, kept[:, :, None].expand(-1, -1, x.shape[2]))
-    x = torch.cat([in_front.expand(len(x), -1, -1), x], 1)
-    for block in model.blocks[:-1]:
-        x = block(x)
-    last = model.blocks[-1]
-    qkv = last.attn.qkv(last.norm1(x)).unflatten(2, (3, last.attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
-    attention = (qkv[0] @ qkv[1].transpose(2, 3) * last.attn.scale).float().softmax(-1)
-    x = model.norm(last(x))
-    heads = [model.head(x[:, 0])] + ([model.head_dist(x[:, 1])] if front == 2 else [])
-    return [h.float() for h in heads], attention[:, :, 0, front:].mean(1).detach()
+class InTurn(torch.nn.Module):
+    def __init__(self, modules):
+        super().__init__()
+        self.parts, self.calls = torch.nn.ModuleList(modules), 0
 
-
-def well_separated_top(attention, keep):
-    """The kept patches, refused where the choice hangs on rounding."""
-    values, indices = attention.sort(1, descending=True)
-    if keep < attention.shape[1]:
-        assert ((values[:, keep - 1] - values[:, keep]) / values[:, keep]).min() > 2e-5, "choose another seed"
-    return indices[:, :keep].contiguous()
+    def forward(self, x):
+        self.calls += 1
+        return self.parts[(self.calls - 1) % len(self.parts)](x)
 
 
 def write_case(name, model, options, batch, keep, drop_path_rate, seed):
@@ -126,61 +92,105 @@ def write_case(name, model, options, batch, keep, drop_path_rate, seed):
             put("bf16_", heads)
             put("bf16_masked_", forward(model, images, kept)[0])
 
-    def put_gradients(prefix, heads):
-        model.zero_grad()
-        for i, h in enumerate(heads):
-            out[f"{prefix}cotangent{i}"] = torch.randn(h.shape, generator=generator)
+    def gradients(prefix, dtype):
+        for module in model.modules():
+            if isinstance(module, InTurn):
+                module.calls = 0
+        model.to(dtype).zero_grad()
+        heads, _ = forward(model, images.to(dtype))
         sum((h * out[f"{prefix}cotangent{i}"]).sum() for i, h in enumerate(heads)).backward()
-        for key, parameter in model.named_parameters():
-            out[f"{prefix}grad.{key}"] = parameter.grad.clone()
+        return heads, {key: parameter.grad.to(dtype).clone() for key, parameter in model.named_parameters()}
 
-    put_gradients("", forward(model, images)[0])
+    def put_gradients(prefix):
+        """In float64; and how far from that PyTorch itself is in float32."""
+        for i in range(len(heads)):
+            out[f"{prefix}cotangent{i}"] = torch.randn(batch, options["num_classes"], generator=generator)
+        exact = gradients(prefix, torch.float64)[1]
+        answer, rounded = gradients(prefix, torch.float32)
+        for key, value in exact.items():
+            out[f"{prefix}grad.{key}"] = value.float()
+            out[f"{prefix}rounding.{key}"] = (rounded[key] - value).abs().max() / value.abs().max()
+        return answer
+
+    put_gradients("")
     depth = len(model.blocks)
     uniforms = torch.rand(depth, 2, batch, generator=generator)
     out["drop_path_uniforms"] = uniforms
     rates = torch.linspace(0, drop_path_rate, depth) if not options["uniform_drop_path"] else [drop_path_rate] * depth
     for i, block in enumerate(model.blocks):
-        block.drop_path1 = GivenDropPath(float(rates[i]), uniforms[i, 0])
-        block.drop_path2 = GivenDropPath(float(rates[i]), uniforms[i, 1])
-    heads, _ = forward(model, images)
-    put("drop_path_", heads)
-    put_gradients("drop_path_", heads)
+        dropping = [GivenDropPath(float(rates[i]), uniforms[i, which]) for which in (0, 1)]
+        if isinstance(model, Cait):  # which has one for both branches, in this order
+            block.drop_path = InTurn(dropping)
+        else:
+            block.drop_path1, block.drop_path2 = dropping
+    put("drop_path_", put_gradients("drop_path_"))
     save_file({k: v.contiguous() for k, v in out.items()}, OUT / f"{name}.io.safetensors")
     return {"name": name, "drop_path_rate": drop_path_rate, "options": options}
 
 
-def published(name, **rest):
-    model = timm.create_model(name)
-    deit3 = name.startswith("deit3")
-    options = {"input_size": 224, "patch_size": 16, "width": model.embed_dim, "depth": len(model.blocks),
-               "num_heads": model.blocks[0].attn.num_heads, "num_classes": 1000, "distilled": "distilled" in name,
-               "layer_scale": deit3, "position_on_class_token": not deit3, "uniform_drop_path": deit3,
-               "layer_scale_init": 1e-4}
+def sizes_of(model, num_classes, input_size, patch_size):
+    cait = isinstance(model, Cait)
+    no_class_position = cait or model.no_embed_class
+    layer_scale = hasattr(model.blocks[0], "gamma_1") or not isinstance(model.blocks[0].ls1, torch.nn.Identity)
+    return {"input_size": input_size, "patch_size": patch_size, "width": model.embed_dim, "depth": len(model.blocks),
+            "num_heads": model.blocks[0].attn.num_heads, "num_classes": num_classes,
+            "distilled": isinstance(model, VisionTransformerDistilled), "layer_scale": layer_scale,
+            "position_on_class_token": not no_class_position, "average_pool": model.global_pool == "avg",
+            "num_class_blocks": len(model.blocks_token_only) if cait else 0}
+
+
+def published(name, layer_scale_init=1e-4, **rest):
+    model = create(name)
+    uniform = name.startswith(("deit3", "cait"))
+    options = sizes_of(model, 1000, 224, 16) | {"uniform_drop_path": uniform, "layer_scale_init": layer_scale_init}
     return write_case(name, model, options, **rest)
 
 
-def small(name, input_size, patch_size, width, depth, num_heads, num_classes, distilled=False, deit3=False, uniform=False,
-          **rest):
-    kind = VisionTransformerDistilled if distilled else VisionTransformer
+def small(name, kind, input_size, patch_size, width, depth, num_heads, num_classes, uniform=False, arguments={}, **rest):
     model = kind(img_size=input_size, patch_size=patch_size, embed_dim=width, depth=depth, num_heads=num_heads,
-                 num_classes=num_classes, qkv_bias=True, init_values=0.1 if deit3 else None,
-                 **({} if distilled else {"no_embed_class": deit3}))
-    options = {"input_size": input_size, "patch_size": patch_size, "width": width, "depth": depth,
-               "num_heads": num_heads, "num_classes": num_classes, "distilled": distilled, "layer_scale": deit3,
-               "position_on_class_token": not deit3, "uniform_drop_path": uniform, "layer_scale_init": 0.1}
+                 num_classes=num_classes, qkv_bias=True, **arguments)
+    options = sizes_of(model, num_classes, input_size, patch_size) | {"uniform_drop_path": uniform, "layer_scale_init": 0.1}
     return write_case(name, model, options, **rest)
+
+
+def write_positions():
+    """Grids 14 -> 24, 24 -> 14, 14 -> 16 and back, odd ones; with 0, 1 or 2 tokens in front."""
+    generator = torch.Generator().manual_seed(11)
+    cases, tensors = [], {}
+    for front, old, new, width in ((1, 14, 24, 192), (1, 24, 14, 64), (0, 14, 24, 48), (0, 16, 14, 64), (1, 14, 16, 33),
+                                   (2, 14, 24, 40), (2, 24, 14, 8), (0, 24, 14, 7), (1, 7, 1, 5), (1, 1, 3, 4)):
+        given = torch.randn(1, front + old * old, width, generator=generator)
+        key = f"{front}.{old}.{new}"
+        tensors[key + ".given"] = given
+        tensors[key + ".expected"] = resample_abs_pos_embed(given, (new, new), num_prefix_tokens=front)
+        cases.append({"key": key, "front": front, "grid": new})
+    save_file({k: v.contiguous() for k, v in tensors.items()}, OUT / "positions.safetensors")
+    (OUT / "positions.json").write_text(json.dumps(cases))
 
 
 torch.manual_seed(20261124)
+DEIT3 = {"init_values": 0.1, "no_embed_class": True}
 write_parameter_lists()
+write_positions()
 cases = [
     published("deit_tiny_patch16_224", batch=3, keep=98, drop_path_rate=0.1, seed=1),
     published("deit_tiny_distilled_patch16_224", batch=2, keep=98, drop_path_rate=0.3, seed=2),
     published("deit3_small_patch16_224", batch=2, keep=98, drop_path_rate=0.2, seed=3),
-    small("small_plain", 28, 7, 64, 6, 4, 10, batch=3, keep=8, drop_path_rate=0.4, seed=4),
-    small("small_distilled", 30, 5, 40, 3, 5, 7, distilled=True, batch=5, keep=1, drop_path_rate=0.6, seed=5),
-    small("small_deit3", 48, 8, 96, 4, 3, 21, deit3=True, uniform=True, batch=2, keep=36, drop_path_rate=0.5, seed=6),
-    small("one_block", 12, 4, 24, 1, 2, 3, batch=4, keep=2, drop_path_rate=0.5, seed=7),
-    small("one_block_uniform", 12, 3, 16, 1, 1, 2, deit3=True, uniform=True, batch=6, keep=15, drop_path_rate=0.5, seed=8),
+    published("cait_xxs24_224", layer_scale_init=1e-5, batch=2, keep=98, drop_path_rate=0.2, seed=9),
+    small("small_plain", VisionTransformer, 28, 7, 64, 6, 4, 10, batch=3, keep=8, drop_path_rate=0.4, seed=4),
+    small("small_distilled", VisionTransformerDistilled, 30, 5, 40, 3, 5, 7, batch=5, keep=1, drop_path_rate=0.6, seed=5),
+    small("small_deit3", VisionTransformer, 48, 8, 96, 4, 3, 21, uniform=True, arguments=DEIT3, batch=2, keep=36,
+          drop_path_rate=0.5, seed=6),
+    small("small_cait", Cait, 40, 8, 36, 3, 6, 9, uniform=True, arguments={"init_values": 0.1, "depth_token_only": 3},
+          batch=3, keep=7, drop_path_rate=0.4, seed=10),
+    small("small_mae", VisionTransformer, 30, 6, 48, 4, 4, 12, arguments={"global_pool": "avg"}, batch=3, keep=11,
+          drop_path_rate=0.3, seed=11),
+    small("one_block", VisionTransformer, 12, 4, 24, 1, 2, 3, batch=4, keep=2, drop_path_rate=0.5, seed=7),
+    small("one_block_uniform", VisionTransformer, 12, 3, 16, 1, 1, 2, uniform=True, arguments=DEIT3, batch=6, keep=15,
+          drop_path_rate=0.5, seed=8),
+    small("one_block_cait", Cait, 12, 3, 16, 1, 2, 40, uniform=True, arguments={"init_values": 0.1, "depth_token_only": 1},
+          batch=5, keep=5, drop_path_rate=0.5, seed=12),
+    small("one_block_mae", VisionTransformer, 12, 4, 16, 1, 2, 4, arguments={"global_pool": "avg"}, batch=2, keep=3,
+          drop_path_rate=0.5, seed=13),
 ]
 (OUT / "cases.json").write_text(json.dumps(cases))

@@ -21,6 +21,7 @@ TEST(Registry, EveryModelHasItsPublishedParameterCount) {
       {"deit3_base_patch16_224", 86'585'320},
       {"deit3_large_patch16_224", 304'374'760},
       {"deit3_huge_patch14_224", 632'126'440},
+      {"cait_s24_224", 46'916'200},
   };
   for (const auto& [name, count] : published) {
     EXPECT_EQ(count_parameters(find_model(name)), count) << name;
@@ -61,7 +62,8 @@ TEST(Registry, HoldsTheParametersOfTheModelItself) {
 }
 
 TEST(Registry, ReferenceOptionsAreTheRegistrys) {
-  for (const char* name : {"deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "deit3_small_patch16_224"}) {
+  for (const char* name :
+       {"deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "deit3_small_patch16_224", "cait_xxs24_224"}) {
     EXPECT_EQ(find_model(name), reference_case(name).options) << name;
   }
 }
@@ -74,6 +76,12 @@ TEST(Registry, ShortNamesOfDeit3AreTheModelsAt224) {
   EXPECT_EQ(find_model("deit3_huge"), find_model("deit3_huge_patch14_224"));
   EXPECT_EQ(find_model("deit3_huge").num_patches(), 256);
   EXPECT_EQ(find_model("deit_base_patch16_384").num_patches(), 576);
+}
+
+TEST(Registry, MaesShortNamesAreItsModels) {
+  EXPECT_EQ(find_model("mae_vit_base"), find_model("mae_vit_base_patch16"));
+  EXPECT_EQ(find_model("mae_vit_large"), find_model("mae_vit_large_patch16"));
+  EXPECT_EQ(find_model("mae_vit_huge"), find_model("mae_vit_huge_patch14"));
 }
 
 TEST(Registry, UnknownModelListsTheKnownOnes) {
@@ -99,6 +107,16 @@ TEST(Description, SurvivesTheRoundTrip) {
     options.layer_scale_init = 0.1 + 1e-17;
     EXPECT_EQ(parse_model_description(describe_model(options), "here"), options);
   }
+}
+
+// Checkpoints from before there was CaiT or MAE say nothing of either.
+TEST(Description, OfAnEarlierCheckpointIsUnderstood) {
+  std::string text = describe_model(find_model("deit3_small"));
+  for (const char* later : {"\"average_pool\":false,", "\"num_class_blocks\":0,"}) {
+    ASSERT_NE(text.find(later), std::string::npos) << text;
+    text.erase(text.find(later), std::string(later).size());
+  }
+  EXPECT_EQ(parse_model_description(text, "here"), find_model("deit3_small"));
 }
 
 TEST(Description, RefusesWhatIsNone) {
@@ -140,6 +158,9 @@ TEST(VitOptions, RefusesSizesThatFitNoModel) {
   EXPECT_TRUE(refused([](VitOptions& o) { o.width = 0; }));
   EXPECT_TRUE(refused([](VitOptions& o) { o.depth = 0; }));
   EXPECT_TRUE(refused([](VitOptions& o) { o.num_classes = 0; }));
+  EXPECT_TRUE(refused([](VitOptions& o) { o.num_class_blocks = -1; }));
+  EXPECT_TRUE(refused([](VitOptions& o) { o.num_class_blocks = 2; }));  // a CaiT without LayerScale
+  EXPECT_TRUE(refused([](VitOptions& o) { o.average_pool = o.distilled = true; }));
   EXPECT_TRUE(refused([](VitOptions& o) { o.width = o.num_heads = 2'000'000'000; }));
 }
 

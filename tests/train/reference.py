@@ -1,6 +1,5 @@
-"""Five training steps of MaskedKD in PyTorch, fp32: DeiT-Tiny learns from DeiT3-Small, which sees the 98 patches of 196 that
-the student's class token attends to most. Images, initial weights, the loss and gradient of the first step, all losses and
-the final weights.
+"""Five training steps of MaskedKD in PyTorch, fp32, for each of the cases at the end: the student's initial weights, the
+teacher's, images, all losses, the gradient of the first step, the patches that the teacher sees in it, the final weights.
 
 B images, N patches, K kept, H heads."""
 
@@ -11,9 +10,12 @@ import timm
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import VisionTransformer
 
 OUT = pathlib.Path(sys.argv[1])
-STEPS, BATCH, KEEP, CLASSES, SMOOTHING, ALPHA, RATE = 5, 6, 98, 1000, 0.1, 0.5, 5e-4
+STEPS, SMOOTHING, ALPHA, RATE = 5, 0.1, 0.5, 5e-4
+MEAN, DEVIATION = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 
 
 def randomise(model, generator):
@@ -29,13 +31,14 @@ def randomise(model, generator):
                 parameter.copy_(0.3 * noise)
             else:
                 parameter.copy_(noise / (parameter[0].numel() if parameter.dim() > 1 else 100) ** 0.5)
+    return model
 
 
 class ClassAttention:
-    """Attention of the class token in the last block, mean over heads, without itself [B, N]."""
+    """Attention of the class token in the last block, mean over heads, without the tokens in front [B, N]."""
 
     def __init__(self, model):
-        self.attention = model.blocks[-1].attn
+        self.attention, self.front = model.blocks[-1].attn, model.num_prefix_tokens
         self.attention.register_forward_pre_hook(self.look)
 
     def look(self, module, inputs):
@@ -43,8 +46,8 @@ class ClassAttention:
         batch, tokens, width = x.shape
         heads = module.num_heads
         q, k, _ = module.qkv(x).reshape(batch, tokens, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
-        weights = (q[:, :, :1] @ k.transpose(-2, -1) / (width // heads) ** 0.5).softmax(-1)  # [B, H, 1, N + 1]
-        self.value = weights[:, :, 0, 1:].mean(1)
+        weights = (q[:, :, :1] @ k.transpose(-2, -1) / (width // heads) ** 0.5).softmax(-1)  # [B, H, 1, front + N]
+        self.value = weights[:, :, 0, self.front:].mean(1)
 
 
 @torch.no_grad()
@@ -57,42 +60,109 @@ def teacher_logits(model, images, kept):
     return model.head(model.norm(x)[:, 0])
 
 
-generator = torch.Generator().manual_seed(3)
-student = timm.create_model("deit_tiny_patch16_224")
-teacher = timm.create_model("deit3_small_patch16_224").eval()
-randomise(student, generator)
-randomise(teacher, generator)
-save_file(student.state_dict(), OUT / "student.safetensors")
-save_file(teacher.state_dict(), OUT / "teacher.safetensors")
+def clear_top(scores, keep):
+    """The largest k, where rounding can't make others of them."""
+    values, indices = scores.sort(1, descending=True)
+    gap = (values[:, keep - 1] - values[:, keep]) / values[:, keep].abs()
+    assert gap.min() > 1e-5, "choose another seed"
+    return indices[:, :keep].contiguous()
 
-# Coarse blobs of colour: patches differ.
-images = torch.rand(STEPS, BATCH, 3, 9, 9, generator=generator).flatten(0, 1)
-images = (F.interpolate(images, 224, mode="bicubic").clamp(0, 1) * 255).round().to(torch.uint8)
-images = images.permute(0, 2, 3, 1).reshape(STEPS, BATCH, 224, 224, 3).contiguous()
-labels = torch.randint(CLASSES, (STEPS, BATCH), generator=generator)
-mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 
-no_decay = [p for n, p in student.named_parameters() if p.dim() == 1 or n in ("pos_embed", "cls_token")]
-decay = [p for n, p in student.named_parameters() if not (p.dim() == 1 or n in ("pos_embed", "cls_token"))]
-assert (len(decay), len(no_decay)) == (50, 102)
-optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.05}, {"params": no_decay, "weight_decay": 0.0}], lr=RATE)
+def fit(images, size):
+    if images.shape[2] == size:
+        return images
+    return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
 
-attention = ClassAttention(student)
-losses, first_gradients = [], {}
-for step in range(STEPS):
-    batch = ((images[step] / 255.0 - mean) / deviation).permute(0, 3, 1, 2).contiguous()
-    logits = student(batch)
-    kept = attention.value.topk(KEEP, 1).indices
-    taught = teacher_logits(teacher, batch, kept)
-    cross_entropy = F.cross_entropy(logits, labels[step], label_smoothing=SMOOTHING)
-    distillation = F.kl_div(logits.log_softmax(-1), taught.log_softmax(-1), reduction="batchmean", log_target=True)
-    loss = (1 - ALPHA) * cross_entropy + ALPHA * distillation
-    optimizer.zero_grad()
-    loss.backward()
-    if step == 0:
-        first_gradients = {f"gradient.{n}": p.grad.clone() for n, p in student.named_parameters()}
-    optimizer.step()
-    losses.append(loss.item())
 
-save_file({"images": images, "labels": labels, "losses": torch.tensor(losses, dtype=torch.float64)} | first_gradients
-          | {f"final.{n}": p.detach().clone() for n, p in student.named_parameters()}, OUT / "steps.safetensors")
+def kept_patches(criterion, keep, student_attention, teacher, teacher_attention, images):
+    if criterion == "teacher":
+        with torch.no_grad():
+            teacher(images)
+        return clear_top(teacher_attention.value, keep)
+    attention, grid = student_attention.value, teacher.patch_embed.grid_size[0]
+    edge = int(attention.shape[1] ** 0.5)
+    if edge != grid:
+        attention = F.interpolate(attention.reshape(-1, 1, edge, edge), grid, mode="bilinear", antialias=True,
+                                  align_corners=False).flatten(1)
+    return clear_top(-attention if criterion == "lowest" else attention, keep)
+
+
+def make_images(size, batch, generator):
+    """Coarse blobs of colour: patches differ. [steps, B, S, S, 3] uint8"""
+    images = torch.rand(STEPS, batch, 3, 9, 9, generator=generator).flatten(0, 1)
+    images = (F.interpolate(images, size, mode="bicubic").clamp(0, 1) * 255).round().to(torch.uint8)
+    return images.permute(0, 2, 3, 1).reshape(STEPS, batch, size, size, 3).contiguous()
+
+
+def write_case(name, student, teacher, keep, batch, seed, kind="soft", criterion="student"):
+    generator = torch.Generator().manual_seed(seed)
+    save_file(randomise(student, generator).state_dict(), OUT / f"{name}_student.safetensors")
+    size, classes = student.patch_embed.img_size[0], student.num_classes
+    images = make_images(size, batch, generator)
+    labels = torch.randint(classes, (STEPS, batch), generator=generator)
+
+    distilled = isinstance(student, VisionTransformerDistilled)
+    if distilled:
+        student.set_distilled_training(kind != "none")
+    plain = ("pos_embed", "cls_token", "dist_token")
+    no_decay = [p for n, p in student.named_parameters() if p.dim() == 1 or n in plain]
+    decay = [p for n, p in student.named_parameters() if not (p.dim() == 1 or n in plain)]
+    optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.05}, {"params": no_decay, "weight_decay": 0.0}],
+                                  lr=RATE)
+    student_attention, teacher_attention = ClassAttention(student), ClassAttention(teacher)
+    losses, first = [], {}
+    for step in range(STEPS):
+        seen = ((images[step] / 255.0 - MEAN) / DEVIATION).permute(0, 3, 1, 2).contiguous()
+        output = student(seen)
+        logits, second = output if isinstance(output, tuple) else (output, output)
+        loss = F.cross_entropy(logits, labels[step], label_smoothing=SMOOTHING)
+        if kind != "none":
+            shown = fit(seen, teacher.patch_embed.img_size[0])
+            kept = kept_patches(criterion, keep, student_attention, teacher, teacher_attention, shown)
+            taught = teacher_logits(teacher, shown, kept)
+            if kind == "soft":
+                term = F.kl_div(second.log_softmax(-1), taught.log_softmax(-1), reduction="batchmean", log_target=True)
+            else:
+                term = F.cross_entropy(second, taught.argmax(1))
+            loss = (1 - ALPHA) * loss + ALPHA * term
+        optimizer.zero_grad()
+        loss.backward()
+        if step == 0:
+            first = {f"gradient.{n}": p.grad.clone() for n, p in student.named_parameters()}
+            if kind != "none":
+                first |= {"kept": kept}
+        optimizer.step()
+        losses.append(loss.item())
+    final = {f"final.{n}": p.detach().clone() for n, p in student.named_parameters()}
+    save_file({"images": images, "labels": labels, "losses": torch.tensor(losses, dtype=torch.float64)} | first | final,
+              OUT / f"{name}.safetensors")
+
+
+def small_student(size, patch, kind=VisionTransformer):
+    return kind(img_size=size, patch_size=patch, embed_dim=48, depth=3, num_heads=3, num_classes=10)
+
+
+def write_teacher(name, model, seed):
+    randomise(model, torch.Generator().manual_seed(seed)).eval()
+    save_file(model.state_dict(), OUT / f"{name}.safetensors")
+    return model
+
+
+def small_teacher(size, patch, seed):
+    """A DeiT3."""
+    return write_teacher(f"teacher_{size}_{patch}",
+                         VisionTransformer(img_size=size, patch_size=patch, embed_dim=64, depth=3, num_heads=4,
+                                           num_classes=10, no_embed_class=True, init_values=1e-4), seed)
+
+
+deit3 = write_teacher("deit3_small", timm.create_model("deit3_small_patch16_224"), seed=1)
+for name, kind, seed in (("plain", "soft", 3), ("distilled", "soft", 4), ("distilled", "hard", 5)):
+    model = {"plain": "deit_tiny_patch16_224", "distilled": "deit_tiny_distilled_patch16_224"}[name]
+    write_case(f"{name}_{kind}", timm.create_model(model), deit3, keep=98, batch=6, seed=seed, kind=kind)
+fine, coarse, large = small_teacher(42, 7, seed=12), small_teacher(32, 8, seed=13), small_teacher(40, 10, seed=14)
+write_case("finer_teacher", small_student(32, 8), fine, keep=14, batch=8, seed=6)
+write_case("coarser_teacher", small_student(42, 7), coarse, keep=7, batch=8, seed=7)
+write_case("other_pixels", small_student(32, 8), large, keep=8, batch=8, seed=8)  # 4 x 4 patches both
+write_case("lowest", small_student(32, 8), fine, keep=15, batch=8, seed=9, criterion="lowest")
+write_case("own_attention", small_student(32, 8), fine, keep=15, batch=8, seed=10, criterion="teacher")
+write_case("distilled_alone", small_student(32, 8, VisionTransformerDistilled), coarse, keep=8, batch=8, seed=11, kind="none")

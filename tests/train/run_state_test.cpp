@@ -1,5 +1,7 @@
 #include "maskedkd/train/run_state.hpp"
+
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/model/description.hpp"
 
 #include <gtest/gtest.h>
 
@@ -7,6 +9,12 @@
 
 namespace maskedkd {
 namespace {
+
+std::string model_of_width(int width) {
+  VitOptions model;
+  model.width = width;
+  return describe_model(model);
+}
 
 RunState example() {
   RunState state;
@@ -20,7 +28,7 @@ RunState example() {
   state.loss_scale = 131072;
   state.good_steps = 1999;
   state.history = {R"({"train_lr":1e-06,"epoch":0})", R"({"train_lr":0.1,"epoch":1})"};
-  state.model = R"({"width":192})";
+  state.model = model_of_width(192);
   state.data_set_id = "abc";
   state.teacher_sha256 = "def";
   state.options = {{"seed", "0"}, {"lr", "5e-4"}, {"data-path", "a"}};
@@ -63,7 +71,7 @@ TEST(RunState, AResumedRunMayChangeSomeThingsOnly) {
     }
     return std::string();
   };
-  EXPECT_NE(refusal([](auto& now) { now.model = R"({"width":384})"; }).find("384"), std::string::npos);
+  EXPECT_NE(refusal([](auto& now) { now.model = model_of_width(384); }).find("384"), std::string::npos);
   EXPECT_NE(refusal([](auto& now) { now.data_set_id = "xyz"; }).find("xyz"), std::string::npos);
   EXPECT_NE(refusal([](auto& now) { now.teacher_sha256 = ""; }).find("none"), std::string::npos);
   EXPECT_NE(refusal([](auto& now) { now.options[0].second = "7"; }).find("--seed"), std::string::npos);
@@ -71,9 +79,18 @@ TEST(RunState, AResumedRunMayChangeSomeThingsOnly) {
   RunState now = example();
   now.options[1].second = "1e-3";  // told
   now.options[2].second = "b";     // where, not what
+  now.model = " " + now.model;     // other text, the same model
   const std::vector<std::string> told = compare_runs(example(), now);
   ASSERT_EQ(told.size(), 1U);
   EXPECT_NE(told[0].find("--lr"), std::string::npos);
+}
+
+// Checkpoints from when --keep took patches only, and 0 for half of them.
+TEST(RunState, AnOldKeepOfZeroIsHalf) {
+  RunState old = example();
+  old.options = {{"keep", "0"}, {"workers", "0"}};
+  const RunState read = parse_run_state(to_json(old), "state.json");
+  EXPECT_EQ(read.options, (OptionTexts{{"keep", "0.5"}, {"workers", "0"}}));
 }
 
 }  // namespace

@@ -1,22 +1,77 @@
-// Five steps of the real thing against PyTorch's: DeiT-Tiny from DeiT3-Small that sees 98 of 196 patches.
+// Five steps of the real thing against PyTorch's (reference.py): DeiT-Tiny, plain and distilled, from a DeiT3-Small
+// that sees 98 of 196 patches; small models of other grids and input sizes; other criteria than the paper's.
+#include "maskedkd/data/batch.hpp"
+#include "maskedkd/distill/patch_selection.hpp"
 #include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/model/registry.hpp"
 #include "maskedkd/train/adamw.hpp"
 #include "maskedkd/train/distillation_step.hpp"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/sort.h>
 #include <ATen/ops/zeros_like.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <ostream>
 
 namespace maskedkd {
 namespace {
 
 constexpr double kRate = 5e-4;
+const std::filesystem::path kReference = MASKEDKD_REFERENCE_DIR;
+
+struct StepsCase {
+  std::string name;
+  VitOptions student, teacher;
+  std::string teacher_file;
+  std::int64_t keep = 0;
+  DistillationType type = DistillationType::soft;
+  MaskCriterion criterion = MaskCriterion::student;
+};
+
+std::ostream& operator<<(std::ostream& stream, const StepsCase& steps) { return stream << steps.name; }
+
+VitOptions small_student(int size, int patch, bool distilled = false) {
+  VitOptions options;
+  options.input_size = size;
+  options.patch_size = patch;
+  options.width = 48;
+  options.depth = 3;
+  options.num_heads = 3;
+  options.num_classes = 10;
+  options.distilled = distilled;
+  return options;
+}
+
+VitOptions small_teacher(int size, int patch) {
+  VitOptions options = small_student(size, patch);
+  options.width = 64;
+  options.num_heads = 4;
+  options.layer_scale = options.uniform_drop_path = true;
+  options.position_on_class_token = false;
+  return options;
+}
+
+std::vector<StepsCase> cases() {
+  const VitOptions tiny = find_model("deit_tiny_patch16_224"), deit3 = find_model("deit3_small");
+  const VitOptions distilled = find_model("deit_tiny_distilled_patch16_224");
+  const VitOptions four = small_student(32, 8), six = small_student(42, 7);
+  return {
+      {"plain_soft", tiny, deit3, "deit3_small", 98},
+      {"distilled_soft", distilled, deit3, "deit3_small", 98},
+      {"distilled_hard", distilled, deit3, "deit3_small", 98, DistillationType::hard},
+      {"finer_teacher", four, small_teacher(42, 7), "teacher_42_7", 14},
+      {"coarser_teacher", six, small_teacher(32, 8), "teacher_32_8", 7},
+      {"other_pixels", four, small_teacher(40, 10), "teacher_40_10", 8},
+      {"lowest", four, small_teacher(42, 7), "teacher_42_7", 15, DistillationType::soft, MaskCriterion::lowest},
+      {"own_attention", four, small_teacher(42, 7), "teacher_42_7", 15, DistillationType::soft, MaskCriterion::teacher},
+      {"distilled_alone", small_student(32, 8, /*distilled=*/true), {}, "", 8, DistillationType::none}};
+}
 
 // A key's bias adds the same to all scores of a query, which softmax takes away again: its gradient is exactly 0, and
 // what floating point leaves of it Adam makes into steps of any size. So the middle third of a qkv.bias is nothing to
@@ -29,44 +84,63 @@ at::Tensor without_key_bias(const std::string& name, const at::Tensor& value) {
   return at::cat({value.narrow(0, 0, width), value.narrow(0, 2 * width, width)});
 }
 
-TEST(Steps, LossesGradientsAndWeightsArePyTorchs) {
-  const std::filesystem::path reference = MASKEDKD_REFERENCE_DIR;
-  std::map<std::string, at::Tensor> expected = read_safetensors(reference / "steps.safetensors").tensors;
+double distance(const at::Tensor& found, const at::Tensor& wanted) {
+  return (found.to(at::kDouble) - wanted.to(at::kDouble)).norm().item<double>() / wanted.norm().item<double>();
+}
 
-  TrainOptions options;
-  options.student = find_model("deit_tiny_patch16_224");
-  options.mixing.probability = 0;
-  options.drop_path_rate = 0;
-  options.precision = Precision::fp32;
-  ASSERT_EQ(options.resolved_keep(), 98);
-  Vit student(options.student);
-  student.load(read_safetensors(reference / "student.safetensors").tensors, "student.safetensors");
-  student.set_requires_grad(true);
-  const Teacher teacher(find_model("deit3_small"), reference / "teacher.safetensors", at::kCPU, at::kFloat);
-  const FlatParameters parameters(student);
-  AdamW optimizer(parameters, options.adamw);
-  const DistillationStep distillation(options, student, &teacher, at::kCPU);
+class Steps : public ::testing::TestWithParam<StepsCase> {
+ protected:
+  Steps() : student_(GetParam().student) {
+    options_.student = GetParam().student;
+    options_.mask.keep = KeepCount::patches(GetParam().keep);
+    options_.mask.criterion = GetParam().criterion;
+    options_.distillation.type = GetParam().type;
+    options_.mixing.probability = 0;
+    options_.drop_path_rate = 0;
+    options_.precision = Precision::fp32;
+    student_.load(initial_, GetParam().name + "_student.safetensors");
+    if (GetParam().type != DistillationType::none) {
+      teacher_.emplace(GetParam().teacher, kReference / (GetParam().teacher_file + ".safetensors"), at::kCPU,
+                       at::kFloat);
+    }
+  }
 
-  const auto distance = [](const at::Tensor& found, const at::Tensor& wanted) {
-    return (found.to(at::kDouble) - wanted.to(at::kDouble)).norm().item<double>() / wanted.norm().item<double>();
-  };
-  const std::map<std::string, at::Tensor> initial = read_safetensors(reference / "student.safetensors").tensors;
-  double worst_loss = 0, worst_gradient = 0, worst_weight = 0, worst_move = 0;
-  const at::Tensor losses = expected.at("losses");
-  for (std::int64_t step = 0; step < losses.size(0); ++step) {
+  MicroBatch batch_of(std::int64_t step) const {
     MicroBatch batch;
-    batch.images = expected.at("images")[step];
-    batch.labels = expected.at("labels")[step];
+    batch.images = expected_.at("images")[step];
+    batch.labels = expected_.at("labels")[step];
     batch.request.indices.resize(static_cast<std::size_t>(batch.labels.size(0)));
     batch.erasures.resize(batch.request.indices.size());
+    return batch;
+  }
+
+  const std::map<std::string, at::Tensor> expected_ =
+      read_safetensors(kReference / (GetParam().name + ".safetensors")).tensors;
+  const std::map<std::string, at::Tensor> initial_ =
+      read_safetensors(kReference / (GetParam().name + "_student.safetensors")).tensors;
+  TrainOptions options_;
+  Vit student_;
+  std::optional<Teacher> teacher_;
+};
+
+TEST_P(Steps, LossesGradientsAndWeightsArePyTorchs) {
+  student_.set_requires_grad(true);
+  const FlatParameters parameters(student_);
+  AdamW optimizer(parameters, options_.adamw);
+  const DistillationStep distillation(options_, student_, teacher_ ? &*teacher_ : nullptr, at::kCPU);
+  EXPECT_EQ(distillation.kept_patches(0), teacher_ ? GetParam().keep : 0);
+
+  double worst_loss = 0, worst_gradient = 0, worst_weight = 0, worst_move = 0;
+  const at::Tensor losses = expected_.at("losses");
+  for (std::int64_t step = 0; step < losses.size(0); ++step) {
     const at::Tensor gradient = at::zeros_like(parameters.values());
     parameters.bind_gradients(gradient);
-    const double loss = distillation.run(batch, 1.0).item<double>();
+    const double loss = distillation.run(batch_of(step), 1.0).item<double>();
     const double wanted = losses[step].item<double>();
     worst_loss = std::max(worst_loss, std::abs(loss - wanted) / wanted);
     if (step == 0) {
       for (const auto& [name, value] : parameters.named_views(gradient, "gradient.")) {
-        const at::Tensor& wanted_gradient = expected.at(name);
+        const at::Tensor& wanted_gradient = expected_.at(name);
         if (name.find("qkv.bias") != std::string::npos) {
           const std::int64_t width = value.size(0) / 3;
           EXPECT_LT((value.narrow(0, width, width).abs().max() / value.abs().max()).item<double>(), 1e-5) << name;
@@ -79,10 +153,11 @@ TEST(Steps, LossesGradientsAndWeightsArePyTorchs) {
   }
   for (const auto& [name, value] : parameters.named_views(parameters.values())) {
     const at::Tensor found = without_key_bias(name, value);
-    const at::Tensor wanted = without_key_bias(name, expected.at("final." + name));
-    const at::Tensor begin = without_key_bias(name, initial.at(name));
+    const at::Tensor wanted = without_key_bias(name, expected_.at("final." + name));
+    const at::Tensor begin = without_key_bias(name, initial_.at(name));
     worst_weight = std::max(worst_weight, distance(found, wanted));
     worst_move = std::max(worst_move, distance(found - begin, wanted - begin));
+    if (distance(found, wanted) > 1e-6)
   }
   std::printf("relative errors: loss %.1e, gradient %.1e, weights %.1e, their move %.1e\n", worst_loss, worst_gradient,
               worst_weight, worst_move);
@@ -91,6 +166,36 @@ TEST(Steps, LossesGradientsAndWeightsArePyTorchs) {
   EXPECT_LT(worst_weight, 1e-5);
   EXPECT_LT(worst_move, 1e-3);
 }
+
+class StepsWithTeacher : public Steps {};
+
+// The losses above would tell too, but not which patches.
+TEST_P(StepsWithTeacher, TheTeacherSeesPyTorchsPatches) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor images = normalised_images(batch_of(0), at::kCPU);
+  VitForward how;
+  how.want_class_attention = true;
+  at::Tensor scores = GetParam().criterion == MaskCriterion::teacher
+                          ? teacher_->class_attention(images)
+                          : resample_attention(student_.forward(images, how).class_attention,
+                                               GetParam().student.grid_size(), GetParam().teacher.grid_size());
+  if (GetParam().criterion == MaskCriterion::lowest) {
+    scores = -scores;
+  }
+  const at::Tensor kept = select_patches(scores, GetParam().keep);
+  EXPECT_TRUE(std::get<0>(kept.sort(1)).equal(std::get<0>(expected_.at("kept").sort(1))));
+}
+
+std::string name_of(const ::testing::TestParamInfo<StepsCase>& instance) { return instance.param.name; }
+
+std::vector<StepsCase> cases_with_teacher() {
+  std::vector<StepsCase> some = cases();
+  std::erase_if(some, [](const StepsCase& steps) { return steps.type == DistillationType::none; });
+  return some;
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, Steps, ::testing::ValuesIn(cases()), name_of);
+INSTANTIATE_TEST_SUITE_P(Cases, StepsWithTeacher, ::testing::ValuesIn(cases_with_teacher()), name_of);
 
 }  // namespace
 }  // namespace maskedkd

@@ -4,6 +4,7 @@
 
 #include "maskedkd/data/augment.hpp"
 #include "maskedkd/data/shard_reader.hpp"
+#include "maskedkd/distill/mask_options.hpp"
 #include "maskedkd/model/vit.hpp"
 
 #include <filesystem>
@@ -11,9 +12,9 @@
 namespace maskedkd {
 
 struct MaskSheetOptions {
-  std::filesystem::path output;  // PNG
-  std::int64_t keep = 0;         // patches; 0: half of them
-  int num_images = 24;           // spread evenly over the set
+  std::filesystem::path output;            // PNG
+  KeepCount keep = KeepCount::share(0.5);  // of the student's patches
+  int num_images = 24;                     // spread evenly over the set
 };
 
 // Not collective. Throws Error.

@@ -23,6 +23,7 @@ enum class RandomPurpose : std::uint8_t {
   erasing_noise = 3,
   mixing = 4,
   drop_path = 5,
+  patch_selection = 6,
 };
 
 // Where in the run a decision belongs. Limits: epoch < 2^24, micro_batch and position < 2^16.

@@ -27,7 +27,8 @@ at::Tensor distillation_term(const at::Tensor& student_logits, const at::Tensor&
                              const DistillationOptions& options);
 
 // The whole loss. distillation_logits: the student's second head, undefined when it has none (then its class logits
-// meet the teacher). teacher_logits: undefined with type none.
+// meet the teacher). teacher_logits: undefined with type none, where the mean of both heads meets the labels, as timm
+// trains such a model alone: DeiT's code leaves the second head untrained there, and then evaluates with it.
 at::Tensor distillation_loss(const at::Tensor& logits, const at::Tensor& distillation_logits, const at::Tensor& targets,
                              const at::Tensor& teacher_logits, const DistillationOptions& options);
 

@@ -1,4 +1,7 @@
-// The frozen teacher: evaluation mode, no gradients, its matrix weights cast once, shown only the kept patches.
+// The frozen teacher: evaluation mode, no gradients, its matrix weights cast once, shown only the kept patches. It
+// takes the student's own batch, augmented, mixed, erased and normalised; one that was trained at another size gets it
+// resized (bicubic, antialiased), because its position embedding fits no other. B images, S the student's input size, N
+// the teacher's patches, K kept, C classes.
 #pragma once
 
 #include "maskedkd/model/vit.hpp"
@@ -14,11 +17,16 @@ class Teacher {
           at::ScalarType compute_dtype);
 
   const VitOptions& options() const noexcept { return model_.options(); }
-  // images [B, 3, S, S] float32, kept_patches [B, K] int64 or undefined for all -> logits [B, C] float32 without
-  // gradient; a distilled teacher answers with the mean of its two heads, as DeiT evaluates.
+  // images [B, 3, S, S] float32 of any S, kept_patches [B, K] int64 (of the teacher's grid) or undefined for all ->
+  // logits [B, C] float32 without gradient; a distilled teacher answers with the mean of its two heads, as DeiT
+  // evaluates.
   at::Tensor logits(const at::Tensor& images, const at::Tensor& kept_patches) const;
+  // images as above -> [B, N] float32: its own attention to the patches when it sees them all. Costs a full pass.
+  at::Tensor class_attention(const at::Tensor& images) const;
 
  private:
+  at::Tensor fitted(const at::Tensor& images) const;  // the very same tensor where the sizes are equal
+
   Vit model_;
   at::ScalarType compute_dtype_;
 };

@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -13,12 +14,25 @@
 
 namespace maskedkd {
 
+struct TensorInfo {
+  at::ScalarType dtype;
+  std::vector<std::int64_t> shape;
+};
+
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 struct SafetensorsFile {
   std::map<std::string, at::Tensor> tensors;    // on the CPU, contiguous, owning their memory
   std::map<std::string, std::string> metadata;  // "__metadata__"
 };
+
+struct SafetensorsHeader {
+  std::map<std::string, TensorInfo> tensors;
+  std::map<std::string, std::string> metadata;  // "__metadata__"
+};
+
+// What the file holds, with the same checks and errors as read_safetensors; no tensor's bytes are read.
+SafetensorsHeader read_safetensors_header(const std::filesystem::path& path);
 
 // dtypes F64, F32, F16, BF16, I64, I32, U8, BOOL; header of at most 100 MB; the ranges must cover the data exactly
 // without overlap or hole, in any order. Throws Error.

@@ -1,4 +1,5 @@
-// The published models by name: DeiT and DeiT3, with DeiT3's official short names (deit3_small, ...) as aliases.
+// The published models by name: DeiT, DeiT3, CaiT, MAE's ViTs as they are fine-tuned, and timm's plain ones, with the
+// official short names (deit3_small, mae_vit_base, ...) as aliases.
 #pragma once
 
 #include "maskedkd/model/vit.hpp"
@@ -10,6 +11,13 @@ namespace maskedkd {
 
 // Throws Error (usage) on an unknown name, listing the known ones.
 VitOptions find_model(const std::string& name);
+
+struct PublishedName {
+  std::string name;
+  std::string alias;  // empty: it has none
+};
+std::vector<PublishedName> published_models();
+// Names and aliases.
 std::vector<std::string> known_models();
 
 }  // namespace maskedkd

@@ -1,7 +1,8 @@
-// One Vision Transformer (Dosovitskiy et al. 2021) as DeiT and DeiT3 (Touvron et al. 2021, 2022) build it, described by
-// plain options. Student and teacher are both this class: the student's forward also gives the attention of its last
-// block from the class token to the patches, the teacher's takes the patches that are kept. Parameters are plain fp32
-// tensors under timm's names; no module tree stands between a name and its tensor.
+// One Vision Transformer (Dosovitskiy et al. 2021) as DeiT, DeiT3 and CaiT (Touvron et al. 2021, 2022, 2021) and MAE's
+// fine-tuning (He et al. 2022) build it, described by plain options. Student and teacher are both this class: the
+// student's forward also gives the attention of its last block to the patches, the teacher's takes the patches that are
+// kept. Parameters are plain fp32 tensors under timm's names; no module tree stands between a name and its tensor.
+// vit.cpp computes a ViT, cait.cpp a CaiT; weights.hpp brings values from elsewhere.
 //
 // B images, S input size, N patches, K kept patches, T tokens in front (1 class token, 2 when distilled), H heads, D
 // width, C classes, L depth.
@@ -31,12 +32,16 @@ struct VitOptions {
   bool layer_scale = false;             // DeiT3: ls1.gamma, ls2.gamma
   bool position_on_class_token = true;  // false (DeiT3): pos_embed covers patches only
   bool uniform_drop_path = false;       // false (DeiT): the rate rises linearly from 0 over the blocks
+  bool average_pool = false;  // MAE: the head reads the mean of the patches through fc_norm, not the class token
+  int num_class_blocks =
+      0;  // CaiT (2): blocks of class attention after those of the patches, whose heads talk; 0: a ViT
   double layer_scale_init = 1e-4;
 
   int grid_size() const { return input_size / patch_size; }
   int num_patches() const { return grid_size() * grid_size(); }
   void validate() const;  // throws Error (usage)
   int num_front_tokens() const { return distilled ? 2 : 1; }
+  bool is_cait() const { return num_class_blocks > 0; }
   bool operator==(const VitOptions&) const = default;
 };
 
@@ -44,24 +49,35 @@ struct VitForward {
   at::ScalarType compute_dtype =
       at::kFloat;           // of matrix products; residuals, norms, softmax and logits stay fp32 as under autocast
   at::Tensor kept_patches;  // [B, K] int64, distinct in a row; undefined: all patches
-  at::Tensor drop_path_uniforms;  // [L, 2, B] float32 on [0, 1); undefined: no drop path (evaluation)
+  at::Tensor drop_path_uniforms;  // [L, 2, B] float32 on [0, 1); undefined: no drop path (evaluation). CaiT's class
+                                  // blocks drop nothing
   double drop_path_rate = 0.0;
   bool want_class_attention = false;
 };
 
 struct VitOutput {
-  at::Tensor logits;               // [B, C] float32, from the class token
+  at::Tensor logits;               // [B, C] float32, from the class token or the mean of the patches
   at::Tensor distillation_logits;  // [B, C] float32, undefined unless distilled
-  at::Tensor
-      class_attention;  // [B, N] float32 detached: softmaxed, mean over heads, without the tokens in front; on request
+  // [B, N or K] float32 detached, on request: the last block's softmaxed attention of the token that the head reads,
+  // mean over heads, without the tokens in front. With average_pool: the mean over the patches, whose mean the head
+  // reads.
+  at::Tensor class_attention;
   at::Tensor answer()
       const;  // [B, C]: the class token's logits; of a distilled model the mean of both, as DeiT evaluates
+};
+
+struct LoadOptions {
+  // For a student's start: the heads keep the values they have, whatever the file says of them; so does an fc_norm that
+  // the file lacks. MAE's decoder, and its norm where the model has an fc_norm, are passed over.
+  bool reinit_head = false;
 };
 
 // Name and shape of every parameter, in timm's order; nothing is allocated.
 std::vector<std::pair<std::string, std::vector<std::int64_t>>> parameter_shapes(const VitOptions& options);
 // The number of parameters of a model that need not exist.
 std::int64_t count_parameters(const VitOptions& options);
+
+struct VitParameters;  // the parameters again, by role, as the forward uses them
 
 class Vit {
  public:
@@ -82,25 +98,20 @@ class Vit {
   void to_device(at::Device device);
   // Casts what matrix products read (not norms, tokens, positions, LayerScale): a frozen teacher does it once.
   void cast_matrix_weights(at::ScalarType dtype);
-  // Copies every parameter by name. Throws Error (usage) naming each missing, unexpected or wrongly shaped tensor;
-  // Meta's gamma_1 / gamma_2 are taken for ls1.gamma / ls2.gamma. `source` names the file in the message. Nothing is
-  // copied unless all fit.
-  void load(const std::map<std::string, at::Tensor>& tensors, const std::string& source);
+  // Copies every parameter from the tensor that match_weights (weights.hpp) finds for it, position embeddings of
+  // another grid interpolated, and lets go of each tensor as it is copied. `source` names the file in messages. Returns
+  // what the user should be told, one line each: positions interpolated, a head left as it was, NaN in a tensor. Throws
+  // Error (usage) naming each missing, unexpected or wrongly shaped tensor; then nothing is copied.
+  std::vector<std::string> load(std::map<std::string, at::Tensor> tensors, const std::string& source,
+                                const LoadOptions& how = {});
 
-  // images [B, 3, S, S] float32.
+  // images [B, 3, S, S] float32. Throws Error on another shape.
   VitOutput forward(const at::Tensor& images, const VitForward& how) const;
 
  private:
-  struct Handles;  // the parameters again, as the forward uses them
-  at::Tensor embed(const at::Tensor& images, const VitForward& how) const;
-  at::Tensor run_block(std::size_t index, const at::Tensor& tokens, const VitForward& how) const;
-  at::Tensor run_last_block(const at::Tensor& tokens, const VitForward& how, at::Tensor* class_attention) const;
-  at::Tensor add_branches(std::size_t index, at::Tensor tokens, const at::Tensor& attended,
-                          const VitForward& how) const;
-
   VitOptions options_;
   NamedTensors parameters_;
-  std::unique_ptr<Handles> handles_;
+  std::unique_ptr<VitParameters> by_role_;
 };
 
 }  // namespace maskedkd

@@ -1,5 +1,6 @@
-// One micro-batch of MaskedKD: the student looks at the whole image, its class token's attention picks the patches, the
-// teacher sees those, the student learns from both. Called by the trainer once a micro-batch.
+// One micro-batch of MaskedKD: the student looks at the whole image, its class token's attention picks the patches (or
+// another criterion does, mask_options.hpp), the teacher sees those, the student learns from both. Called by the
+// trainer once a micro-batch. B images, N the teacher's patches.
 #pragma once
 
 #include "maskedkd/data/loader.hpp"
@@ -19,7 +20,12 @@ class DistillationStep {
   // address.
   at::Tensor run(const MicroBatch& batch, double loss_scale) const;
 
+  // Patches that the teacher sees in that epoch; 0 without a teacher.
+  std::int64_t kept_patches(std::int64_t epoch) const;
+
  private:
+  // [B, N], the higher the sooner the teacher sees the patch.
+  at::Tensor patch_scores(const at::Tensor& images, const VitOutput& student, const BatchRequest& request) const;
   at::Tensor drop_path_uniforms(const BatchRequest& request) const;  // [L, 2, B]
 
   const TrainOptions& options_;

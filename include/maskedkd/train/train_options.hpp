@@ -4,6 +4,7 @@
 #include "maskedkd/data/augment.hpp"
 #include "maskedkd/data/mixing.hpp"
 #include "maskedkd/distill/loss.hpp"
+#include "maskedkd/distill/mask_options.hpp"
 #include "maskedkd/model/vit.hpp"
 #include "maskedkd/train/adamw.hpp"
 #include "maskedkd/train/schedule.hpp"
@@ -39,7 +40,7 @@ struct TrainOptions {
   // teacher and loss
   std::filesystem::path teacher_path;  // safetensors file or checkpoint; empty only with type none
   std::string teacher_model;           // a published name; empty: as the checkpoint says
-  std::int64_t keep = 0;               // patches that the teacher sees; 0: half of them
+  MaskOptions mask;                    // what of each image the teacher sees
   DistillationOptions distillation;
 
   // optimisation
@@ -63,8 +64,6 @@ struct TrainOptions {
   int eval_batch = 128;
 
   int micro_batches_per_step() const { return static_cast<int>(global_batch / micro_batch); }
-  // Patches that the teacher sees, half of them rounded up where keep is 0.
-  std::int64_t resolved_keep() const { return keep == 0 ? (student.num_patches() + 1) / 2 : keep; }
   // Throws Error (usage) on the first value that can't be. world_size: ranks.
   void validate(int world_size) const;
 };

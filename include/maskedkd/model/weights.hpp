@@ -1,0 +1,49 @@
+// Weights from elsewhere: whose names they bear, which model they are, whether they fit one. Names inside this program
+// are timm's; Meta's files (DeiT3's gamma_1 / gamma_2, CaiT's `module.` before every name) and MAE's (decoder beside
+// the encoder, norm instead of fc_norm) are understood. Everything here works on names and shapes: no value is read but
+// in resample_positions. Called by Vit::load and by maskedkd_weights.
+#pragma once
+
+#include "maskedkd/io/safetensors.hpp"
+#include "maskedkd/model/vit.hpp"
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace maskedkd {
+
+using TensorInfos = std::map<std::string, TensorInfo>;  // name -> dtype and shape, as io/safetensors.hpp reads them
+
+// How the tensors of a file become a model's parameters.
+struct WeightsMatch {
+  std::map<std::string, std::string> source_of;  // parameter -> the file's name of it; those that fit
+  std::vector<std::string> missing;              // parameters
+  std::vector<std::string> unexpected;           // the file's names
+  std::vector<std::string> wrong;                // "norm.weight is [9] instead of [8]"
+  std::vector<std::string> told;                 // what is done beside copying: "the head is new: ..."
+  bool fits() const { return missing.empty() && unexpected.empty() && wrong.empty(); }
+  // All problems in one line, at most eight of them spelt out.
+  std::string problems() const;
+};
+
+WeightsMatch match_weights(const VitOptions& model, const TensorInfos& given, const LoadOptions& how);
+
+// Published names (no aliases) of which these are all the parameters, the number of classes left free; several where
+// models differ in nothing but their training. With LoadOptions::reinit_head also encoders without a head (MAE's).
+std::vector<std::string> identify_model(const TensorInfos& given, const LoadOptions& how = {});
+
+// The number of classes of these weights' head; 0: there is none.
+std::int64_t num_classes_of(const TensorInfos& given);
+
+enum class NameStyle { timm, meta };
+NameStyle parse_name_style(const std::string& text);  // throws Error (usage) listing the names
+
+// The name in `style` of a parameter of `model` that timm calls `name`.
+std::string styled_name(const std::string& name, NameStyle style, const VitOptions& model);
+
+// Position embeddings [1, front + g g, D] for another grid: [1, front + grid grid, D] float32, the first `front` as
+// they are, the others bicubic with antialiasing, as timm's resample_abs_pos_embed does it.
+at::Tensor resample_positions(const at::Tensor& positions, std::int64_t front, std::int64_t grid);
+
+}  // namespace maskedkd

@@ -1,0 +1,87 @@
+#include "layers.hpp"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/linear.h>
+
+#include <cmath>
+
+namespace maskedkd {
+namespace {
+
+constexpr double kNormEpsilon = 1e-6;
+
+double drop_path_rate_of(std::size_t block, const VitOptions& options, const VitForward& how) {
+  if (options.uniform_drop_path || options.depth == 1) {
+    return options.uniform_drop_path ? how.drop_path_rate : 0.0;
+  }
+  return how.drop_path_rate * static_cast<double>(block) / (options.depth - 1);
+}
+
+// x / keep * floor(keep + U), one U a sample (Huang et al. 2016).
+at::Tensor drop_path(const at::Tensor& branch, std::optional<std::size_t> block, int which, const VitOptions& options,
+                     const VitForward& how) {
+  const double rate = block && how.drop_path_uniforms.defined() ? drop_path_rate_of(*block, options, how) : 0.0;
+  if (rate == 0.0) {
+    return branch;
+  }
+  const double keep = 1.0 - rate;
+  const at::Tensor uniforms =
+      how.drop_path_uniforms.select(0, static_cast<std::int64_t>(*block)).select(0, which);  // [B]
+  return branch * ((uniforms + keep).floor() / keep).view({-1, 1, 1});
+}
+
+at::Tensor scaled(const at::Tensor& branch, const at::Tensor& scale) {
+  return scale.defined() ? branch * scale : branch;
+}
+
+}  // namespace
+
+at::Tensor linear(const at::Tensor& input, const Affine& layer, at::ScalarType dtype) {
+  return at::linear(input.to(dtype), layer.weight.to(dtype), layer.bias.to(dtype));
+}
+
+at::Tensor layer_norm(const at::Tensor& input, const Affine& layer) {
+  return at::layer_norm(input, {input.size(-1)}, layer.weight, layer.bias, kNormEpsilon);
+}
+
+at::Tensor split_heads(const at::Tensor& tokens, std::int64_t heads) {
+  return tokens.view({tokens.size(0), tokens.size(1), heads, tokens.size(2) / heads}).transpose(1, 2);
+}
+
+at::Tensor merge_heads(const at::Tensor& tokens) {
+  return tokens.transpose(1, 2).reshape({tokens.size(0), tokens.size(2), tokens.size(1) * tokens.size(3)});
+}
+
+double attention_scale(const VitOptions& options) {
+  return 1.0 / std::sqrt(static_cast<double>(options.width / options.num_heads));
+}
+
+at::Tensor embed_patches(const at::Tensor& images, const VitParameters& parameters, const VitOptions& options,
+                         const VitForward& how) {
+  const std::int64_t batch = images.size(0), grid = options.grid_size(), patch = options.patch_size;
+  at::Tensor patches = images.view({batch, 3, grid, patch, grid, patch})
+                           .permute({0, 2, 4, 1, 3, 5})
+                           .reshape({batch, grid * grid, 3 * patch * patch});  // [B, N, 3 p p]
+  const std::int64_t in_front = options.position_on_class_token ? options.num_front_tokens() : 0;
+  at::Tensor position = parameters.position.narrow(1, in_front, grid * grid);  // [1, N, D]
+  if (how.kept_patches.defined()) {
+    patches = patches.gather(1, how.kept_patches.unsqueeze(2).expand({-1, -1, patches.size(2)}));  // [B, K, 3 p p]
+    position = at::embedding(position.squeeze(0), how.kept_patches);                               // [B, K, D]
+  }
+  const Affine& embedding = parameters.patch_embedding;
+  return linear(patches, {embedding.weight.view({options.width, -1}), embedding.bias}, how.compute_dtype) + position;
+}
+
+at::Tensor add_branches(const BlockParameters& block, std::optional<std::size_t> depth_index, at::Tensor tokens,
+                        const at::Tensor& attended, const VitOptions& options, const VitForward& how) {
+  at::Tensor branch = linear(attended, block.projection, how.compute_dtype);
+  tokens = tokens + drop_path(scaled(branch, block.scale1), depth_index, 0, options, how);
+  branch = at::gelu(linear(layer_norm(tokens, block.norm2), block.fc1, how.compute_dtype));
+  branch = linear(branch, block.fc2, how.compute_dtype);
+  return tokens + drop_path(scaled(branch, block.scale2), depth_index, 1, options, how);
+}
+
+}  // namespace maskedkd

@@ -1,0 +1,58 @@
+// What the forwards of a ViT and of a CaiT are made of: the parameters by role, so that nothing is looked up by name,
+// and the layers that read them. The tensors are those of the model's named list.
+#pragma once
+
+#include "maskedkd/model/vit.hpp"
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <vector>
+
+namespace maskedkd {
+
+struct Affine {
+  at::Tensor weight;
+  at::Tensor bias;
+};
+
+struct BlockParameters {
+  Affine norm1, qkv;
+  Affine query, key, value;        // of a class block, instead of qkv
+  Affine talk_before, talk_after;  // [H, H] and [H], of CaiT's patch blocks: before and after the softmax
+  Affine projection, norm2, fc1, fc2;
+  at::Tensor scale1, scale2;  // [D], undefined without LayerScale
+};
+
+struct VitParameters {
+  at::Tensor class_token, distillation_token, position;
+  Affine patch_embedding, norm, head, distillation_head;  // norm: fc_norm with average_pool
+  std::vector<BlockParameters> blocks;
+  std::vector<BlockParameters> class_blocks;
+};
+
+// Matrix product in `dtype` with the bias.
+at::Tensor linear(const at::Tensor& input, const Affine& layer, at::ScalarType dtype);
+at::Tensor layer_norm(const at::Tensor& input, const Affine& layer);
+// [B, T, D] -> [B, H, T, D / H] and back
+at::Tensor split_heads(const at::Tensor& tokens, std::int64_t heads);
+at::Tensor merge_heads(const at::Tensor& tokens);
+// 1 / sqrt(D / H)
+double attention_scale(const VitOptions& options);
+
+// Patches with their positions, the kept ones where `how` says so: [B, N or K, D]. The embedding of a patch depends on
+// that patch alone: those that are not kept are never embedded.
+at::Tensor embed_patches(const at::Tensor& images, const VitParameters& parameters, const VitOptions& options,
+                         const VitForward& how);
+
+// tokens [B, T, D] + the branch of what they attended to, then + the branch of the MLP, both scaled and dropped.
+// depth_index: the block's among those that drop paths, counted from 0; nullopt: it drops none.
+at::Tensor add_branches(const BlockParameters& block, std::optional<std::size_t> depth_index, at::Tensor tokens,
+                        const at::Tensor& attended, const VitOptions& options, const VitForward& how);
+
+VitOutput forward_vit(const at::Tensor& images, const VitParameters& parameters, const VitOptions& options,
+                      const VitForward& how);
+VitOutput forward_cait(const at::Tensor& images, const VitParameters& parameters, const VitOptions& options,
+                       const VitForward& how);
+
+}  // namespace maskedkd

@@ -1,0 +1,242 @@
+#include "maskedkd/model/weights.hpp"
+
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/model/registry.hpp"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/_upsample_bicubic2d_aa.h>
+#include <ATen/ops/cat.h>
+
+#include <cmath>
+#include <optional>
+
+namespace maskedkd {
+namespace {
+
+constexpr std::int64_t kMostClasses = 10'000'000;  // as VitOptions::validate has it
+
+bool starts_with(const std::string& text, const std::string& begin) { return text.rfind(begin, 0) == 0; }
+
+bool ends_with(const std::string& text, const std::string& end) {
+  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+}
+
+const std::string kMetaPrefix = "module.";  // of CaiT's files, and of whatever DistributedDataParallel saved
+
+// `text` with the ending `from` replaced by `to`; nullopt where it ends otherwise.
+std::optional<std::string> with_ending(const std::string& text, const std::string& from, const std::string& to) {
+  return ends_with(text, from) ? std::optional(text.substr(0, text.size() - from.size()) + to) : std::nullopt;
+}
+
+// timm's name of what a file calls `name`. CaiT's gamma_1 and gamma_2 are timm's too; of others they are Meta's.
+std::string parameter_name(std::string name, const VitOptions& model) {
+  if (starts_with(name, kMetaPrefix)) {
+    name.erase(0, kMetaPrefix.size());
+  }
+  if (!model.is_cait()) {
+    for (const char digit : {'1', '2'}) {
+      if (const auto renamed =
+              with_ending(name, std::string(".gamma_") + digit, std::string(".ls") + digit + ".gamma")) {
+        return *renamed;
+      }
+    }
+  }
+  return name;
+}
+
+bool is_head(const std::string& parameter) {
+  return starts_with(parameter, "head.") || starts_with(parameter, "head_dist.");
+}
+
+// What MAE's pretraining has beside the encoder.
+bool is_decoder(const std::string& parameter) {
+  return starts_with(parameter, "decoder_") || parameter == "mask_token";
+}
+
+// Edge of the square grid whose positions these are; nullopt: no such grid.
+std::optional<std::int64_t> grid_of_positions(const std::vector<std::int64_t>& shape, std::int64_t front) {
+  if (shape.size() != 3 || shape[0] != 1 || shape[1] <= front) {
+    return std::nullopt;
+  }
+  const std::int64_t patches = shape[1] - front;
+  const auto edge = static_cast<std::int64_t>(std::llround(std::sqrt(static_cast<double>(patches))));
+  return edge * edge == patches ? std::optional(edge) : std::nullopt;
+}
+
+std::string shape_text(const std::vector<std::int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+
+// One match under way: names of the file first, then parameter by parameter.
+class Matcher {
+ public:
+  Matcher(const VitOptions& model, const TensorInfos& given, const LoadOptions& how)
+      : model_(model), given_(given), how_(how), shapes_(parameter_shapes(model)) {}
+
+  WeightsMatch run() {
+    for (const auto& [name, info] : given_) {
+      take_name(name);
+    }
+    for (const auto& [parameter, shape] : shapes_) {
+      match_.missing.push_back(parameter);  // until it is found
+      if (starts_anew(parameter) || fits(parameter, shape)) {
+        match_.missing.pop_back();
+      }
+    }
+    if (how_.reinit_head) {
+      match_.told.emplace_back("the head is new");
+    }
+    if (num_passed_over_ > 0) {
+      match_.told.push_back(fmt::format("{} tensors of MAE's pretraining are passed over", num_passed_over_));
+    }
+    return std::move(match_);
+  }
+
+ private:
+  void take_name(const std::string& name) {
+    const std::string parameter = parameter_name(name, model_);
+    const bool known =
+        std::any_of(shapes_.begin(), shapes_.end(), [&](const auto& it) { return it.first == parameter; });
+    const bool norm_of_pretraining = model_.average_pool && starts_with(parameter, "norm.");
+    if (known) {
+      if (!names_.emplace(parameter, name).second) {
+        match_.wrong.push_back(parameter + " under two names");
+      }
+    } else if (how_.reinit_head && (is_decoder(parameter) || norm_of_pretraining)) {
+      ++num_passed_over_;
+    } else if (!(how_.reinit_head && is_head(parameter))) {
+      match_.unexpected.push_back(name);
+    }
+  }
+
+  // Whether the parameter keeps its initial values.
+  bool starts_anew(const std::string& parameter) const {
+    return how_.reinit_head &&
+           (is_head(parameter) || (starts_with(parameter, "fc_norm.") && names_.count(parameter) == 0));
+  }
+
+  // false: it is missing. Something wrong with it is told beside.
+  bool fits(const std::string& parameter, const std::vector<std::int64_t>& shape) {
+    const auto name = names_.find(parameter);
+    if (name == names_.end()) {
+      return false;
+    }
+    const TensorInfo& info = given_.at(name->second);
+    if (!at::isFloatingType(info.dtype)) {
+      match_.wrong.push_back(parameter + " does not hold floating-point numbers");
+    } else if (info.shape == shape || (parameter == "pos_embed" && can_be_resampled(info.shape, shape))) {
+      match_.source_of[parameter] = name->second;
+    } else if (parameter == "head.weight" && info.shape.size() == 2) {
+      match_.wrong.push_back(fmt::format("it has {} classes, the model {}", info.shape[0], shape[0]));
+    } else {
+      match_.wrong.push_back(
+          fmt::format("{} is {} instead of {}", parameter, shape_text(info.shape), shape_text(shape)));
+    }
+    return true;
+  }
+
+  bool can_be_resampled(const std::vector<std::int64_t>& given, const std::vector<std::int64_t>& wanted) {
+    const std::int64_t front = model_.position_on_class_token ? model_.num_front_tokens() : 0;
+    const auto grid = grid_of_positions(given, front);
+    if (!grid || given[2] != wanted[2]) {
+      return false;
+    }
+    match_.told.push_back(
+        fmt::format("pos_embed is interpolated from {0} x {0} to {1} x {1} patches", *grid, model_.grid_size()));
+    return true;
+  }
+
+  const VitOptions& model_;
+  const TensorInfos& given_;
+  const LoadOptions& how_;
+  const std::vector<std::pair<std::string, std::vector<std::int64_t>>> shapes_;
+  std::map<std::string, std::string> names_;  // parameter -> the file's name
+  int num_passed_over_ = 0;
+  WeightsMatch match_;
+};
+
+}  // namespace
+
+std::string WeightsMatch::problems() const {
+  constexpr std::size_t kShown = 8;
+  std::vector<std::string> all = wrong;
+  for (const std::string& name : missing) {
+    all.push_back("missing " + name);
+  }
+  for (const std::string& name : unexpected) {
+    all.push_back("unexpected " + name);
+  }
+  const std::size_t hidden = all.size() > kShown ? all.size() - kShown : 0;
+  all.resize(all.size() - hidden);
+  return fmt::format("{}{}", fmt::join(all, "; "), hidden > 0 ? fmt::format("; and {} more", hidden) : "");
+}
+
+WeightsMatch match_weights(const VitOptions& model, const TensorInfos& given, const LoadOptions& how) {
+  return Matcher(model, given, how).run();
+}
+
+std::int64_t num_classes_of(const TensorInfos& given) {
+  for (const std::string& name : {std::string("head.weight"), kMetaPrefix + "head.weight"}) {
+    const auto head = given.find(name);
+    if (head != given.end() && head->second.shape.size() == 2 && head->second.shape[0] <= kMostClasses) {
+      return head->second.shape[0];
+    }
+  }
+  return 0;
+}
+
+std::vector<std::string> identify_model(const TensorInfos& given, const LoadOptions& how) {
+  const std::int64_t classes = num_classes_of(given);
+  LoadOptions match_how;
+  match_how.reinit_head = how.reinit_head && classes == 0;
+  std::vector<std::string> names;
+  for (const PublishedName& published : published_models()) {
+    VitOptions model = find_model(published.name);
+    model.num_classes = classes > 0 ? static_cast<int>(classes) : model.num_classes;
+    const WeightsMatch match = match_weights(model, given, match_how);
+    const auto position = match.source_of.find("pos_embed");
+    const std::int64_t front = model.position_on_class_token ? model.num_front_tokens() : 0;
+    if (match.fits() && position != match.source_of.end() &&
+        given.at(position->second).shape[1] == front + model.num_patches()) {
+      names.push_back(published.name);
+    }
+  }
+  return names;
+}
+
+NameStyle parse_name_style(const std::string& text) {
+  if (text == "timm") {
+    return NameStyle::timm;
+  }
+  if (text == "meta") {
+    return NameStyle::meta;
+  }
+  throw usage_error(fmt::format("--to: the style '{}' is unknown", text), "choose from timm, meta");
+}
+
+std::string styled_name(const std::string& name, NameStyle style, const VitOptions& model) {
+  if (style == NameStyle::timm) {
+    return name;
+  }
+  if (model.is_cait()) {
+    return kMetaPrefix + name;
+  }
+  for (const char digit : {'1', '2'}) {
+    if (const auto renamed = with_ending(name, std::string(".ls") + digit + ".gamma", std::string(".gamma_") + digit)) {
+      return *renamed;
+    }
+  }
+  return name;
+}
+
+at::Tensor resample_positions(const at::Tensor& positions, std::int64_t front, std::int64_t grid) {
+  const auto old = grid_of_positions(positions.sizes().vec(), front);
+  if (!old) {
+    throw Error(fmt::format("positions of shape {} belong to no square grid behind {} tokens",
+                            shape_text(positions.sizes().vec()), front));
+  }
+  const at::Tensor values = positions.to(at::kFloat);
+  const at::Tensor patches = values.narrow(1, front, *old * *old).view({1, *old, *old, -1}).permute({0, 3, 1, 2});
+  const at::Tensor resampled = at::_upsample_bicubic2d_aa(patches.contiguous(), {grid, grid}, /*align_corners=*/false);
+  return at::cat({values.narrow(1, 0, front), resampled.permute({0, 2, 3, 1}).reshape({1, grid * grid, -1})}, 1);
+}
+
+}  // namespace maskedkd
