@@ -30,8 +30,8 @@ std::string place(const std::source_location& where) {
   return fmt::format("{}:{}", slash != nullptr ? slash + 1 : where.file_name(), where.line());
 }
 
-// Of the exception that is being handled.
-Ending ending() {
+// Of the exception that is being handled. memory_hint: what to do where memory ran out.
+Ending ending(const char* memory_hint) {
   Ending result;
   try {
     throw;
@@ -41,7 +41,7 @@ Ending ending() {
     result.line = fmt::format("{}{}{}{}", error.what(), error.hint().empty() ? "" : "; ", error.hint(),
                               error.code() == ExitCode::usage ? "" : fmt::format(" ({})", place(error.where())));
   } catch (const std::bad_alloc&) {
-    result.line = "out of memory; use a smaller --micro-batch, fewer workers or fewer ranks a node";
+    result.line = fmt::format("out of memory{}", memory_hint);
   } catch (const std::exception& error) {
     result.line = error.what();
     result.line = result.line.substr(0, result.line.find('\n'));  // LibTorch appends its stack
@@ -51,19 +51,30 @@ Ending ending() {
   return result;
 }
 
+constexpr const char* kMemoryHint = "; use a smaller --micro-batch, fewer workers or fewer ranks a node";
+
+void set_up_process() {
+  set_up_log(0, 1);               // until the rank is known
+  std::signal(SIGXFSZ, SIG_IGN);  // a file past its limit is an Error of write(), not the end of the process
+}
+
 }  // namespace
 
 int run_main(int argc, char** argv, const std::function<int(const MpiSession&, int, char**)>& body) {
+<<<<<<< HEAD
   set_up_log(0, 1);               // until the rank is known
   std::signal(SIGXFSZ, SIG_IGN);  // a file past its limit is an Error of write(), not the end of the process
   say_why_on_lost_mapping();
+=======
+  set_up_process();
+>>>>>>> w-app
   try {
     const MpiSession session(argc, argv);
     set_up_log(session.rank(), session.size());
     try {
       return body(session, argc, argv);
     } catch (...) {
-      const Ending end = ending();
+      const Ending end = ending(kMemoryHint);
       std::signal(SIGTERM, SIG_DFL);  // a launcher that ends the job need not wait for its patience to run out
       if (session.rank() != 0) {
         std::this_thread::sleep_for(kLetRankZeroSpeak);
@@ -75,7 +86,18 @@ int run_main(int argc, char** argv, const std::function<int(const MpiSession&, i
       session.abort(end.code);
     }
   } catch (...) {  // before there was a session
-    const Ending end = ending();
+    const Ending end = ending(kMemoryHint);
+    spdlog::error("{}", end.line);
+    return end.code;
+  }
+}
+
+int run_main(int argc, char** argv, const std::function<int(int, char**)>& body) {
+  set_up_process();
+  try {
+    return body(argc, argv);
+  } catch (...) {
+    const Ending end = ending("");
     spdlog::error("{}", end.line);
     return end.code;
   }

@@ -1,4 +1,5 @@
 // maskedkd_ending: ends on the rank and in the way that its options say, while the other ranks do what ranks do.
+// `maskedkd_ending alone ...` is a program without MPI.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/cli/options.hpp"
 #include "maskedkd/cli/run_main.hpp"
@@ -77,7 +78,19 @@ int run(const MpiSession& session, int argc, char** argv) {
   return 0;
 }
 
+int run_alone(int argc, char** argv) {
+  std::string how = "finished";
+  CommandLine line("maskedkd_ending alone", "Ends as it is told, without MPI.", "maskedkd_ending alone --how failure");
+  line.group("Ending").option("how", how, "finished, requeue, failure, usage, no-requeue, memory, standard or foreign");
+  return line.parse(argc, argv) ? finish(how) : 0;
+}
+
 }  // namespace
 }  // namespace maskedkd
 
-int main(int argc, char** argv) { return maskedkd::run_main(argc, argv, maskedkd::run); }
+int main(int argc, char** argv) {
+  if (argc > 1 && argv[1] == std::string("alone")) {
+    return maskedkd::run_main(argc - 1, argv + 1, maskedkd::run_alone);
+  }
+  return maskedkd::run_main(argc, argv, maskedkd::run);
+}

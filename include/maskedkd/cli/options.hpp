@@ -1,6 +1,6 @@
-// Binds plain option structs to the command line: the only file (with its source) that knows Boost. Every program says
-// its groups of options here and gets parsing, a file of the same keys (`--config`), `--help`, the nearest name for a
-// misspelt flag, and the resolved set to print and save.
+// Binds plain option structs to the command line: the only room that knows Boost. Every program says its groups of
+// options here and gets parsing, a file of the same keys (`--config`), `--help`, the nearest name for a misspelt flag,
+// and the resolved set to print and save. Programs of several commands choose one by commands.hpp first.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +34,11 @@ class CommandLine {
   // For enumerations: parse is called with the text that was given, and throws an Error that lists the names.
   CommandLine& option(const std::string& name, const std::string& default_text, const std::string& description,
                       std::function<void(const std::string&)> parse);
+  // An argument without a flag, in the order of the calls. name: as --help and messages write it, "IN". An optional one
+  // comes after the required ones; left out, its variable stays. Where a program has any, a bool takes the word behind
+  // it only if that is true, false, on, off, yes, no, 1 or 0.
+  CommandLine& positional(const std::string& name, std::filesystem::path& value, const std::string& description,
+                          bool is_required = true);
   // Every flag named must have been given a value that is not empty.
   CommandLine& required(const std::string& name);
 

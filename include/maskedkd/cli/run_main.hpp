@@ -12,5 +12,7 @@ class MpiSession;
 // 0 speaks first, so that a mistake that all ranks make is said once; then every rank of the job is ended with the
 // Error's code, within seconds. Memory exhaustion and foreign exceptions end the same way with code 1.
 int run_main(int argc, char** argv, const std::function<int(const MpiSession&, int, char**)>& body);
+// The same for a program of one process: MPI is not started, so it runs where a job may not (a login node).
+int run_main(int argc, char** argv, const std::function<int(int, char**)>& body);
 
 }  // namespace maskedkd

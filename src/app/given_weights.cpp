@@ -1,0 +1,135 @@
+#include "given_weights.hpp"
+
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/io/safetensors.hpp"
+#include "maskedkd/model/registry.hpp"
+#include "maskedkd/train/weights_source.hpp"
+
+#include <fmt/ranges.h>
+
+#include <cctype>
+
+namespace maskedkd {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// weights_file() speaks of a flag; here the file stands without one.
+fs::path find_file(const fs::path& path) {
+  const std::string flag = "FILE";
+  try {
+    return weights_file(path, flag);
+  } catch (const Error& error) {
+    const std::string said = error.what(), prefix = "--" + flag + ": ";
+    throw usage_error(said.rfind(prefix, 0) == 0 ? said.substr(prefix.size()) : said, error.hint());
+  }
+}
+
+}  // namespace
+
+GivenWeights open_weights(const fs::path& path) {
+  GivenWeights weights;
+  std::error_code unreachable;
+  if (!fs::exists(path, unreachable)) {
+    throw usage_error(fmt::format("{} does not exist", path.string()));
+  }
+  weights.file = find_file(path);
+  weights.tensors = read_safetensors_header(weights.file).tensors;
+  if (fs::exists(weights.file.parent_path() / "state.json", unreachable)) {
+    weights.said = weights_model(weights.file, "", "model", 0);
+  }
+  return weights;
+}
+
+VitOptions published_model(const std::string& name, std::int64_t num_classes) {
+  VitOptions model = find_model(name);
+  if (num_classes > 0) {
+    model.num_classes = static_cast<int>(num_classes);
+  }
+  return model;
+}
+
+std::string model_text(const GivenWeights& weights) {
+  const std::int64_t classes = num_classes_of(weights.tensors);
+  if (const auto names = identify_model(weights.tensors); !names.empty()) {
+    return fmt::format("{}, {} classes{}", fmt::join(names, " or "), classes,
+                       names.size() > 1 ? " (these differ in their training only)" : "");
+  }
+  if (weights.said) {
+    const VitOptions& own = *weights.said;
+    return fmt::format(
+        "an own one: input {0} x {0}, patches of {1} x {1}, width {2}, depth {3}, {4} heads, {5} classes",
+        own.input_size, own.patch_size, own.width, own.depth, own.num_heads, own.num_classes);
+  }
+  LoadOptions how;
+  how.reinit_head = true;
+  if (const auto names = identify_model(weights.tensors, how); !names.empty()) {
+    return fmt::format("the encoder of {}, without a head", fmt::join(names, " or "));
+  }
+  return "no published one";
+}
+
+std::string nearest_published(const TensorInfos& tensors) {
+  std::size_t fewest = std::string::npos;
+  std::string text;
+  for (const PublishedName& published : published_models()) {
+    const WeightsMatch match = match_weights(published_model(published.name, num_classes_of(tensors)), tensors, {});
+    const std::size_t problems = match.missing.size() + match.unexpected.size() + match.wrong.size();
+    if (problems < fewest) {
+      fewest = problems;
+      text = fmt::format("{}: {}", published.name, match.problems());
+    }
+  }
+  return text;
+}
+
+std::string grouped(std::int64_t number) {
+  std::string text = std::to_string(number);
+  for (std::size_t end = text.size(); end > 3; end -= 3) {
+    text.insert(end - 3, ",");
+  }
+  return text;
+}
+
+std::string shape_text(const std::vector<std::int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+
+std::string dtype_text(at::ScalarType dtype) {
+  switch (dtype) {
+    case at::kFloat:
+      return "float32";
+    case at::kDouble:
+      return "float64";
+    case at::kHalf:
+      return "float16";
+    case at::kBFloat16:
+      return "bfloat16";
+    case at::kLong:
+      return "int64";
+    case at::kInt:
+      return "int32";
+    case at::kByte:
+      return "uint8";
+    default:
+      return "bool";
+  }
+}
+
+std::string reading_order(const std::string& name) {
+  constexpr std::size_t kDigits = 8;
+  std::string key, digits;
+  for (const char letter : name + '\0') {
+    if (std::isdigit(static_cast<unsigned char>(letter)) != 0) {
+      digits += letter;
+      continue;
+    }
+    if (!digits.empty()) {
+      key += fmt::format("{:0>{}}", digits, kDigits);
+      digits.clear();
+    }
+    key += letter;
+  }
+  return key;
+}
+
+}  // namespace maskedkd

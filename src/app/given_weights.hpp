@@ -1,0 +1,35 @@
+// Weights as a user names them to maskedkd_weights, what is known of them before a value is read, and how that is said.
+#pragma once
+
+#include "maskedkd/model/weights.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace maskedkd {
+
+struct GivenWeights {
+  std::filesystem::path file;
+  TensorInfos tensors;
+  std::optional<VitOptions> said;  // by the checkpoint around them
+};
+
+// path: a safetensors file, a checkpoint, or a run's folder. Throws Error (usage).
+GivenWeights open_weights(const std::filesystem::path& path);
+// The published model of that name with so many classes; 0: as many as it was published with.
+VitOptions published_model(const std::string& name, std::int64_t num_classes);
+
+// "deit_tiny_patch16_224, 1000 classes", or what else can be said.
+std::string model_text(const GivenWeights& weights);
+// The published model that these come nearest to, and what is wrong with them as such.
+std::string nearest_published(const TensorInfos& tensors);
+
+std::string grouped(std::int64_t number);  // 5717416 -> 5,717,416
+std::string shape_text(const std::vector<std::int64_t>& shape);
+std::string dtype_text(at::ScalarType dtype);        // as PyTorch calls it
+std::string reading_order(const std::string& name);  // sorts blocks.2 before blocks.10
+
+}  // namespace maskedkd

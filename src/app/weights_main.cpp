@@ -1,0 +1,277 @@
+// maskedkd_weights: which models there are, what a file of weights holds, which model it is, whether it fits one, and
+// its names in another repository's style. Runs without MPI.
+#include "given_weights.hpp"
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/base/log.hpp"
+#include "maskedkd/checkpoint/checkpoint.hpp"
+#include "maskedkd/cli/commands.hpp"
+#include "maskedkd/cli/options.hpp"
+#include "maskedkd/cli/run_main.hpp"
+#include "maskedkd/io/atomic_directory.hpp"
+#include "maskedkd/io/posix.hpp"
+#include "maskedkd/model/registry.hpp"
+#include "maskedkd/model/weights.hpp"
+
+#include <ATen/ops/isfinite.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstdio>
+
+namespace maskedkd {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kFileMeaning = "a safetensors file, a checkpoint, or a run's folder (its best checkpoint)";
+
+int list(int argc, const char* const* argv) {
+  CommandLine line("maskedkd_weights list", "Lists every model that --model and --teacher-model know.",
+                   "maskedkd_weights list");
+  if (!line.parse(argc, argv)) {
+    std::fputs(line.help().c_str(), stdout);
+    return 0;
+  }
+  constexpr const char* kRow = "{:<33} {:<14} {:>5} {:>7} {:>5} {:>5} {:>5} {:>12}\n";
+  fmt::print(kRow, "model", "alias", "input", "patches", "width", "depth", "heads", "parameters");
+  for (const PublishedName& published : published_models()) {
+    const VitOptions model = find_model(published.name);
+    const std::string depth =
+        model.is_cait() ? fmt::format("{}+{}", model.depth, model.num_class_blocks) : std::to_string(model.depth);
+    fmt::print(kRow, published.name, published.alias, model.input_size, model.num_patches(), model.width, depth,
+               model.num_heads, grouped(count_parameters(model)));
+  }
+  return 0;
+}
+
+int show(int argc, const char* const* argv) {
+  fs::path path;
+  CommandLine line("maskedkd_weights show", "Lists the tensors of a file, and says which model they are.",
+                   "maskedkd_weights show runs/deit_tiny");
+  line.positional("FILE", path, kFileMeaning);
+  if (!line.parse(argc, argv)) {
+    std::fputs(line.help().c_str(), stdout);
+    return 0;
+  }
+  const GivenWeights weights = open_weights(path);
+  std::vector<std::string> names;
+  std::size_t name_width = 0;
+  std::int64_t num_parameters = 0, num_bytes = 0;
+  for (const auto& [name, info] : weights.tensors) {
+    names.push_back(name);
+    name_width = std::max(name_width, name.size());
+    std::int64_t elements = 1;
+    for (const std::int64_t side : info.shape) {
+      elements *= side;
+    }
+    num_parameters += elements;
+    num_bytes += elements * static_cast<std::int64_t>(at::elementSize(info.dtype));
+  }
+  std::sort(names.begin(), names.end(),
+            [](const auto& a, const auto& b) { return reading_order(a) < reading_order(b); });
+  for (const std::string& name : names) {
+    const TensorInfo& info = weights.tensors.at(name);
+    fmt::print("{:<{}}  {:<8}  {}\n", name, name_width, dtype_text(info.dtype), shape_text(info.shape));
+  }
+  fmt::print("{}: {} tensors, {} parameters, {} bytes\nmodel: {}\n", weights.file.string(), names.size(),
+             grouped(num_parameters), grouped(num_bytes), model_text(weights));
+  return 0;
+}
+
+// The file's parameters in timm's order, under the style's names.
+struct Conversion {
+  std::string model;
+  std::vector<std::pair<std::string, std::string>> names;  // the file's, the new
+};
+
+Conversion plan_conversion(const GivenWeights& weights, const std::string& model_name, NameStyle style) {
+  Conversion result;
+  VitOptions model;
+  if (!model_name.empty()) {
+    result.model = model_name;
+    model = published_model(model_name, num_classes_of(weights.tensors));
+  } else if (weights.said) {
+    result.model = "its checkpoint's model";
+    model = *weights.said;
+  } else if (const auto names = identify_model(weights.tensors); !names.empty()) {
+    result.model = fmt::format("{}", fmt::join(names, " or "));
+    model = published_model(names.front(), num_classes_of(weights.tensors));
+  } else {
+    throw usage_error(fmt::format("{} is no published model; the nearest is {}", weights.file.string(),
+                                  nearest_published(weights.tensors)),
+                      "maskedkd_weights check says all that is wrong");
+  }
+  const WeightsMatch match = match_weights(model, weights.tensors, {});
+  const std::string changed = match.told.empty() ? "" : match.told.front();  // values are not converted
+  if (!match.fits() || !changed.empty()) {
+    throw usage_error(
+        fmt::format("{} is not {}: {}", weights.file.string(), result.model, match.fits() ? changed : match.problems()),
+        "maskedkd_weights check says all that is wrong");
+  }
+  for (const auto& [parameter, shape] : parameter_shapes(model)) {
+    result.names.emplace_back(match.source_of.at(parameter), styled_name(parameter, style, model));
+  }
+  return result;
+}
+
+void check_target(const fs::path& source, const fs::path& target, bool overwrite) {
+  std::error_code unreachable;
+  if (fs::exists(target, unreachable)) {
+    if (!fs::is_regular_file(target, unreachable)) {
+      throw usage_error(fmt::format("{} is not a file", target.string()), "name the file to write");
+    }
+    if (fs::equivalent(source, target, unreachable)) {
+      throw usage_error(fmt::format("OUT is IN, {}", source.string()), "choose another name");
+    }
+    if (!overwrite) {
+      throw usage_error(fmt::format("{} exists already", target.string()), "--overwrite replaces it");
+    }
+  }
+  if (const fs::path folder = fs::absolute(target).parent_path(); !fs::is_directory(folder, unreachable)) {
+    throw usage_error(fmt::format("the folder {} does not exist", folder.string()));
+  }
+}
+
+// The file appears whole or not at all: it is written in a folder of its own beside its place, which goes either way.
+void write_whole(const fs::path& target, const NamedTensors& tensors) {
+  const fs::path place = fs::absolute(target);
+  const AtomicDirectory workshop(place);
+  const fs::path made = workshop.path() / place.filename();
+  write_safetensors(made, tensors, {{"format", "pt"}});
+  std::error_code error;
+  fs::rename(made, place, error);
+  if (error) {
+    throw usage_error(fmt::format("can't write {}: {}", place.string(), error.message()));
+  }
+  sync_directory(place.parent_path());
+}
+
+int convert(int argc, const char* const* argv) {
+  fs::path in, out;
+  NameStyle style = NameStyle::timm;
+  std::string style_name, model_name;
+  bool ema = false, overwrite = false;
+  CommandLine line("maskedkd_weights convert",
+                   "Writes the weights of IN under timm's names or under those of Meta's repositories; every value and "
+                   "dtype stays as it is.",
+                   "maskedkd_weights convert runs/deit_tiny deit_tiny.safetensors --to timm");
+  line.positional("IN", in, kFileMeaning)
+      .positional("OUT", out, "safetensors file to write")
+      .group("Conversion")
+      .option("to", "", "whose names: timm or meta",
+              [&](const std::string& text) { style = parse_name_style(style_name = text); })
+      .option("model", model_name, "published name of the weights' model; without it the weights tell")
+      .option("ema", ema, "take the checkpoint's moving average")
+      .option("overwrite", overwrite, "replace OUT where it exists")
+      .required("to");
+  if (!line.parse(argc, argv)) {
+    std::fputs(line.help().c_str(), stdout);
+    return 0;
+  }
+  GivenWeights weights = open_weights(in);
+  if (ema) {
+    weights.file = weights.file.parent_path() / "ema.safetensors";
+    if (!fs::exists(weights.file)) {
+      throw usage_error(fmt::format("--ema: {} does not exist", weights.file.string()),
+                        "the run was trained without --model-ema-decay");
+    }
+    verify_checkpoint_file(weights.file);
+    weights.tensors = read_safetensors_header(weights.file).tensors;
+  }
+  check_target(weights.file, out, overwrite);
+  const Conversion conversion = plan_conversion(weights, model_name, style);
+  const SafetensorsFile content = read_safetensors(weights.file);
+  NamedTensors renamed;
+  std::size_t num_bytes = 0;
+  for (const auto& [old_name, new_name] : conversion.names) {
+    renamed.emplace_back(new_name, content.tensors.at(old_name));
+    num_bytes += renamed.back().second.nbytes();
+  }
+  write_whole(out, renamed);
+  fmt::print("{}: {} tensors of {} under {}'s names, {} bytes\n", out.string(), renamed.size(), conversion.model,
+             style_name, grouped(static_cast<std::int64_t>(num_bytes)));
+  return 0;
+}
+
+// Values that no training has any use for are named; they hinder nothing else.
+void warn_of_values(const fs::path& file) {
+  for (const auto& [name, tensor] : read_safetensors(file).tensors) {
+    if (at::isFloatingType(tensor.scalar_type())) {
+      const std::int64_t wrong = tensor.numel() - at::isfinite(tensor).sum().item<std::int64_t>();
+      if (wrong > 0) {
+        spdlog::warn("{}: {} of {} values are NaN or infinite", name, wrong, tensor.numel());
+      }
+    }
+  }
+}
+
+int check(int argc, const char* const* argv) {
+  fs::path path;
+  std::string model_name;
+  int num_classes = 0;
+  LoadOptions how;
+  CommandLine line("maskedkd_weights check",
+                   "Says whether weights fit a model, and names every tensor that is missing, unexpected, wrongly "
+                   "shaped, or not finite.",
+                   "maskedkd_weights check teacher.safetensors --model deit3_small");
+  line.positional("FILE", path, kFileMeaning)
+      .group("Model")
+      .option("model", model_name, "a published name (maskedkd_weights list)")
+      .option("num-classes", num_classes, "classes; 0: as many as the file's head has")
+      .option("reinit-head", how.reinit_head, "as a student would start with --reinit-head: the head need not fit")
+      .required("model");
+  if (!line.parse(argc, argv)) {
+    std::fputs(line.help().c_str(), stdout);
+    return 0;
+  }
+  if (num_classes < 0) {
+    throw usage_error(fmt::format("--num-classes {} must not be below 0", num_classes));
+  }
+  find_model(model_name);  // before anything slow
+  const GivenWeights weights = open_weights(path);
+  const VitOptions model = published_model(model_name, num_classes > 0 ? num_classes : num_classes_of(weights.tensors));
+  model.validate();
+  const WeightsMatch match = match_weights(model, weights.tensors, how);
+  const auto shapes = parameter_shapes(model);
+  for (const std::string& name : match.missing) {
+    const auto wanted = std::find_if(shapes.begin(), shapes.end(), [&](const auto& it) { return it.first == name; });
+    fmt::print("missing: {} {}\n", name, shape_text(wanted->second));
+  }
+  for (const std::string& name : match.unexpected) {
+    fmt::print("unexpected: {} {}\n", name, shape_text(weights.tensors.at(name).shape));
+  }
+  for (const std::string& problem : match.wrong) {
+    fmt::print("wrong: {}\n", problem);
+  }
+  for (const std::string& note : match.told) {
+    fmt::print("note: {}\n", note);
+  }
+  std::fflush(stdout);
+  warn_of_values(weights.file);
+  if (!match.fits()) {
+    throw usage_error(fmt::format("{} does not fit {} with {} classes: {} tensors missing, {} unexpected, {} wrong",
+                                  weights.file.string(), model_name, model.num_classes, match.missing.size(),
+                                  match.unexpected.size(), match.wrong.size()));
+  }
+  fmt::print("{} fits {} with {} classes\n", weights.file.string(), model_name, model.num_classes);
+  return 0;
+}
+
+int run(int argc, char** argv) {
+  const CommandSet commands("maskedkd_weights",
+                            "Weights of published models, and of runs: what they are and where they fit.",
+                            {{"list", "every known model with its sizes", list},
+                             {"show", "the tensors of a file, and which model it is", show},
+                             {"convert", "a file under timm's names or Meta's", convert},
+                             {"check", "whether a file fits a model", check}});
+  try {
+    return commands.run(argc, argv);
+  } catch (const Error& error) {  // whatever fails here is a file that the user named
+    throw Error(error.what(), error.hint(), ExitCode::usage, error.where());
+  }
+}
+
+}  // namespace
+}  // namespace maskedkd
+
+int main(int argc, char** argv) { return maskedkd::run_main(argc, argv, maskedkd::run); }

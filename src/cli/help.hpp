@@ -1,0 +1,17 @@
+// Lines of --help: words wrapped to its width, and names beside what they mean.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace maskedkd {
+
+inline constexpr unsigned kHelpColumns = 110;
+
+// The words of `text` in lines of at most kHelpColumns, which begin at column `indent`; the first one is there already.
+std::string wrapped(const std::string& text, std::size_t indent = 0);
+// A line a name, "  NAME   what it means", the meanings one under the other.
+std::string described_names(const std::vector<std::pair<std::string, std::string>>& names);
+
+}  // namespace maskedkd

@@ -1,0 +1,91 @@
+// The words of a command line, put in order for Boost.
+#include "command_line_state.hpp"
+#include "maskedkd/base/error.hpp"
+#include "names.hpp"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace maskedkd {
+
+CommandLine::State::Option* CommandLine::State::find(const std::string& name) {
+  const auto found = std::find_if(options.begin(), options.end(), [&](const auto& it) { return it.name == name; });
+  return found == options.end() ? nullptr : &*found;
+}
+
+void CommandLine::State::unknown(const std::string& name, const std::string& where) const {
+  const char* const dashes = where.empty() ? "--" : "";
+  std::vector<std::string> names;
+  for (const auto& option : options) {
+    names.push_back(option.name);
+  }
+  const std::string nearest = nearest_name(name, names);
+  throw usage_error(
+      fmt::format("{}unknown option {}{}", where, dashes, name),
+      nearest.empty() ? fmt::format("see {} --help", program) : fmt::format("did you mean {}{}?", dashes, nearest));
+}
+
+// Boost would take an option's name for the value that the option before it lacks, and, by version, leave or take the
+// word behind a flag.
+std::vector<std::string> CommandLine::State::take_words(int argc, const char* const* argv) {
+  std::vector<std::string> result;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word.rfind("--", 0) != 0) {
+      if (positionals.empty() || word.rfind('-', 0) == 0) {
+        throw usage_error(fmt::format("unexpected argument '{}'", word),
+                          "every option is written --name value or --name=value");
+      }
+      positional_words.push_back(word);
+      continue;
+    }
+    const auto equals = std::min(word.find('='), word.size());
+    const std::string name = with_dashes(word.substr(2, equals - 2));
+    const Option* option = find(name);
+    if (option == nullptr) {
+      unknown(name);
+    }
+    bool word_follows = equals == word.size() && i + 1 < argc && std::strncmp(argv[i + 1], "--", 2) != 0;
+    if (option->flag && !positionals.empty()) {
+      word_follows = word_follows && is_bool_word(argv[i + 1]);  // another word is a positional argument
+    }
+    if (option->flag && word_follows) {
+      result.push_back(fmt::format("--{}={}", name, argv[++i]));
+    } else if (word_follows) {
+      result.push_back("--" + name);
+      result.emplace_back(argv[++i]);
+    } else if (option->flag || equals != word.size()) {
+      result.push_back("--" + name + word.substr(equals));
+    } else {
+      throw usage_error(fmt::format("--{} has no value", name), fmt::format("see {} --help", program));
+    }
+  }
+  return result;
+}
+
+void CommandLine::State::assign_positionals() {
+  const std::string hint = fmt::format("{} {}; see {} --help", program, positional_names(), program);
+  if (positional_words.size() > positionals.size()) {
+    throw usage_error(fmt::format("unexpected argument '{}'", positional_words[positionals.size()]), hint);
+  }
+  for (std::size_t i = 0; i < positionals.size(); ++i) {
+    const bool is_there = i < positional_words.size() && !positional_words[i].empty();
+    if (is_there) {
+      *positionals[i].value = positional_words[i];
+    } else if (positionals[i].is_required) {
+      throw usage_error(fmt::format("{} is missing", positionals[i].name), hint);
+    }
+  }
+}
+
+std::string CommandLine::State::positional_names() const {
+  std::vector<std::string> names;
+  for (const auto& it : positionals) {
+    names.push_back(it.is_required ? it.name : fmt::format("[{}]", it.name));
+  }
+  return fmt::format("{}", fmt::join(names, " "));
+}
+
+}  // namespace maskedkd

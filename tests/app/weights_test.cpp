@@ -1,0 +1,239 @@
+// Weights come in under anybody's names and go out under timm's: the same logits and the same bits all the way.
+#include "app/small_run.hpp"
+#include "maskedkd/io/safetensors.hpp"
+#include "maskedkd/model/registry.hpp"
+#include "maskedkd/model/vit.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/equal.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+namespace maskedkd::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kOtherClasses = 7;
+
+ProcessResult run_weights(Arguments arguments) {
+  arguments.insert(arguments.begin(), std::string(MASKEDKD_BIN_DIR) + "/maskedkd_weights");
+  return run_process(arguments);
+}
+
+void run_python(const std::string& script, Arguments arguments) {
+  arguments.insert(arguments.begin(), {MASKEDKD_PYTHON, std::string(MASKEDKD_SOURCE_DIR) + "/" + script});
+  const ProcessResult result = run_process(arguments, 300);
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+}
+
+void expect_converts(const fs::path& in, const fs::path& out, const std::string& style) {
+  const ProcessResult result = run_weights({"convert", in, out, "--to", style, "--overwrite"});
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_NE(result.output.find("tensors of"), std::string::npos) << result.output;
+}
+
+// Names, dtypes, shapes and bytes.
+void expect_same_tensors(const fs::path& a, const fs::path& b) {
+  const auto expected = read_safetensors(a).tensors, found = read_safetensors(b).tensors;
+  ASSERT_EQ(expected.size(), found.size()) << a << ' ' << b;
+  for (const auto& [name, tensor] : expected) {
+    ASSERT_EQ(found.count(name), 1U) << name << " of " << a << " is not in " << b;
+    const at::Tensor& other = found.at(name);
+    EXPECT_EQ(tensor.scalar_type(), other.scalar_type()) << name;
+    EXPECT_EQ(tensor.sizes(), other.sizes()) << name;
+    ASSERT_EQ(tensor.nbytes(), other.nbytes()) << name;
+    EXPECT_EQ(std::memcmp(tensor.const_data_ptr(), other.const_data_ptr(), tensor.nbytes()), 0) << name;
+  }
+}
+
+VitOptions options_of(const std::string& name, int num_classes) {
+  VitOptions options = find_model(name);
+  options.num_classes = num_classes;
+  return options;
+}
+
+at::Tensor logits_of(const Vit& model, const at::Tensor& images) {
+  const at::NoGradGuard no_gradients;
+  return model.forward(images, {}).answer();
+}
+
+at::Tensor logits_of(const std::string& name, int num_classes, const fs::path& file, const at::Tensor& images) {
+  Vit model(options_of(name, num_classes));
+  model.load(read_safetensors(file).tensors, file);
+  return logits_of(model, images);
+}
+
+class PublishedWeights : public ::testing::TestWithParam<std::string> {
+ protected:
+  fs::path folder(int num_classes) const { return place_.path() / std::to_string(num_classes); }
+  void python(const std::string& what) const {
+    run_python("tests/app/weights.py", {what, place_.path(), GetParam(), "1000", std::to_string(kOtherClasses)});
+  }
+
+  TemporaryDirectory place_;
+};
+
+TEST_P(PublishedWeights, AnybodysNamesGiveTheSameLogitsAndComeBackToTimmBitForBit) {
+  python("make");
+  for (const int classes : {1000, kOtherClasses}) {
+    const fs::path timm = folder(classes) / "timm.safetensors", meta = folder(classes) / "meta.safetensors";
+    const auto answers = read_safetensors(folder(classes) / "answers.safetensors").tensors;
+    const at::Tensor expected = logits_of(GetParam(), classes, timm, answers.at("images"));
+    EXPECT_TRUE(at::allclose(expected, answers.at("logits"), 1e-4, 1e-4));
+    EXPECT_TRUE(at::equal(expected, logits_of(GetParam(), classes, meta, answers.at("images"))));
+
+    const fs::path converted = folder(classes) / "converted.safetensors", other = folder(classes) / "other.safetensors";
+    expect_converts(timm, other, "meta");
+    expect_same_tensors(meta, other);
+    expect_converts(other, converted, "timm");
+    expect_same_tensors(timm, converted);
+  }
+  python("open");
+  for (const int classes : {1000, kOtherClasses}) {
+    const fs::path again = folder(classes) / "again.safetensors";
+    expect_converts(folder(classes) / "saved.safetensors", again, "timm");
+    expect_same_tensors(folder(classes) / "timm.safetensors", again);
+    // In timm's order, so that timm's own file and ours are the same from the first tensor on.
+    EXPECT_EQ(file_bytes(again), file_bytes(folder(classes) / "converted.safetensors"));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Weights, PublishedWeights,
+                         ::testing::Values("deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224",
+                                           "deit3_small_patch16_224", "cait_xxs24_224", "mae_vit_base_patch16",
+                                           "vit_tiny_patch16_224"),
+                         [](const auto& of) { return of.param; });
+
+// What a user of a .pth does: a training checkpoint with its arguments, as DeiT's code writes it.
+TEST(Weights, FromAPthToTimm) {
+  const TemporaryDirectory place;
+  const std::string name = "deit3_small_patch16_224";
+  run_python("tests/app/weights.py", {"make", place.path(), name, "7"});
+  const fs::path folder = place.path() / "7", file = folder / "taken.safetensors";
+  run_python("preprocess/pth_to_safetensors.py", {folder / "training.pth", file});
+  expect_same_tensors(folder / "meta.safetensors", file);
+
+  const ProcessResult pickle = run_weights({"check", folder / "training.pth", "--model", name});
+  EXPECT_EQ(pickle.exit_code, 2);
+  EXPECT_NE(pickle.output.find("pth_to_safetensors.py " + (folder / "training.pth").string()), std::string::npos)
+      << pickle.output;
+  const ProcessResult fits = run_weights({"check", file, "--model", "deit3_small"});
+  EXPECT_EQ(fits.exit_code, 0) << fits.output;
+  EXPECT_NE(fits.output.find("fits deit3_small with 7 classes"), std::string::npos) << fits.output;
+  expect_converts(file, folder / "converted.safetensors", "timm");
+  expect_same_tensors(folder / "timm.safetensors", folder / "converted.safetensors");
+  run_python("tests/app/weights.py", {"open", place.path(), name, "7"});
+}
+
+// MAE's pretraining: an encoder with a decoder beside it, norm instead of fc_norm, no head.
+TEST(Weights, PretrainingOfMaeFitsAStudentWhoseHeadIsNew) {
+  const TemporaryDirectory place;
+  const std::string name = "mae_vit_base_patch16";
+  run_python("tests/app/weights.py", {"make", place.path(), name, "7"});
+  const fs::path folder = place.path() / "7", file = folder / "pretraining.safetensors";
+
+  const ProcessResult fits = run_weights({"check", file, "--model", name, "--reinit-head"});
+  EXPECT_EQ(fits.exit_code, 0) << fits.output;
+  EXPECT_NE(fits.output.find("fits " + name), std::string::npos) << fits.output;
+  const ProcessResult bare = run_weights({"check", file, "--model", name});
+  EXPECT_EQ(bare.exit_code, 2) << bare.output;
+  for (const char* line :
+       {"missing: fc_norm.weight [768]\n", "missing: fc_norm.bias [768]\n", "missing: head.weight [1000, 768]\n",
+        "missing: head.bias [1000]\n", "unexpected: mask_token [1, 1, 512]\n", "unexpected: norm.weight [768]\n",
+        "unexpected: decoder_pred.weight [768, 512]\n", "4 tensors missing, 9 unexpected, 0 wrong"}) {
+    EXPECT_NE(bare.output.find(line), std::string::npos) << line << " in\n" << bare.output;
+  }
+  const ProcessResult shown = run_weights({"show", file});
+  EXPECT_NE(shown.output.find("the encoder of mae_vit_base_patch16, without a head"), std::string::npos)
+      << shown.output;
+
+  // The encoder is the whole one's: with the head and fc_norm that are there already, the logits are the whole model's.
+  const at::Tensor images = read_safetensors(folder / "answers.safetensors").tensors.at("images");
+  Vit model(options_of(name, 7));
+  model.load(read_safetensors(folder / "timm.safetensors").tensors, "timm");
+  const at::Tensor expected = logits_of(model, images);
+  LoadOptions how;
+  how.reinit_head = true;
+  model.load(read_safetensors(file).tensors, "pretraining", how);
+  EXPECT_TRUE(at::equal(expected, logits_of(model, images)));
+}
+
+TEST(Weights, HalvedPrecisionStaysInAFile) {
+  const TemporaryDirectory place;
+  const fs::path half = place.path() / "half", meta = place.path() / "meta", back = place.path() / "back";
+  const Vit model(options_of("deit3_small_patch16_224", 5), /*seed=*/1);
+  NamedTensors tensors;
+  for (const auto& [name, tensor] : model.parameters()) {
+    tensors.emplace_back(name, tensor.to(tensors.size() % 2 == 0 ? at::kBFloat16 : at::kHalf));
+  }
+  write_safetensors(half, tensors);
+  expect_converts(half, meta, "meta");
+  expect_converts(meta, back, "timm");
+  expect_same_tensors(half, back);
+}
+
+// A run of an own size: its checkpoint says what it is.
+TEST(Weights, OfARunAndItsAverage) {
+  const TemporaryDirectory place;
+  const fs::path data = place.path() / "data", run = place.path() / "run", out = place.path() / "out";
+  pack_images(data, 256);
+  const ProcessResult trained = run_process(
+      on_ranks(1, "maskedkd_train",
+               teacher_arguments(data, run, {"--eval-data-path", data, "--epochs", "2", "--model-ema-decay", "0.5"})));
+  ASSERT_EQ(trained.exit_code, 0) << trained.output;
+  const fs::path best = run / "checkpoints" / "best";
+  expect_converts(run, out, "timm");
+  expect_same_tensors(best / "model.safetensors", out);
+  const ProcessResult average = run_weights({"convert", run, out, "--to", "timm", "--ema", "--overwrite"});
+  ASSERT_EQ(average.exit_code, 0) << average.output;
+  expect_same_tensors(best / "ema.safetensors", out);
+
+  const ProcessResult shown = run_weights({"show", run});
+  EXPECT_EQ(shown.exit_code, 0);
+  EXPECT_NE(shown.output.find("model: an own one: input 16 x 16, patches of 4 x 4, width 32, depth 2, 4 heads, 4 cl"),
+            std::string::npos)
+      << shown.output;
+}
+
+TEST(Weights, ShowListsTensorsInReadingOrderAndSaysWhichModelTheyAre) {
+  const TemporaryDirectory place;
+  const fs::path file = place.path() / "file";
+  const Vit model(options_of("deit_tiny_patch16_224", 10), /*seed=*/1);
+  write_safetensors(file, model.parameters());
+  const ProcessResult shown = run_weights({"show", file});
+  EXPECT_EQ(shown.exit_code, 0);
+  std::size_t position = 0;
+  for (const char* line :
+       {"blocks.0.attn.proj.bias     float32   [192]\n", "blocks.2.norm1.weight       float32   [192]\n",
+        "blocks.10.mlp.fc1.weight    float32   [768, 192]\n", "cls_token                   float32   [1, 1, 192]\n",
+        "patch_embed.proj.weight     float32   [192, 3, 16, 16]\n",
+        // 5,717,416 with 1000 classes; 193 parameters a class
+        "file: 152 tensors, 5,526,346 parameters, 22,105,384 bytes\n",
+        "model: deit_tiny_patch16_224 or vit_tiny_patch16_224, 10 classes"}) {
+    const std::size_t found = shown.output.find(line, position);
+    ASSERT_NE(found, std::string::npos) << line << " in\n" << shown.output;
+    position = found;
+  }
+}
+
+// Sizes of the table in the papers and in timm.
+TEST(Weights, ListNamesEveryModelWithItsSizes) {
+  const ProcessResult listed = run_weights({"list"});
+  EXPECT_EQ(listed.exit_code, 0);
+  for (const std::string& name : known_models()) {
+    EXPECT_NE(listed.output.find(name + " "), std::string::npos) << name;
+  }
+  for (const char* row :
+       {"deit3_huge_patch14_224            deit3_huge       224     256  1280    32    16  632,126,440\n",
+        "cait_s24_224                                       224     196   384  24+2     8   46,916,200\n",
+        "deit_tiny_distilled_patch16_224                    224     196   192    12     3    5,910,800\n"}) {
+    EXPECT_NE(listed.output.find(row), std::string::npos) << row << " in\n" << listed.output;
+  }
+}
+
+}  // namespace
+}  // namespace maskedkd::testing
