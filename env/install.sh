@@ -18,21 +18,41 @@ say() { printf '[install] %s\n' "$*"; }
 die() { printf '[install] %s\n' "$*" >&2; exit 1; }
 entries() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$1"; }
 
-install_packages() {
-  local missing=() package
+# known NAME...: those that apt knows; fails where it knows none.
+known() {
+  local package found=1
   for package in "$@"; do
-    [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    if apt-cache show "$package" >/dev/null 2>&1; then
+      printf '%s\n' "$package"
+      found=0
+    fi
   done
-  [ ${#missing[@]} -gt 0 ] || return 0
+  return $found
+}
+
+# install_packages NAME...: a NAME? is left out where the system has no package of that name.
+install_packages() {
+  local missing=() optional=() package
+  for package in "$@"; do
+    if [ "$(dpkg-query -W -f='${db:Status-Status}' "${package%\?}" 2>/dev/null)" = installed ]; then
+      continue
+    elif [ "$package" = "${package%\?}" ]; then
+      missing+=("$package")
+    else
+      optional+=("${package%\?}")
+    fi
+  done
+  [ ${#missing[@]} -gt 0 ] || known "${optional[@]}" >/dev/null || return 0
   command -v apt-get >/dev/null || die "apt-get is missing: install by hand, under your system's names: ${missing[*]}"
   local as_root=()
   if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null || die "neither root nor sudo: ask an administrator for: apt-get install ${missing[*]}"
     as_root=(sudo)
   fi
-  say "installing packages: ${missing[*]}"
   local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300)
   "${apt[@]}" update
+  mapfile -t -O ${#missing[@]} missing < <(known "${optional[@]}")
+  say "installing packages: ${missing[*]}"
   "${apt[@]}" install --no-install-recommends -y "${missing[@]}" >/dev/null ||
     die "apt-get could not install: ${missing[*]}"
 }

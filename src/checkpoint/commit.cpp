@@ -1,5 +1,6 @@
 // Writing: everything into a directory of its own, the manifest last, then one rename.
 #include "layout.hpp"
+#include "manifest.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/checkpoint/checkpoint.hpp"
 #include "maskedkd/io/atomic_directory.hpp"
@@ -7,7 +8,6 @@
 #include "maskedkd/io/posix.hpp"
 
 #include <unistd.h>
-#include <nlohmann/json.hpp>
 
 #include <cstdio>
 
@@ -68,10 +68,11 @@ std::filesystem::path save_checkpoint(const std::filesystem::path& root, const C
     }
     check_free_space(root, content);
     AtomicDirectory directory(path);
-    nlohmann::json files = nlohmann::json::object();
+    Manifest manifest;
+    manifest.step = content.step;
     const auto list = [&](const std::string& name) {
       const std::filesystem::path file = directory.path() / name;
-      files[name] = {{"size_bytes", std::filesystem::file_size(file)}, {"sha256", sha256_of_file(file)}};
+      manifest.files[name] = {std::filesystem::file_size(file), sha256_of_file(file)};
     };
     for (const auto& [group, tensors] : content.groups) {
       const std::string name = group + std::string(kGroupSuffix);
@@ -80,9 +81,7 @@ std::filesystem::path save_checkpoint(const std::filesystem::path& root, const C
     }
     write_file_atomically(directory.path() / kStateName, content.state_json);
     list(std::string(kStateName));
-    nlohmann::json manifest = {{"format_version", kCheckpointFormatVersion}, {"step", content.step}, {"files", files}};
-    manifest["manifest_sha256"] = sha256_of_text(manifest.dump());
-    write_file_atomically(directory.path() / kManifestName, manifest.dump(2) + "\n");
+    write_file_atomically(directory.path() / kManifestName, manifest_text(manifest, sha256_of_text));
     directory.commit();
     return path;
   } catch (const std::filesystem::filesystem_error& error) {

@@ -1,82 +1,53 @@
 // Reading: nothing is believed before its size and SHA-256 are what the manifest says.
 #include "layout.hpp"
+#include "manifest.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/checkpoint/checkpoint.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/posix.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 
 namespace maskedkd {
 namespace {
 
-nlohmann::json read_manifest(const std::filesystem::path& path) {
-  const auto damaged = [&](const std::string& why) {
-    return usage_error(fmt::format("the checkpoint {} is damaged: {} {}", path.string(), kManifestName, why),
-                       "resume from an earlier one");
-  };
-  nlohmann::json manifest;
+Manifest read_manifest(const std::filesystem::path& path) {
+  const std::filesystem::path file = path / kManifestName;
+  std::error_code none;
+  const std::uint64_t size = std::filesystem::file_size(file, none);
+  if (!none && size > kLargestManifestBytes) {
+    refuse_damaged(path, kManifestName, fmt::format("has {} bytes, more than any manifest", size));
+  }
+  std::string text;
   try {
-    manifest = nlohmann::json::parse(read_text_file(path / kManifestName));
-  } catch (const nlohmann::json::exception&) {
-    throw damaged("is not JSON");
+    text = read_text_file(file);
   } catch (const Error&) {
-    throw damaged("is missing or can't be read");
+    refuse_damaged(path, kManifestName, "is missing or can't be read");
   }
-  const auto number = [&](const char* key) {
-    return manifest.is_object() && manifest.contains(key) && manifest[key].is_number_integer();
-  };
-  if (!number("format_version") || !number("step") || !manifest.contains("files") || !manifest["files"].is_object()) {
-    throw damaged("lacks format_version, step or files");
-  }
-  // The manifest vouches for the files; this vouches for the manifest.
-  nlohmann::json content = manifest;
-  content.erase("manifest_sha256");
-  if (manifest.value("manifest_sha256", nlohmann::json()) != sha256_of_text(content.dump())) {
-    throw damaged("has another SHA-256 than when it was written");
-  }
-  if (manifest["format_version"].get<std::int64_t>() > kCheckpointFormatVersion) {
-    throw NewerFormat(fmt::format("the checkpoint {} has format {}, this program reads up to {}", path.string(),
-                                  manifest["format_version"].get<std::int64_t>(), kCheckpointFormatVersion),
-                      "use the newer program", ExitCode::usage);
-  }
-  for (const auto& [name, file] : manifest["files"].items()) {
-    if (name.find('/') != std::string::npos || !file.is_object() || !file.contains("size_bytes") ||
-        !file["size_bytes"].is_number_unsigned() || !file.contains("sha256") || !file["sha256"].is_string()) {
-      throw damaged(fmt::format("has a malformed entry for {}", name));
-    }
-  }
-  if (!manifest["files"].contains(kStateName)) {
-    throw damaged(fmt::format("does not list {}", kStateName));
-  }
-  return manifest;
+  return parse_manifest(text, path, sha256_of_text);
 }
 
-void verify_file(const std::filesystem::path& path, const nlohmann::json& expected) {
+void verify_file(const std::filesystem::path& path, const ManifestFile& expected) {
   const auto damaged = [&](const std::string& why) {
-    return usage_error(
-        fmt::format("the checkpoint {} is damaged: {} {}", path.parent_path().string(), path.filename().string(), why),
-        "resume from an earlier one");
+    refuse_damaged(path.parent_path(), path.filename().string(), why);
   };
   std::error_code error;
   const std::uint64_t size = std::filesystem::file_size(path, error);
   if (error) {
-    throw damaged("is missing");
+    damaged("is missing");
   }
-  if (size != expected["size_bytes"].get<std::uint64_t>()) {
-    throw damaged(fmt::format("has {} bytes instead of {}", size, expected["size_bytes"].get<std::uint64_t>()));
+  if (size != expected.size_bytes) {
+    damaged(fmt::format("has {} bytes instead of {}", size, expected.size_bytes));
   }
-  if (sha256_of_file(path) != expected["sha256"].get<std::string>()) {
-    throw damaged("has another SHA-256 than when it was written");
+  if (sha256_of_file(path) != expected.sha256) {
+    damaged("has another SHA-256 than when it was written");
   }
 }
 
 // The manifest of a checkpoint that is whole.
-nlohmann::json verified_manifest(const std::filesystem::path& path) {
-  nlohmann::json manifest = read_manifest(path);
-  for (const auto& [name, expected] : manifest["files"].items()) {
+Manifest verified_manifest(const std::filesystem::path& path) {
+  Manifest manifest = read_manifest(path);
+  for (const auto& [name, expected] : manifest.files) {
     verify_file(path / name, expected);
   }
   return manifest;
@@ -97,11 +68,11 @@ LoadedCheckpoint load_checkpoint(const std::filesystem::path& given) {
     throw usage_error(fmt::format("{} is not a checkpoint: no such folder", given.string()),
                       "a checkpoint is a folder named step-..., or best");
   }
-  const nlohmann::json manifest = verified_manifest(path);
+  const Manifest manifest = verified_manifest(path);
   LoadedCheckpoint loaded;
   loaded.path = path;
-  loaded.step = manifest["step"].get<std::int64_t>();
-  for (const auto& [name, expected] : manifest["files"].items()) {
+  loaded.step = manifest.step;
+  for (const auto& [name, expected] : manifest.files) {
     const std::filesystem::path file = name;
     if (file.extension() == kGroupSuffix) {
       loaded.groups[file.stem().string()] = read_safetensors(path / file).tensors;
@@ -115,10 +86,10 @@ void verify_checkpoint_file(const std::filesystem::path& file) {
   if (!std::filesystem::exists(file.parent_path() / kManifestName)) {
     return;
   }
-  const nlohmann::json manifest = read_manifest(file.parent_path());
-  const auto entry = manifest["files"].find(file.filename().string());
-  if (entry != manifest["files"].end()) {
-    verify_file(file, *entry);
+  const Manifest manifest = read_manifest(file.parent_path());
+  const auto entry = manifest.files.find(file.filename().string());
+  if (entry != manifest.files.end()) {
+    verify_file(file, entry->second);
   }
 }
 

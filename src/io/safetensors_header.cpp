@@ -1,6 +1,7 @@
 #include "safetensors_header.hpp"
 
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/base/quoted_name.hpp"
 #include "maskedkd/io/strict_json.hpp"
 
 #include <nlohmann/json.hpp>
@@ -47,7 +48,7 @@ std::uint64_t unsigned_number(const nlohmann::json& value, const std::string& wh
 SafetensorsEntry parse_entry(const std::string& name, const nlohmann::json& value, const Refusal& refuse) {
   if (!value.is_object() || value.size() != 3 || !value.contains("dtype") || !value.contains("shape") ||
       !value.contains("data_offsets")) {
-    refuse(fmt::format("tensor '{}' needs dtype, shape and data_offsets, and nothing else", name));
+    refuse(fmt::format("tensor {} needs dtype, shape and data_offsets, and nothing else", quoted_name(name)));
   }
   SafetensorsEntry entry;
   entry.name = name;
@@ -56,36 +57,38 @@ SafetensorsEntry parse_entry(const std::string& name, const nlohmann::json& valu
     return dtype.is_string() && dtype == known.name;
   });
   if (type == kSafetensorsTypes.end()) {
-    refuse(fmt::format("tensor '{}' has the unknown dtype {}", name, dtype.dump()));
+    refuse(
+        fmt::format("tensor {} has the unknown dtype {}", quoted_name(name), dtype.dump(-1, ' ', true).substr(0, 60)));
   }
   entry.type = type->type;
   entry.element_bytes = type->bytes;
   const auto& shape = value["shape"];
   const auto& offsets = value["data_offsets"];
   if (!shape.is_array() || shape.size() > kMostSides || !offsets.is_array() || offsets.size() != 2) {
-    refuse(fmt::format("tensor '{}' has a malformed shape or data_offsets", name));
+    refuse(fmt::format("tensor {} has a malformed shape or data_offsets", quoted_name(name)));
   }
   // Sides of 0 apart: a tensor without elements has strides too, which must not overflow.
   std::int64_t bytes = type->bytes;
   bool overflows = false;
   for (const auto& side : shape) {
-    const std::uint64_t length = unsigned_number(side, fmt::format("a side of tensor '{}'", name), refuse);
+    const std::uint64_t length = unsigned_number(side, fmt::format("a side of tensor {}", quoted_name(name)), refuse);
     overflows |= __builtin_mul_overflow(bytes, std::max<std::uint64_t>(length, 1), &bytes);
     entry.shape.push_back(static_cast<std::int64_t>(length));
   }
-  entry.begin = unsigned_number(offsets[0], fmt::format("an offset of tensor '{}'", name), refuse);
-  entry.end = unsigned_number(offsets[1], fmt::format("an offset of tensor '{}'", name), refuse);
+  entry.begin = unsigned_number(offsets[0], fmt::format("an offset of tensor {}", quoted_name(name)), refuse);
+  entry.end = unsigned_number(offsets[1], fmt::format("an offset of tensor {}", quoted_name(name)), refuse);
   if (overflows) {
-    refuse(fmt::format("the size of tensor '{}' overflows", name));
+    refuse(fmt::format("the size of tensor {} overflows", quoted_name(name)));
   }
   if (std::find(entry.shape.begin(), entry.shape.end(), 0) != entry.shape.end()) {
     bytes = 0;
   }
   if (entry.begin > entry.end) {
-    refuse(fmt::format("tensor '{}' lies at bytes {}..{}", name, entry.begin, entry.end));
+    refuse(fmt::format("tensor {} lies at bytes {}..{}", quoted_name(name), entry.begin, entry.end));
   }
   if (entry.end - entry.begin != static_cast<std::uint64_t>(bytes)) {
-    refuse(fmt::format("tensor '{}' has {} bytes, its dtype and shape another number", name, entry.end - entry.begin));
+    refuse(fmt::format("tensor {} has {} bytes, its dtype and shape another number", quoted_name(name),
+                       entry.end - entry.begin));
   }
   return entry;
 }
@@ -97,7 +100,7 @@ std::map<std::string, std::string> parse_metadata(const nlohmann::json& value, c
   std::map<std::string, std::string> metadata;
   for (const auto& [key, text] : value.items()) {
     if (!text.is_string()) {
-      refuse(fmt::format("its {} has '{}', which is no text", kSafetensorsMetadata, key));
+      refuse(fmt::format("its {} has {}, which is no text", kSafetensorsMetadata, quoted_name(key)));
     }
     metadata[key] = text.get<std::string>();
   }
@@ -115,12 +118,12 @@ void check_cover(std::vector<SafetensorsEntry>& entries, std::uint64_t data_byte
   std::uint64_t covered = 0;
   for (const SafetensorsEntry& entry : entries) {
     if (entry.end > data_bytes) {
-      refuse.missing(
-          fmt::format("tensor '{}' lies at bytes {}..{} of {}", entry.name, entry.begin, entry.end, data_bytes),
-          promised - data_bytes);
+      refuse.missing(fmt::format("tensor {} lies at bytes {}..{} of {}", quoted_name(entry.name), entry.begin,
+                                 entry.end, data_bytes),
+                     promised - data_bytes);
     }
     if (entry.begin != covered) {
-      refuse(fmt::format("tensor '{}' {} the one before", entry.name,
+      refuse(fmt::format("tensor {} {} the one before", quoted_name(entry.name),
                          entry.begin < covered ? "overlaps" : "leaves a hole after"));
     }
     covered = entry.end;

@@ -1,5 +1,7 @@
 #include "maskedkd/io/strict_json.hpp"
 
+#include "maskedkd/base/quoted_name.hpp"
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -33,7 +35,7 @@ class Watch {
       case Event::key: {
         const auto& key = value.get_ref<const std::string&>();
         if (!open_.back().keys.insert(key).second) {
-          throw JsonRefusal(fmt::format("names '{}' twice", key));
+          throw JsonRefusal(fmt::format("names {} twice", quoted_name(key)));
         }
         break;
       }

@@ -126,6 +126,16 @@ TEST(HostileSafetensors, NamesTwice) {
   refuses(R"({"head.weight":{"dtype":"U8","dtype":"U8","shape":[2],"data_offsets":[0,2]}})", 2, "'dtype' twice");
 }
 
+// A message is one line of sensible length, whatever the name.
+TEST(HostileSafetensors, NamesThatWouldSpoilAMessage) {
+  const auto said_of_name = [](const std::string& name) {
+    return refusal(with_length("{\"" + name + R"(":{"dtype":"F33","shape":[1],"data_offsets":[0,4]}})", 4));
+  };
+  EXPECT_NE(said_of_name(R"(a\nb\u0000\u001b[31m)").find("tensor 'a?b??[31m' has"), std::string::npos);
+  const std::string message = said_of_name(std::string(119, 'a') + "ä" + std::string(100'000, 'b'));
+  EXPECT_NE(message.find("aaa...' has the unknown"), std::string::npos) << message;
+}
+
 TEST(HostileSafetensors, DtypesShapesAndOffsetsThatAreNone) {
   for (const char* dtype : {"", "f32", "F8_E4M3", "F128", "float32"}) {
     refuses(tensor(dtype, "[1]", "[0,4]"), 4, "head.weight");

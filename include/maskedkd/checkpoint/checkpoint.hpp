@@ -6,6 +6,7 @@
 //   <root>/best -> step-000000987          (symbolic link, replaced atomically)
 #pragma once
 
+#include "maskedkd/checkpoint/format_version.hpp"
 #include "maskedkd/io/safetensors.hpp"
 
 #include <nlohmann/json_fwd.hpp>
@@ -20,8 +21,6 @@
 #include <vector>
 
 namespace maskedkd {
-
-inline constexpr int kCheckpointFormatVersion = 1;
 
 // What goes in. groups: file stem ("model", "optimizer", ...) -> tensors. state: any JSON text of numbers and strings.
 struct CheckpointContent {

@@ -1,0 +1,103 @@
+// Manifests that somebody made up, each with its own right SHA-256: what they list must be files beside them.
+#include "maskedkd/io/digest.hpp"
+#include "support/temporary_directory.hpp"
+
+#include "example.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace maskedkd::testing {
+namespace {
+
+class HostileManifest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    checkpoint_ = save_checkpoint(root_.path(), example_state(20));
+    sound_ = nlohmann::json::parse(read_bytes(checkpoint_ / "manifest.json"));
+  }
+  // What is said of it; the text is sealed with its SHA-256 as save_checkpoint does.
+  std::string said_of(nlohmann::json manifest) {
+    manifest.erase("manifest_sha256");
+    manifest["manifest_sha256"] = sha256_of_text(manifest.dump());
+    return said_of_text(manifest.dump(2));
+  }
+  std::string said_of_text(const std::string& text) {
+    write_bytes(checkpoint_ / "manifest.json", text);
+    const std::string message = error_of([&] { load_checkpoint(checkpoint_); });
+    EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+    EXPECT_NE(message.find(checkpoint_.string() + " is damaged: manifest.json "), std::string::npos) << message;
+    return message;
+  }
+
+  TemporaryDirectory root_;
+  fs::path checkpoint_;
+  nlohmann::json sound_;
+};
+
+::testing::AssertionResult has(const std::string& said, const std::string& part) {
+  return (said.find(part) != std::string::npos ? ::testing::AssertionSuccess() : ::testing::AssertionFailure()) << said;
+}
+
+TEST_F(HostileManifest, TheSoundOneOfTheseTestsIsRead) {
+  sound_["note"] = "what a later program of this format might add";
+  sound_.erase("manifest_sha256");
+  sound_["manifest_sha256"] = sha256_of_text(sound_.dump());
+  write_bytes(checkpoint_ / "manifest.json", sound_.dump(2));
+  EXPECT_TRUE(is_example_state(load_checkpoint(checkpoint_), 20));
+}
+
+TEST_F(HostileManifest, NamesThatLeadElsewhere) {
+  for (const std::string name : {"../model.safetensors", "/etc/passwd", "a/b", "..", ".", "", "line\nbreak/"}) {
+    auto manifest = sound_;
+    manifest["files"][name] = sound_["files"]["state.json"];
+    EXPECT_TRUE(has(said_of(manifest), "malformed entry for '"));
+  }
+  auto manifest = sound_;
+  manifest["files"][std::string("state.json\0x", 12)] = sound_["files"]["state.json"];
+  EXPECT_TRUE(has(said_of(manifest), "malformed entry for 'state.json?x'"));
+  manifest = sound_;
+  manifest["files"][std::string(5000, 'a')] = sound_["files"]["state.json"];
+  EXPECT_LT(said_of(manifest).size(), 500U);
+}
+
+TEST_F(HostileManifest, NumbersThatAreNone) {
+  for (const auto& number : std::vector<nlohmann::json>{-1, 1.5, "20", nullptr, 18446744073709551615U,
+                                                        9223372036854775808U, nlohmann::json::array()}) {
+    for (const std::string key : {"step", "format_version"}) {
+      auto manifest = sound_;
+      manifest[key] = number;
+      EXPECT_TRUE(has(said_of(manifest), "lacks format_version, step or files")) << key << number;
+    }
+    auto manifest = sound_;
+    manifest["files"]["state.json"]["size_bytes"] = number;
+    EXPECT_TRUE(has(said_of(manifest), "malformed entry for 'state.json'")) << number;
+  }
+  sound_["format_version"] = 0;
+  EXPECT_TRUE(has(said_of(sound_), "lacks format_version"));
+}
+
+TEST_F(HostileManifest, Sha256ThatAreNone) {
+  for (const auto& sha256 : std::vector<nlohmann::json>{"", "abc", std::string(64, 'A'), std::string(64, 'g'),
+                                                        std::string(65, 'a'), 3, nullptr}) {
+    auto manifest = sound_;
+    manifest["files"]["model.safetensors"]["sha256"] = sha256;
+    EXPECT_TRUE(has(said_of(manifest), "malformed entry for 'model.safetensors'"));
+  }
+}
+
+TEST_F(HostileManifest, TextsThatCostMoreThanTheyAre) {
+  EXPECT_TRUE(has(said_of_text("{\"files\":" + std::string(500'000, '[')), "nested too deep"));
+  std::string list = "{\"files\":[0";
+  for (int i = 0; i < 100'000; ++i) {
+    list += ",0";
+  }
+  EXPECT_TRUE(has(said_of_text(list + "]}"), "a list of more than"));
+  EXPECT_TRUE(has(said_of_text("{\"step\":1,\"step\":2}"), "names 'step' twice"));
+  EXPECT_TRUE(has(said_of_text("[]"), "not JSON"));
+  // Longer than memory, where it was believed: a sparse terabyte.
+  fs::resize_file(checkpoint_ / "manifest.json", std::uint64_t{1} << 40);
+  EXPECT_TRUE(has(error_of([&] { load_checkpoint(checkpoint_); }), "more than any manifest"));
+}
+
+}  // namespace
+}  // namespace maskedkd::testing
