@@ -3,7 +3,8 @@
 #
 #   env/install.sh [build|tests|data]...     default: build
 #
-#   build   Debian/Ubuntu packages of apt.txt and LibTorch (the pinned wheel), unless LIBTORCH_ROOT names another one
+#   build   Debian/Ubuntu packages of apt.txt and LibTorch (the pinned wheel with what converts .pth files), unless
+#           LIBTORCH_ROOT names another one
 #   tests   build, packages of apt-tests.txt and the Python references of reference.txt
 #   data    the Fashion-MNIST images that jobs/quickstart.sh trains on
 #
@@ -53,7 +54,7 @@ for part in "$@"; do
   case $part in
     build | tests)
       mapfile -t -O ${#packages[@]} packages < <(entries "$here/apt.txt")
-      [ -n "${LIBTORCH_ROOT:-}" ] || wheels+=("$here/libtorch.txt")
+      [ -n "${LIBTORCH_ROOT:-}" ] || wheels+=("$here/libtorch.txt" "$here/weights.txt")
       [ "$part" = build ] || {
         mapfile -t -O ${#packages[@]} packages < <(entries "$here/apt-tests.txt")
         wheels+=("$here/reference.txt")

@@ -1,6 +1,7 @@
 // maskedkd_evaluate: accuracy of weights on a packed set.
 #include "maskedkd/app/mask_sheet.hpp"
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/base/log.hpp"
 #include "maskedkd/checkpoint/checkpoint.hpp"
 #include "maskedkd/cli/options.hpp"
 #include "maskedkd/cli/run_main.hpp"
@@ -94,7 +95,9 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
     }
     verify_checkpoint_file(file);
   }
-  model.load(read_safetensors(file).tensors, file.string());
+  for (const std::string& told : model.load(read_safetensors(file).tensors, file.string())) {
+    spdlog::log(session.rank() == 0 ? spdlog::level::warn : spdlog::level::debug, "{}", told);
+  }
   const at::Device device = choose_device(session, command.device);
   model.to_device(device);
   at::set_num_threads(command.threads > 0 ? command.threads : threads_for_rank(session));

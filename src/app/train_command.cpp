@@ -139,6 +139,8 @@ void bind_optimisation(CommandLine& line, TrainOptions& train) {
               "of matrix products: fp32, bf16, or fp16 with loss scaling (GPU)",
               [&train](const std::string& text) { train.precision = parse_precision(text); })
       .option("finetune", train.finetune, "weights to start from: a safetensors file, a checkpoint, or a run's folder")
+      .option("reinit-head", train.reinit_head,
+              "--finetune: take all but the head, whatever classes the file has, and MAE's pretrained encoders")
       .option("deterministic", train.deterministic, "the same bits on 1, 2, 4, ... ranks: gradients in a fixed tree")
       .option("seed", train.seed, "of everything random");
 }

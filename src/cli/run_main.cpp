@@ -2,6 +2,7 @@
 
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/log.hpp"
+#include "maskedkd/base/lost_mapping.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 
 #include <chrono>
@@ -60,7 +61,13 @@ void set_up_process() {
 }  // namespace
 
 int run_main(int argc, char** argv, const std::function<int(const MpiSession&, int, char**)>& body) {
+<<<<<<< HEAD
+  set_up_log(0, 1);               // until the rank is known
+  std::signal(SIGXFSZ, SIG_IGN);  // a file past its limit is an Error of write(), not the end of the process
+  say_why_on_lost_mapping();
+=======
   set_up_process();
+>>>>>>> w-app
   try {
     const MpiSession session(argc, argv);
     set_up_log(session.rank(), session.size());

@@ -16,23 +16,15 @@ namespace {
 constexpr std::array<std::string_view, 6> kFixed = {"seed",    "batch-size", "micro-batch",
                                                     "repeats", "precision",  "model-ema-decay"};
 // These say where and how to run, not what is computed.
-constexpr std::array<std::string_view, 17> kFree = {"output-dir",
-                                                    "data-path",
-                                                    "eval-data-path",
-                                                    "teacher-path",
-                                                    "finetune",
-                                                    "resume",
-                                                    "workers",
-                                                    "prefetch",
-                                                    "threads",
-                                                    "device",
-                                                    "eval-batch",
-                                                    "keep-checkpoints",
-                                                    "stop-after-steps",
-                                                    "checkpoint-steps",
-                                                    "checkpoint-minutes",
-                                                    "teacher-model",
-                                                    "model"};
+constexpr std::array<std::string_view, 18> kFree = {"output-dir",       "data-path",
+                                                    "eval-data-path",   "teacher-path",
+                                                    "finetune",         "reinit-head",
+                                                    "resume",           "workers",
+                                                    "prefetch",         "threads",
+                                                    "device",           "eval-batch",
+                                                    "keep-checkpoints", "stop-after-steps",
+                                                    "checkpoint-steps", "checkpoint-minutes",
+                                                    "teacher-model",    "model"};
 
 template <typename List>
 bool contains(const List& list, std::string_view name) {

@@ -63,6 +63,8 @@ void TrainOptions::validate(int world_size) const {
           fmt::format("start at most {} ranks, or take a smaller --micro-batch", micro_batches_per_step()));
   require(augment.input_size == student.input_size,
           fmt::format("images of {} pixels for a student of {}", augment.input_size, student.input_size));
+  require(!reinit_head || !finetune.empty(), "--reinit-head is given without --finetune: every weight is new",
+          "name the weights to start from, or leave it out");
   require(repeats >= 1, fmt::format("--repeats {} must be at least 1", repeats));
   require(num_workers >= 1 && prefetch >= 1, "--workers and --prefetch must be at least 1");
   require(drop_path_rate >= 0 && drop_path_rate < 1, fmt::format("--drop-path {} must lie in [0, 1)", drop_path_rate));

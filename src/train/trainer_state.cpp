@@ -87,15 +87,24 @@ std::string describe_teacher(const TrainOptions& options, const VitOptions& teac
   return text;
 }
 
-Vit make_student(const TrainOptions& options, const ShardSet& set, at::Device device) {
+// Once, not by every rank.
+void tell(const MpiSession& session, const std::vector<std::string>& lines) {
+  for (const std::string& line : lines) {
+    spdlog::log(session.rank() == 0 ? spdlog::level::warn : spdlog::level::debug, "{}", line);
+  }
+}
+
+Vit make_student(const MpiSession& session, const TrainOptions& options, const ShardSet& set, at::Device device) {
   if (set.num_classes() != options.student.num_classes) {
     throw usage_error(fmt::format("{} has {} classes, the student {}", set.directory().string(), set.num_classes(),
                                   options.student.num_classes),
                       "set --num-classes to the data's");
   }
-  Vit student = options.finetune.empty() ? Vit(options.student, options.seed) : Vit(options.student);
+  const bool initialised = options.finetune.empty() || options.reinit_head;
+  Vit student = initialised ? Vit(options.student, options.seed) : Vit(options.student);
   if (!options.finetune.empty()) {
-    student.load(read_safetensors(options.finetune).tensors, options.finetune.string());
+    tell(session, student.load(read_safetensors(options.finetune).tensors, options.finetune.string(),
+                               {.reinit_head = options.reinit_head}));
   }
   student.to_device(device);
   student.set_requires_grad(true);
@@ -112,7 +121,7 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
       train_set_(options.data_path),
       eval_set_(options.eval_data_path.empty() ? std::nullopt : std::make_optional<ShardSet>(options.eval_data_path)),
       sampler_(sampler_of(options, train_set_)),
-      student_(make_student(options_, train_set_, device)),
+      student_(make_student(session, options_, train_set_, device)),
       teacher_(make_teacher(options_, device)),
       parameters_(student_),
       optimizer_(parameters_, options.adamw),
@@ -130,6 +139,7 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
   }
   if (teacher_) {
     spdlog::info("{}", describe_teacher(options_, teacher_->options()));
+    tell(session, teacher_->told());
   }
   state_.model = describe_model(options.student);
   state_.data_set_id = train_set_.set_id();

@@ -70,7 +70,6 @@ TemporaryDirectory* BadInput::place = nullptr;
 TEST_F(BadInput, Options) {
   expect_train_refuses(arguments({"--bach-size", "32"}), {"--bach-size", "--batch-size"});
   expect_train_refuses(arguments({"--batch-size", "36"}), {"36", "--micro-batch 8"});
-  expect_train_refuses(arguments({"--keep", "17"}), {"--keep 17", "1..16"});
   expect_train_refuses(arguments({"--micro-batch", "1"}), {"--micro-batch 1 is odd", "--mixup 0 --cutmix 0"});
   expect_train_refuses(arguments({"--batch-size", "8"}), {"2 ranks", "1 micro-batches", "at most 1"});
   expect_train_refuses(arguments({"--precision", "fp16"}), {"fp16 is for GPUs", "bf16"});
@@ -78,10 +77,32 @@ TEST_F(BadInput, Options) {
   expect_train_refuses(arguments({"--lr", "-1"}), {"--lr -1"});
 }
 
+TEST_F(BadInput, Masks) {
+  const Arguments alone = teacher_arguments(data(), path("run"));
+  const auto alone_with = [&](const char* flag, const char* value) {
+    Arguments all = alone;
+    all.insert(all.end(), {flag, value});
+    return all;
+  };
+  expect_train_refuses(arguments({"--keep", "17"}), {"--keep 17", "1..16"});
+  expect_train_refuses(arguments({"--keep", "0"}), {"--keep 0", "0.5 half"});
+  expect_train_refuses(arguments({"--keep", "1.5"}), {"--keep 1.5", "at most 1.0"});
+  expect_train_refuses(arguments({"--mask-criterion", "best"}), {"best", "student, random, lowest, teacher, all"});
+  expect_train_refuses(arguments({"--keep-schedule", "step"}), {"step", "constant, linear, cosine"});
+  expect_train_refuses(arguments({"--keep-schedule", "linear", "--keep-start", "17"}), {"--keep-start 17", "1..16"});
+  expect_train_refuses(arguments({"--keep-start", "1.0"}), {"--keep-start", "--keep-schedule constant"});
+  expect_train_refuses(arguments({"--mask-criterion", "all", "--keep", "8"}), {"--keep", "--mask-criterion all"});
+  expect_train_refuses(arguments({"--mask-criterion", "all", "--keep-schedule", "linear"}),
+                       {"--keep-schedule", "--mask-criterion all"});
+  expect_train_refuses(alone_with("--keep", "0.5"), {"--keep", "--distillation-type none", "no teacher"});
+  expect_train_refuses(alone_with("--mask-criterion", "random"), {"--mask-criterion", "no teacher"});
+  expect_train_refuses(alone_with("--keep-schedule", "cosine"), {"--keep-schedule", "no teacher"});
+  expect_train_refuses(alone_with("--keep-start", "8"), {"--keep-start", "no teacher"});
+}
+
 TEST_F(BadInput, Models) {
   Arguments unknown = {"--data-path", data(), "--output-dir", path("run"), "--model", "deit_tony"};
   expect_train_refuses(unknown, {"deit_tony", "deit_tiny_patch16_224", "deit3_huge_patch14_224"});
-  expect_train_refuses(arguments({"--patch-size", "2"}), {"4 x 4", "8 x 8"});  // another grid than the teacher's
   expect_train_refuses(arguments({"--teacher-path", path("nothing")}), {"--teacher-path", "nothing"});
   expect_train_refuses(arguments({"--teacher-model", "deit3_smal"}), {"deit3_smal", "deit3_small"});
   expect_train_refuses(arguments({"--num-classes", "3"}), {"4 classes", "student 3"});

@@ -5,6 +5,9 @@
 #include "maskedkd/cli/run_main.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -15,7 +18,22 @@
 namespace maskedkd {
 namespace {
 
+// A byte of a page that the file no longer has.
+int byte_of_a_cut_file() {
+  std::FILE* const file = std::tmpfile();
+  const int descriptor = fileno(file);
+  constexpr std::size_t kBytes = 4096;
+  if (ftruncate(descriptor, kBytes) != 0) {
+    return -1;
+  }
+  const void* const pages = mmap(nullptr, kBytes, PROT_READ, MAP_PRIVATE, descriptor, 0);
+  return ftruncate(descriptor, 0) == 0 ? *static_cast<const volatile unsigned char*>(pages) : -1;
+}
+
 int finish(const std::string& how) {
+  if (how == "lost-mapping") {
+    return byte_of_a_cut_file();
+  }
   if (how == "failure") {
     throw Error("the disk is full", "free some space");
   }
@@ -42,7 +60,7 @@ int run(const MpiSession& session, int argc, char** argv) {
   int who = -1;
   CommandLine line("maskedkd_ending", "Ends as it is told.", "maskedkd_ending --how failure --who 1");
   line.group("Ending")
-      .option("how", how, "finished, requeue, failure, usage, no-requeue, memory, standard or foreign")
+      .option("how", how, "finished, requeue, failure, usage, no-requeue, memory, standard, foreign, lost-mapping")
       .option("who", who, "the rank that ends so; -1: all ranks")
       .option("others", others, "what the others do: barrier (they wait in MPI) or deaf (busy, ignoring SIGTERM)");
   if (!line.parse(argc, argv)) {

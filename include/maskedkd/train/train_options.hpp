@@ -36,6 +36,7 @@ struct TrainOptions {
   VitOptions student;
   double drop_path_rate = 0.1;
   std::filesystem::path finetune;  // safetensors to start from; empty: initialised
+  bool reinit_head = false;        // with finetune: all but the head, which is initialised
 
   // teacher and loss
   std::filesystem::path teacher_path;  // safetensors file or checkpoint; empty only with type none

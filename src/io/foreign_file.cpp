@@ -1,0 +1,70 @@
+#include "foreign_file.hpp"
+
+#include <array>
+#include <string>
+#include <string_view>
+
+namespace maskedkd {
+namespace {
+
+using namespace std::string_view_literals;
+
+struct Kind {
+  std::string_view begins;
+  const char* is;
+  const char* hint;
+};
+constexpr const char* kDownloadAgain = "download the weights themselves again";
+constexpr std::array kKinds = {
+    Kind{"version https://git-lfs"sv, "a Git LFS pointer", "fetch the weights that it points to: git lfs pull"},
+    Kind{"\x1f\x8b"sv, "a gzip archive", "unpack it first: gzip -d or tar -xzf"},
+    Kind{"\x89HDF\r\n\x1a\n"sv, "an HDF5 file", "weights are read from safetensors files"},
+    Kind{"\x89PNG"sv, "a PNG image", "name the file of the weights"},
+    Kind{"\xff\xd8\xff"sv, "a JPEG image", "name the file of the weights"},
+};
+
+bool is_pickle(std::string_view text, const std::filesystem::path& path) {
+  const bool zip = text.substr(0, 4) == "PK\x03\x04"sv;
+  const bool bare = text.size() > 1 && text[0] == '\x80' && text[1] >= 2 && text[1] <= 5;
+  const std::string ending = path.extension().string();
+  const bool named = ending == ".pth" || ending == ".pt" || ending == ".bin" || ending == ".ckpt";
+  return zip || bare || (named && text.size() > 8);
+}
+
+// A page's first character, after blanks and a byte order mark.
+bool is_web_page(std::string_view text) {
+  if (text.substr(0, 3) == "\xef\xbb\xbf"sv) {
+    text.remove_prefix(3);
+  }
+  const std::size_t first = text.find_first_not_of(" \t\r\n");
+  return first != std::string_view::npos && text[first] == '<';
+}
+
+}  // namespace
+
+std::optional<Error> foreign_file(std::span<const std::uint8_t> start, const std::filesystem::path& path) {
+  const std::string_view text(reinterpret_cast<const char*>(start.data()), start.size());
+  if (text.size() > 8 && text[8] == '{') {
+    return std::nullopt;  // 8 bytes of length, then JSON
+  }
+  const auto is = [&](const std::string& what, const std::string& hint) {
+    return usage_error(fmt::format("{} is {}, not a safetensors file", path.string(), what), hint);
+  };
+  for (const Kind& kind : kKinds) {
+    if (text.substr(0, kind.begins.size()) == kind.begins) {
+      return is(kind.is, kind.hint);
+    }
+  }
+  if (is_web_page(text)) {
+    return is("a web page (HTML or XML) that was saved under this name", kDownloadAgain);
+  }
+  if (is_pickle(text, path)) {
+    std::filesystem::path converted = path;
+    converted.replace_extension(path.extension() == ".safetensors" ? ".converted.safetensors" : ".safetensors");
+    return is("a PyTorch pickle",
+              "convert it: python3 preprocess/pth_to_safetensors.py " + path.string() + " " + converted.string());
+  }
+  return std::nullopt;
+}
+
+}  // namespace maskedkd
