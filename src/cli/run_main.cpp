@@ -56,18 +56,13 @@ constexpr const char* kMemoryHint = "; use a smaller --micro-batch, fewer worker
 void set_up_process() {
   set_up_log(0, 1);               // until the rank is known
   std::signal(SIGXFSZ, SIG_IGN);  // a file past its limit is an Error of write(), not the end of the process
+  say_why_on_lost_mapping();
 }
 
 }  // namespace
 
 int run_main(int argc, char** argv, const std::function<int(const MpiSession&, int, char**)>& body) {
-<<<<<<< HEAD
-  set_up_log(0, 1);               // until the rank is known
-  std::signal(SIGXFSZ, SIG_IGN);  // a file past its limit is an Error of write(), not the end of the process
-  say_why_on_lost_mapping();
-=======
   set_up_process();
->>>>>>> w-app
   try {
     const MpiSession session(argc, argv);
     set_up_log(session.rank(), session.size());
