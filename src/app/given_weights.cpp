@@ -64,7 +64,10 @@ std::string model_text(const GivenWeights& weights) {
   }
   LoadOptions how;
   how.reinit_head = true;
-  if (const auto names = identify_model(weights.tensors, how); !names.empty()) {
+  if (auto names = identify_model(weights.tensors, how); !names.empty()) {
+    if (weights.tensors.count("mask_token") != 0) {  // MAE's pretraining; DeiT's and timm's encoders look the same
+      std::erase_if(names, [](const std::string& name) { return !find_model(name).average_pool; });
+    }
     return fmt::format("the encoder of {}, without a head", fmt::join(names, " or "));
   }
   return "no published one";
