@@ -85,7 +85,7 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
     throw usage_error(fmt::format("--threads {} must not be below 0", command.threads));
   }
   const ShardSet set(command.data_path);
-  std::filesystem::path file = weights_file(command.weights, "weights");
+  std::filesystem::path file = weights_file(command.weights, "--weights: ");
   Vit model(weights_model(file, command.model, "model", static_cast<int>(set.num_classes())));
   if (command.ema) {
     file = file.parent_path() / "ema.safetensors";

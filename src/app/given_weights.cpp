@@ -13,28 +13,13 @@ namespace maskedkd {
 
 namespace fs = std::filesystem;
 
-namespace {
-
-// weights_file() speaks of a flag; here the file stands without one.
-fs::path find_file(const fs::path& path) {
-  const std::string flag = "FILE";
-  try {
-    return weights_file(path, flag);
-  } catch (const Error& error) {
-    const std::string said = error.what(), prefix = "--" + flag + ": ";
-    throw usage_error(said.rfind(prefix, 0) == 0 ? said.substr(prefix.size()) : said, error.hint());
-  }
-}
-
-}  // namespace
-
 GivenWeights open_weights(const fs::path& path) {
   GivenWeights weights;
   std::error_code unreachable;
   if (!fs::exists(path, unreachable)) {
     throw usage_error(fmt::format("{} does not exist", path.string()));
   }
-  weights.file = find_file(path);
+  weights.file = weights_file(path);
   weights.tensors = read_safetensors_header(weights.file).tensors;
   if (fs::exists(weights.file.parent_path() / "state.json", unreachable)) {
     weights.said = weights_model(weights.file, "", "model", 0);

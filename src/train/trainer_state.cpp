@@ -33,8 +33,8 @@ TrainOptions with_files_found(const MpiSession& session, TrainOptions options) {
       path = session.broadcast(session.rank() == 0 ? weights_file(path, flag).string() : "");
     }
   };
-  find(options.teacher_path, "teacher-path");
-  find(options.finetune, "finetune");
+  find(options.teacher_path, "--teacher-path: ");
+  find(options.finetune, "--finetune: ");
   return options;
 }
 

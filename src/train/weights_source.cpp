@@ -3,8 +3,10 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/checkpoint/checkpoint.hpp"
 #include "maskedkd/io/posix.hpp"
+#include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/model/description.hpp"
 #include "maskedkd/model/registry.hpp"
+#include "maskedkd/model/weights.hpp"
 #include "maskedkd/train/run_state.hpp"
 
 #include <vector>
@@ -28,7 +30,7 @@ fs::path weights_file(const fs::path& path, const std::string& flag) {
       return fs::canonical(file);
     }
   }
-  throw usage_error(fmt::format("--{}: {} is neither a safetensors file, nor a checkpoint, nor a run that has one",
+  throw usage_error(fmt::format("{}{} is neither a safetensors file, nor a checkpoint, nor a run that has one",
                                 flag, path.string()));
 }
 
@@ -42,9 +44,12 @@ VitOptions weights_model(const fs::path& file, const std::string& model_name, co
   const fs::path state = file.parent_path() / "state.json";
   std::error_code unreachable;
   if (!fs::is_regular_file(state, unreachable)) {
+    // Models can share all their tensors' shapes and differ in their heads, so that a name is asked for, not guessed.
+    const std::vector<std::string> likely = identify_model(read_safetensors_header(file).tensors);
     throw usage_error(
         fmt::format("--{} is missing: {} lies in no checkpoint that says what it is", model_flag, file.string()),
-        fmt::format("name its model: {}", fmt::join(known_models(), ", ")));
+        likely.empty() ? fmt::format("name its model: {}", fmt::join(known_models(), ", "))
+                       : fmt::format("it has the tensors of {}", fmt::join(likely, ", and of ")));
   }
   verify_checkpoint_file(state);
   return parse_model_description(parse_run_state(read_text_file(state), state.string()).model, state.string());

@@ -10,8 +10,8 @@
 namespace maskedkd {
 
 // The file with the model's parameters, its links followed, verified where it lies in a checkpoint. Throws Error
-// (usage): there is none (naming the flag), or it is damaged.
-std::filesystem::path weights_file(const std::filesystem::path& path, const std::string& flag);
+// (usage): there is none (behind `flag`, say "--teacher-path: ", or nothing), or it is damaged.
+std::filesystem::path weights_file(const std::filesystem::path& path, const std::string& flag = {});
 
 // The architecture that belongs to weights_file(path): what the checkpoint around it says, or the published model
 // `model_name` with num_classes classes. model_flag: the flag to ask for where neither tells. Throws Error (usage).
