@@ -46,7 +46,7 @@ TEST_F(Finetune, AHeadOfOtherClassesBeginsAnewOnlyWhereThatIsSaid) {
   ProcessResult result = finetune(start_, {});
   EXPECT_EQ(result.exit_code, 2) << result.output;
   EXPECT_EQ(count(result.output, "it has 3 classes, the model 4"), 1U) << result.output;
-  EXPECT_EQ(count(result.output, "--reinit-head"), 1U + count(result.output, "reinit-head=")) << result.output;
+  EXPECT_EQ(count(result.output, "--reinit-head"), 1U) << result.output;
   EXPECT_FALSE(fs::exists(place_.path() / "1" / "checkpoints"));
 
   result = finetune(start_, {"--reinit-head"});
