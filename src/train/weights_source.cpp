@@ -30,8 +30,8 @@ fs::path weights_file(const fs::path& path, const std::string& flag) {
       return fs::canonical(file);
     }
   }
-  throw usage_error(fmt::format("{}{} is neither a safetensors file, nor a checkpoint, nor a run that has one",
-                                flag, path.string()));
+  throw usage_error(
+      fmt::format("{}{} is neither a safetensors file, nor a checkpoint, nor a run that has one", flag, path.string()));
 }
 
 VitOptions weights_model(const fs::path& file, const std::string& model_name, const std::string& model_flag,
