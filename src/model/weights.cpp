@@ -124,8 +124,9 @@ class Matcher {
       match_.wrong.push_back(parameter + " does not hold floating-point numbers");
     } else if (info.shape == shape || (parameter == "pos_embed" && can_be_resampled(info.shape, shape))) {
       match_.source_of[parameter] = name->second;
-    } else if (parameter == "head.weight" && info.shape.size() == 2) {
-      match_.wrong.push_back(fmt::format("it has {} classes, the model {}", info.shape[0], shape[0]));
+    } else if (parameter == "head.weight" && info.shape.size() == 2 && info.shape[1] == shape[1]) {
+      match_.wrong.push_back(fmt::format("it has {} classes, the model {} (head.weight is {})", info.shape[0], shape[0],
+                                         shape_text(info.shape)));
     } else {
       match_.wrong.push_back(
           fmt::format("{} is {} instead of {}", parameter, shape_text(info.shape), shape_text(shape)));

@@ -1,5 +1,5 @@
-// Every published model with random weights against timm: all patches, and half of them. The giants take gigabytes and
-// minutes: MASKEDKD_EVERY_MODEL=1 runs them too.
+// Every published model with random weights against timm: all patches, and half of them. The larger ones take gigabytes
+// and minutes: MASKEDKD_EVERY_MODEL=1 runs them too.
 #include "maskedkd/model/registry.hpp"
 #include "reference_cases.hpp"
 #include "support/process.hpp"
@@ -13,7 +13,12 @@
 namespace maskedkd::testing {
 namespace {
 
-constexpr std::int64_t kGiant = 100'000'000;  // parameters
+constexpr std::int64_t kLarge = 80'000'000;  // parameters
+
+// One of a family whose smallest model is large.
+bool is_always_compared(const std::string& name) {
+  return count_parameters(find_model(name)) <= kLarge || name == "mae_vit_base_patch16";
+}
 
 // Compares those that one call of published.py makes; returns the largest relative error.
 double compare_with_timm(const std::vector<std::string>& names) {
@@ -43,21 +48,20 @@ double compare_with_timm(const std::vector<std::string>& names) {
 
 TEST(Published, EveryModelGivesTimmsLogitsMaskedAndNot) {
   const at::NoGradGuard no_grad;
-  std::vector<std::string> handy, giants;
+  std::vector<std::string> handy, large;
   for (const PublishedName& published : published_models()) {
-    (count_parameters(find_model(published.name)) > kGiant ? giants : handy).push_back(published.name);
+    (is_always_compared(published.name) ? handy : large).push_back(published.name);
   }
   double worst = compare_with_timm(handy);
   std::size_t compared = handy.size();
   if (std::getenv("MASKEDKD_EVERY_MODEL") != nullptr) {
-    for (const std::string& name : giants) {
+    for (const std::string& name : large) {
       worst = std::max(worst, compare_with_timm({name}));
       ++compared;
     }
   }
   report("worst of " + std::to_string(compared) + " models", worst);
-  EXPECT_GE(handy.size(), 18U);
-  EXPECT_GE(giants.size(), 6U);
+  EXPECT_GE(handy.size(), 14U);
 }
 
 }  // namespace

@@ -214,6 +214,11 @@ TEST(ReinitHead, IsAskedForWhereOnlyTheHeadDiffers) {
   VitOptions other = options;
   other.num_classes = 9;
   EXPECT_TRUE(contains(refusal(options, random_parameters(other)), "--reinit-head"));
+  EXPECT_TRUE(
+      contains(refusal(options, random_parameters(other)), "it has 9 classes, the model 5 (head.weight is [9, 12])"));
+  Tensors wider = random_parameters(options);  // of the same classes
+  wider["head.weight"] = at::randn({5, 13});
+  EXPECT_TRUE(contains(refusal(options, wider), "head.weight is [5, 13] instead of [5, 12]"));
   Tensors without = random_parameters(options);
   without.erase("head.weight");
   without.erase("head.bias");
