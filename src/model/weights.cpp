@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <optional>
+#include <set>
 
 namespace maskedkd {
 namespace {
@@ -69,7 +70,11 @@ std::string shape_text(const std::vector<std::int64_t>& shape) { return fmt::for
 class Matcher {
  public:
   Matcher(const VitOptions& model, const TensorInfos& given, const LoadOptions& how)
-      : model_(model), given_(given), how_(how), shapes_(parameter_shapes(model)) {}
+      : model_(model), given_(given), how_(how), shapes_(parameter_shapes(model)) {
+    for (const auto& [parameter, shape] : shapes_) {
+      known_.insert(parameter);
+    }
+  }
 
   WeightsMatch run() {
     for (const auto& [name, info] : given_) {
@@ -93,10 +98,8 @@ class Matcher {
  private:
   void take_name(const std::string& name) {
     const std::string parameter = parameter_name(name, model_);
-    const bool known =
-        std::any_of(shapes_.begin(), shapes_.end(), [&](const auto& it) { return it.first == parameter; });
     const bool norm_of_pretraining = model_.average_pool && starts_with(parameter, "norm.");
-    if (known) {
+    if (known_.count(parameter) != 0) {
       if (!names_.emplace(parameter, name).second) {
         match_.wrong.push_back(parameter + " under two names");
       }
@@ -149,6 +152,7 @@ class Matcher {
   const TensorInfos& given_;
   const LoadOptions& how_;
   const std::vector<std::pair<std::string, std::vector<std::int64_t>>> shapes_;
+  std::set<std::string> known_;               // parameters
   std::map<std::string, std::string> names_;  // parameter -> the file's name
   int num_passed_over_ = 0;
   WeightsMatch match_;
