@@ -1,6 +1,7 @@
 """What reading a large weights file takes, beside Python's safetensors.torch.load_file, in turns.
 
   read_weights_bench.py PROGRAM [--model deit3_large_patch16_224] [--rounds 9] [--threads 1] [--clock wall|cpu]
+                        [--how open,sum,model]
        makes the model's file with random values in a temporary folder, measures, prints a table
   read_weights_bench.py --serve open|sum|model FILE MODEL         the twin of read_weights_bench.cpp
 
@@ -69,7 +70,7 @@ def measure(options):
               f"{options.rounds} rounds in turns, {options.clock} time; memory: largest resident, over the file's size")
         print(f"{'':8}{'seconds':>24}{'ratio':>9}{'all memory':>24}{'without libraries':>24}")
         print(f"{'':8}{'this':>12}{'Python':>12}{'':9}{'this':>12}{'Python':>12}{'this':>12}{'Python':>12}")
-        for how in ("open", "sum", "model"):
+        for how in options.how.split(","):
             for side in sides:
                 read(side, how)  # warm
             rounds = [{side: read(side, how) for side in sides} for _ in range(options.rounds)]
@@ -93,6 +94,7 @@ if __name__ == "__main__":
         parser.add_argument("--model", default="deit3_large_patch16_224")
         parser.add_argument("--rounds", type=int, default=9)
         parser.add_argument("--threads", type=int, default=1)
+        parser.add_argument("--how", default="open,sum,model")
         # cpu, with one thread: what an otherwise idle machine would show, on one that others use
         parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
         measure(parser.parse_args())
