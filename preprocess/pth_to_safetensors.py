@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Takes the weights out of a .pth file (torch.save) into a safetensors file, which maskedkd's programs read.
 
-  pth_to_safetensors.py IN OUT [--key NAME]
+  pth_to_safetensors.py IN OUT [--key NAME] [--overwrite]
 
 Names, values and dtypes stay as they are. A .pth is a pickle, which can run any code: only what torch.load allows with
 weights_only=True is read, and argparse.Namespace, plain options that DeiT's and MAE's checkpoints hold. Needs torch
@@ -9,7 +9,9 @@ weights_only=True is read, and argparse.Namespace, plain options that DeiT's and
 """
 import argparse
 import os
+import pathlib
 import re
+import subprocess
 import sys
 import warnings
 import zipfile
@@ -34,10 +36,11 @@ def arguments():
     parser.add_argument('OUT', help='safetensors file to write')
     parser.add_argument('--key', metavar='NAME', help=f'entry of IN with the weights; else the first of {", ".join(KEYS)}, '
                         'or IN itself')
+    parser.add_argument('--overwrite', action='store_true', help='replace OUT where it exists')
     return parser.parse_args()
 
 
-def check_places(source, target):
+def check_places(source, target, overwrite):
     if not os.path.exists(source):
         raise Refused(f'{source} does not exist')
     if not os.path.isfile(source):
@@ -46,6 +49,8 @@ def check_places(source, target):
         raise Refused(f'{target} is a folder; name the file')
     if os.path.exists(target) and os.path.samefile(source, target):
         raise Refused(f'OUT is IN, {source}; choose another name')
+    if os.path.exists(target) and not overwrite:
+        raise Refused(f'{target} exists already; --overwrite replaces it')
     folder = os.path.dirname(os.path.abspath(target))
     if not os.path.isdir(folder):
         raise Refused(f'the folder {folder} does not exist')
@@ -66,6 +71,22 @@ def check_beginning(source):
         raise Refused(f'{source} is a safetensors file already')
     if not start.startswith((b'PK\x03\x04', b'\x80')):
         raise Refused(f'{source} is no file of torch.save: neither a zip archive nor a pickle')
+
+
+def check_archive(source):
+    """torch.load maps the file and reads no checksum: a flipped bit would become a weight."""
+    with open(source, 'rb') as file:
+        if file.read(4) != b'PK\x03\x04':
+            return  # the format from before torch 1.6 has none
+    if not zipfile.is_zipfile(source):
+        raise Refused(f'{source} has lost its end; is it still being written or copied?')
+    try:
+        with zipfile.ZipFile(source) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # of many kinds, by what is damaged
+        raise Refused(f'{source} is damaged: {error}; copy it again') from None
+    if damaged:
+        raise Refused(f'{source} is damaged: {damaged} in it has another checksum; copy it again')
 
 
 def load(torch, source):
@@ -100,6 +121,8 @@ def find_weights(torch, content, source, key):
     chosen = content[taken] if taken else content
     weights, left_out = {}, []
     for name, value in chosen.items():
+        if name == '__metadata__':
+            raise Refused(f'{source} has a tensor named __metadata__, which a safetensors file keeps for itself')
         if isinstance(name, str) and isinstance(value, torch.Tensor):
             weights[name] = value
         else:
@@ -120,7 +143,7 @@ def ready_to_write(torch, weights):
                       f'{f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""}')
     ready, storages = {}, set()
     for name, tensor in weights.items():
-        tensor = tensor.detach()
+        tensor = tensor.detach().resolve_neg()  # which a view may have put off
         storage = tensor.untyped_storage().data_ptr()
         ready[name] = tensor.clone(memory_format=torch.contiguous_format) if storage in storages else tensor.contiguous()
         storages.add(storage)
@@ -143,17 +166,29 @@ def write(save_file, tensors, target):
             os.remove(temporary)
 
 
+def run_with_installed_python():
+    """Where this Python lacks torch, the one that env/install.sh set up has it."""
+    paths = pathlib.Path(__file__).resolve().parent.parent / 'env' / 'paths.sh'
+    found = subprocess.run(['bash', '-c', '. "$1" && printf %s "$MASKEDKD_VENV"', 'bash', paths], capture_output=True,
+                           text=True)
+    python = os.path.join(found.stdout, 'bin', 'python')
+    if found.returncode == 0 and os.access(python, os.X_OK) and not os.path.samefile(sys.prefix, found.stdout):
+        os.execv(python, [python, *sys.argv])
+
+
 def main():
     given = arguments()
-    check_places(given.IN, given.OUT)
+    check_places(given.IN, given.OUT, given.overwrite)
     check_beginning(given.IN)
     try:
         import torch
         from safetensors.torch import save_file
     except ImportError as error:
+        run_with_installed_python()
         raise Refused(f'{error.name or error} is not installed; pip install torch safetensors') from None
     if not hasattr(torch.serialization, 'add_safe_globals'):
         raise Refused(f'torch {torch.__version__} is too old; pip install "torch>=2.4"')
+    check_archive(given.IN)
     taken, weights, others, left_out = find_weights(torch, load(torch, given.IN), given.IN, given.key)
     tensors = ready_to_write(torch, weights)
     write(save_file, tensors, given.OUT)

@@ -41,7 +41,7 @@ std::string model_text(const GivenWeights& weights) {
     return fmt::format("{}, {} classes{}", fmt::join(names, " or "), classes,
                        names.size() > 1 ? " (these differ in their training only)" : "");
   }
-  if (weights.said) {
+  if (weights.said && match_weights(*weights.said, weights.tensors, {}).fits()) {
     const VitOptions& own = *weights.said;
     return fmt::format(
         "an own one: input {0} x {0}, patches of {1} x {1}, width {2}, depth {3}, {4} heads, {5} classes",
@@ -79,8 +79,6 @@ std::string grouped(std::int64_t number) {
   }
   return text;
 }
-
-std::string shape_text(const std::vector<std::int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
 std::string dtype_text(at::ScalarType dtype) {
   switch (dtype) {

@@ -27,8 +27,7 @@ std::string model_text(const GivenWeights& weights);
 // The published model that these come nearest to, and what is wrong with them as such.
 std::string nearest_published(const TensorInfos& tensors);
 
-std::string grouped(std::int64_t number);  // 5717416 -> 5,717,416
-std::string shape_text(const std::vector<std::int64_t>& shape);
+std::string grouped(std::int64_t number);            // 5717416 -> 5,717,416
 std::string dtype_text(at::ScalarType dtype);        // as PyTorch calls it
 std::string reading_order(const std::string& name);  // sorts blocks.2 before blocks.10
 

@@ -3,6 +3,7 @@
 #include "given_weights.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/log.hpp"
+#include "maskedkd/base/quoted_name.hpp"
 #include "maskedkd/checkpoint/checkpoint.hpp"
 #include "maskedkd/cli/commands.hpp"
 #include "maskedkd/cli/options.hpp"
@@ -59,7 +60,7 @@ int show(int argc, const char* const* argv) {
   std::int64_t num_parameters = 0, num_bytes = 0;
   for (const auto& [name, info] : weights.tensors) {
     names.push_back(name);
-    name_width = std::max(name_width, name.size());
+    name_width = std::max(name_width, printable_name(name).size());
     std::int64_t elements = 1;
     for (const std::int64_t side : info.shape) {
       elements *= side;
@@ -71,7 +72,7 @@ int show(int argc, const char* const* argv) {
             [](const auto& a, const auto& b) { return reading_order(a) < reading_order(b); });
   for (const std::string& name : names) {
     const TensorInfo& info = weights.tensors.at(name);
-    fmt::print("{:<{}}  {:<8}  {}\n", name, name_width, dtype_text(info.dtype), shape_text(info.shape));
+    fmt::print("{:<{}}  {:<8}  {}\n", printable_name(name), name_width, dtype_text(info.dtype), shape_text(info.shape));
   }
   fmt::print("{}: {} tensors, {} parameters, {} bytes\nmodel: {}\n", weights.file.string(), names.size(),
              grouped(num_parameters), grouped(num_bytes), model_text(weights));
@@ -195,7 +196,11 @@ int convert(int argc, const char* const* argv) {
 
 // Values that no training has any use for are named; they hinder nothing else.
 void warn_of_values(const fs::path& file) {
-  for (const auto& [name, tensor] : read_safetensors(file).tensors) {
+  auto tensors = read_safetensors(file).tensors;
+  while (!tensors.empty()) {  // one after the other: a mapped tensor's pages go with it
+    const auto node = tensors.extract(tensors.begin());
+    const std::string name = printable_name(node.key());
+    const at::Tensor& tensor = node.mapped();
     if (at::isFloatingType(tensor.scalar_type())) {
       const std::int64_t wrong = tensor.numel() - at::isfinite(tensor).sum().item<std::int64_t>();
       if (wrong > 0) {
@@ -238,7 +243,7 @@ int check(int argc, const char* const* argv) {
     fmt::print("missing: {} {}\n", name, shape_text(wanted->second));
   }
   for (const std::string& name : match.unexpected) {
-    fmt::print("unexpected: {} {}\n", name, shape_text(weights.tensors.at(name).shape));
+    fmt::print("unexpected: {} {}\n", printable_name(name), shape_text(weights.tensors.at(name).shape));
   }
   for (const std::string& problem : match.wrong) {
     fmt::print("wrong: {}\n", problem);
@@ -251,7 +256,8 @@ int check(int argc, const char* const* argv) {
   if (!match.fits()) {
     throw usage_error(fmt::format("{} does not fit {} with {} classes: {} tensors missing, {} unexpected, {} wrong",
                                   weights.file.string(), model_name, model.num_classes, match.missing.size(),
-                                  match.unexpected.size(), match.wrong.size()));
+                                  match.unexpected.size(), match.wrong.size()),
+                      mismatch_hint(model, weights.tensors));
   }
   fmt::print("{} fits {} with {} classes\n", weights.file.string(), model_name, model.num_classes);
   return 0;

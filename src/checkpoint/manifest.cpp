@@ -16,7 +16,7 @@ namespace maskedkd {
 namespace {
 
 // A newer format may go deeper than this one, and must still be told from damage.
-constexpr JsonLimits kLimits{16, 4096};
+constexpr JsonLimits kLimits{.depth = 16, .list_length = 4096};
 constexpr const char* kDigestKey = "manifest_sha256";
 
 std::optional<std::uint64_t> whole_number(const nlohmann::json& object, const char* key) {

@@ -5,8 +5,10 @@
 #include "maskedkd/base/lost_mapping.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 
+#include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
 #include <new>
 #include <string>
@@ -59,6 +61,14 @@ void set_up_process() {
   say_why_on_lost_mapping();
 }
 
+// What was printed may have got no further than a buffer: a full disk behind `> FILE` shows here.
+int with_output_written(int code) {
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    throw Error(fmt::format("can't write to standard output: {}", std::strerror(errno)));
+  }
+  return code;
+}
+
 }  // namespace
 
 int run_main(int argc, char** argv, const std::function<int(const MpiSession&, int, char**)>& body) {
@@ -67,7 +77,7 @@ int run_main(int argc, char** argv, const std::function<int(const MpiSession&, i
     const MpiSession session(argc, argv);
     set_up_log(session.rank(), session.size());
     try {
-      return body(session, argc, argv);
+      return with_output_written(body(session, argc, argv));
     } catch (...) {
       const Ending end = ending(kMemoryHint);
       std::signal(SIGTERM, SIG_DFL);  // a launcher that ends the job need not wait for its patience to run out
@@ -90,7 +100,7 @@ int run_main(int argc, char** argv, const std::function<int(const MpiSession&, i
 int run_main(int argc, char** argv, const std::function<int(int, char**)>& body) {
   set_up_process();
   try {
-    return body(argc, argv);
+    return with_output_written(body(argc, argv));
   } catch (...) {
     const Ending end = ending("");
     spdlog::error("{}", end.line);

@@ -22,7 +22,7 @@ at::Tensor Teacher::logits(const at::Tensor& images, const at::Tensor& kept_patc
   VitForward how;
   how.compute_dtype = compute_dtype_;
   how.kept_patches = kept_patches;
-  return model_.forward(fitted(images), how).answer();
+  return model_.forward(images, how).answer();
 }
 
 at::Tensor Teacher::class_attention(const at::Tensor& images) const {
@@ -30,7 +30,7 @@ at::Tensor Teacher::class_attention(const at::Tensor& images) const {
   VitForward how;
   how.compute_dtype = compute_dtype_;
   how.want_class_attention = true;
-  return model_.forward(fitted(images), how).class_attention;
+  return model_.forward(images, how).class_attention;
 }
 
 at::Tensor Teacher::fitted(const at::Tensor& images) const {

@@ -31,6 +31,15 @@ bool is_pickle(std::string_view text, const std::filesystem::path& path) {
   return zip || bare || (named && text.size() > 8);
 }
 
+// As a shell takes it for one word.
+std::string name_in_quotes(const std::string& name) {
+  std::string text = "'";
+  for (const char c : name) {
+    text += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  }
+  return text + "'";
+}
+
 // A page's first character, after blanks and a byte order mark.
 bool is_web_page(std::string_view text) {
   if (text.substr(0, 3) == "\xef\xbb\xbf"sv) {
@@ -61,8 +70,12 @@ std::optional<Error> foreign_file(std::span<const std::uint8_t> start, const std
   if (is_pickle(text, path)) {
     std::filesystem::path converted = path;
     converted.replace_extension(path.extension() == ".safetensors" ? ".converted.safetensors" : ".safetensors");
+    const auto quoted = [](const std::filesystem::path& name) {  // for a shell
+      const std::string raw = name.string();
+      return raw.find_first_of(" \t'\"$&;()<>|*?[]") == std::string::npos ? raw : name_in_quotes(raw);
+    };
     return is("a PyTorch pickle",
-              "convert it: python3 preprocess/pth_to_safetensors.py " + path.string() + " " + converted.string());
+              "convert it: python3 preprocess/pth_to_safetensors.py " + quoted(path) + " " + quoted(converted));
   }
   return std::nullopt;
 }

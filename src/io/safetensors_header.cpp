@@ -19,7 +19,7 @@ static_assert(std::endian::native == std::endian::little,
 
 constexpr std::uint64_t kLargestHeader = 100'000'000;
 constexpr std::size_t kMostSides = 16;
-constexpr JsonLimits kLimits{3, kMostSides};  // header, tensor, shape
+constexpr JsonLimits kLimits{.depth = 3, .list_length = kMostSides};  // header, tensor, shape
 constexpr const char* kWriteAgain = "write or copy the file again";
 
 class Refusal {

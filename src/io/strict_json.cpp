@@ -1,3 +1,5 @@
+// Two passes: the rules are checked while the text goes by, keeping nothing; what kept them is parsed. (The parser
+// could call the checks itself, but then it searches all members of an object each time that one of them ends.)
 #include "maskedkd/io/strict_json.hpp"
 
 #include "maskedkd/base/quoted_name.hpp"
@@ -12,36 +14,29 @@
 namespace maskedkd {
 namespace {
 
-// Hears of every key and value before the parser keeps it.
-class Watch {
+class Rules : public nlohmann::json_sax<nlohmann::json> {
  public:
-  explicit Watch(const JsonLimits& limits) : limits_(limits) {}
+  explicit Rules(const JsonLimits& limits) : limits_(limits) {}
 
-  void operator()(nlohmann::json::parse_event_t event, const nlohmann::json& value) {
-    using Event = nlohmann::json::parse_event_t;
-    switch (event) {
-      case Event::object_start:
-      case Event::array_start:
-        count_value();
-        if (open_.size() == limits_.depth) {
-          throw JsonRefusal("is nested too deep");
-        }
-        open_.push_back({event == Event::array_start, 0, {}});
-        break;
-      case Event::object_end:
-      case Event::array_end:
-        open_.pop_back();
-        break;
-      case Event::key: {
-        const auto& key = value.get_ref<const std::string&>();
-        if (!open_.back().keys.insert(key).second) {
-          throw JsonRefusal(fmt::format("names {} twice", quoted_name(key)));
-        }
-        break;
-      }
-      case Event::value:
-        count_value();
+  bool null() override { return count_value(); }
+  bool boolean(bool) override { return count_value(); }
+  bool number_integer(number_integer_t) override { return count_value(); }
+  bool number_unsigned(number_unsigned_t) override { return count_value(); }
+  bool number_float(number_float_t, const string_t&) override { return count_value(); }
+  bool string(string_t&) override { return count_value(); }
+  bool binary(binary_t&) override { return count_value(); }
+  bool start_object(std::size_t) override { return open(false); }
+  bool start_array(std::size_t) override { return open(true); }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool key(string_t& name) override {
+    if (!open_.back().keys.insert(name).second) {
+      throw JsonRefusal(fmt::format("names {} twice", quoted_name(name)));
     }
+    return true;
+  }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception&) override {
+    throw JsonRefusal("is not JSON");
   }
 
  private:
@@ -51,14 +46,33 @@ class Watch {
     std::set<std::string> keys;
   };
 
-  void count_value() {
+  bool open(bool is_list) {
+    count_value();
+    if (open_.size() == limits_.depth) {
+      throw JsonRefusal("is nested too deep");
+    }
+    open_.push_back({is_list, 0, {}});
+    return true;
+  }
+
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  bool count_value() {
+    if (++values_ > limits_.values) {
+      throw JsonRefusal(fmt::format("has more than {} values", limits_.values));
+    }
     if (!open_.empty() && open_.back().is_list && ++open_.back().values > limits_.list_length) {
       throw JsonRefusal(fmt::format("has a list of more than {} values", limits_.list_length));
     }
+    return true;
   }
 
   const JsonLimits& limits_;
   std::vector<Open> open_;
+  std::size_t values_ = 0;
 };
 
 }  // namespace
@@ -68,12 +82,10 @@ nlohmann::json parse_strict_json(std::string_view text, const JsonLimits& limits
   if (text.empty() || text.front() != '{' || text.find('\0') != std::string_view::npos) {
     throw JsonRefusal("is not JSON that begins with {");
   }
-  Watch watch(limits);
+  Rules rules(limits);
   try {
-    return nlohmann::json::parse(text, [&](int, nlohmann::json::parse_event_t event, nlohmann::json& value) {
-      watch(event, value);
-      return true;
-    });
+    nlohmann::json::sax_parse(text, &rules);
+    return nlohmann::json::parse(text);
   } catch (const nlohmann::json::exception&) {
     throw JsonRefusal("is not JSON");
   }

@@ -19,10 +19,6 @@ constexpr int kMlpRatio = 4;
 constexpr double kInitialStd = 0.02;
 constexpr double kTruncation = 2.0;  // absolute, as timm's trunc_normal_ has it
 
-bool ends_with(const std::string& name, const std::string& end) {
-  return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
-}
-
 void initialise(const std::string& name, const at::Tensor& parameter, const VitOptions& options, PhiloxStream random) {
   float* values = parameter.mutable_data_ptr<float>();
   const auto fill = [&](const auto& draw) {
@@ -37,8 +33,8 @@ void initialise(const std::string& name, const at::Tensor& parameter, const VitO
   } else if (name.find("gamma") != std::string::npos) {
     fill([&] { return options.layer_scale_init; });
   } else if (name.find("norm") != std::string::npos) {
-    fill([&] { return ends_with(name, ".weight") ? 1.0 : 0.0; });
-  } else if (ends_with(name, ".bias")) {
+    fill([&] { return name.ends_with(".weight") ? 1.0 : 0.0; });
+  } else if (name.ends_with(".bias")) {
     fill([&] { return 0.0; });
   } else {
     fill([&] {
@@ -241,7 +237,7 @@ void Vit::cast_matrix_weights(at::ScalarType dtype) {
   const at::NoGradGuard no_grad;
   for (auto& [name, parameter] : parameters_) {
     const bool read_by_matrix_products =
-        name.find("norm") == std::string::npos && (ends_with(name, ".weight") || ends_with(name, ".bias"));
+        name.find("norm") == std::string::npos && (name.ends_with(".weight") || name.ends_with(".bias"));
     if (read_by_matrix_products) {
       parameter.set_data(parameter.to(dtype));
     }
@@ -256,10 +252,8 @@ std::vector<std::string> Vit::load(std::map<std::string, at::Tensor> tensors, co
   }
   const WeightsMatch match = match_weights(options_, given, how);
   if (!match.fits()) {
-    const bool all_but_head = match_weights(options_, given, {.reinit_head = true}).fits();
     throw usage_error(fmt::format("{} does not fit the model: {}", source, match.problems()),
-                      all_but_head ? "a student takes all but the head with --reinit-head; a teacher needs one"
-                                   : "is it another model's file?");
+                      mismatch_hint(options_, given));
   }
   const at::NoGradGuard no_grad;
   std::vector<std::string> told = match.told;

@@ -1,6 +1,7 @@
 #include "maskedkd/model/weights.hpp"
 
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/base/quoted_name.hpp"
 #include "maskedkd/model/registry.hpp"
 
 #include <ATen/TensorOperators.h>
@@ -16,22 +17,16 @@ namespace {
 
 constexpr std::int64_t kMostClasses = 10'000'000;  // as VitOptions::validate has it
 
-bool starts_with(const std::string& text, const std::string& begin) { return text.rfind(begin, 0) == 0; }
-
-bool ends_with(const std::string& text, const std::string& end) {
-  return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
 const std::string kMetaPrefix = "module.";  // of CaiT's files, and of whatever DistributedDataParallel saved
 
 // `text` with the ending `from` replaced by `to`; nullopt where it ends otherwise.
 std::optional<std::string> with_ending(const std::string& text, const std::string& from, const std::string& to) {
-  return ends_with(text, from) ? std::optional(text.substr(0, text.size() - from.size()) + to) : std::nullopt;
+  return text.ends_with(from) ? std::optional(text.substr(0, text.size() - from.size()) + to) : std::nullopt;
 }
 
 // timm's name of what a file calls `name`. CaiT's gamma_1 and gamma_2 are timm's too; of others they are Meta's.
 std::string parameter_name(std::string name, const VitOptions& model) {
-  if (starts_with(name, kMetaPrefix)) {
+  if (name.starts_with(kMetaPrefix)) {
     name.erase(0, kMetaPrefix.size());
   }
   if (!model.is_cait()) {
@@ -46,13 +41,11 @@ std::string parameter_name(std::string name, const VitOptions& model) {
 }
 
 bool is_head(const std::string& parameter) {
-  return starts_with(parameter, "head.") || starts_with(parameter, "head_dist.");
+  return parameter.starts_with("head.") || parameter.starts_with("head_dist.");
 }
 
 // What MAE's pretraining has beside the encoder.
-bool is_decoder(const std::string& parameter) {
-  return starts_with(parameter, "decoder_") || parameter == "mask_token";
-}
+bool is_decoder(const std::string& parameter) { return parameter.starts_with("decoder_") || parameter == "mask_token"; }
 
 // Edge of the square grid whose positions these are; nullopt: no such grid.
 std::optional<std::int64_t> grid_of_positions(const std::vector<std::int64_t>& shape, std::int64_t front) {
@@ -63,8 +56,6 @@ std::optional<std::int64_t> grid_of_positions(const std::vector<std::int64_t>& s
   const auto edge = static_cast<std::int64_t>(std::llround(std::sqrt(static_cast<double>(patches))));
   return edge * edge == patches ? std::optional(edge) : std::nullopt;
 }
-
-std::string shape_text(const std::vector<std::int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
 // One match under way: names of the file first, then parameter by parameter.
 class Matcher {
@@ -87,10 +78,11 @@ class Matcher {
       }
     }
     if (how_.reinit_head) {
-      match_.told.emplace_back("the head is new");
+      match_.told.emplace_back(lacks_fc_norm() ? "the head and the fc_norm before it are new" : "the head is new");
     }
     if (num_passed_over_ > 0) {
-      match_.told.push_back(fmt::format("{} tensors of MAE's pretraining are passed over", num_passed_over_));
+      match_.told.push_back(
+          fmt::format("{} tensors of pretraining alone (a decoder, a norm) are passed over", num_passed_over_));
     }
     return std::move(match_);
   }
@@ -98,7 +90,7 @@ class Matcher {
  private:
   void take_name(const std::string& name) {
     const std::string parameter = parameter_name(name, model_);
-    const bool norm_of_pretraining = model_.average_pool && starts_with(parameter, "norm.");
+    const bool norm_of_pretraining = model_.average_pool && parameter.starts_with("norm.");
     if (known_.count(parameter) != 0) {
       if (!names_.emplace(parameter, name).second) {
         match_.wrong.push_back(parameter + " under two names");
@@ -110,10 +102,14 @@ class Matcher {
     }
   }
 
+  // The norm that is trained with the head. Half of one is a damaged file, and is told as missing.
+  bool lacks_fc_norm() const {
+    return model_.average_pool && names_.count("fc_norm.weight") == 0 && names_.count("fc_norm.bias") == 0;
+  }
+
   // Whether the parameter keeps its initial values.
   bool starts_anew(const std::string& parameter) const {
-    return how_.reinit_head &&
-           (is_head(parameter) || (starts_with(parameter, "fc_norm.") && names_.count(parameter) == 0));
+    return how_.reinit_head && (is_head(parameter) || (parameter.starts_with("fc_norm.") && lacks_fc_norm()));
   }
 
   // false: it is missing. Something wrong with it is told beside.
@@ -160,6 +156,8 @@ class Matcher {
 
 }  // namespace
 
+std::string shape_text(const std::vector<std::int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+
 std::string WeightsMatch::problems() const {
   constexpr std::size_t kShown = 8;
   std::vector<std::string> all = wrong;
@@ -167,7 +165,7 @@ std::string WeightsMatch::problems() const {
     all.push_back("missing " + name);
   }
   for (const std::string& name : unexpected) {
-    all.push_back("unexpected " + name);
+    all.push_back("unexpected " + printable_name(name));
   }
   const std::size_t hidden = all.size() > kShown ? all.size() - kShown : 0;
   all.resize(all.size() - hidden);
@@ -205,6 +203,17 @@ std::vector<std::string> identify_model(const TensorInfos& given, const LoadOpti
     }
   }
   return names;
+}
+
+std::string mismatch_hint(const VitOptions& model, const TensorInfos& given) {
+  if (match_weights(model, given, {.reinit_head = true}).fits()) {
+    return "a student takes all but the head with --reinit-head; a teacher is to be trained on these classes first, as "
+           "such "
+           "a student";
+  }
+  const std::vector<std::string> names = identify_model(given);
+  return names.empty() ? "is it another model's file?"
+                       : fmt::format("it has the tensors of {}", fmt::join(names, ", and of "));
 }
 
 NameStyle parse_name_style(const std::string& text) {

@@ -43,8 +43,9 @@ at::Tensor DistillationStep::run(const MicroBatch& batch, double loss_scale) con
 
   at::Tensor teacher_logits;  // [B, C]
   if (teacher_ != nullptr) {
-    const at::Tensor kept = masked ? select_patches(patch_scores(images, student, batch.request), keep) : at::Tensor();
-    teacher_logits = teacher_->logits(images, kept);
+    const at::Tensor seen = teacher_->fitted(images);  // [B, 3, S', S']
+    const at::Tensor kept = masked ? select_patches(patch_scores(seen, student, batch.request), keep) : at::Tensor();
+    teacher_logits = teacher_->logits(seen, kept);
   }
   const at::Tensor loss =
       distillation_loss(student.logits, student.distillation_logits, targets, teacher_logits, options_.distillation);
@@ -58,7 +59,7 @@ std::int64_t DistillationStep::kept_patches(std::int64_t epoch) const {
              : options_.mask.kept_patches(epoch, options_.schedule.epochs, teacher_->options().num_patches());
 }
 
-at::Tensor DistillationStep::patch_scores(const at::Tensor& images, const VitOutput& student,
+at::Tensor DistillationStep::patch_scores(const at::Tensor& seen, const VitOutput& student,
                                           const BatchRequest& request) const {
   const VitOptions& teacher = teacher_->options();
   const auto student_attention = [&] {
@@ -67,12 +68,12 @@ at::Tensor DistillationStep::patch_scores(const at::Tensor& images, const VitOut
   switch (options_.mask.criterion) {
     case MaskCriterion::random: {
       PhiloxStream random(address_of(request, options_.seed, RandomPurpose::patch_selection));
-      return random_scores(images.size(0), teacher.num_patches(), random).to(device_);
+      return random_scores(seen.size(0), teacher.num_patches(), random).to(device_);
     }
     case MaskCriterion::lowest:
       return -student_attention();
     case MaskCriterion::teacher:
-      return teacher_->class_attention(images);
+      return teacher_->class_attention(seen);
     case MaskCriterion::student:
     case MaskCriterion::all:  // which masks nothing
       break;

@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string_view>
+#include <utility>
 
 namespace maskedkd {
 namespace {
@@ -26,9 +28,28 @@ constexpr std::array<std::string_view, 18> kFree = {"output-dir",       "data-pa
                                                     "checkpoint-steps", "checkpoint-minutes",
                                                     "teacher-model",    "model"};
 
+// What a run did that was started before there was a choice.
+constexpr std::array<std::pair<const char*, const char*>, 3> kBeforeThereWasA = {
+    {{"mask-criterion", "student"}, {"keep-schedule", "constant"}, {"keep-start", "1.0"}}};
+
 template <typename List>
 bool contains(const List& list, std::string_view name) {
   return std::find(list.begin(), list.end(), name) != list.end();
+}
+
+// As it was given, or as it was done before it could be; nullopt: unknown to that run.
+std::optional<std::string> option_of(const RunState& state, const std::string& name) {
+  for (const auto& [known, text] : state.options) {
+    if (known == name) {
+      return text;
+    }
+  }
+  for (const auto& [known, text] : kBeforeThereWasA) {
+    if (name == known) {
+      return text;
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -53,6 +74,7 @@ std::string to_json(const RunState& state) {
                                        {"good_steps", state.good_steps},
                                        {"data_set_id", state.data_set_id},
                                        {"teacher_sha256", state.teacher_sha256},
+                                       {"teacher_model", state.teacher_model},
                                        {"model", nlohmann::ordered_json::parse(state.model)},
                                        {"options", options},
                                        {"history", history}};
@@ -74,6 +96,7 @@ RunState parse_run_state(const std::string& text, const std::string& source) {
     json.at("good_steps").get_to(state.good_steps);
     json.at("data_set_id").get_to(state.data_set_id);
     json.at("teacher_sha256").get_to(state.teacher_sha256);
+    state.teacher_model = json.value("teacher_model", "");
     state.model = json.at("model").dump();
     for (const auto& [name, value] : json.at("options").items()) {
       const auto given = value.get<std::string>();
@@ -104,17 +127,22 @@ std::vector<std::string> compare_runs(const RunState& before, const RunState& no
     const auto name = [](const std::string& digest) { return digest.empty() ? "none" : "of SHA-256 " + digest; };
     refuse("a teacher", name(before.teacher_sha256), name(now.teacher_sha256));
   }
+  // One file can be two teachers: positions of another grid are interpolated.
+  if (!before.teacher_model.empty() && !now.teacher_model.empty() &&
+      parse_model_description(before.teacher_model, "the checkpoint") !=
+          parse_model_description(now.teacher_model, "this run")) {
+    refuse("the teacher's model", before.teacher_model, now.teacher_model);
+  }
   std::vector<std::string> told;
   for (const auto& [name, text] : now.options) {
-    const auto old = std::find_if(before.options.begin(), before.options.end(),
-                                  [&, &wanted = name](const auto& option) { return option.first == wanted; });
-    if (old == before.options.end() || old->second == text || contains(kFree, name)) {
+    const std::optional<std::string> old = option_of(before, name);
+    if (!old || *old == text || contains(kFree, name)) {
       continue;
     }
     if (contains(kFixed, name)) {
-      refuse("--" + name, old->second, text);
+      refuse("--" + name, *old, text);
     }
-    told.push_back(fmt::format("--{} changes from {} to {}", name, old->second, text));
+    told.push_back(fmt::format("--{} changes from {} to {}", name, *old, text));
   }
   return told;
 }

@@ -26,15 +26,16 @@ std::optional<DirectoryLock> lock_output(const MpiSession& session, const TrainO
   return lock;
 }
 
-// Rank 0 finds the files: a run that still goes on may get another best checkpoint meanwhile.
-TrainOptions with_files_found(const MpiSession& session, TrainOptions options) {
-  const auto find = [&](std::filesystem::path& path, const char* flag) {
-    if (!path.empty()) {
-      path = session.broadcast(session.rank() == 0 ? weights_file(path, flag).string() : "");
-    }
-  };
-  find(options.teacher_path, "--teacher-path: ");
-  find(options.finetune, "--finetune: ");
+// Rank 0 finds the file: a run that still goes on may get another best checkpoint meanwhile.
+std::filesystem::path found_by_rank_0(const MpiSession& session, const std::filesystem::path& weights,
+                                      const char* flag) {
+  return session.broadcast(session.rank() == 0 ? weights_file(weights, flag).string() : "");
+}
+
+TrainOptions with_teacher_found(const MpiSession& session, TrainOptions options) {
+  if (!options.teacher_path.empty()) {
+    options.teacher_path = found_by_rank_0(session, options.teacher_path, "--teacher-path: ");
+  }
   return options;
 }
 
@@ -94,7 +95,7 @@ void tell(const MpiSession& session, const std::vector<std::string>& lines) {
   }
 }
 
-Vit make_student(const MpiSession& session, const TrainOptions& options, const ShardSet& set, at::Device device) {
+Vit make_student(const TrainOptions& options, const ShardSet& set, at::Device device) {
   if (set.num_classes() != options.student.num_classes) {
     throw usage_error(fmt::format("{} has {} classes, the student {}", set.directory().string(), set.num_classes(),
                                   options.student.num_classes),
@@ -102,10 +103,6 @@ Vit make_student(const MpiSession& session, const TrainOptions& options, const S
   }
   const bool initialised = options.finetune.empty() || options.reinit_head;
   Vit student = initialised ? Vit(options.student, options.seed) : Vit(options.student);
-  if (!options.finetune.empty()) {
-    tell(session, student.load(read_safetensors(options.finetune).tensors, options.finetune.string(),
-                               {.reinit_head = options.reinit_head}));
-  }
   student.to_device(device);
   student.set_requires_grad(true);
   return student;
@@ -115,13 +112,13 @@ Vit make_student(const MpiSession& session, const TrainOptions& options, const S
 
 Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const OptionTexts& texts, at::Device device)
     : session_(session),
-      options_(with_files_found(session, options)),
+      options_(with_teacher_found(session, options)),
       device_(device),
       lock_(lock_output(session, options)),
       train_set_(options.data_path),
       eval_set_(options.eval_data_path.empty() ? std::nullopt : std::make_optional<ShardSet>(options.eval_data_path)),
       sampler_(sampler_of(options, train_set_)),
-      student_(make_student(session, options_, train_set_, device)),
+      student_(make_student(options_, train_set_, device)),
       teacher_(make_teacher(options_, device)),
       parameters_(student_),
       optimizer_(parameters_, options.adamw),
@@ -145,11 +142,14 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
   state_.data_set_id = train_set_.set_id();
   const bool hashes = teacher_.has_value() && session.rank() == 0;
   state_.teacher_sha256 = session.broadcast(hashes ? sha256_of_file(options_.teacher_path) : "");
+  state_.teacher_model = teacher_ ? describe_model(teacher_->options()) : "";
   state_.options = texts;
   if (options.ema_decay > 0) {
     average_.emplace(parameters_, options.ema_decay);
   }
-  resume();
+  if (!resume() && !options.finetune.empty()) {
+    start_from_weights();
+  }
   // The same formula gives the same numbers on machines of one kind only: all ranks take rank 0's.
   at::Tensor values = parameters_.values();
   communicator_->broadcast(values, 0);
@@ -164,7 +164,7 @@ Trainer::~Trainer() = default;
 
 std::filesystem::path Trainer::checkpoint_root() const { return options_.output_dir / "checkpoints"; }
 
-void Trainer::resume() {
+bool Trainer::resume() {
   // Rank 0 chooses and verifies; the others read the same one.
   std::string chosen;
   std::optional<LoadedCheckpoint> checkpoint;
@@ -193,9 +193,18 @@ void Trainer::resume() {
   }
   chosen = session_.broadcast(chosen);
   if (chosen.empty()) {
-    return;
+    return false;
   }
   take_up(checkpoint ? *checkpoint : load_checkpoint(chosen));
+  return true;
+}
+
+void Trainer::start_from_weights() {
+  const std::filesystem::path file = found_by_rank_0(session_, options_.finetune, "--finetune: ");
+  tell(session_, student_.load(read_safetensors(file).tensors, file.string(), {.reinit_head = options_.reinit_head}));
+  if (average_) {
+    average_.emplace(parameters_, options_.ema_decay);
+  }
 }
 
 void Trainer::take_up(const LoadedCheckpoint& checkpoint) {

@@ -30,6 +30,9 @@ fs::path weights_file(const fs::path& path, const std::string& flag) {
       return fs::canonical(file);
     }
   }
+  if (!fs::exists(path, unreachable)) {
+    throw usage_error(fmt::format("{}{} does not exist", flag, path.string()));
+  }
   throw usage_error(
       fmt::format("{}{} is neither a safetensors file, nor a checkpoint, nor a run that has one", flag, path.string()));
 }

@@ -93,9 +93,11 @@ TEST_P(TeacherTest, ImagesOfAnotherSizeAreResized) {
   for (const std::string sizes : {"size16to24", "size40to24"}) {
     const at::Tensor images = tensors.at(sizes + ".images"), resized = tensors.at(sizes + ".resized");
     const at::Tensor kept = kept_.narrow(0, 0, images.size(0));
-    EXPECT_TRUE(at::allclose(teacher.logits(images, kept), teacher.logits(resized, kept), 1e-5, 1e-5)) << sizes;
-    EXPECT_FALSE(at::allclose(teacher.logits(images, kept), teacher.logits(resized.flip(3), kept), 1e-2, 1e-2));
-    EXPECT_TRUE(at::allclose(teacher.class_attention(images), teacher.class_attention(resized), 1e-5, 1e-6)) << sizes;
+    const at::Tensor fitted = teacher.fitted(images);
+    EXPECT_TRUE(at::allclose(fitted, resized, 1e-5, 1e-5)) << sizes;
+    EXPECT_TRUE(teacher.fitted(resized).is_same(resized)) << sizes;
+    EXPECT_TRUE(at::allclose(teacher.logits(fitted, kept), teacher.logits(resized, kept), 1e-5, 1e-5)) << sizes;
+    EXPECT_FALSE(at::allclose(teacher.logits(fitted, kept), teacher.logits(resized.flip(3), kept), 1e-2, 1e-2));
   }
 }
 

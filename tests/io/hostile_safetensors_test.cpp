@@ -284,5 +284,24 @@ TEST(HostileSafetensors, RandomDamageNeverCrashes) {
   EXPECT_EQ(python.output, fmt::format("{} files accepted\n", accepted));
 }
 
+// As many tensors as no model has are read in the time that their text takes: 100,000 of them a second or two, not the
+// hours of a search among all for each. (Under a test's time limit, not timed.)
+TEST(HostileSafetensors, ManyTensorsTakeNoLongerThanTheirText) {
+  std::string header = "{";
+  for (int i = 0; i < 100'000; ++i) {
+    header +=
+        (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}";
+  }
+  const TemporaryDirectory directory;
+  write(directory.path() / "many", with_length(header + "}", 0));
+  EXPECT_EQ(read_safetensors_header(directory.path() / "many").tensors.size(), 100'000U);
+  // And what no reading could hold is refused while it goes by.
+  std::string values = "{";
+  for (int i = 0; i < 1'100'000; ++i) {
+    values += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":0";
+  }
+  EXPECT_NE(refusal(with_length(values + "}", 0)).find("has more than 1000000 values"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace maskedkd

@@ -246,12 +246,16 @@ TEST(ReinitHead, TakesTheEncoderOfMaesPretraining) {
   Vit model(options, 3);
   const auto told = model.load(file, "file", {.reinit_head = true});
   ASSERT_EQ(told.size(), 2U);
-  EXPECT_TRUE(contains(told[1], "5 tensors of MAE's pretraining")) << told[1];  // and norm's two
+  EXPECT_TRUE(contains(told[0], "the head and the fc_norm before it are new")) << told[0];
+  EXPECT_TRUE(contains(told[1], "5 tensors of pretraining alone")) << told[1];  // and norm's two
   for (const auto& [name, parameter] : model.parameters()) {
     if (file.count(name) != 0) {
       EXPECT_TRUE(parameter.equal(file.at(name))) << name;
     }
   }
+  file["fc_norm.weight"] = at::randn({12});  // half of one
+  EXPECT_TRUE(contains(refusal(options, file, {.reinit_head = true}), "missing fc_norm.bias"));
+  file.erase("fc_norm.weight");
   // The class token's model takes norm with the rest.
   Vit other(token_pool, 3);
   EXPECT_TRUE(contains(other.load(file, "file", {.reinit_head = true})[1], "3 tensors"));
@@ -315,6 +319,17 @@ TEST(Load, NamesTensorsWithNanOrInfinity) {
   file = random_parameters(small());
   file["head.weight"] = at::full({5, 12}, 3e38);
   EXPECT_TRUE(model.load(file, "some/file").empty());
+}
+
+// Whatever a file calls its tensors, the message is one line of printable text.
+TEST(Load, NamesOfTheFileStayInOneLine) {
+  Tensors file = random_parameters(small());
+  file["evil\nname\x1b[31m" + std::string(500, 'x')] = at::randn({1});
+  const std::string message = refusal(small(), file);
+  EXPECT_TRUE(contains(message, "unexpected evil?name?[31mxxx")) << message;
+  EXPECT_FALSE(contains(message, "\n"));
+  EXPECT_FALSE(contains(message, "\x1b"));
+  EXPECT_LT(message.size(), 400U);
 }
 
 TEST(Load, LetsGoOfEachTensorAsItIsCopied) {

@@ -67,7 +67,7 @@ class Case(unittest.TestCase):
         return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
 
     def convert(self, source, *more, name='out.safetensors'):
-        result = self.run_script(source, self.place / name, *more)
+        result = self.run_script(source, self.place / name, '--overwrite', *more)
         self.assertEqual((result.returncode, result.stderr), (0, ''))
         self.assertEqual([path.name for path in self.place.glob('.tmp*')], [])
         return result.stdout
@@ -127,6 +127,15 @@ class Reads(Case):
         self.assertIn('epoch (int), note (str), more (dict)', said)
         self.assert_wrote(weights())
 
+    def test_what_torch_puts_off_is_done(self):
+        values = torch.arange(1.0, 9.0)
+        self.convert(self.save({'negated': torch._neg_view(values), 'plain': values}))
+        self.assert_wrote({'negated': -values, 'plain': values})
+
+    def test_a_name_that_safetensors_keeps_is_refused(self):
+        path = self.save({**weights(), '__metadata__': torch.ones(1)})
+        self.assert_refused('a tensor named __metadata__', path, self.place / 'out.safetensors')
+
     def test_views_and_shared_memory(self):
         base = torch.arange(24.0).reshape(4, 6)
         content = {'whole': base, 'again': base, 'row': base[1], 'turned': base.t(), 'tied': torch.nn.Parameter(base),
@@ -176,7 +185,11 @@ class Refuses(Case):
         self.convert(self.save(weights()), name='there.safetensors')
         self.assert_refused('is a safetensors file already', self.place / 'there.safetensors', out)
         for size in [len(whole) - 1, len(whole) // 2, 64]:
-            self.assert_refused('is no whole file of torch.save', file('cut.pth', whole[:size]), out)
+            self.assert_refused('has lost its end', file('cut.pth', whole[:size]), out)
+        flipped = bytearray(whole)
+        at = whole.index(weights()['scalar'].numpy().tobytes())  # a weight's own byte
+        flipped[at + 1] ^= 16
+        self.assert_refused(['is damaged', 'has another checksum'], file('flipped.pth', bytes(flipped)), out)
         self.assert_refused('is no whole file of torch.save', file('cut.pth', legacy[:-7]), out)
         self.assert_refused('is no whole file of torch.save', file('pickle.pth', pickle.dumps([1, 2])), out)
         with zipfile.ZipFile(self.place / 'photos.pth', 'w') as archive:
@@ -209,13 +222,16 @@ class Refuses(Case):
         self.assert_refused('is a folder', path, self.place)
         self.assert_refused('nowhere does not exist', path, self.place / 'nowhere' / 'out.safetensors')
         self.assert_refused('arguments are required: OUT', path)
+        out.write_text('the older one')
+        self.assert_refused('exists already; --overwrite replaces it', path, out)
+        self.assertEqual(out.read_text(), 'the older one')
         self.assert_refused('--kye', path, out, '--kye', 'model')
 
     def test_a_full_disk_leaves_nothing(self):
         path = self.save({'a': torch.randn(100_000)})
         out = self.place / 'out.safetensors'
         out.write_text('the older one')
-        self.assert_refused(f"can't write {out}", path, out, preexec_fn=lambda: resource.setrlimit(
+        self.assert_refused(f"can't write {out}", path, out, '--overwrite', preexec_fn=lambda: resource.setrlimit(
             resource.RLIMIT_FSIZE, (100_000, 100_000)))
         self.assertEqual(out.read_text(), 'the older one')
 
@@ -227,6 +243,15 @@ class Refuses(Case):
             self.assert_refused(f'{module} is not installed; pip install', path, self.place / 'out.safetensors',
                                 env={**os.environ, 'PYTHONPATH': str(fake), 'PYTHONDONTWRITEBYTECODE': '1'})
             (fake / f'{module}.py').unlink()
+
+    def test_a_python_without_torch_takes_the_installed_one(self):
+        bare = sys._base_executable  # that this one's environment was made from
+        if subprocess.run([bare, '-c', 'import torch'], capture_output=True).returncode == 0:
+            self.skipTest(f'{bare} has torch')
+        out = self.place / 'out.safetensors'
+        result = subprocess.run([bare, SCRIPT, self.save(weights()), out], capture_output=True, text=True)
+        self.assertEqual((result.returncode, result.stderr), (0, ''))
+        self.assert_wrote(weights())
 
 
 if __name__ == '__main__':

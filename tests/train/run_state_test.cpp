@@ -51,6 +51,7 @@ TEST(RunState, ComesBackBitForBit) {
   EXPECT_EQ(after.model, before.model);
   EXPECT_EQ(after.data_set_id, before.data_set_id);
   EXPECT_EQ(after.teacher_sha256, before.teacher_sha256);
+  EXPECT_EQ(after.teacher_model, before.teacher_model);
   EXPECT_EQ(after.options, before.options);
 }
 
@@ -83,6 +84,30 @@ TEST(RunState, AResumedRunMayChangeSomeThingsOnly) {
   const std::vector<std::string> told = compare_runs(example(), now);
   ASSERT_EQ(told.size(), 1U);
   EXPECT_NE(told[0].find("--lr"), std::string::npos);
+}
+
+// One file is two teachers where its positions are interpolated for another grid.
+TEST(RunState, AnotherTeacherModelIsRefusedWhereTheOldOneIsKnown) {
+  RunState before = example(), now = example();
+  now.teacher_model = model_of_width(384);
+  EXPECT_NO_THROW(compare_runs(before, now));  // from before it was kept
+  before.teacher_model = model_of_width(384);
+  EXPECT_NO_THROW(compare_runs(before, now));
+  before.teacher_model = model_of_width(192);
+  try {
+    compare_runs(before, now);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("the teacher's model"), std::string::npos) << error.what();
+  }
+}
+
+// A run from before there were criteria and schedules used the paper's.
+TEST(RunState, WhatAnOldRunCouldNotChooseIsToldWhereItChanges) {
+  RunState now = example();
+  now.options.emplace_back("mask-criterion", "random");
+  now.options.emplace_back("keep-schedule", "constant");
+  EXPECT_EQ(compare_runs(example(), now), std::vector<std::string>{"--mask-criterion changes from student to random"});
 }
 
 // Checkpoints from when --keep took patches only, and 0 for half of them.

@@ -180,7 +180,7 @@ TEST_P(StepsWithTeacher, TheTeacherSeesPyTorchsPatches) {
   VitForward how;
   how.want_class_attention = true;
   at::Tensor scores = GetParam().criterion == MaskCriterion::teacher
-                          ? teacher_->class_attention(images)
+                          ? teacher_->class_attention(teacher_->fitted(images))
                           : resample_attention(student_.forward(images, how).class_attention,
                                                GetParam().student.grid_size(), GetParam().teacher.grid_size());
   if (GetParam().criterion == MaskCriterion::lowest) {

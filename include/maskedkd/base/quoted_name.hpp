@@ -7,8 +7,8 @@
 
 namespace maskedkd {
 
-// 'name', with ? for control characters, and cut after about 120 bytes, not within a UTF-8 character.
-inline std::string quoted_name(std::string_view name) {
+// The name with ? for control characters, and cut after about 120 bytes, not within a UTF-8 character.
+inline std::string printable_name(std::string_view name) {
   constexpr std::size_t kMostBytes = 120;
   std::size_t length = name.size();
   if (length > kMostBytes) {
@@ -17,11 +17,13 @@ inline std::string quoted_name(std::string_view name) {
       --length;
     }
   }
-  std::string text = "'";
+  std::string text;
   for (const char c : name.substr(0, length)) {
     text += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
   }
-  return text + (length < name.size() ? "...'" : "'");
+  return text + (length < name.size() ? "..." : "");
 }
+
+inline std::string quoted_name(std::string_view name) { return "'" + printable_name(name) + "'"; }
 
 }  // namespace maskedkd

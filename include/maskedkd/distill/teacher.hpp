@@ -1,6 +1,6 @@
 // The frozen teacher: evaluation mode, no gradients, its matrix weights cast once, shown only the kept patches. It
 // takes the student's own batch, augmented, mixed, erased and normalised; one that was trained at another size gets it
-// resized (bicubic, antialiased), because its position embedding fits no other. B images, S the student's input size, N
+// resized (bicubic, antialiased) to the size that it was trained at. B images, S the student's input size, N
 // the teacher's patches, K kept, C classes.
 #pragma once
 
@@ -22,7 +22,10 @@ class Teacher {
   const VitOptions& options() const noexcept { return model_.options(); }
   // What the user should be told of the weights, as Vit::load has it.
   const std::vector<std::string>& told() const noexcept { return told_; }
-  // images [B, 3, S, S] float32 of any S, kept_patches [B, K] int64 (of the teacher's grid) or undefined for all ->
+  // The student's batch [B, 3, S, S] float32 as this teacher takes it, [B, 3, S', S']; the very same tensor where the
+  // sizes are equal.
+  at::Tensor fitted(const at::Tensor& images) const;
+  // images as fitted() gives them, kept_patches [B, K] int64 (of the teacher's grid) or undefined for all ->
   // logits [B, C] float32 without gradient; a distilled teacher answers with the mean of its two heads, as DeiT
   // evaluates.
   at::Tensor logits(const at::Tensor& images, const at::Tensor& kept_patches) const;
@@ -30,8 +33,6 @@ class Teacher {
   at::Tensor class_attention(const at::Tensor& images) const;
 
  private:
-  at::Tensor fitted(const at::Tensor& images) const;  // the very same tensor where the sizes are equal
-
   Vit model_;
   std::vector<std::string> told_;
   at::ScalarType compute_dtype_;

@@ -12,8 +12,9 @@
 namespace maskedkd {
 
 struct JsonLimits {
-  std::size_t depth = 3;         // objects and lists inside one another, the outermost counted
-  std::size_t list_length = 16;  // values of one list; keys of an object are not limited
+  std::size_t depth = 3;           // objects and lists inside one another, the outermost counted
+  std::size_t list_length = 16;    // values of one list
+  std::size_t values = 1'000'000;  // of all lists and objects together: a tensor of a weights file has about 8
 };
 
 // what(): what the text does wrong, to be put after its name: "names 'x' twice".

@@ -33,8 +33,13 @@ WeightsMatch match_weights(const VitOptions& model, const TensorInfos& given, co
 // models differ in nothing but their training. With LoadOptions::reinit_head also encoders without a head (MAE's).
 std::vector<std::string> identify_model(const TensorInfos& given, const LoadOptions& how = {});
 
+// What to do about weights that do not fit `model`, one line.
+std::string mismatch_hint(const VitOptions& model, const TensorInfos& given);
+
 // The number of classes of these weights' head; 0: there is none.
 std::int64_t num_classes_of(const TensorInfos& given);
+
+std::string shape_text(const std::vector<std::int64_t>& shape);  // "[3, 4]"
 
 enum class NameStyle { timm, meta };
 NameStyle parse_name_style(const std::string& text);  // throws Error (usage) listing the names

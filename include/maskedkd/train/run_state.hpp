@@ -29,6 +29,7 @@ struct RunState {
   std::string model;  // JSON
   std::string data_set_id;
   std::string teacher_sha256;  // of the teacher's file; empty without one
+  std::string teacher_model;   // JSON; empty without a teacher, and of runs from before it was kept
   OptionTexts options;
 };
 

@@ -69,7 +69,8 @@ class Trainer {
   EvaluationResult evaluate_student(const std::string& title) const;
   void write_log() const;
 
-  void resume();
+  bool resume();  // whether there was a checkpoint
+  void start_from_weights();
   void take_up(const LoadedCheckpoint& checkpoint);
   void start_loader();
   void save();
