@@ -37,6 +37,20 @@ bool contains(const List& list, std::string_view name) {
   return std::find(list.begin(), list.end(), name) != list.end();
 }
 
+// What differs between two models, of each of them: "width 192, depth 12" and "width 384, depth 24".
+std::pair<std::string, std::string> differences(const VitOptions& before, const VitOptions& now) {
+  const auto old = nlohmann::ordered_json::parse(describe_model(before));
+  const auto other = nlohmann::ordered_json::parse(describe_model(now));
+  std::vector<std::string> was, is;
+  for (const auto& [name, value] : old.items()) {
+    if (other.at(name) != value) {
+      was.push_back(fmt::format("{} {}", name, value.dump()));
+      is.push_back(fmt::format("{} {}", name, other.at(name).dump()));
+    }
+  }
+  return {fmt::format("{}", fmt::join(was, ", ")), fmt::format("{}", fmt::join(is, ", "))};
+}
+
 // As it was given, or as it was done before it could be; nullopt: unknown to that run.
 std::optional<std::string> option_of(const RunState& state, const std::string& name) {
   for (const auto& [known, text] : state.options) {
@@ -117,9 +131,15 @@ std::vector<std::string> compare_runs(const RunState& before, const RunState& no
                       "give the old value, or start in another --output-dir");
   };
   // By what they say: a description that was written before a field existed lacks it.
-  if (parse_model_description(before.model, "the checkpoint") != parse_model_description(now.model, "this run")) {
-    refuse("the model", before.model, now.model);
-  }
+  const auto compare_models = [&](const std::string& what, const std::string& old, const std::string& other) {
+    const VitOptions was = parse_model_description(old, "the checkpoint"),
+                     is = parse_model_description(other, "this run");
+    if (was != is) {
+      const auto [old_values, new_values] = differences(was, is);
+      refuse(what, old_values, new_values);
+    }
+  };
+  compare_models("a model of", before.model, now.model);
   if (before.data_set_id != now.data_set_id) {
     refuse("the data set", before.data_set_id, now.data_set_id);
   }
@@ -128,10 +148,8 @@ std::vector<std::string> compare_runs(const RunState& before, const RunState& no
     refuse("a teacher", name(before.teacher_sha256), name(now.teacher_sha256));
   }
   // One file can be two teachers: positions of another grid are interpolated.
-  if (!before.teacher_model.empty() && !now.teacher_model.empty() &&
-      parse_model_description(before.teacher_model, "the checkpoint") !=
-          parse_model_description(now.teacher_model, "this run")) {
-    refuse("the teacher's model", before.teacher_model, now.teacher_model);
+  if (!before.teacher_model.empty() && !now.teacher_model.empty()) {
+    compare_models("a teacher of", before.teacher_model, now.teacher_model);
   }
   std::vector<std::string> told;
   for (const auto& [name, text] : now.options) {

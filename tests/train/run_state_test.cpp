@@ -72,7 +72,10 @@ TEST(RunState, AResumedRunMayChangeSomeThingsOnly) {
     }
     return std::string();
   };
-  EXPECT_NE(refusal([](auto& now) { now.model = model_of_width(384); }).find("384"), std::string::npos);
+  EXPECT_NE(refusal([](auto& now) {
+              now.model = model_of_width(384);
+            }).find("with a model of width 192, now it is width 384"),
+            std::string::npos);
   EXPECT_NE(refusal([](auto& now) { now.data_set_id = "xyz"; }).find("xyz"), std::string::npos);
   EXPECT_NE(refusal([](auto& now) { now.teacher_sha256 = ""; }).find("none"), std::string::npos);
   EXPECT_NE(refusal([](auto& now) { now.options[0].second = "7"; }).find("--seed"), std::string::npos);
@@ -98,7 +101,8 @@ TEST(RunState, AnotherTeacherModelIsRefusedWhereTheOldOneIsKnown) {
     compare_runs(before, now);
     FAIL();
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("the teacher's model"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("with a teacher of width 192, now it is width 384"), std::string::npos)
+        << error.what();
   }
 }
 
