@@ -23,7 +23,7 @@ at::Tensor select_patches(const at::Tensor& scores, std::int64_t keep) {
 }
 
 at::Tensor random_scores(std::int64_t num_images, std::int64_t num_patches, PhiloxStream& random) {
-  const at::Tensor scores = at::empty({num_images, num_patches}, at::kFloat);
+  at::Tensor scores = at::empty({num_images, num_patches}, at::kFloat);
   float* row = scores.mutable_data_ptr<float>();
   for (std::int64_t image = 0; image < num_images; ++image, row += num_patches) {
     std::iota(row, row + num_patches, 0.0F);

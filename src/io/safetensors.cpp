@@ -34,7 +34,7 @@ OpenFile open_safetensors(const std::filesystem::path& path) {
   std::vector<std::uint8_t> start(std::min<std::uint64_t>(size, kForeignStartBytes));
   read_exactly(file.descriptor, 0, start, path);
   if (const auto foreign = foreign_file(start, path)) {
-    throw *foreign;
+    throw Error(*foreign);
   }
   const std::uint64_t header_bytes = safetensors_header_bytes(start, size, path.string());
   file.data_begin = sizeof(header_bytes) + header_bytes;
@@ -65,7 +65,7 @@ at::Tensor mapped(const OpenFile& file, const SafetensorsEntry& entry) {
 }
 
 at::Tensor copied(const OpenFile& file, const SafetensorsEntry& entry, const std::filesystem::path& path) {
-  const at::Tensor tensor = at::empty(entry.shape, at::TensorOptions().dtype(entry.type));
+  at::Tensor tensor = at::empty(entry.shape, at::TensorOptions().dtype(entry.type));
   read_exactly(file.descriptor, file.data_begin + entry.begin,
                {static_cast<std::uint8_t*>(tensor.mutable_data_ptr()), entry.end - entry.begin}, path);
   return tensor;
@@ -80,8 +80,9 @@ std::string header_text(const std::filesystem::path& path, const NamedTensors& t
   }
   std::uint64_t offset = 0;
   for (const auto& [name, tensor] : tensors) {
-    const auto type = std::find_if(kSafetensorsTypes.begin(), kSafetensorsTypes.end(),
-                                   [&](const SafetensorsType& known) { return known.type == tensor.scalar_type(); });
+    const auto type =
+        std::find_if(kSafetensorsTypes.begin(), kSafetensorsTypes.end(),
+                     [dtype = tensor.scalar_type()](const SafetensorsType& known) { return known.type == dtype; });
     if (type == kSafetensorsTypes.end()) {
       throw Error(fmt::format("{}: tensor '{}' has a dtype that safetensors can't hold here", path.string(), name));
     }

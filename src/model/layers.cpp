@@ -56,7 +56,8 @@ at::Tensor merge_heads(const at::Tensor& tokens) {
 }
 
 double attention_scale(const VitOptions& options) {
-  return 1.0 / std::sqrt(static_cast<double>(options.width / options.num_heads));
+  const std::int64_t head_width = options.width / options.num_heads;
+  return 1.0 / std::sqrt(static_cast<double>(head_width));
 }
 
 at::Tensor embed_patches(const at::Tensor& images, const VitParameters& parameters, const VitOptions& options,

@@ -276,7 +276,7 @@ std::vector<std::string> Vit::load(std::map<std::string, at::Tensor> tensors, co
     }
   }
   for (std::string& line : told) {
-    line = source + ": " + line;
+    line.insert(0, source + ": ");
   }
   return told;
 }
