@@ -148,7 +148,7 @@ TEST_F(BadInput, AnotherRunInTheOutputDirectory) {
   ASSERT_EQ(first.exit_code, 85) << first.output;
   const fs::path checkpoint = path("taken") / "checkpoints" / "step-000000003" / "model.safetensors";
   const std::string before = file_bytes(checkpoint);
-  expect_train_refuses(arguments({"--width", "32"}, "taken"), {"the model", "24", "32"});
+  expect_train_refuses(arguments({"--width", "32"}, "taken"), {"a model of width 24, now it is width 32"});
   expect_train_refuses(arguments({"--seed", "5"}, "taken"), {"--seed", "0", "5"});
   expect_train_refuses(arguments({"--batch-size", "64"}, "taken"), {"--batch-size", "32", "64"});
   expect_train_refuses(arguments({"--resume", "none"}, "taken"), {"--resume is none"});
