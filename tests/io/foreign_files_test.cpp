@@ -61,6 +61,15 @@ class ForeignFiles : public ::testing::Test {
   TemporaryDirectory directory_;
 };
 
+// The command can be pasted into a shell whatever the file is called: asked of a shell.
+TEST_F(ForeignFiles, TheCommandTakesAnyNameForOneWord) {
+  const std::string name = "it's my $(weights) & \"more\".pth";
+  const std::string hint = said_of(name, "PK\x03\x04 and so on, as a zip archive").hint;
+  const std::string command = hint.substr(hint.find("python3 preprocess/"));
+  const auto shell = maskedkd::testing::run_process({"bash", "-c", "set -- " + command + "; printf '%s|' $# \"$3\""});
+  EXPECT_EQ(shell.output, "4|" + (directory_.path() / name).string() + "|") << command;
+}
+
 std::string sound_file() {
   const std::string header = R"({"head.weight":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}})";
   const std::uint64_t length = header.size();

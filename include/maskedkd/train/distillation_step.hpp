@@ -24,8 +24,8 @@ class DistillationStep {
   std::int64_t kept_patches(std::int64_t epoch) const;
 
  private:
-  // [B, N], the higher the sooner the teacher sees the patch.
-  at::Tensor patch_scores(const at::Tensor& images, const VitOutput& student, const BatchRequest& request) const;
+  // [B, N], the higher the sooner the teacher sees the patch. seen: the batch as the teacher takes it.
+  at::Tensor patch_scores(const at::Tensor& seen, const VitOutput& student, const BatchRequest& request) const;
   at::Tensor drop_path_uniforms(const BatchRequest& request) const;  // [L, 2, B]
 
   const TrainOptions& options_;
