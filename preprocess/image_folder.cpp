@@ -1,7 +1,7 @@
 #include "preprocess/image_folder.hpp"
 
 #include "maskedkd/base/log.hpp"
-#include "maskedkd/data/image.hpp"
+#include "maskedkd/images/image.hpp"
 #include "maskedkd/io/posix.hpp"
 
 #include <nlohmann/json.hpp>

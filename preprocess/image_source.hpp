@@ -2,7 +2,7 @@
 #pragma once
 
 #include "maskedkd/base/error.hpp"
-#include "maskedkd/data/shard.hpp"
+#include "maskedkd/images/shard.hpp"
 
 #include <string>
 #include <vector>

@@ -4,7 +4,7 @@
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/base/progress.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
-#include "maskedkd/data/shard_reader.hpp"
+#include "maskedkd/images/shard_reader.hpp"
 #include "maskedkd/io/atomic_directory.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/posix.hpp"

@@ -1,4 +1,4 @@
-// Packs a source into a set of shards (format: maskedkd/data/shard.hpp). Shard i holds images i R .. (i + 1) R of the
+// Packs a source into a set of shards (format: maskedkd/images/shard.hpp). Shard i holds images i R .. (i + 1) R of the
 // source's list, so the files do not depend on the ranks; the ranks take the shards in turn, each builds its own in
 // memory.
 #pragma once

@@ -1,7 +1,7 @@
 #include "maskedkd/app/train_command.hpp"
 
 #include "maskedkd/base/error.hpp"
-#include "maskedkd/data/shard.hpp"
+#include "maskedkd/images/shard.hpp"
 #include "maskedkd/model/registry.hpp"
 
 #include <array>

@@ -23,21 +23,21 @@ void load_image(const ShardSet& set, const LoaderOptions& options, const BatchRe
   const std::int64_t index = request.indices[position];
   const Record record = set.read(index);
   batch.labels.mutable_data_ptr<std::int64_t>()[position] = record.label;
-  Image image;
+  ImageRegion image;
   try {
-    image = decode_record(record, set.encoding());
+    image = decode_record_region(record, set.encoding(), {0, 0, record.shape.height, record.shape.width});
   } catch (const Error& error) {
     throw Error(fmt::format("{}: {}", set.describe(index), error.what()), "pack the images again", error.code(),
                 error.where());
   }
   if (!options.training) {
-    apply_evaluation_transform(image, options.augment, out);
+    apply_evaluation_plan(plan_evaluation(image.part.height, image.part.width, options.augment), image, out);
     return;
   }
   RandomAddress address{options.seed, RandomPurpose::augmentation, request.epoch,
                         request.step, request.micro_batch,         static_cast<std::uint32_t>(position)};
   PhiloxStream random(address);
-  const TrainingPlan plan = draw_training_plan(random, image.height, image.width, options.augment);
+  const TrainingPlan plan = draw_training_plan(random, image.part.height, image.part.width, options.augment);
   apply_training_plan(plan, image, options.augment.input_size, out);
   if (plan.erase) {
     address.purpose = RandomPurpose::erasing_noise;

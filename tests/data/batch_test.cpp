@@ -1,5 +1,5 @@
 #include "maskedkd/data/batch.hpp"
-#include "reference.hpp"
+#include "images/reference.hpp"
 
 #include <ATen/TensorOperators.h>
 

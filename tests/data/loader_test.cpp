@@ -1,8 +1,8 @@
 #include "maskedkd/data/loader.hpp"
+#include "images/packed_set.hpp"
+#include "images/reference.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/philox.hpp"
-#include "packed_set.hpp"
-#include "reference.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <atomic>

@@ -1,7 +1,7 @@
 #include "maskedkd/data/mixing.hpp"
+#include "images/reference.hpp"
+#include "images/statistics.hpp"
 #include "maskedkd/base/error.hpp"
-#include "reference.hpp"
-#include "statistics.hpp"
 
 #include <ATen/TensorOperators.h>
 

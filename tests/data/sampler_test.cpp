@@ -1,6 +1,6 @@
 #include "maskedkd/data/sampler.hpp"
+#include "images/reference.hpp"
 #include "maskedkd/base/error.hpp"
-#include "reference.hpp"
 
 #include <algorithm>
 #include <numeric>

@@ -12,13 +12,14 @@ ARROWS = {
     'io': set(),
     'comm': set(),
     'model': {'io'},
-    'data': {'io'},
+    'images': {'io'},
+    'data': {'images', 'io'},
     'distill': {'model', 'io'},
     'checkpoint': {'io'},
     'cli': {'comm'},
-    'train': {'checkpoint', 'distill', 'data', 'model', 'comm', 'io'},
-    'app': {'cli', 'train', 'checkpoint', 'distill', 'data', 'model', 'comm', 'io'},
-    'preprocess': {'cli', 'data', 'comm', 'io'},
+    'train': {'checkpoint', 'distill', 'data', 'images', 'model', 'comm', 'io'},
+    'app': {'cli', 'train', 'checkpoint', 'distill', 'data', 'images', 'model', 'comm', 'io'},
+    'preprocess': {'cli', 'images', 'comm', 'io'},
 }
 
 TOP_LEVEL = {'CMakeLists.txt', 'LICENSE', 'README.md', 'env', 'include', 'jobs', 'preprocess', 'src', 'tests'}
@@ -28,7 +29,7 @@ WRAPPED = [
     (r'boost/', r'src/cli/'),
     (r'hdf5\.h|H5\w+\.h', r'src/io/hdf5|include/maskedkd/io/hdf5\.hpp'),
     (r'mpi\.h|nccl\.h', r'src/comm/'),
-    (r'(jpeglib|png)\.h', r'src/data/'),
+    (r'(jpeglib|png)\.h', r'src/images/'),
     (r'openssl/', r'src/io/'),
     (r'torch/(torch|all|extension)\.h', r'$nowhere'),  # 15 seconds a file
 ]

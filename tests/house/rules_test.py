@@ -18,7 +18,7 @@ class ThisCheckout(unittest.TestCase):
 
     def test_has_something_to_check(self):
         rooms = {rules.room_of(ROOT, path) for path in rules.cpp_files(ROOT)}
-        self.assertLessEqual({'base', 'io', 'comm', 'model', 'data', 'distill', 'checkpoint', 'cli', 'train'}, rooms)
+        self.assertLessEqual({'base', 'io', 'comm', 'model', 'images', 'data', 'distill', 'checkpoint', 'cli', 'train'}, rooms)
         self.assertEqual(rules.linked_rooms(ROOT, 'cli'), {'comm', 'base'})
         self.assertIn(ROOT / 'env' / 'install.sh', list(rules.shell_scripts(ROOT)))
         self.assertLessEqual(rooms, set(rules.ARROWS))
@@ -32,7 +32,7 @@ class Arrows(unittest.TestCase):
     def test_data_and_checkpoint_never_reach_comm(self):
         def reach(room):
             return {room}.union(*(reach(target) for target in rules.ARROWS[room]))
-        for room in ('data', 'checkpoint', 'model', 'distill', 'io'):
+        for room in ('images', 'data', 'checkpoint', 'model', 'distill', 'io'):
             self.assertNotIn('comm', reach(room))
 
 
@@ -49,7 +49,7 @@ class Breaches(unittest.TestCase):
         self.write('src/io/a.cpp', '#include "maskedkd/io/a.hpp"\n#include "local.hpp"\n')
         self.write('src/io/local.hpp', '')
         self.write('src/data/CMakeLists.txt', 'maskedkd_room(data SOURCES b.cpp LINKS maskedkd_io maskedkd_base)\n')
-        self.write('src/data/b.cpp', '#include "maskedkd/io/a.hpp"\n#include <jpeglib.h>\n')
+        self.write('src/images/b.cpp', '#include "maskedkd/io/a.hpp"\n#include <jpeglib.h>\n')
         self.write('jobs/train.sh', '#!/bin/bash\nif true; then echo yes; fi\n')
         self.assertEqual([], self.complaints())
 
@@ -68,7 +68,7 @@ class Breaches(unittest.TestCase):
             self.assertIn(part, found[0])
 
     def test_an_arrow_up(self):
-        self.write('src/io/up.cpp', '\n#include "maskedkd/data/shard.hpp"\n')
+        self.write('src/io/up.cpp', '\n#include "maskedkd/images/shard.hpp"\n')
         self.assert_found('src/io/up.cpp:2', 'io must not know data')
 
     def test_an_arrow_up_in_angle_brackets_with_blanks(self):

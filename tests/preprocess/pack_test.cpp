@@ -1,4 +1,4 @@
-#include "maskedkd/data/shard_reader.hpp"
+#include "maskedkd/images/shard_reader.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/io/safetensors.hpp"
 #include "pack_program.hpp"

@@ -2,9 +2,9 @@
 // student attends to least.
 #pragma once
 
-#include "maskedkd/data/augment.hpp"
-#include "maskedkd/data/shard_reader.hpp"
 #include "maskedkd/distill/mask_options.hpp"
+#include "maskedkd/images/augment.hpp"
+#include "maskedkd/images/shard_reader.hpp"
 #include "maskedkd/model/vit.hpp"
 
 #include <filesystem>

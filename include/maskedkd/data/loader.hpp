@@ -3,8 +3,8 @@
 // for the micro-batches that are its own.
 #pragma once
 
-#include "maskedkd/data/augment.hpp"
-#include "maskedkd/data/shard_reader.hpp"
+#include "maskedkd/images/augment.hpp"
+#include "maskedkd/images/shard_reader.hpp"
 
 #include <ATen/core/Tensor.h>
 

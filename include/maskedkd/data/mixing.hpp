@@ -3,7 +3,7 @@
 #pragma once
 
 #include "maskedkd/base/philox.hpp"
-#include "maskedkd/data/image.hpp"
+#include "maskedkd/images/image.hpp"
 
 #include <ATen/core/Tensor.h>
 

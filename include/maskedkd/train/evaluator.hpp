@@ -1,8 +1,8 @@
 // Accuracy and loss on a packed set: every image exactly once, on any number of ranks, with the same figures.
 #pragma once
 
-#include "maskedkd/data/augment.hpp"
-#include "maskedkd/data/shard_reader.hpp"
+#include "maskedkd/images/augment.hpp"
+#include "maskedkd/images/shard_reader.hpp"
 #include "maskedkd/model/vit.hpp"
 
 #include <string>

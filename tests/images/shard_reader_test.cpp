@@ -1,5 +1,5 @@
 // A set that is not whole is refused when it is opened, in one line that names the member.
-#include "maskedkd/data/shard_reader.hpp"
+#include "maskedkd/images/shard_reader.hpp"
 #include "maskedkd/base/error.hpp"
 #include "packed_set.hpp"
 #include "support/temporary_directory.hpp"
@@ -122,7 +122,7 @@ TEST_F(ShardReader, ForeignFiles) {
   ASSERT_GE(file, 0);
   H5Fclose(file);
   ShardIndexEntry& entry = set_.index.shards[1];
-  entry = {shard_name(1), 6, fs::file_size(shard(1)), 0, 0, ""};
+  entry = {shard_name(1), 6, fs::file_size(shard(1)), 0, 0, "", ""};
   entry.frame_sha256 = frame_digest(shard(1), entry);
   write_file_atomically(index(), serialise(set_.index));
   expect_refused("shard-00001.h5 is no good shard", "format_version");

@@ -1,7 +1,7 @@
-// What reference.py wrote, as the data room's types.
+// What reference.py wrote, as the images room's types.
 #pragma once
 
-#include "maskedkd/data/image.hpp"
+#include "maskedkd/images/image.hpp"
 #include "maskedkd/io/safetensors.hpp"
 
 #include <gtest/gtest.h>
@@ -30,6 +30,14 @@ std::vector<T> values_of(const at::Tensor& tensor) {
 // tensor: [height, width, 3] uint8
 inline Image image_of(const at::Tensor& tensor) {
   return {static_cast<int>(tensor.size(0)), static_cast<int>(tensor.size(1)), values_of<std::uint8_t>(tensor)};
+}
+
+// The whole image, resized.
+inline Image resized(const Image& image, const PixelBox& box, int height, int width,
+                     Interpolation interpolation = Interpolation::bicubic) {
+  Image result{height, width, std::vector<std::uint8_t>(static_cast<std::size_t>(height) * width * 3)};
+  crop_and_resize({image, 0, 0}, box, height, width, {0, 0, height, width}, interpolation, result.pixels);
+  return result;
 }
 
 // How far the levels of two images of one size lie apart.

@@ -1,5 +1,5 @@
 #include "maskedkd/base/error.hpp"
-#include "maskedkd/data/shard_reader.hpp"
+#include "maskedkd/images/shard_reader.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "packed_set.hpp"
 #include "reference.hpp"
@@ -84,7 +84,7 @@ TEST(Shard, ManyThreadsReadAtOnce) {
 // The lines of Python in the header are the promise: they are taken from there.
 std::string python_of_the_header() {
   std::istringstream header(
-      read_text_file(std::filesystem::path(MASKEDKD_SOURCE_DIR) / "include/maskedkd/data/shard.hpp"));
+      read_text_file(std::filesystem::path(MASKEDKD_SOURCE_DIR) / "include/maskedkd/images/shard.hpp"));
   std::string program;
   for (std::string line; std::getline(header, line);) {
     const bool begins = line.rfind("//   import h5py", 0) == 0;

@@ -1,4 +1,4 @@
-#include "maskedkd/data/augment.hpp"
+#include "maskedkd/images/augment.hpp"
 #include "maskedkd/base/error.hpp"
 #include "reference.hpp"
 #include "statistics.hpp"
@@ -36,7 +36,7 @@ TEST(Augment, EvaluationIsTorchvisionsResizeAndCentreCrop) {
     augment.evaluation_crop = options[1];
     const auto expected = values_of<std::uint8_t>(cases.at(name + ".result"));
     std::vector<std::uint8_t> result(expected.size());
-    apply_evaluation_transform(image, augment, result);
+    apply_evaluation_plan(plan_evaluation(image.height, image.width, augment), {image, 0, 0}, result);
     Difference one;
     one.add(result, expected);
     all.add(result, expected);
@@ -54,14 +54,14 @@ TEST(Augment, EvaluationOfAVeryLongImageTakesLittleMemory) {
   for (const auto& [height, width] : {std::pair(1, 1000000), {1000000, 1}, {3, 2000000}}) {
     Image image{height, width, std::vector<std::uint8_t>(static_cast<std::size_t>(height) * width * 3, 10)};
     image.pixels[(static_cast<std::size_t>(height / 2) * width + width / 2) * 3] = 255;  // red, in the centre
-    apply_evaluation_transform(image, augment, result);
+    apply_evaluation_plan(plan_evaluation(image.height, image.width, augment), {image, 0, 0}, result);
     for (std::size_t i = 0; i < result.size(); ++i) {
       ASSERT_TRUE(i % 3 == 0 || result[i] == 10);
     }
     EXPECT_GT(result[(112 * 224 + 112) * 3], 100) << width << " x " << height;
   }
   const Image longest{1, 1 << 26, std::vector<std::uint8_t>(std::size_t{3} << 26)};
-  EXPECT_THROW(apply_evaluation_transform(longest, augment, result), Error);
+  EXPECT_THROW(plan_evaluation(longest.height, longest.width, augment), Error);
 }
 
 TEST(Augment, CropsAreDistributedAsTorchvisions) {
@@ -186,10 +186,10 @@ TEST(Augment, AFlippedPlanIsTheMirrorOfTheSamePlan) {
     TrainingPlan plan{{5, 9, 200, 301}, false, std::nullopt};
     const auto bytes = static_cast<std::size_t>(size) * size * 3;
     std::vector<std::uint8_t> straight(bytes), mirrored(bytes);
-    apply_training_plan(plan, image, size, straight);
-    EXPECT_EQ(straight, crop_and_resize_bicubic(image, plan.crop, size, size).pixels);
+    apply_training_plan(plan, {image, 0, 0}, size, straight);
+    EXPECT_EQ(straight, resized(image, plan.crop, size, size).pixels);
     plan.flip = true;
-    apply_training_plan(plan, image, size, mirrored);
+    apply_training_plan(plan, {image, 0, 0}, size, mirrored);
     for (int y = 0; y < size; ++y) {
       for (int x = 0; x < size; ++x) {
         for (int c = 0; c < 3; ++c) {

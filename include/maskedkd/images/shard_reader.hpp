@@ -3,7 +3,7 @@
 // thread.
 #pragma once
 
-#include "maskedkd/data/shard.hpp"
+#include "maskedkd/images/shard.hpp"
 
 #include <cstdint>
 #include <filesystem>

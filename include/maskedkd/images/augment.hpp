@@ -3,7 +3,7 @@
 #pragma once
 
 #include "maskedkd/base/philox.hpp"
-#include "maskedkd/data/image.hpp"
+#include "maskedkd/images/image.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -33,12 +33,22 @@ struct TrainingPlan {
 // U(0.02, 1/3), log-aspect (0.3, 1/0.3), 10 tries.
 TrainingPlan draw_training_plan(PhiloxStream& random, int height, int width, const AugmentOptions& options);
 
-// out: [input_size, input_size, 3]. Crop, bicubic resize, flip. Erasing comes after normalisation (data/batch.hpp).
-void apply_training_plan(const TrainingPlan& plan, const Image& image, int input_size, std::span<std::uint8_t> out);
+// out: [input_size, input_size, 3]. Crop, resize, flip. Erasing comes after normalisation (data/batch.hpp). The region
+// holds plan.crop.
+void apply_training_plan(const TrainingPlan& plan, const ImageRegion& image, int input_size,
+                         std::span<std::uint8_t> out);
 
-// out: [input_size, input_size, 3]. Resize of the shorter edge (the longer one truncated as torchvision does), centre
-// crop with offset round-half-even(delta / 2); an image that is smaller than the crop is padded with black as
-// torchvision does.
-void apply_evaluation_transform(const Image& image, const AugmentOptions& options, std::span<std::uint8_t> out);
+// Evaluation: resize of the shorter edge (the longer one truncated as torchvision does), centre crop with offset
+// round-half-even(delta / 2).
+struct EvaluationPlan {
+  PixelBox whole;  // the image
+  int full_height = 0, full_width = 0;
+  PixelBox window;  // of the resized image, [input_size, input_size]
+  PixelBox needed;  // of the image
+};
+// Throws Error where the image is so long that its resized edge is no number any more.
+EvaluationPlan plan_evaluation(int height, int width, const AugmentOptions& options);
+// out: [input_size, input_size, 3]. The region holds plan.needed.
+void apply_evaluation_plan(const EvaluationPlan& plan, const ImageRegion& image, std::span<std::uint8_t> out);
 
 }  // namespace maskedkd

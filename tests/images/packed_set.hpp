@@ -1,7 +1,7 @@
 // A small packed set of raw images, written by the code that maskedkd_pack uses.
 #pragma once
 
-#include "maskedkd/data/shard.hpp"
+#include "maskedkd/images/shard.hpp"
 #include "maskedkd/io/posix.hpp"
 
 #include <algorithm>

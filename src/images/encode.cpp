@@ -1,5 +1,5 @@
 #include "maskedkd/base/error.hpp"
-#include "maskedkd/data/image.hpp"
+#include "maskedkd/images/image.hpp"
 #include "maskedkd/io/posix.hpp"
 
 #include <png.h>

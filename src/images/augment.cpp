@@ -1,4 +1,4 @@
-#include "maskedkd/data/augment.hpp"
+#include "maskedkd/images/augment.hpp"
 
 #include "maskedkd/base/error.hpp"
 
@@ -100,28 +100,35 @@ TrainingPlan draw_training_plan(PhiloxStream& random, int height, int width, con
   return plan;
 }
 
-void apply_training_plan(const TrainingPlan& plan, const Image& image, int input_size, std::span<std::uint8_t> out) {
-  const Image resized = crop_and_resize_bicubic(image, plan.crop, input_size, input_size);
-  std::copy(resized.pixels.begin(), resized.pixels.end(), out.begin());
+void apply_training_plan(const TrainingPlan& plan, const ImageRegion& image, int input_size,
+                         std::span<std::uint8_t> out) {
+  crop_and_resize(image, plan.crop, input_size, input_size, {0, 0, input_size, input_size}, Interpolation::bicubic,
+                  out);
   if (plan.flip) {
     flip_rows(out.data(), input_size, input_size);
   }
 }
 
-void apply_evaluation_transform(const Image& image, const AugmentOptions& options, std::span<std::uint8_t> out) {
+EvaluationPlan plan_evaluation(int height, int width, const AugmentOptions& options) {
   const int size = options.input_size;
   const int shorter = static_cast<int>(size / options.evaluation_crop);
-  const bool is_wide = image.height < image.width;
-  const std::int64_t longer =
-      is_wide ? std::int64_t{shorter} * image.width / image.height : std::int64_t{shorter} * image.height / image.width;
+  const bool is_wide = height < width;
+  const std::int64_t longer = is_wide ? std::int64_t{shorter} * width / height : std::int64_t{shorter} * height / width;
   if (longer > std::numeric_limits<int>::max()) {
-    throw Error(fmt::format("an image of {} x {} pixels is too long to be resized", image.width, image.height));
+    throw Error(fmt::format("an image of {} x {} pixels is too long to be resized", width, height));
   }
-  const int height = is_wide ? shorter : static_cast<int>(longer), width = is_wide ? static_cast<int>(longer) : shorter;
+  EvaluationPlan plan;
+  plan.whole = {0, 0, height, width};
+  plan.full_height = is_wide ? shorter : static_cast<int>(longer);
+  plan.full_width = is_wide ? static_cast<int>(longer) : shorter;
   // Only a longer edge can be cut: with evaluation_crop <= 1 the shorter one is at least `size`.
-  const PixelBox centre = {rounded((height - size) / 2.0), rounded((width - size) / 2.0), size, size};
-  const Image result = crop_resize_and_crop_bicubic(image, {0, 0, image.height, image.width}, height, width, centre);
-  std::copy(result.pixels.begin(), result.pixels.end(), out.begin());
+  plan.window = {rounded((plan.full_height - size) / 2.0), rounded((plan.full_width - size) / 2.0), size, size};
+  plan.needed = pixels_needed(plan.whole, plan.full_height, plan.full_width, plan.window, Interpolation::bicubic);
+  return plan;
+}
+
+void apply_evaluation_plan(const EvaluationPlan& plan, const ImageRegion& image, std::span<std::uint8_t> out) {
+  crop_and_resize(image, plan.whole, plan.full_height, plan.full_width, plan.window, Interpolation::bicubic, out);
 }
 
 }  // namespace maskedkd

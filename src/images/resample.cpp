@@ -1,6 +1,6 @@
-// Bicubic resampling in the arithmetic of PIL's 8-bit path, so that the pixels are PIL's: antialiased convolution, one
+// Resampling in the arithmetic of PIL's 8-bit path, so that the pixels are PIL's: antialiased convolution, one
 // pass across and one down, weights as fixed-point numbers of 22 bits, every pass rounded to 8 bits.
-#include "maskedkd/data/image.hpp"
+#include "maskedkd/images/image.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -9,7 +9,13 @@ namespace maskedkd {
 namespace {
 
 constexpr int kPrecisionBits = 32 - 8 - 2;
-constexpr double kCubicSupport = 2.0;
+// A filter's weight at a distance from its centre, and the distance from which on it is 0.
+struct Filter {
+  double (*weight)(double);
+  double support;
+};
+
+double triangle(double x) { return std::max(0.0, 1.0 - std::abs(x)); }
 
 double cubic(double x) {
   constexpr double a = -0.5;
@@ -23,6 +29,10 @@ double cubic(double x) {
   return 0.0;
 }
 
+Filter filter_of(Interpolation interpolation) {
+  return interpolation == Interpolation::bilinear ? Filter{triangle, 1.0} : Filter{cubic, 2.0};
+}
+
 // For each output position from `first` on: where its weights begin in the input, how many there are, and they.
 struct Weights {
   struct Window {
@@ -34,10 +44,10 @@ struct Weights {
   int stride;
 };
 
-Weights weights_for(int input, int output, int first, int count) {
+Weights weights_for(const Filter& filter, int input, int output, int first, int count) {
   const double scale = static_cast<double>(input) / output;
   const double filter_scale = std::max(scale, 1.0);
-  const double support = kCubicSupport * filter_scale;
+  const double support = filter.support * filter_scale;
   Weights weights;
   weights.stride = static_cast<int>(std::ceil(support)) * 2 + 1;
   weights.windows.resize(count);
@@ -49,7 +59,7 @@ Weights weights_for(int input, int output, int first, int count) {
     const int end = std::min(input, static_cast<int>(centre + support + 0.5));
     double total = 0.0;
     for (int i = begin; i < end; ++i) {
-      exact[i - begin] = cubic((i - centre + 0.5) * (1.0 / filter_scale));
+      exact[i - begin] = filter.weight((i - centre + 0.5) * (1.0 / filter_scale));
       total += exact[i - begin];
     }
     weights.windows[out] = {begin, end - begin};
@@ -67,7 +77,7 @@ std::uint8_t clip(std::int32_t sum) { return static_cast<std::uint8_t>(std::clam
 
 constexpr std::int32_t kHalf = 1 << (kPrecisionBits - 1);
 
-// rows x box.width -> rows x as many columns as there are weights.
+// rows x box.width -> rows x as many columns as there are weights. box: of `from`.
 std::vector<std::uint8_t> resample_across(const Image& from, const PixelBox& box, int first_row, int rows,
                                           const Weights& weights) {
   const int width = static_cast<int>(weights.windows.size());
@@ -96,33 +106,49 @@ std::vector<std::uint8_t> resample_across(const Image& from, const PixelBox& box
 
 }  // namespace
 
-Image crop_and_resize_bicubic(const Image& image, const PixelBox& box, int height, int width) {
-  return crop_resize_and_crop_bicubic(image, box, height, width, {0, 0, height, width});
+std::string to_string(Interpolation interpolation) {
+  return interpolation == Interpolation::bilinear ? "bilinear" : "bicubic";
 }
 
-Image crop_resize_and_crop_bicubic(const Image& image, const PixelBox& box, int full_height, int full_width,
-                                   const PixelBox& window) {
+PixelBox pixels_needed(const PixelBox& box, int full_height, int full_width, const PixelBox& window,
+                       Interpolation interpolation) {
+  const auto along = [&](int input, int output, int first, int count) {
+    if (input == output) {
+      return Weights::Window{first, count};
+    }
+    const Weights weights = weights_for(filter_of(interpolation), input, output, first, count);
+    const auto& [begin, length] = weights.windows.back();
+    return Weights::Window{weights.windows.front().begin, begin + length - weights.windows.front().begin};
+  };
+  const auto [top, height] = along(box.height, full_height, window.top, window.height);
+  const auto [left, width] = along(box.width, full_width, window.left, window.width);
+  return {box.top + top, box.left + left, height, width};
+}
+
+void crop_and_resize(const ImageRegion& image, const PixelBox& whole_box, int full_height, int full_width,
+                     const PixelBox& window, Interpolation interpolation, std::span<std::uint8_t> result) {
   const auto [top, left, height, width] = window;
-  Image result{height, width, std::vector<std::uint8_t>(static_cast<std::size_t>(height) * width * 3)};
+  const Filter filter = filter_of(interpolation);
+  const PixelBox box = {whole_box.top - image.top, whole_box.left - image.left, whole_box.height, whole_box.width};
   const bool across = box.width != full_width, down = box.height != full_height;
-  const Weights weights = down ? weights_for(box.height, full_height, top, height) : Weights{};
+  const Weights weights = down ? weights_for(filter, box.height, full_height, top, height) : Weights{};
   // Only the rows that the second pass will read.
   const int first = down ? weights.windows.front().begin : top;
   const int last = down ? weights.windows.back().begin + weights.windows.back().length : top + height;
   std::vector<std::uint8_t> rows;
   if (across) {
-    rows = resample_across(image, box, first, last - first, weights_for(box.width, full_width, left, width));
+    rows =
+        resample_across(image.part, box, first, last - first, weights_for(filter, box.width, full_width, left, width));
   } else {
     for (int y = first; y < last; ++y) {
-      const auto begin =
-          image.pixels.begin() +
-          static_cast<std::ptrdiff_t>((static_cast<std::size_t>(box.top + y) * image.width + box.left + left) * 3);
+      const auto begin = image.part.pixels.begin() +
+                         (static_cast<std::ptrdiff_t>(box.top + y) * image.part.width + box.left + left) * 3;
       rows.insert(rows.end(), begin, begin + static_cast<std::ptrdiff_t>(width) * 3);
     }
   }
   if (!down) {
-    result.pixels = std::move(rows);
-    return result;
+    std::copy(rows.begin(), rows.end(), result.begin());
+    return;
   }
   const int row_length = width * 3;
   std::vector<std::int32_t> sums(row_length);
@@ -136,10 +162,8 @@ Image crop_resize_and_crop_bicubic(const Image& image, const PixelBox& box, int 
         sums[x] += source[x] * weight[i];
       }
     }
-    std::uint8_t* out = &result.pixels[static_cast<std::size_t>(y) * row_length];
-    std::transform(sums.begin(), sums.end(), out, clip);
+    std::transform(sums.begin(), sums.end(), &result[static_cast<std::size_t>(y) * row_length], clip);
   }
-  return result;
 }
 
 }  // namespace maskedkd

@@ -1,4 +1,4 @@
-#include "maskedkd/data/shard.hpp"
+#include "maskedkd/images/shard.hpp"
 
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/digest.hpp"
@@ -16,7 +16,7 @@
 namespace maskedkd {
 namespace {
 
-constexpr std::int64_t kMostPixels = std::int64_t{1} << 28;  // as data/image.hpp reads them
+constexpr std::int64_t kMostPixels = std::int64_t{1} << 28;  // as images/image.hpp reads them
 
 template <typename T>
 std::span<const std::uint8_t> bytes_of(const std::vector<T>& values) {
@@ -187,8 +187,10 @@ ShardIndexEntry describe_shard(const std::filesystem::path& path, const Shard& t
                         std::filesystem::file_size(path),
                         bytes_offset,
                         tables.offsets.back(),
+                        "",
                         ""};
   entry.frame_sha256 = frame_digest(path, entry);
+  entry.sha256 = sha256_of_file(path);
   return entry;
 }
 
@@ -217,7 +219,8 @@ std::string serialise(const ShardIndex& index) {
                       {"size_bytes", entry.size_bytes},
                       {"bytes_offset", entry.bytes_offset},
                       {"num_bytes", entry.num_bytes},
-                      {"frame_sha256", entry.frame_sha256}});
+                      {"frame_sha256", entry.frame_sha256},
+                      {"sha256", entry.sha256}});
   }
   const nlohmann::ordered_json json = {{"format_version", kShardFormatVersion},
                                        {"encoding", to_string(index.encoding)},
@@ -257,7 +260,7 @@ ShardIndex read_shard_index(const std::filesystem::path& directory) {
       index.shards.push_back({entry.at("name").get<std::string>(), entry.at("num_records").get<std::int64_t>(),
                               entry.at("size_bytes").get<std::uint64_t>(),
                               entry.at("bytes_offset").get<std::uint64_t>(), entry.at("num_bytes").get<std::uint64_t>(),
-                              entry.at("frame_sha256").get<std::string>()});
+                              entry.at("frame_sha256").get<std::string>(), entry.value("sha256", std::string())});
     }
   } catch (const std::exception& error) {
     throw usage_error(fmt::format("{} is no index of packed images: {}", path.string(), error.what()),

@@ -1,5 +1,5 @@
 #include "maskedkd/base/error.hpp"
-#include "maskedkd/data/image.hpp"
+#include "maskedkd/images/image.hpp"
 
 // jpeglib.h needs size_t and FILE before it.
 #include <cstdio>
@@ -295,6 +295,10 @@ Image decode_record(const Record& record, RecordEncoding encoding) {
     std::memset(&image.pixels[3 * i], record.bytes[i], 3);
   }
   return image;
+}
+
+ImageRegion decode_record_region(const Record& record, RecordEncoding encoding, const PixelBox& /*box*/) {
+  return {decode_record(record, encoding), 0, 0};
 }
 
 }  // namespace maskedkd

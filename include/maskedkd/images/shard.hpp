@@ -1,4 +1,4 @@
-// The shard format: what maskedkd_pack writes, data/shard_reader.hpp reads, and a few lines of h5py can read too.
+// The shard format: what maskedkd_pack writes, images/shard_reader.hpp reads, and a few lines of h5py can read too.
 //
 // A set is a directory with `shard-00000.h5`, `shard-00001.h5`, ... and, written last, `index.json`: a directory
 // without it is no set. Every shard is an HDF5 file:
@@ -20,7 +20,8 @@
 //   attribute class_counts    int64  [C]  records of each class in this shard
 //
 // index.json: {"format_version", "encoding", "set_id", "num_records", "class_names", "class_counts" (of the set),
-// "shards": [{"name", "num_records", "size_bytes", "bytes_offset", "num_bytes", "frame_sha256"}]}. The frame is the
+// "shards": [{"name", "num_records", "size_bytes", "bytes_offset", "num_bytes", "frame_sha256",
+// "sha256"}]}. The frame is the
 // file without the records: all before bytes_offset and all from bytes_offset + num_bytes on. A reader compares its
 // digest before HDF5 sees the file, because HDF5 may crash on damage instead of reporting it; the records have their
 // own checksums. The files depend on the source and the options alone, not on the number of ranks or the time.
@@ -68,6 +69,7 @@ struct ShardIndexEntry {
   std::uint64_t bytes_offset = 0;  // of /bytes in the file
   std::uint64_t num_bytes = 0;     // of /bytes
   std::string frame_sha256;        // of the rest of the file
+  std::string sha256;              // of the whole file; empty in an index that was written before this field
 };
 
 // What a shard holds, and what the packer hands to write_shard.

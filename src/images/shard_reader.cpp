@@ -1,4 +1,4 @@
-#include "maskedkd/data/shard_reader.hpp"
+#include "maskedkd/images/shard_reader.hpp"
 
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/digest.hpp"

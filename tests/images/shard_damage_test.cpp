@@ -1,6 +1,6 @@
 // Bytes that were flipped on a disk: every one is noticed, none is fatal to the process.
 #include "maskedkd/base/error.hpp"
-#include "maskedkd/data/shard_reader.hpp"
+#include "maskedkd/images/shard_reader.hpp"
 #include "maskedkd/io/hdf5.hpp"
 #include "packed_set.hpp"
 #include "support/temporary_directory.hpp"

@@ -1,0 +1,67 @@
+// Decoded images and what reads and resizes them. RGB, 8 bits, as PIL gives them after convert("RGB").
+#pragma once
+
+#include "maskedkd/images/shard.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace maskedkd {
+
+struct Image {
+  int height = 0;
+  int width = 0;
+  std::vector<std::uint8_t> pixels;  // [height, width, 3]
+};
+
+// A rectangle of whole pixels: rows top .. top + height, columns left .. left + width.
+struct PixelBox {
+  int top = 0;
+  int left = 0;
+  int height = 0;
+  int width = 0;
+  bool operator==(const PixelBox&) const = default;
+};
+
+// A rectangle of a larger image, decoded alone: pixels[0] is the image's pixel (top, left).
+struct ImageRegion {
+  Image part;
+  int top = 0;
+  int left = 0;
+};
+
+// Height, width and stored channels from the header of a JPEG or PNG, told apart by their first bytes. Throws Error on
+// anything else, and where a side is 0 or height * width passes 2^28 pixels.
+RecordShape read_image_shape(std::span<const std::uint8_t> file_bytes);
+
+// JPEG (gray, YCbCr, RGB, CMYK, YCCK) and PNG (gray, palette, RGB, alpha dropped, 16 bits as PIL converts them). A
+// truncated or corrupt file is an Error, not a gray half.
+Image decode_image(std::span<const std::uint8_t> file_bytes);
+
+// A record of either encoding; raw gray becomes three equal channels. Throws Error where shape and bytes disagree.
+Image decode_record(const Record& record, RecordEncoding encoding);
+// The same pixels, of a region that holds `box` at least: no more is decoded than that takes. Damage behind the last
+// row that is needed may go unseen: the record's checksum has vouched for the bytes.
+ImageRegion decode_record_region(const Record& record, RecordEncoding encoding, const PixelBox& box);
+
+enum class Interpolation { bilinear, bicubic };
+std::string to_string(Interpolation interpolation);
+
+// PIL's image.crop(box).resize((full_width, full_height), interpolation), of which `window` alone is computed: two
+// passes, antialiased, bicubic with a = -0.5, 8-bit fixed point. The region holds what pixels_needed()
+// says of `box`, which is in pixels of the whole image. out: [window.height, window.width, 3].
+void crop_and_resize(const ImageRegion& image, const PixelBox& box, int full_height, int full_width,
+                     const PixelBox& window, Interpolation interpolation, std::span<std::uint8_t> out);
+
+// What of `box` that window is computed from, in pixels of the whole image: a region of these will do where the window
+// does not cover the whole.
+PixelBox pixels_needed(const PixelBox& box, int full_height, int full_width, const PixelBox& window,
+                       Interpolation interpolation);
+
+// Appears whole or not at all. Throws Error.
+void write_png(const std::filesystem::path& path, const Image& image);
+
+}  // namespace maskedkd

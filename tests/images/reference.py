@@ -1,0 +1,191 @@
+"""What PIL, torchvision and timm make of the inputs that the images room's tests use.
+
+python reference.py OUTPUT_FOLDER
+"""
+import io
+import pathlib
+import random
+import struct
+import sys
+import warnings
+import zlib
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.numpy import save_file
+from timm.data.random_erasing import RandomErasing
+from torchvision import transforms
+
+OUT = pathlib.Path(sys.argv[1])
+warnings.filterwarnings("ignore", message="Palette images with Transparency")
+RNG = np.random.default_rng(20240607)
+
+
+def picture(height, width):
+    """Smooth colours, hard edges and noise: what a resampler and a JPEG coder can get wrong."""
+    y, x = np.mgrid[0:height, 0:width].astype(float)
+    planes = []
+    for _ in range(3):
+        fy, fx, phase = RNG.uniform(0.01, 0.6), RNG.uniform(0.01, 0.6), RNG.uniform(0, 6)
+        plane = 127 + 100 * np.sin(fy * y + fx * x + phase)
+        plane[(x > RNG.uniform(0, width)) & (y > RNG.uniform(0, height))] = RNG.choice([0, 255])
+        planes.append(plane + RNG.normal(0, RNG.choice([0, 5, 60]), plane.shape))
+    return np.clip(np.stack(planes, -1), 0, 255).astype(np.uint8)
+
+
+def resample():
+    sides = [1, 2, 3, 7, 28, 33, 64, 100, 224, 255, 256, 257, 301, 500]
+    tensors = {}
+    for i in range(400):
+        height, width = RNG.choice(sides, 2)
+        if i % 8 == 0:  # extreme aspects
+            height, width = (int(RNG.integers(1, 4)), 900) if i % 16 else (900, int(RNG.integers(1, 4)))
+        image = picture(height, width)
+        box_height, box_width = int(RNG.integers(1, height + 1)), int(RNG.integers(1, width + 1))
+        if i % 5 == 0:
+            box_height, box_width = int(height), int(width)
+        top, left = int(RNG.integers(0, height - box_height + 1)), int(RNG.integers(0, width - box_width + 1))
+        out_height, out_width = (int(side) for side in RNG.choice(sides[:-2] if i % 3 else [1, 28, 64, 224], 2))
+        if i % 7 == 0:
+            out_width = box_width  # one pass only
+        if i % 11 == 0:
+            out_height = box_height
+        result = Image.fromarray(image).crop((left, top, left + box_width, top + box_height))
+        result = result.resize((out_width, out_height), Image.BICUBIC)
+        tensors[f"{i}.image"] = image
+        tensors[f"{i}.box"] = np.array([top, left, box_height, box_width], np.int32)
+        tensors[f"{i}.result"] = np.asarray(result)
+    save_file(tensors, OUT / "resample.safetensors")
+
+
+def evaluation():
+    tensors = {}
+    shapes = [(1, 1), (1, 3), (3, 1), (10, 7), (28, 28), (100, 223), (223, 100), (224, 224), (256, 256), (256, 289),
+              (256, 291), (293, 256), (295, 256), (375, 500), (500, 375), (333, 500), (640, 427), (97, 1500),
+              (1500, 97), (255, 257), (257, 255), (512, 513), (511, 512), (480, 641)]
+    cases = [(shape, size, crop) for shape in shapes for size, crop in [(224, 0.875)]]
+    cases += [(shape, size, crop) for shape in [(28, 28), (31, 40), (64, 37), (5, 9)]
+              for size, crop in [(28, 0.875), (28, 1.0), (32, 0.9), (33, 0.95), (384, 1.0), (1, 0.5)]]
+    for i, (shape, size, crop) in enumerate(cases):
+        image = picture(*shape)
+        transform = transforms.Compose([
+            transforms.Resize(int(size / crop), interpolation=transforms.InterpolationMode.BICUBIC),
+            transforms.CenterCrop(size)])
+        tensors[f"{i}.image"] = image
+        tensors[f"{i}.options"] = np.array([size, crop])
+        tensors[f"{i}.result"] = np.asarray(transform(Image.fromarray(image)))
+    save_file(tensors, OUT / "evaluation.safetensors")
+
+
+def geometry():
+    tensors = {}
+    torch.manual_seed(3)
+    shapes = [(375, 500, 0.08, 1), (500, 333, 0.08, 1), (28, 28, 0.08, 1), (60, 400, 0.3, 1), (5, 4, 0.08, 1)]
+    shapes += [(10, 1000, 0.9, 1), (1000, 10, 0.9, 1), (1, 7, 0.5, 1), (7, 1, 0.5, 1), (33, 100, 0.99, 1)]  # fallback
+    for i, (height, width, low, high) in enumerate(shapes):
+        image = Image.new("L", (width, height))
+        boxes = [transforms.RandomResizedCrop.get_params(image, [low, high], [3 / 4, 4 / 3])
+                 for _ in range(10000 if i < 5 else 20)]
+        tensors[f"crop.{i}.options"] = np.array([height, width, low, high])
+        tensors[f"crop.{i}.boxes"] = np.array(boxes, np.int32)
+    random.seed(4)
+    for i, (size, probability) in enumerate([(224, 0.25), (28, 1), (64, 0.6), (6, 1)]):
+        erasing = RandomErasing(probability=probability, mode="const", device="cpu")
+        boxes = []
+        for _ in range(10000):
+            erased = erasing(torch.ones(1, size, size))[0].numpy() == 0
+            rows, columns = np.flatnonzero(erased.any(1)), np.flatnonzero(erased.any(0))
+            boxes.append([rows[0], columns[0], len(rows), len(columns)] if len(rows) else [-1] * 4)
+        tensors[f"erase.{i}.options"] = np.array([size, probability], np.float64)
+        tensors[f"erase.{i}.boxes"] = np.array(boxes, np.int32)
+    save_file(tensors, OUT / "geometry.safetensors")
+
+
+def png(samples, depth, colour, palette=None, transparent=None, interlaced=False):
+    """A PNG of samples [height, width, channels], as the specification says; filters None, Sub and Up in turn."""
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width, channels = samples.shape
+    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    data = b""
+    for y0, x0, dy, dx in passes if interlaced else [(0, 0, 1, 1)]:
+        part = samples[y0::dy, x0::dx]
+        if part.size == 0:
+            continue
+        previous = None
+        for y, row in enumerate(part.reshape(part.shape[0], -1)):
+            if depth == 16:
+                packed = row.astype(">u2").tobytes()
+            else:
+                bits = np.unpackbits(row.astype(np.uint8)[:, None], axis=1)[:, 8 - depth:]
+                packed = np.packbits(bits.reshape(-1)).tobytes()
+            packed = np.frombuffer(packed, np.uint8)
+            step = max(1, depth * channels // 8)
+            kind = y % 3 if previous is not None else 0
+            shifted = np.concatenate([np.zeros(step, np.uint8), packed])[:len(packed)] if kind == 1 else \
+                previous if kind == 2 else np.zeros_like(packed)
+            data += bytes([kind]) + (packed - shifted).tobytes()
+            previous = packed
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, int(interlaced)))]
+    chunks += [(b"PLTE", palette)] if palette is not None else []
+    chunks += [(b"tRNS", transparent)] if transparent is not None else []
+    chunks += [(b"IDAT", zlib.compress(data)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*c) for c in chunks)
+
+
+def decode():
+    (OUT / "decode").mkdir()
+    files = {}
+    for height, width in [(1, 1), (5, 3), (37, 50), (64, 33)]:
+        for interlaced in [False, True]:
+            suffix = f"{width}x{height}{'_interlaced' if interlaced else ''}.png"
+            for depth in [1, 2, 4, 8, 16]:
+                gray = RNG.integers(0, min(2 ** depth, 700), (height, width, 1))
+                files[f"gray{depth}_{suffix}"] = png(gray, depth, 0, interlaced=interlaced)
+                files[f"gray{depth}_key_{suffix}"] = png(gray, depth, 0, transparent=struct.pack(">H", 1),
+                                                         interlaced=interlaced)
+            for depth in [1, 2, 4, 8]:
+                colours = 2 ** depth
+                index = RNG.integers(0, colours, (height, width, 1))
+                palette = RNG.integers(0, 256, 3 * colours, np.uint8).tobytes()
+                alpha = RNG.integers(0, 256, colours, np.uint8).tobytes()
+                files[f"palette{depth}_{suffix}"] = png(index, depth, 3, palette, interlaced=interlaced)
+                files[f"palette{depth}_alpha_{suffix}"] = png(index, depth, 3, palette, alpha, interlaced)
+            for depth in [8, 16]:
+                for name, colour, channels in [("gray_alpha", 4, 2), ("rgb", 2, 3), ("rgba", 6, 4)]:
+                    samples = RNG.integers(0, 2 ** depth, (height, width, channels))
+                    files[f"{name}{depth}_{suffix}"] = png(samples, depth, colour, interlaced=interlaced)
+    for height, width in [(1, 1), (8, 8), (17, 31), (240, 321)]:
+        rgb = Image.fromarray(picture(height, width))
+        for name, image, options in [
+                ("gray", rgb.convert("L"), {}), ("444", rgb, {"subsampling": 0}), ("422", rgb, {"subsampling": 1}),
+                ("420", rgb, {"subsampling": 2}), ("rgb", rgb, {"keep_rgb": True}), ("cmyk", rgb.convert("CMYK"), {}),
+                ("progressive", rgb, {"progressive": True, "subsampling": 2}), ("coarse", rgb, {"quality": 8}),
+                ("restart", rgb, {"restart_marker_rows": 1}), ("fine", rgb, {"quality": 100, "subsampling": 0}),
+                ("progressive_gray", rgb.convert("L"), {"progressive": True})]:
+            buffer = io.BytesIO()
+            if name == "cmyk":
+                image = Image.merge("CMYK", [*image.split()[:3], rgb.convert("L")])  # a black that is not all 0
+            image.save(buffer, "JPEG", **{"quality": 90, **options})
+            files[f"{name}_{width}x{height}.jpg"] = buffer.getvalue()
+        cmyk = files[f"cmyk_{width}x{height}.jpg"]
+        adobe = cmyk.index(b"Adobe") - 4  # marker, length, "Adobe", version, flags 0, flags 1, transform
+        files[f"ycck_{width}x{height}.jpg"] = cmyk[:adobe + 15] + b"\x02" + cmyk[adobe + 16:]
+        files[f"cmyk_without_adobe_{width}x{height}.jpg"] = cmyk[:adobe] + cmyk[adobe + 16:]
+        # As cameras and web servers leave them: bytes between the last scan and the end, bytes after the end.
+        plain = files[f"420_{width}x{height}.jpg"]
+        files[f"bytes_before_end_{width}x{height}.jpg"] = plain[:-2] + b"\x00\x01\x02" + plain[-2:]
+        files[f"bytes_after_end_{width}x{height}.jpg"] = plain + b"trailing" * 9
+    for photograph in sorted(pathlib.Path("/usr/share/backgrounds/mate/nature").glob("*.jpg"))[:3]:
+        files[f"photograph_{photograph.name}"] = photograph.read_bytes()
+    tensors = {}
+    for name, content in files.items():
+        (OUT / "decode" / name).write_bytes(content)
+        tensors[name] = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    save_file(tensors, OUT / "decode.safetensors")
+
+
+for part in [resample, evaluation, geometry, decode]:
+    part()
