@@ -34,7 +34,7 @@ struct EvaluateCommand {
 
   void bind(CommandLine& line) {
     line.group("Evaluation")
-        .option("data-path", data_path, "folder of packed images (maskedkd_pack)")
+        .option("data-path", data_path, "folder of packed images (maskedkd_pack), or one that holds such a folder val")
         .option("weights", weights, "a safetensors file, a checkpoint, or a run's folder (its best checkpoint)")
         .option("model", model, "published name of the weights' model; a checkpoint of this program says it itself")
         .option("ema", ema, "evaluate the checkpoint's moving average")
@@ -43,7 +43,7 @@ struct EvaluateCommand {
                 [this](const std::string& text) { precision = parse_precision(text); })
         .option("eval-crop", evaluation.augment.evaluation_crop, "share of the shorter edge that the crop covers")
         .option("eval-batch", evaluation.batch, "images of a forward pass")
-        .option("workers", evaluation.num_workers, "threads a rank that read and decode")
+        .option("workers", evaluation.num_workers, "threads a rank that read and decode; 0: by the cores it has")
         .option("prefetch", evaluation.prefetch, "batches that a rank holds ready")
         .group("Picture")
         .option("masks", masks.output, "PNG file for images beside what a teacher would be shown of them")
@@ -74,6 +74,7 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
   EvaluateCommand command;
   CommandLine line("maskedkd_evaluate", "Evaluates a model's weights on a packed set, every image exactly once.",
                    "mpiexec -n 2 maskedkd_evaluate --data-path packed/val --weights runs/deit_tiny");
+  command.evaluation.num_workers = 0;
   command.bind(line);
   if (!line.parse(argc, argv)) {
     if (session.rank() == 0) {
@@ -83,6 +84,10 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
   }
   if (command.threads < 0) {
     throw usage_error(fmt::format("--threads {} must not be below 0", command.threads));
+  }
+  if (!std::filesystem::exists(command.data_path / kShardIndexName) &&
+      std::filesystem::exists(command.data_path / "val" / kShardIndexName)) {
+    command.data_path /= "val";  // the folder that holds train and val
   }
   const ShardSet set(command.data_path);
   std::filesystem::path file = weights_file(command.weights, "--weights: ");
@@ -103,6 +108,9 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
   at::set_num_threads(command.threads > 0 ? command.threads : threads_for_rank(session));
   command.evaluation.augment.input_size = model.options().input_size;
   command.evaluation.compute_dtype = scalar_type(command.precision);
+  if (command.evaluation.num_workers == 0) {
+    command.evaluation.num_workers = loader_threads_for_rank(session, device);
+  }
   command.evaluation.validate();
   for (const std::filesystem::path& written : {command.output, command.masks.output}) {
     if (!written.empty() && session.rank() == 0) {

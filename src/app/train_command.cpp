@@ -50,12 +50,38 @@ struct StudentFlags {
   }
 };
 
-void bind_data(CommandLine& line, TrainOptions& train) {
+// --on-bad-record and --bad-records-limit, of which TrainOptions has one number.
+struct BadRecordFlags {
+  bool skip = false;
+  int limit = 100;
+};
+
+void bind_data(CommandLine& line, TrainOptions& train, BadRecordFlags& on_bad) {
   line.group("Data")
-      .option("data-path", train.data_path, "folder of packed training images (maskedkd_pack)")
-      .option("eval-data-path", train.eval_data_path, "folder of packed test images; without it nothing is evaluated")
+      .option("data-path", train.data_path,
+              "folder of packed training images (maskedkd_pack), or one that holds such folders train and val")
+      .option("eval-data-path", train.eval_data_path,
+              "folder of packed test images; without it, and without a val beside train, nothing is evaluated")
+      .option(
+          "stage-to", train.stage_to,
+          "folder on the node's own disk, say $TMPDIR: the shards are copied there once a node, while training goes on")
+      .option("stage-leave-free", train.stage_leave_free, "share of that disk that stays free for others")
+      .option("on-bad-record", "stop",
+              "what a damaged training record does: stop (ends the run), or skip (is told, and the one after it takes "
+              "its place)",
+              [&on_bad](const std::string& text) {
+                if (text != "stop" && text != "skip") {
+                  throw usage_error(fmt::format("--on-bad-record: '{}' is unknown", text), "choose from stop, skip");
+                }
+                on_bad.skip = text == "skip";
+              })
+      .option("bad-records-limit", on_bad.limit, "skip: as many damaged records a rank are replaced, one more stops")
       .option("repeats", train.repeats, "repeated augmentation: times that an image comes in a row; 1: plain shuffle")
-      .option("workers", train.num_workers, "threads a rank that read, decode and augment")
+      .option(
+          "repeat-locality", train.repeat_locality,
+          "the repeats of an image come in one micro-batch, where it is decoded once; changes only who is mixed with "
+          "whom")
+      .option("workers", train.num_workers, "threads a rank that read, decode and augment; 0: by the cores it has")
       .option("prefetch", train.prefetch, "micro-batches that a rank holds ready")
       .group("Augmentation")
       .option("crop-min-area", train.augment.crop_min_area, "smallest random crop, share of the image's area")
@@ -92,6 +118,20 @@ void bind_distillation(CommandLine& line, TrainOptions& train) {
               [&train](const std::string& text) { train.distillation.type = parse_distillation_type(text); })
       .option("distillation-alpha", train.distillation.alpha, "share of the teacher's term in the loss")
       .option("distillation-tau", train.distillation.tau, "temperature of soft distillation");
+}
+
+// The official layout: a folder that holds a set train and perhaps a set val.
+void find_sets(TrainOptions& train) {
+  const auto is_set = [](const std::filesystem::path& folder) {
+    return std::filesystem::exists(folder / kShardIndexName);
+  };
+  if (is_set(train.data_path) || !is_set(train.data_path / "train")) {
+    return;
+  }
+  if (train.eval_data_path.empty() && is_set(train.data_path / "val")) {
+    train.eval_data_path = train.data_path / "val";
+  }
+  train.data_path /= "train";
 }
 
 // What was asked for and would change nothing is a mistake.
@@ -179,7 +219,9 @@ std::optional<TrainCommand> TrainCommand::parse(int argc, const char* const* arg
       "mpiexec -n 8 maskedkd_train --data-path packed/train --eval-data-path packed/val \\\n"
       "    --model deit_tiny_patch16_224 --teacher-model deit3_small --teacher-path teacher.safetensors \\\n"
       "    --output-dir runs/deit_tiny");
-  bind_data(line, command.train);
+  BadRecordFlags on_bad;
+  command.train.num_workers = 0;
+  bind_data(line, command.train, on_bad);
   student.bind(line);
   bind_distillation(line, command.train);
   bind_optimisation(line, command.train);
@@ -188,6 +230,15 @@ std::optional<TrainCommand> TrainCommand::parse(int argc, const char* const* arg
     help = line.help();
     return std::nullopt;
   }
+  if (line.given("bad-records-limit") && !on_bad.skip) {
+    throw usage_error("--bad-records-limit is given with --on-bad-record stop: the first damaged record ends the run",
+                      "add --on-bad-record skip, or leave it out");
+  }
+  if (on_bad.limit < 1) {
+    throw usage_error(fmt::format("--bad-records-limit {} must be at least 1", on_bad.limit));
+  }
+  command.train.bad_records_limit = on_bad.skip ? on_bad.limit : 0;
+  find_sets(command.train);
   command.train.student = student.resolve(line, command.train.data_path);
   command.train.augment.input_size = command.train.student.input_size;
   check_mask_flags(line, command.train);

@@ -54,7 +54,11 @@ int train(const MpiSession& session, int argc, char** argv) {
   const int threads = command->threads > 0 ? command->threads : threads_for_rank(session);
   at::set_num_threads(threads);
   print_plan(session, *command, device, threads);
-  Trainer trainer(session, command->train, command->texts, device);
+  TrainOptions options = command->train;
+  if (options.num_workers == 0) {
+    options.num_workers = loader_threads_for_rank(session, device);
+  }
+  Trainer trainer(session, options, command->texts, device);
   return static_cast<int>(trainer.run());
 }
 

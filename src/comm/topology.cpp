@@ -153,7 +153,10 @@ at::Device choose_device(const MpiSession& session, DeviceChoice choice) {
   return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device));
 }
 
-int threads_for_rank(const MpiSession& session) {
+namespace {
+
+// The cores that this process may use, shared with the ranks that may use the same ones. Collective.
+int cores_for_rank(const MpiSession& session) {
   cpu_set_t mask;
   CPU_ZERO(&mask);
   const int cores = sched_getaffinity(0, sizeof(mask), &mask) == 0 ? CPU_COUNT(&mask) : 1;
@@ -170,11 +173,21 @@ int threads_for_rank(const MpiSession& session) {
   const double quota = cgroup_cores() / session.local_size();
   const int own =
       static_cast<int>(std::min(static_cast<double>(cores) / static_cast<double>(sharing), std::floor(quota)));
-  if (const int asked = positive_environment("OMP_NUM_THREADS"); asked > 0) {
-    return asked;
-  }
   const int granted = positive_environment("SLURM_CPUS_PER_TASK");
   return std::max(1, granted > 0 ? std::min(own, granted) : own);
+}
+
+}  // namespace
+
+int threads_for_rank(const MpiSession& session) {
+  const int cores = cores_for_rank(session);
+  const int asked = positive_environment("OMP_NUM_THREADS");
+  return asked > 0 ? asked : cores;
+}
+
+int loader_threads_for_rank(const MpiSession& session, at::Device device) {
+  const int cores = cores_for_rank(session);
+  return device.is_cuda() ? std::max(1, cores - 1) : std::min(2, cores);
 }
 
 }  // namespace maskedkd

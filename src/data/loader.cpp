@@ -1,131 +1,212 @@
 #include "maskedkd/data/loader.hpp"
 
 #include "maskedkd/base/error.hpp"
-#include "maskedkd/base/philox.hpp"
+#include "maskedkd/base/log.hpp"
+#include "record_images.hpp"
 
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
+#include <deque>
 #include <exception>
-#include <map>
 #include <mutex>
+#include <set>
 #include <thread>
+#include <unordered_map>
 #include <utility>
 
 namespace maskedkd {
 namespace {
 
-// One image of a batch into its place.
-void load_image(const ShardSet& set, const LoaderOptions& options, const BatchRequest& request, std::size_t position,
-                std::span<std::uint8_t> out, MicroBatch& batch) {
-  const std::int64_t index = request.indices[position];
-  const Record record = set.read(index);
-  batch.labels.mutable_data_ptr<std::int64_t>()[position] = record.label;
-  ImageRegion image;
-  try {
-    image = decode_record_region(record, set.encoding(), {0, 0, record.shape.height, record.shape.width});
-  } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}", set.describe(index), error.what()), "pack the images again", error.code(),
-                error.where());
+// Memory of micro-batches that nobody refers to any more, for the next ones: fresh pages would cost as much as a
+// resampling. Pinned memory has an allocator that does this, and knows of copies under way.
+class BatchMemory {
+ public:
+  at::Tensor get(std::int64_t size, std::int64_t side, bool pinned) {
+    for (const at::Tensor& tensor : pool_) {
+      if (!pinned && tensor.use_count() == 1 && tensor.storage().use_count() == 1 && tensor.size(0) == size) {
+        return tensor;
+      }
+    }
+    at::Tensor fresh = at::empty({size, side, side, 3}, at::TensorOptions().dtype(at::kByte).pinned_memory(pinned));
+    if (!pinned && pool_.size() < most_) {
+      pool_.push_back(fresh);
+    }
+    return fresh;
   }
-  if (!options.training) {
-    apply_evaluation_plan(plan_evaluation(image.part.height, image.part.width, options.augment), image, out);
-    return;
-  }
-  RandomAddress address{options.seed, RandomPurpose::augmentation, request.epoch,
-                        request.step, request.micro_batch,         static_cast<std::uint32_t>(position)};
-  PhiloxStream random(address);
-  const TrainingPlan plan = draw_training_plan(random, image.part.height, image.part.width, options.augment);
-  apply_training_plan(plan, image, options.augment.input_size, out);
-  if (plan.erase) {
-    address.purpose = RandomPurpose::erasing_noise;
-    PhiloxStream noise(address);
-    Erasure erasure{*plan.erase,
-                    std::vector<float>(static_cast<std::size_t>(3) * plan.erase->height * plan.erase->width)};
-    std::generate(erasure.noise.begin(), erasure.noise.end(), [&] { return static_cast<float>(noise.normal()); });
-    batch.erasures[position] = std::move(erasure);
-  }
-}
+  void keep_at_most(std::size_t count) { most_ = count; }
 
-MicroBatch load_batch(const ShardSet& set, const LoaderOptions& options, BatchRequest request) {
-  const auto size = static_cast<std::int64_t>(request.indices.size());
-  const std::int64_t side = options.augment.input_size;
+ private:
+  std::vector<at::Tensor> pool_;
+  std::size_t most_ = 0;
+};
+
+struct OpenBatch {
   MicroBatch batch;
-  batch.images =
-      at::empty({size, side, side, 3}, at::TensorOptions().dtype(at::kByte).pinned_memory(options.pin_memory));
-  batch.labels = at::empty({size}, at::kLong);
-  batch.erasures.resize(options.training ? request.indices.size() : 0);
-  std::uint8_t* pixels = batch.images.mutable_data_ptr<std::uint8_t>();
-  const auto image_bytes = static_cast<std::size_t>(side * side * 3);
-  for (std::size_t position = 0; position < request.indices.size(); ++position) {
-    load_image(set, options, request, position, {pixels + position * image_bytes, image_bytes}, batch);
-  }
-  batch.request = std::move(request);
-  return batch;
-}
+  std::size_t num_missing = 0;  // images
+  std::exception_ptr failure;
+};
+
+// A record and the places that want an image of it.
+struct Task {
+  std::int64_t record = 0;
+  std::vector<std::pair<std::shared_ptr<OpenBatch>, std::size_t>> places;
+};
 
 }  // namespace
 
-// Workers take tickets in order, one micro-batch each; `ready` holds what is finished until its turn comes.
 struct Loader::State {
-  struct Outcome {
-    MicroBatch batch;
-    std::exception_ptr failure;
-  };
-
   const ShardSet& set;
   const LoaderOptions options;
   const RequestSource next_request;
 
-  std::mutex mutex;
-  std::condition_variable room;      // a ticket may be taken, or all is over
-  std::condition_variable finished;  // something was added to `ready`, or the end is known
-  std::int64_t num_taken = 0;
-  std::int64_t num_handed_out = 0;
-  bool exhausted = false;  // no more requests
+  mutable std::mutex mutex;
+  std::condition_variable something_to_do;  // for workers: a task, room for more, or the end
+  std::condition_variable front_is_ready;   // for next()
+  bool opening = false;                     // one worker asks for requests
+  bool exhausted = false;                   // no more requests
   bool stopping = false;
-  std::map<std::int64_t, Outcome> ready;
-  double seconds_waited = 0;
+  std::deque<std::shared_ptr<OpenBatch>> open;                      // in the order of the requests
+  std::deque<std::shared_ptr<Task>> tasks;                          // not yet begun, in the order of their first place
+  std::unordered_map<std::int64_t, std::shared_ptr<Task>> task_of;  // record -> the same
+  BatchMemory memory;
+  std::set<std::int64_t> bad_records;
+  Counts counts;
   std::vector<std::thread> workers;
 
   State(const ShardSet& shards, LoaderOptions loader_options, RequestSource source)
-      : set(shards), options(std::move(loader_options)), next_request(std::move(source)) {}
+      : set(shards), options(std::move(loader_options)), next_request(std::move(source)) {
+    memory.keep_at_most(static_cast<std::size_t>(options.prefetch) + 2);
+  }
+
+  bool has_room() const {
+    const int together = std::min(options.open_together, options.prefetch);
+    return !exhausted && !opening && static_cast<int>(open.size()) + together <= options.prefetch;
+  }
 
   void work() {
+    RecordImages images(set, options);
     std::unique_lock lock(mutex);
     for (;;) {
-      room.wait(lock, [&] { return stopping || exhausted || num_taken - num_handed_out < options.prefetch; });
-      if (stopping || exhausted) {
+      something_to_do.wait(lock, [&] { return stopping || exhausted || !tasks.empty() || has_room(); });
+      if (stopping) {
         return;
       }
-      Outcome outcome;
-      std::optional<BatchRequest> request;
-      const std::int64_t ticket = num_taken;
-      try {
-        request = next_request();
-        if (!request) {
-          exhausted = true;
-          room.notify_all();
-          finished.notify_all();
-          return;
-        }
-        ++num_taken;
-        lock.unlock();
-        outcome.batch = load_batch(set, options, std::move(*request));
-        lock.lock();
-      } catch (...) {
-        if (!lock.owns_lock()) {
-          lock.lock();
-        } else {  // the source itself failed: this ticket is the last
-          ++num_taken;
-          exhausted = true;
-        }
-        outcome.failure = std::current_exception();
+      if (has_room()) {
+        open_more(lock);
+      } else if (!tasks.empty()) {
+        do_task(lock, images);
+      } else if (exhausted) {
+        return;
       }
-      ready.emplace(ticket, std::move(outcome));
-      finished.notify_all();
+    }
+  }
+
+  void open_more(std::unique_lock<std::mutex>& lock) {
+    opening = true;
+    for (int i = 0; i < std::min(options.open_together, options.prefetch) && !exhausted && !stopping; ++i) {
+      lock.unlock();
+      auto batch = std::make_shared<OpenBatch>();
+      bool is_last = false;
+      try {
+        std::optional<BatchRequest> request = next_request();
+        is_last = !request;
+        if (request) {
+          batch->batch.request = std::move(*request);
+          prepare(*batch);
+        }
+      } catch (...) {
+        batch->failure = std::current_exception();
+      }
+      lock.lock();
+      if (is_last) {
+        exhausted = true;
+        break;
+      }
+      exhausted = batch->failure != nullptr;  // the source itself failed: this is the last
+      add(batch);
+    }
+    opening = false;
+    something_to_do.notify_all();
+    front_is_ready.notify_all();
+  }
+
+  void prepare(OpenBatch& open_batch) {
+    MicroBatch& batch = open_batch.batch;
+    const std::size_t size = batch.request.indices.size();
+    batch.images = memory.get(static_cast<std::int64_t>(size), options.augment.input_size, options.pin_memory);
+    batch.labels = at::empty({static_cast<std::int64_t>(size)}, at::kLong);
+    batch.erasures.resize(options.training ? size : 0);
+    open_batch.num_missing = size;
+    for (const std::int64_t index : batch.request.indices) {
+      set.will_need(index);
+    }
+  }
+
+  void add(const std::shared_ptr<OpenBatch>& batch) {
+    open.push_back(batch);
+    const std::vector<std::int64_t>& indices = batch->batch.request.indices;
+    for (std::size_t position = 0; position < indices.size() && !batch->failure; ++position) {
+      std::shared_ptr<Task>& task = task_of[indices[position]];
+      if (!task) {
+        task = std::make_shared<Task>();
+        task->record = indices[position];
+        tasks.push_back(task);
+      }
+      task->places.emplace_back(batch, position);
+    }
+    something_to_do.notify_all();
+  }
+
+  void do_task(std::unique_lock<std::mutex>& lock, RecordImages& images) {
+    const std::shared_ptr<Task> task = std::move(tasks.front());
+    tasks.pop_front();
+    task_of.erase(task->record);
+    lock.unlock();
+    std::exception_ptr failure;
+    try {
+      std::vector<ImagePlace> places;
+      for (const auto& [batch, position] : task->places) {
+        places.push_back({batch->batch, position});
+      }
+      std::int64_t record = task->record;
+      while (!images.make(record, places)) {
+        note_bad(record, images.damage());
+        record = (record + 1) % set.num_records();
+      }
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    lock.lock();
+    ++counts.records_decoded;
+    counts.images_made += static_cast<std::int64_t>(task->places.size());
+    for (const auto& [batch, position] : task->places) {
+      if (failure && !batch->failure) {
+        batch->failure = failure;
+      }
+      if (--batch->num_missing == 0 && batch == open.front()) {
+        front_is_ready.notify_all();
+      }
+    }
+  }
+
+  // Tells of a damaged record once. Throws it where there are too many.
+  void note_bad(std::int64_t record, const BadRecord& damage) {
+    const std::lock_guard lock(mutex);
+    const bool is_new = bad_records.insert(record).second;
+    counts.bad_records = static_cast<std::int64_t>(bad_records.size());
+    if (options.bad_records_limit == 0) {
+      throw damage;
+    }
+    if (counts.bad_records > options.bad_records_limit) {
+      throw BadRecord(fmt::format("{}; these are {} damaged records, more than --bad-records-limit {}", damage.what(),
+                                  counts.bad_records, options.bad_records_limit),
+                      "pack the set again: maskedkd_pack verify names what is damaged");
+    }
+    if (is_new) {
+      spdlog::warn("{}: the record after it takes its place ({} damaged so far)", damage.what(), counts.bad_records);
     }
   }
 };
@@ -146,7 +227,7 @@ Loader::~Loader() {
     const std::lock_guard lock(state_->mutex);
     state_->stopping = true;
   }
-  state_->room.notify_all();
+  state_->something_to_do.notify_all();
   for (std::thread& worker : state_->workers) {
     worker.join();
   }
@@ -155,27 +236,27 @@ Loader::~Loader() {
 std::optional<MicroBatch> Loader::next() {
   State& state = *state_;
   std::unique_lock lock(state.mutex);
-  const auto has_come = [&] { return state.ready.count(state.num_handed_out) != 0; };
   const auto began = std::chrono::steady_clock::now();
-  state.finished.wait(lock, [&] { return has_come() || (state.exhausted && state.num_handed_out == state.num_taken); });
-  state.seconds_waited += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-  if (!has_come()) {
+  state.front_is_ready.wait(lock, [&] {
+    return state.open.empty() ? state.exhausted && !state.opening : state.open.front()->num_missing == 0;
+  });
+  state.counts.seconds_waited += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  if (state.open.empty()) {
     return std::nullopt;
   }
-  State::Outcome outcome = std::move(state.ready.at(state.num_handed_out));
-  state.ready.erase(state.num_handed_out);
-  ++state.num_handed_out;
+  const std::shared_ptr<OpenBatch> front = std::move(state.open.front());
+  state.open.pop_front();
   lock.unlock();
-  state.room.notify_all();
-  if (outcome.failure) {
-    std::rethrow_exception(outcome.failure);
+  state.something_to_do.notify_all();
+  if (front->failure) {
+    std::rethrow_exception(front->failure);
   }
-  return std::move(outcome.batch);
+  return std::move(front->batch);
 }
 
-double Loader::seconds_waited() const noexcept {
+Loader::Counts Loader::counts() const {
   const std::lock_guard lock(state_->mutex);
-  return state_->seconds_waited;
+  return state_->counts;
 }
 
 }  // namespace maskedkd

@@ -58,7 +58,10 @@ EpochOrder::EpochOrder(const SamplerOptions& options, std::uint32_t epoch) : opt
 std::vector<std::int64_t> EpochOrder::micro_batch(std::int64_t step, int micro_batch) const {
   std::vector<std::int64_t> indices(static_cast<std::size_t>(options_.micro_batch));
   for (int position = 0; position < options_.micro_batch; ++position) {
-    const std::int64_t entry = (step * options_.micro_batch + position) * options_.micro_batches_per_step + micro_batch;
+    const std::int64_t entry =
+        options_.repeat_locality
+            ? (step * options_.micro_batches_per_step + micro_batch) * options_.micro_batch + position
+            : (step * options_.micro_batch + position) * options_.micro_batches_per_step + micro_batch;
     indices[position] = permutation_.at(static_cast<std::size_t>(entry / options_.repeats));
   }
   return indices;

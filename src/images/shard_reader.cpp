@@ -1,10 +1,8 @@
 #include "maskedkd/images/shard_reader.hpp"
 
-#include "maskedkd/base/error.hpp"
+#include "maskedkd/base/log.hpp"
 #include "maskedkd/io/digest.hpp"
-#include "maskedkd/io/posix.hpp"
-
-#include <sys/resource.h>
+#include "shard_files.hpp"
 
 #include <algorithm>
 
@@ -12,22 +10,11 @@ namespace maskedkd {
 namespace {
 
 struct OpenShard {
-  std::filesystem::path path;
-  FileDescriptor file;
+  std::filesystem::path path;  // the original's
   std::uint64_t bytes_offset = 0;
   std::int64_t first_record = 0;
   Shard tables;  // without bytes and class names
 };
-
-// Every shard keeps a descriptor; the usual soft limit of 1024 is less than a large set has shards.
-void allow_open_files(std::size_t num_files) {
-  rlimit limit{};
-  constexpr rlim_t kElsewhere = 512;  // libraries, sockets, GPUs
-  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < num_files + kElsewhere) {
-    limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, std::max<rlim_t>(limit.rlim_cur, num_files + kElsewhere));
-    setrlimit(RLIMIT_NOFILE, &limit);
-  }
-}
 
 OpenShard open_shard(const std::filesystem::path& directory, const ShardIndex& index, std::size_t position) {
   const ShardIndexEntry& entry = index.shards[position];
@@ -66,7 +53,6 @@ OpenShard open_shard(const std::filesystem::path& directory, const ShardIndex& i
     throw refuse("does not agree with the set's index");
   }
   shard.tables.class_names = {};
-  shard.file = open_for_reading(shard.path);
   return shard;
 }
 
@@ -77,21 +63,22 @@ struct ShardSet::State {
   ShardIndex index;
   std::vector<OpenShard> shards;
 
-  const OpenShard& shard_of(std::int64_t record) const {
+  std::unique_ptr<ShardFiles> files;
+
+  std::size_t shard_of(std::int64_t record) const {
     if (record < 0 || record >= index.num_records) {
       throw Error(fmt::format("record {} of {} in {}", record, index.num_records, directory.string()));
     }
     const auto after =
         std::upper_bound(shards.begin(), shards.end(), record,
                          [](std::int64_t wanted, const OpenShard& shard) { return wanted < shard.first_record; });
-    return *std::prev(after);
+    return static_cast<std::size_t>(after - shards.begin()) - 1;
   }
 };
 
 ShardSet::ShardSet(const std::filesystem::path& directory) : state_(std::make_unique<State>()) {
   state_->directory = directory;
   state_->index = read_shard_index(directory);
-  allow_open_files(state_->index.shards.size());
   std::int64_t num_records = 0;
   std::vector<std::int64_t> class_counts(state_->index.class_names.size(), 0);
   for (std::size_t i = 0; i < state_->index.shards.size(); ++i) {
@@ -109,6 +96,11 @@ ShardSet::ShardSet(const std::filesystem::path& directory) : state_(std::make_un
         fmt::format("{}: the shards hold other numbers of images than its index says", directory.string()),
         "pack the set again");
   }
+  std::vector<std::filesystem::path> paths;
+  for (const OpenShard& shard : state_->shards) {
+    paths.push_back(shard.path);
+  }
+  state_->files = std::make_unique<ShardFiles>(std::move(paths));
 }
 
 ShardSet::ShardSet(ShardSet&&) noexcept = default;
@@ -123,25 +115,78 @@ RecordEncoding ShardSet::encoding() const noexcept { return state_->index.encodi
 const std::string& ShardSet::set_id() const noexcept { return state_->index.set_id; }
 const std::filesystem::path& ShardSet::directory() const noexcept { return state_->directory; }
 
+std::size_t ShardSet::num_shards() const noexcept { return state_->shards.size(); }
+const ShardIndexEntry& ShardSet::shard(std::size_t shard) const { return state_->index.shards.at(shard); }
+
 Record ShardSet::read(std::int64_t index) const {
-  const OpenShard& shard = state_->shard_of(index);
-  const auto i = static_cast<std::size_t>(index - shard.first_record);
   Record record;
+  read(index, record);
+  return record;
+}
+
+RecordShape ShardSet::shape(std::int64_t index) const {
+  const OpenShard& shard = state_->shards[state_->shard_of(index)];
+  const auto i = static_cast<std::size_t>(index - shard.first_record);
+  return {shard.tables.shapes[3 * i], shard.tables.shapes[3 * i + 1], shard.tables.shapes[3 * i + 2]};
+}
+
+void ShardSet::read(std::int64_t index, Record& record) const {
+  const std::size_t number = state_->shard_of(index);
+  const OpenShard& shard = state_->shards[number];
+  const auto i = static_cast<std::size_t>(index - shard.first_record);
   record.label = shard.tables.labels[i];
   record.shape = {shard.tables.shapes[3 * i], shard.tables.shapes[3 * i + 1], shard.tables.shapes[3 * i + 2]};
   const std::uint64_t begin = shard.tables.offsets[i];
   record.bytes.resize(shard.tables.offsets[i + 1] - begin);
-  read_exactly(shard.file, shard.bytes_offset + begin, record.bytes, shard.path);
-  if (crc32_of(record.bytes) != shard.tables.checksums[i]) {
-    throw Error(fmt::format("{} has another checksum than when it was packed", describe(index)),
-                "the file was damaged: remove it and start maskedkd_pack again with the same options");
+  const auto try_once = [&] {
+    bool ends_early = false;
+    try {
+      state_->files->read(number, shard.bytes_offset + begin, record.bytes, ends_early);
+    } catch (const Error& error) {
+      if (ends_early) {
+        throw BadRecord(fmt::format("{}: {}", describe(index), error.what()), error.hint());
+      }
+      throw;
+    }
+    if (crc32_of(record.bytes) != shard.tables.checksums[i]) {
+      throw BadRecord(fmt::format("{} has another checksum than when it was packed", describe(index)),
+                      "the file was damaged: remove it and start maskedkd_pack again with the same options");
+    }
+  };
+  const std::filesystem::path place = state_->files->path(number);
+  try {
+    try_once();
+  } catch (const Error& error) {
+    if (place == shard.path && state_->files->path(number) == shard.path) {
+      throw;
+    }
+    spdlog::warn("{}; reading {} instead of its copy", error.what(), shard.path.string());
+    state_->files->move(number, shard.path);
+    try_once();
   }
-  return record;
+}
+
+void ShardSet::will_need(std::int64_t index) const noexcept {
+  const std::size_t number = state_->shard_of(index);
+  const OpenShard& shard = state_->shards[number];
+  const auto i = static_cast<std::size_t>(index - shard.first_record);
+  state_->files->will_need(number, shard.bytes_offset + shard.tables.offsets[i],
+                           shard.tables.offsets[i + 1] - shard.tables.offsets[i]);
+}
+
+void ShardSet::read_bytes(std::size_t shard, std::uint64_t offset, std::span<std::uint8_t> bytes) const {
+  bool ends_early = false;
+  state_->files->read(shard, offset, bytes, ends_early);
+}
+
+void ShardSet::use_copy(std::size_t shard, const std::filesystem::path& copy) const {
+  state_->files->move(shard, copy);
 }
 
 std::string ShardSet::describe(std::int64_t index) const {
-  const OpenShard& shard = state_->shard_of(index);
-  return fmt::format("{}, record {}", shard.path.string(), index - shard.first_record);
+  const std::size_t number = state_->shard_of(index);
+  return fmt::format("{}, record {}", state_->files->path(number).string(),
+                     index - state_->shards[number].first_record);
 }
 
 }  // namespace maskedkd

@@ -83,23 +83,32 @@ std::uint64_t file_size_bytes(const FileDescriptor& file, const std::filesystem:
   return static_cast<std::uint64_t>(status.st_size);
 }
 
+ReadOutcome try_read(const FileDescriptor& file, std::uint64_t offset, std::span<std::uint8_t> bytes) noexcept {
+  ReadOutcome outcome;
+  while (outcome.num_bytes < bytes.size()) {
+    const std::span<std::uint8_t> rest = bytes.subspan(outcome.num_bytes);
+    const ssize_t count = ::pread(file.get(), rest.data(), std::min(rest.size(), kLargestTransfer),
+                                  static_cast<off_t>(offset + outcome.num_bytes));
+    if (count > 0) {
+      outcome.num_bytes += static_cast<std::size_t>(count);
+    } else if (count == 0 || errno != EINTR) {
+      outcome.reason = count == 0 ? ENODATA : errno;
+      break;
+    }
+  }
+  return outcome;
+}
+
 void read_exactly(const FileDescriptor& file, std::uint64_t offset, std::span<std::uint8_t> bytes,
                   const std::filesystem::path& path) {
-  while (!bytes.empty()) {
-    const ssize_t count =
-        ::pread(file.get(), bytes.data(), std::min(bytes.size(), kLargestTransfer), static_cast<off_t>(offset));
-    if (count < 0) {
-      if (errno == EINTR) {
-        continue;
-      }
-      fail("can't read", path);
-    }
-    if (count == 0) {
-      throw Error(fmt::format("{} ends at byte {}, {} bytes too early", path.string(), offset, bytes.size()),
-                  "the file was cut or is still being written");
-    }
-    bytes = bytes.subspan(static_cast<std::size_t>(count));
-    offset += static_cast<std::uint64_t>(count);
+  const auto [num_bytes, reason] = try_read(file, offset, bytes);
+  if (reason == ENODATA) {
+    throw Error(fmt::format("{} ends at byte {}, {} bytes too early", path.string(), offset + num_bytes,
+                            bytes.size() - num_bytes),
+                "the file was cut or is still being written");
+  }
+  if (reason != 0) {
+    fail("can't read", path, reason);
   }
 }
 

@@ -15,10 +15,12 @@ namespace maskedkd {
 namespace {
 
 // Another value of these is another run: the order of samples or the meaning of the state would change under way.
-constexpr std::array<std::string_view, 6> kFixed = {"seed",    "batch-size", "micro-batch",
-                                                    "repeats", "precision",  "model-ema-decay"};
+constexpr std::array<std::string_view, 7> kFixed = {"repeat-locality", "seed",      "batch-size",     "micro-batch",
+                                                    "repeats",         "precision", "model-ema-decay"};
 // These say where and how to run, not what is computed.
-constexpr std::array<std::string_view, 18> kFree = {"output-dir",       "data-path",
+constexpr std::array<std::string_view, 22> kFree = {"stage-to",         "stage-leave-free",
+                                                    "on-bad-record",    "bad-records-limit",
+                                                    "output-dir",       "data-path",
                                                     "eval-data-path",   "teacher-path",
                                                     "finetune",         "reinit-head",
                                                     "resume",           "workers",
@@ -29,8 +31,10 @@ constexpr std::array<std::string_view, 18> kFree = {"output-dir",       "data-pa
                                                     "teacher-model",    "model"};
 
 // What a run did that was started before there was a choice.
-constexpr std::array<std::pair<const char*, const char*>, 3> kBeforeThereWasA = {
-    {{"mask-criterion", "student"}, {"keep-schedule", "constant"}, {"keep-start", "1.0"}}};
+constexpr std::array<std::pair<const char*, const char*>, 4> kBeforeThereWasA = {{{"mask-criterion", "student"},
+                                                                                  {"keep-schedule", "constant"},
+                                                                                  {"keep-start", "1.0"},
+                                                                                  {"repeat-locality", "false"}}};
 
 template <typename List>
 bool contains(const List& list, std::string_view name) {

@@ -22,14 +22,14 @@ double seconds_since(std::chrono::steady_clock::time_point time) {
 }  // namespace
 
 void Trainer::begin_epoch() {
-  epoch_clock_ = {Clock::now(), state_.step, loader_->seconds_waited()};
+  epoch_clock_ = {Clock::now(), state_.step, loader_->counts().seconds_waited};
   progress_ = std::make_unique<Progress>(fmt::format("epoch {}/{}", state_.epoch + 1, options_.schedule.epochs), "img",
                                          sampler_.steps_per_epoch() * sampler_.global_batch(), session_.rank() == 0);
   progress_->update(state_.step * sampler_.global_batch(), "");
 }
 
 void Trainer::show_progress(double loss) const {
-  const double waited = loader_->seconds_waited() - epoch_clock_.waited_before_s;
+  const double waited = loader_->counts().seconds_waited - epoch_clock_.waited_before_s;
   progress_->update((state_.step + 1) * sampler_.global_batch(),
                     fmt::format("loss {:.4f}  lr {:.2e}  waiting for data {:.0f} %", loss, learning_rate(state_.step),
                                 100 * waited / seconds_since(epoch_clock_.began)));
@@ -39,7 +39,7 @@ void Trainer::show_progress(double loss) const {
 bool Trainer::finish_epoch() {
   const std::int64_t steps = sampler_.steps_per_epoch();
   const double seconds = seconds_since(epoch_clock_.began);
-  const double waited = loader_->seconds_waited() - epoch_clock_.waited_before_s;
+  const double waited = loader_->counts().seconds_waited - epoch_clock_.waited_before_s;
   progress_.reset();
   const double loss = state_.epoch_loss_sum / static_cast<double>(steps * options_.micro_batches_per_step());
   nlohmann::ordered_json line = {{"train_lr", learning_rate(steps - 1)}, {"train_loss", loss}};

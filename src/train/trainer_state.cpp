@@ -11,6 +11,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace maskedkd {
@@ -46,6 +47,7 @@ SamplerOptions sampler_of(const TrainOptions& options, const ShardSet& set) {
   sampler.micro_batches_per_step = options.micro_batches_per_step();
   sampler.repeats = options.repeats;
   sampler.seed = options.seed;
+  sampler.repeat_locality = options.repeat_locality;
   sampler.validate();
   return sampler;
 }
@@ -157,6 +159,7 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
     at::Tensor averages = average_->values();
     communicator_->broadcast(averages, 0);
   }
+  start_staging();
   start_loader();
 }
 
@@ -245,12 +248,28 @@ void Trainer::take_up(const LoadedCheckpoint& checkpoint) {
   }
 }
 
+void Trainer::start_staging() {
+  if (options_.stage_to.empty()) {
+    return;
+  }
+  const StagingOptions staging = {options_.stage_to, options_.stage_leave_free, session_.local_rank(),
+                                  session_.local_size()};
+  train_staging_.emplace(train_set_, staging);
+  if (eval_set_) {
+    eval_staging_.emplace(*eval_set_, staging);
+  }
+}
+
 void Trainer::start_loader() {
   LoaderOptions loading;
   loading.seed = options_.seed;
   loading.augment = options_.augment;
   loading.num_workers = options_.num_workers;
   loading.prefetch = options_.prefetch;
+  // The repeats of an image lie in neighbouring micro-batches.
+  loading.open_together =
+      options_.repeat_locality ? 1 : std::min({options_.repeats, share_.last - share_.first, options_.prefetch});
+  loading.bad_records_limit = options_.bad_records_limit;
   loading.pin_memory = device_.is_cuda();
   loader_ = std::make_unique<Loader>(
       train_set_, loading,

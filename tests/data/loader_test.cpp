@@ -103,6 +103,65 @@ TEST_F(LoaderTest, OrderAndContentAreTheSameForAnyNumberOfWorkers) {
   }
 }
 
+// Repeated augmentation: nine requests for the same eight records in other orders. However many are open at a time, the
+// content is what each request alone gives; opened together, a record is decoded once for all of them.
+TEST_F(LoaderTest, ARecordThatSeveralBatchesWantIsDecodedOnceForThem) {
+  constexpr int kBatches = 9, kSize8 = 8;
+  const auto source = [] {
+    return [next = 0u]() mutable -> std::optional<BatchRequest> {
+      if (next == kBatches) {
+        return std::nullopt;
+      }
+      BatchRequest request{0, next / 3, next % 3, {}};
+      for (unsigned i = 0; i < kSize8; ++i) {
+        request.indices.push_back((i * 3 + next) % kSize8 + 8 * (next / 3));
+      }
+      ++next;
+      return request;
+    };
+  };
+  const auto load = [&](int num_workers, int prefetch, int together, Loader::Counts& counts) {
+    LoaderOptions options = options_of(num_workers, prefetch);
+    options.open_together = together;
+    Loader loader(*set_, options, source());
+    std::vector<std::vector<float>> all;
+    while (const auto batch = loader.next()) {
+      all.push_back(content_of(*batch));
+    }
+    counts = loader.counts();
+    return all;
+  };
+  Loader::Counts counts;
+  const auto alone = load(1, 1, 1, counts);
+  ASSERT_EQ(alone.size(), std::size_t{kBatches});
+  EXPECT_EQ(counts.records_decoded, kBatches * kSize8);
+  EXPECT_EQ(counts.images_made, kBatches * kSize8);
+  for (const int num_workers : {1, 3}) {
+    EXPECT_EQ(load(num_workers, 3, 3, counts), alone);
+    EXPECT_EQ(counts.records_decoded, kBatches * kSize8 / 3) << num_workers << " workers";
+    EXPECT_EQ(counts.images_made, kBatches * kSize8);
+    EXPECT_EQ(load(num_workers, 2, 7, counts), alone) << "no more is opened together than may be open";
+    EXPECT_EQ(load(num_workers, 9, 2, counts), alone);
+    EXPECT_LT(counts.records_decoded, kBatches * kSize8);
+  }
+}
+
+// A batch's memory is used again, but never while somebody still looks at it.
+TEST_F(LoaderTest, BatchesThatAreKeptAreNotWrittenOver) {
+  Loader loader(*set_, options_of(3, 2), requests(60));
+  std::vector<std::pair<at::Tensor, std::vector<std::uint8_t>>> kept;
+  int num = 0;
+  while (const auto batch = loader.next()) {
+    if (++num % 2 == 0) {  // a view is a reference too
+      kept.emplace_back(batch->images[0], values_of<std::uint8_t>(batch->images[0]));
+    }
+  }
+  ASSERT_EQ(kept.size(), 30u);
+  for (const auto& [view, values] : kept) {
+    EXPECT_EQ(values_of<std::uint8_t>(view), values);
+  }
+}
+
 TEST_F(LoaderTest, ABatchIsAFunctionOfItsAddressNotOfItsTurn) {
   const auto load = [&](const LoaderOptions& options, const BatchRequest& request) {
     Loader loader(*set_, options, [first = true, &request]() mutable -> std::optional<BatchRequest> {
@@ -230,6 +289,43 @@ TEST_F(LoaderTest, ARecordThatCanNotBeDecodedIsNamed) {
   }
 }
 
+// Records 13 and 14 are damaged, 15 stands in for both, with its label; up to the limit and not beyond.
+TEST_F(LoaderTest, ADamagedRecordIsReplacedByTheNextGoodOneUpToALimit) {
+  const ShardIndexEntry& entry = packed_.index.shards[1];
+  const auto request = [] {
+    return [first = true]() mutable -> std::optional<BatchRequest> {
+      return std::exchange(first, false) ? std::optional(BatchRequest{0, 3, 0, {12, 13, 14, 13}}) : std::nullopt;
+    };
+  };
+  flip_byte(folder_.path() / entry.name, entry.bytes_offset, 0xFF);
+  flip_byte(folder_.path() / entry.name, entry.bytes_offset + packed_.records[13].bytes.size(), 0x01);
+  for (const int num_workers : {1, 4}) {
+    LoaderOptions options = options_of(num_workers, 2);
+    options.bad_records_limit = 2;
+    Loader loader(*set_, options, request());
+    const auto batch = loader.next();
+    ASSERT_TRUE(batch);
+    EXPECT_EQ(loader.counts().bad_records, 2);
+    EXPECT_EQ(values_of<std::int64_t>(batch->labels),
+              (std::vector<std::int64_t>{packed_.records[12].label, packed_.records[15].label,
+                                         packed_.records[15].label, packed_.records[15].label}));
+    // The same as if the set had been asked for the records that took their places.
+    Loader expected(*set_, options_of(1, 1), [first = true]() mutable -> std::optional<BatchRequest> {
+      return std::exchange(first, false) ? std::optional(BatchRequest{0, 3, 0, {12, 15, 15, 15}}) : std::nullopt;
+    });
+    EXPECT_EQ(content_of(*batch), content_of(*expected.next()));
+
+    options.bad_records_limit = 1;
+    Loader limited(*set_, options, request());
+    try {
+      limited.next();
+      FAIL() << "two damaged records passed a limit of one";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("more than --bad-records-limit 1"), std::string::npos) << error.what();
+    }
+  }
+}
+
 TEST_F(LoaderTest, AnErrorOfTheSourceIsTheLast) {
   Loader loader(*set_, options_of(3, 2), [next = 0]() mutable -> std::optional<BatchRequest> {
     if (next == 4) {
@@ -260,8 +356,8 @@ TEST_F(LoaderTest, WaitingIsMeasured) {
   });
   while (loader.next()) {
   }
-  EXPECT_GT(loader.seconds_waited(), 0.1);
-  EXPECT_LT(loader.seconds_waited(), 10);
+  EXPECT_GT(loader.counts().seconds_waited, 0.1);
+  EXPECT_LT(loader.counts().seconds_waited, 10);
 }
 
 TEST_F(LoaderTest, NeedsAWorkerAndRoom) {

@@ -89,6 +89,30 @@ TEST(Sampler, AStepHoldsTheSameImagesHoweverItIsCut) {
   }
 }
 
+// With repeat_locality a step has the same multiset of images, and a micro-batch of 12 holds 4 images three times (but
+// where the step's beginning cuts a triple).
+TEST(Sampler, LocalityKeepsAStepsImagesAndPutsRepeatsTogether) {
+  for (const auto& [micro_batch, per_step] : {std::pair(12, 4), {12, 1}, {32, 8}, {7, 3}}) {
+    SamplerOptions options = options_of(2000, micro_batch, per_step, 3);
+    const EpochOrder dealt(options, 5);
+    options.repeat_locality = true;
+    const EpochOrder local(options, 5);
+    std::size_t num_images = 0, num_distinct = 0;
+    for (std::int64_t step = 0; step < options.steps_per_epoch(); ++step) {
+      std::multiset<std::int64_t> one, other;
+      for (int m = 0; m < per_step; ++m) {
+        const Indices a = dealt.micro_batch(step, m), b = local.micro_batch(step, m);
+        one.insert(a.begin(), a.end());
+        other.insert(b.begin(), b.end());
+        num_images += b.size();
+        num_distinct += std::set<std::int64_t>(b.begin(), b.end()).size();
+      }
+      ASSERT_EQ(one, other) << micro_batch << " x " << per_step << ", step " << step;
+    }
+    EXPECT_LE(num_distinct, num_images / 3 + num_images / static_cast<std::size_t>(micro_batch) * 4 / 3 + 1);
+  }
+}
+
 TEST(Sampler, ImageNetHasThePublishedNumbers) {
   const SamplerOptions options = options_of(1281167, 128, 8, 3);
   EXPECT_EQ(options.steps_per_epoch(), 1251);

@@ -1,6 +1,10 @@
 // Micro-batches, decoded and augmented by worker threads ahead of the training loop, handed out in the order asked for,
 // with bounded memory. The trainer, the evaluator and the preview pull from it. Does not know ranks: the caller asks
 // for the micro-batches that are its own.
+//
+// The workers' unit is the record, not the micro-batch: what is open (asked for and not yet handed out) is a queue of
+// records, each with all the places in open micro-batches that want a crop of it. So an image that comes several times
+// (repeated augmentation) is read and decoded once, and the first micro-batch is there after a part of a second.
 #pragma once
 
 #include "maskedkd/images/augment.hpp"
@@ -40,9 +44,12 @@ struct LoaderOptions {
   bool training = true;  // augmented, or DeiT's evaluation transform
   std::uint64_t seed = 0;
   AugmentOptions augment;
-  int num_workers = 2;      // threads, >= 1
-  int prefetch = 4;         // micro-batches that may be ready or in work beyond the one handed out, >= 1
-  bool pin_memory = false;  // for copies to a GPU
+  int num_workers = 2;        // threads, >= 1
+  int prefetch = 4;           // micro-batches that may be ready or in work beyond the one handed out, >= 1
+  int open_together = 1;      // micro-batches that are asked for at once, so that they share decoded records
+  bool pin_memory = false;    // for copies to a GPU
+  int bad_records_limit = 0;  // different damaged records that are told and replaced by the next good one of the set
+                              // (with its label); one more ends the loading. 0: the first one does
 };
 
 class Loader {
@@ -55,10 +62,17 @@ class Loader {
   ~Loader();  // ends and joins the workers, also in the middle of an epoch
 
   // Blocks until the next batch, in the order of the requests; nullopt at the end. Rethrows the Error of a worker, with
-  // shard and record in its message. Call from one thread.
+  // shard and record in its message. Call from one thread. Where memory is not pinned, the batch's memory is used again
+  // once nothing refers to it any more.
   std::optional<MicroBatch> next();
-  // Time that next() has blocked since construction, seconds.
-  double seconds_waited() const noexcept;
+
+  struct Counts {
+    double seconds_waited = 0;  // that next() has blocked
+    std::int64_t records_decoded = 0;
+    std::int64_t images_made = 0;  // crops of them
+    std::int64_t bad_records = 0;  // different ones
+  };
+  Counts counts() const;  // since construction
 
  private:
   struct State;

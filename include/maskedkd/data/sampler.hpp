@@ -1,6 +1,8 @@
 // Which image is where in an epoch: a pure function of (options, epoch), the same for every number of ranks.
 // Micro-batch m of M in step s holds, at position p of b, entry (s b + p) M + m of the epoch's list: the official deal
-// of one process a micro-batch. Incomplete last steps are dropped.
+// of one process a micro-batch. Incomplete last steps are dropped. With repeat_locality it holds entry (s M + m) b + p:
+// a step has the same entries, but those of one image lie in one micro-batch, where they are decoded once. That changes
+// only who is mixed with whom, and how each crop is drawn.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +17,7 @@ struct SamplerOptions {
   int repeats = 1;                 // 3: repeated augmentation (Hoffer et al. 2020; Berman et al. 2019)
   bool shuffle = true;
   std::uint64_t seed = 0;
+  bool repeat_locality = false;  // an image's repeats in one micro-batch
 
   std::int64_t global_batch() const { return std::int64_t{micro_batch} * micro_batches_per_step; }
   // Plain: floor(N / global batch). Repeated: floor(floor(N / 256) * 256 / global batch), the official count.

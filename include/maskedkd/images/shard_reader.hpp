@@ -3,15 +3,23 @@
 // thread.
 #pragma once
 
+#include "maskedkd/base/error.hpp"
 #include "maskedkd/images/shard.hpp"
 
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 namespace maskedkd {
+
+// One record is damaged; the rest of the set may be good. Anything else that goes wrong is any other Error.
+class BadRecord : public Error {
+ public:
+  using Error::Error;
+};
 
 class ShardSet {
  public:
@@ -28,10 +36,23 @@ class ShardSet {
   const std::string& set_id() const noexcept;
   const std::filesystem::path& directory() const noexcept;
 
-  // Record 0 <= index < num_records(), shards in order. Thread-safe. Throws Error naming shard and record when it can't
-  // be read or its checksum differs.
+  std::size_t num_shards() const noexcept;
+  const ShardIndexEntry& shard(std::size_t shard) const;
+
+  // Record 0 <= index < num_records(), shards in order. All thread-safe. Reading is patient with a file system that
+  // fails for some seconds (EIO, ESTALE, ...); then, and where the file is gone, it throws Error. Throws BadRecord,
+  // with shard and record, where the checksum differs or the shard ends before.
   Record read(std::int64_t index) const;
-  std::string describe(std::int64_t index) const;  // "train/shard-00003.h5, record 17"
+  void read(std::int64_t index, Record& record) const;  // the same, reusing the record's memory
+  RecordShape shape(std::int64_t index) const;          // from the tables: nothing is read
+  void will_need(std::int64_t index) const noexcept;    // readahead, where the system does it
+  std::string describe(std::int64_t index) const;       // "train/shard-00003.h5, record 17"
+
+  // Bytes of a shard's file, wherever it is read from; as patient as read().
+  void read_bytes(std::size_t shard, std::uint64_t offset, std::span<std::uint8_t> bytes) const;
+  // From now on the shard is read from this copy of it. Where the copy turns out damaged or gone, it is the original
+  // again. For images/staging.hpp.
+  void use_copy(std::size_t shard, const std::filesystem::path& copy) const;
 
  private:
   struct State;

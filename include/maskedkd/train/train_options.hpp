@@ -28,9 +28,13 @@ struct TrainOptions {
   std::filesystem::path eval_data_path;  // packed evaluation set; empty: no evaluation
   AugmentOptions augment;
   MixOptions mixing;
-  int repeats = 3;      // repeated augmentation; 1: plain shuffle
-  int num_workers = 2;  // loader threads a rank
-  int prefetch = 4;     // micro-batches ready ahead, a rank
+  int repeats = 3;                 // repeated augmentation; 1: plain shuffle
+  bool repeat_locality = false;    // an image's repeats in one micro-batch
+  int num_workers = 2;             // loader threads a rank
+  int prefetch = 6;                // micro-batches ready ahead, a rank
+  std::filesystem::path stage_to;  // node-local folder that the shards are copied to; empty: none
+  double stage_leave_free = 0.1;   // share of its file system
+  int bad_records_limit = 0;       // damaged records that are replaced by the next ones; 0: the first one stops the run
 
   // student
   VitOptions student;

@@ -9,6 +9,7 @@
 #include "maskedkd/data/loader.hpp"
 #include "maskedkd/data/sampler.hpp"
 #include "maskedkd/distill/teacher.hpp"
+#include "maskedkd/images/staging.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/train/adamw.hpp"
 #include "maskedkd/train/distillation_step.hpp"
@@ -72,6 +73,7 @@ class Trainer {
   bool resume();  // whether there was a checkpoint
   void start_from_weights();
   void take_up(const LoadedCheckpoint& checkpoint);
+  void start_staging();
   void start_loader();
   void save();
   std::filesystem::path checkpoint_root() const;
@@ -82,6 +84,7 @@ class Trainer {
   std::optional<DirectoryLock> lock_;  // rank 0's
   ShardSet train_set_;
   std::optional<ShardSet> eval_set_;
+  std::optional<Staging> train_staging_, eval_staging_;
   SamplerOptions sampler_;
   Vit student_;
   std::optional<Teacher> teacher_;

@@ -1,0 +1,92 @@
+#include "record_images.hpp"
+
+#include "maskedkd/base/philox.hpp"
+
+#include <algorithm>
+
+namespace maskedkd {
+namespace {
+
+PixelBox united(const PixelBox& a, const PixelBox& b) {
+  const int top = std::min(a.top, b.top), left = std::min(a.left, b.left);
+  return {top, left, std::max(a.top + a.height, b.top + b.height) - top,
+          std::max(a.left + a.width, b.left + b.width) - left};
+}
+
+std::span<std::uint8_t> pixels_of(const ImagePlace& place, int side) {
+  const auto num_bytes = static_cast<std::size_t>(side) * static_cast<std::size_t>(side) * 3;
+  return {place.batch.images.mutable_data_ptr<std::uint8_t>() + place.position * num_bytes, num_bytes};
+}
+
+RandomAddress address_of(const ImagePlace& place, std::uint64_t seed, RandomPurpose purpose) {
+  const BatchRequest& request = place.batch.request;
+  return {seed, purpose, request.epoch, request.step, request.micro_batch, static_cast<std::uint32_t>(place.position)};
+}
+
+Erasure draw_erasure(const PixelBox& box, const RandomAddress& address) {
+  PhiloxStream noise(address);
+  Erasure erasure{box, std::vector<float>(static_cast<std::size_t>(3) * box.height * box.width)};
+  std::generate(erasure.noise.begin(), erasure.noise.end(), [&] { return static_cast<float>(noise.normal()); });
+  return erasure;
+}
+
+}  // namespace
+
+bool RecordImages::make(std::int64_t index, std::span<const ImagePlace> places) {
+  try {
+    set_.read(index, record_);
+    if (options_.training) {
+      make_training(index, places);
+    } else {
+      make_evaluation(index, places);
+    }
+  } catch (const BadRecord& error) {
+    damage_.emplace(error);
+    return false;
+  }
+  for (const ImagePlace& place : places) {
+    place.batch.labels.mutable_data_ptr<std::int64_t>()[place.position] = record_.label;
+  }
+  return true;
+}
+
+void RecordImages::make_training(std::int64_t index, std::span<const ImagePlace> places) {
+  const int side = options_.augment.input_size;
+  plans_.clear();
+  PixelBox needed;
+  for (const ImagePlace& place : places) {
+    PhiloxStream random(address_of(place, options_.seed, RandomPurpose::augmentation));
+    plans_.push_back(draw_training_plan(random, record_.shape.height, record_.shape.width, options_.augment));
+    needed = plans_.size() == 1 ? plans_[0].crop : united(needed, plans_.back().crop);
+  }
+  const ImageRegion image = decode(index, needed);
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    apply_training_plan(plans_[i], image, side, pixels_of(places[i], side));
+    std::optional<Erasure>& erasure = places[i].batch.erasures[places[i].position];
+    erasure.reset();
+    if (plans_[i].erase) {
+      erasure = draw_erasure(*plans_[i].erase, address_of(places[i], options_.seed, RandomPurpose::erasing_noise));
+    }
+  }
+}
+
+void RecordImages::make_evaluation(std::int64_t index, std::span<const ImagePlace> places) {
+  const int side = options_.augment.input_size;
+  const EvaluationPlan plan = plan_evaluation(record_.shape.height, record_.shape.width, options_.augment);
+  const ImageRegion image = decode(index, plan.needed);
+  for (const ImagePlace& place : places) {
+    apply_evaluation_plan(plan, image, pixels_of(place, side));
+  }
+}
+
+// Throws BadRecord where it can't be decoded.
+ImageRegion RecordImages::decode(std::int64_t index, const PixelBox& box) const {
+  try {
+    return decode_record_region(record_, set_.encoding(), box);
+  } catch (const Error& error) {
+    throw BadRecord(fmt::format("{}: {}", set_.describe(index), error.what()), "pack the images again", error.code(),
+                    error.where());
+  }
+}
+
+}  // namespace maskedkd

@@ -1,0 +1,41 @@
+// One record into all the places that want an image of it: read and decoded once, no more of it than its crops need.
+#pragma once
+
+#include "maskedkd/data/loader.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace maskedkd {
+
+struct ImagePlace {
+  MicroBatch& batch;
+  std::size_t position;
+};
+
+// Owned by one worker: keeps memory from one record to the next.
+class RecordImages {
+ public:
+  RecordImages(const ShardSet& set, const LoaderOptions& options) : set_(set), options_(options) {}
+
+  // Image, label and erasure of each place. false: the record is damaged, damage() says how; what the places hold then
+  // is to be made again. Throws any other Error.
+  bool make(std::int64_t index, std::span<const ImagePlace> places);
+  const BadRecord& damage() const { return *damage_; }
+
+ private:
+  void make_training(std::int64_t index, std::span<const ImagePlace> places);
+  void make_evaluation(std::int64_t index, std::span<const ImagePlace> places);
+  ImageRegion decode(std::int64_t index, const PixelBox& box) const;
+
+  const ShardSet& set_;
+  const LoaderOptions& options_;
+  Record record_;
+  std::vector<TrainingPlan> plans_;  // one a place
+  std::optional<BadRecord> damage_;
+};
+
+}  // namespace maskedkd
