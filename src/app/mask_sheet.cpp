@@ -1,5 +1,6 @@
 #include "maskedkd/app/mask_sheet.hpp"
 
+#include "maskedkd/app/contact_sheet.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/data/batch.hpp"
 #include "maskedkd/distill/patch_selection.hpp"
@@ -7,35 +8,30 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <span>
 #include <vector>
 
 namespace maskedkd {
 namespace {
 
-constexpr int kSmallestEdge = 112;  // pixels; smaller images are enlarged by a whole factor
 constexpr int kPairsPerRow = 4;
-constexpr int kGap = 6;  // pixels
-constexpr std::uint8_t kBackground = 255;
 constexpr int kDimming = 6;  // a patch that is not kept has this fraction of its light
 
-// One image of the batch at `left`, `top` of the sheet, with the patches dimmed where `kept` says so.
-void draw(const std::uint8_t* pixels, int edge, int patch, const std::vector<bool>* kept, int factor, int top, int left,
-          Image& sheet) {
-  const int grid = edge / patch;
-  for (int y = 0; y < edge * factor; ++y) {
-    for (int x = 0; x < edge * factor; ++x) {
-      const int row = y / factor, column = x / factor;
-      const bool dim = kept != nullptr && !(*kept)[static_cast<std::size_t>(row / patch * grid + column / patch)];
-      for (int channel = 0; channel < 3; ++channel) {
-        const std::uint8_t value = pixels[(row * edge + column) * 3 + channel];
-        sheet.pixels[(static_cast<std::size_t>(top + y) * static_cast<std::size_t>(sheet.width) +
-                      static_cast<std::size_t>(left + x)) *
-                         3 +
-                     static_cast<std::size_t>(channel)] =
-            dim ? static_cast<std::uint8_t>(value / kDimming + 200 / kDimming) : value;
+// The image with the patches dimmed that are not kept.
+std::vector<std::uint8_t> dimmed(std::span<const std::uint8_t> pixels, int edge, int patch,
+                                 const std::vector<bool>& kept) {
+  std::vector<std::uint8_t> result(pixels.begin(), pixels.end());
+  for (int y = 0; y < edge; ++y) {
+    for (int x = 0; x < edge; ++x) {
+      if (!kept[static_cast<std::size_t>(y / patch * (edge / patch) + x / patch)]) {
+        for (std::size_t i = 0; i < 3; ++i) {
+          std::uint8_t& value = result[(static_cast<std::size_t>(y) * edge + x) * 3 + i];
+          value = static_cast<std::uint8_t>(value / kDimming + 200 / kDimming);
+        }
       }
     }
   }
+  return result;
 }
 
 MicroBatch load_spread(const ShardSet& set, const AugmentOptions& augment, std::int64_t count) {
@@ -69,26 +65,19 @@ void write_mask_sheet(const Vit& student, at::Device device, const ShardSet& set
   const at::Tensor kept = select_patches(attention, options.keep.of(patches, "keep")).cpu();            // [B, K]
 
   const int edge = student.options().input_size;
-  const int factor = (kSmallestEdge + edge - 1) / edge;
-  const int cell = edge * factor + kGap;
-  const int rows = (count + kPairsPerRow - 1) / kPairsPerRow;
-  const int pairs = std::min(count, kPairsPerRow);
-  Image sheet;
-  sheet.height = rows * cell + kGap;
-  sheet.width = pairs * (2 * cell + kGap) + kGap;  // a pair stands closer than pairs do
-  sheet.pixels.assign(static_cast<std::size_t>(sheet.height) * static_cast<std::size_t>(sheet.width) * 3, kBackground);
+  const int patch = student.options().patch_size;
+  ContactSheet sheet(count, /*images_per_group=*/2, kPairsPerRow, edge);
   for (int i = 0; i < count; ++i) {
     std::vector<bool> is_kept(static_cast<std::size_t>(patches), false);
     for (std::int64_t k = 0; k < kept.size(1); ++k) {
       is_kept[static_cast<std::size_t>(kept[i][k].item<std::int64_t>())] = true;
     }
-    const auto* pixels = batch.images[i].const_data_ptr<std::uint8_t>();
-    const int top = kGap + i / kPairsPerRow * cell, left = kGap + i % kPairsPerRow * (2 * cell + kGap);
-    const int patch = student.options().patch_size;
-    draw(pixels, edge, patch, nullptr, factor, top, left, sheet);
-    draw(pixels, edge, patch, &is_kept, factor, top, left + cell - kGap / 2, sheet);
+    const std::span<const std::uint8_t> pixels(batch.images[i].const_data_ptr<std::uint8_t>(),
+                                               static_cast<std::size_t>(edge) * edge * 3);
+    sheet.put(i, 0, pixels);
+    sheet.put(i, 1, dimmed(pixels, edge, patch, is_kept));
   }
-  write_png(options.output, sheet);
+  sheet.write(options.output);
 }
 
 }  // namespace maskedkd

@@ -1,5 +1,6 @@
 #include "maskedkd/app/train_command.hpp"
 
+#include "maskedkd/app/augmentation_flags.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/images/shard.hpp"
 #include "maskedkd/model/registry.hpp"
@@ -82,20 +83,9 @@ void bind_data(CommandLine& line, TrainOptions& train, BadRecordFlags& on_bad) {
           "the repeats of an image come in one micro-batch, where it is decoded once; changes only who is mixed with "
           "whom")
       .option("workers", train.num_workers, "threads a rank that read, decode and augment; 0: by the cores it has")
-      .option("prefetch", train.prefetch, "micro-batches that a rank holds ready")
-      .group("Augmentation")
-      .option("crop-min-area", train.augment.crop_min_area, "smallest random crop, share of the image's area")
-      .option("crop-max-area", train.augment.crop_max_area, "largest random crop, share of the image's area")
-      .option("flip", train.augment.flip_probability, "probability of a horizontal flip")
-      .option("erasing", train.augment.erasing_probability, "probability of random erasing")
-      .option("eval-crop", train.augment.evaluation_crop, "evaluation: share of the shorter edge that the crop covers")
-      .option("mixup", train.mixing.mixup_alpha, "Mixup: alpha of its Beta distribution; 0: off")
-      .option("cutmix", train.mixing.cutmix_alpha, "CutMix: alpha of its Beta distribution; 0: off")
-      .option("mixup-prob", train.mixing.probability, "probability that a micro-batch is mixed at all")
-      .option("mixup-switch-prob", train.mixing.switch_probability, "share of CutMix where both are on")
-      .option("mixup-mode", "batch", "one lambda a micro-batch (batch), a pair (pair) or an image (elem)",
-              [&train](const std::string& text) { train.mixing.mode = parse_mix_mode(text); })
-      .option("smoothing", train.mixing.label_smoothing, "label smoothing");
+      .option("prefetch", train.prefetch,
+              "micro-batches that a rank holds ready; 0: 4 and those of its step that share images");
+  bind_augmentation(line, train.augment, train.mixing);
 }
 
 void bind_distillation(CommandLine& line, TrainOptions& train) {

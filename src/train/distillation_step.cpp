@@ -25,7 +25,7 @@ DistillationStep::DistillationStep(const TrainOptions& options, const Vit& stude
 at::Tensor DistillationStep::run(const MicroBatch& batch, double loss_scale) const {
   const auto size = static_cast<int>(batch.labels.size(0));
   const int pixels = options_.student.input_size;
-  PhiloxStream mix_random(address_of(batch.request, options_.seed, RandomPurpose::mixing));
+  PhiloxStream mix_random(mix_address(batch.request, options_.seed));
   const MixPlan mix = draw_mix_plan(mix_random, size, pixels, pixels, options_.mixing);
   const at::Tensor images = apply_mix(normalised_images(batch, device_), mix);  // [B, 3, S, S]
   const at::Tensor targets = mixed_targets(batch.labels.to(device_), mix, options_.student.num_classes,

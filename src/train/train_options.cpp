@@ -69,7 +69,7 @@ void TrainOptions::validate(int world_size) const {
   require(stage_leave_free >= 0 && stage_leave_free < 1,
           fmt::format("--stage-leave-free {} must lie in [0, 1)", stage_leave_free));
   require(bad_records_limit >= 0, fmt::format("--bad-records-limit {} must not be below 0", bad_records_limit));
-  require(num_workers >= 0 && prefetch >= 1, "--workers must not be below 0, --prefetch at least 1");
+  require(num_workers >= 0 && prefetch >= 0, "--workers and --prefetch must not be below 0");
   require(drop_path_rate >= 0 && drop_path_rate < 1, fmt::format("--drop-path {} must lie in [0, 1)", drop_path_rate));
   require(clip_gradient_norm >= 0, fmt::format("--clip-grad {} must not be below 0", clip_gradient_norm));
   require(ema_decay >= 0 && ema_decay < 1, fmt::format("--model-ema-decay {} must lie in [0, 1)", ema_decay));

@@ -93,7 +93,7 @@ EvaluationResult Trainer::evaluate_student(const std::string& title) const {
   how.augment = options_.augment;
   how.batch = options_.eval_batch;
   how.num_workers = options_.num_workers;
-  how.prefetch = options_.prefetch;
+  how.prefetch = options_.prefetch > 0 ? options_.prefetch : how.prefetch;
   how.compute_dtype = scalar_type(options_.precision);
   return evaluate(session_, student_, device_, *eval_set_, how, title);
 }

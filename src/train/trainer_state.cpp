@@ -265,10 +265,10 @@ void Trainer::start_loader() {
   loading.seed = options_.seed;
   loading.augment = options_.augment;
   loading.num_workers = options_.num_workers;
-  loading.prefetch = options_.prefetch;
-  // The repeats of an image lie in neighbouring micro-batches.
-  loading.open_together =
-      options_.repeat_locality ? 1 : std::min({options_.repeats, share_.last - share_.first, options_.prefetch});
+  // The repeats of an image lie in different micro-batches of a step: it is decoded once where these are open together.
+  const int shared = options_.repeats > 1 && !options_.repeat_locality ? share_.last - share_.first : 1;
+  loading.prefetch = options_.prefetch > 0 ? options_.prefetch : shared + 4;
+  loading.open_together = std::min(shared, loading.prefetch);
   loading.bad_records_limit = options_.bad_records_limit;
   loading.pin_memory = device_.is_cuda();
   loader_ = std::make_unique<Loader>(

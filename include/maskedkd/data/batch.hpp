@@ -1,6 +1,7 @@
 // From the loader's bytes to what a model takes, on the model's device.
 #pragma once
 
+#include "maskedkd/base/philox.hpp"
 #include "maskedkd/data/loader.hpp"
 
 #include <ATen/core/Tensor.h>
@@ -10,5 +11,11 @@ namespace maskedkd {
 // [B, S, S, 3] uint8 -> [B, 3, S, S] float32 on `device`: (x / 255 - mean) / std with ImageNet's mean (0.485, 0.456,
 // 0.406) and std (0.229, 0.224, 0.225), then each erasure's noise over its box.
 at::Tensor normalised_images(const MicroBatch& batch, at::Device device);
+
+// The level, 0 to 255 and not rounded, of a normalised value. channel: 0 red, 1 green, 2 blue.
+float denormalised(float value, std::size_t channel);
+
+// Where the numbers of a micro-batch's mixing come from (data/mixing.hpp draws them).
+RandomAddress mix_address(const BatchRequest& request, std::uint64_t seed);
 
 }  // namespace maskedkd
