@@ -17,6 +17,8 @@ from safetensors.numpy import save_file
 from timm.data.random_erasing import RandomErasing
 from torchvision import transforms
 
+import odd_files
+
 OUT = pathlib.Path(sys.argv[1])
 warnings.filterwarnings("ignore", message="Palette images with Transparency")
 RNG = np.random.default_rng(20240607)
@@ -187,5 +189,17 @@ def decode():
     save_file(tensors, OUT / "decode.safetensors")
 
 
-for part in [resample, evaluation, geometry, decode]:
+def odd():
+    """Files in odd/; of those that PIL reads, what it makes of them."""
+    (OUT / "odd").mkdir()
+    tensors = {}
+    for name, content in (odd_files.whole_files(picture, png, RNG) | odd_files.damaged_files(picture, RNG)).items():
+        (OUT / "odd" / name).write_bytes(content)
+        pixels = odd_files.pil_pixels(content)
+        if pixels is not None:
+            tensors[name] = pixels
+    save_file(tensors, OUT / "odd.safetensors")
+
+
+for part in [resample, evaluation, geometry, decode, odd]:
     part()
