@@ -17,6 +17,8 @@ from safetensors.numpy import save_file
 from timm.data.random_erasing import RandomErasing
 from torchvision import transforms
 
+import odd_files
+
 OUT = pathlib.Path(sys.argv[1])
 warnings.filterwarnings("ignore", message="Palette images with Transparency")
 RNG = np.random.default_rng(20240607)
@@ -37,7 +39,7 @@ def picture(height, width):
 def resample():
     sides = [1, 2, 3, 7, 28, 33, 64, 100, 224, 255, 256, 257, 301, 500]
     tensors = {}
-    for i in range(400):
+    for i in range(500):  # the last 100 bilinear
         height, width = RNG.choice(sides, 2)
         if i % 8 == 0:  # extreme aspects
             height, width = (int(RNG.integers(1, 4)), 900) if i % 16 else (900, int(RNG.integers(1, 4)))
@@ -52,7 +54,7 @@ def resample():
         if i % 11 == 0:
             out_height = box_height
         result = Image.fromarray(image).crop((left, top, left + box_width, top + box_height))
-        result = result.resize((out_width, out_height), Image.BICUBIC)
+        result = result.resize((out_width, out_height), Image.BICUBIC if i < 400 else Image.BILINEAR)
         tensors[f"{i}.image"] = image
         tensors[f"{i}.box"] = np.array([top, left, box_height, box_width], np.int32)
         tensors[f"{i}.result"] = np.asarray(result)
@@ -187,5 +189,17 @@ def decode():
     save_file(tensors, OUT / "decode.safetensors")
 
 
-for part in [resample, evaluation, geometry, decode]:
+def odd():
+    """Files in odd/; of those that PIL reads, what it makes of them."""
+    (OUT / "odd").mkdir()
+    tensors = {}
+    for name, content in (odd_files.whole_files(picture, png, RNG) | odd_files.damaged_files(picture, RNG)).items():
+        (OUT / "odd" / name).write_bytes(content)
+        pixels = odd_files.pil_pixels(content)
+        if pixels is not None:
+            tensors[name] = pixels
+    save_file(tensors, OUT / "odd.safetensors")
+
+
+for part in [resample, evaluation, geometry, decode, odd]:
     part()

@@ -43,8 +43,9 @@ Image decode_image(std::span<const std::uint8_t> file_bytes);
 
 // A record of either encoding; raw gray becomes three equal channels. Throws Error where shape and bytes disagree.
 Image decode_record(const Record& record, RecordEncoding encoding);
-// The same pixels, of a region that holds `box` at least: no more is decoded than that takes. Damage behind the last
-// row that is needed may go unseen: the record's checksum has vouched for the bytes.
+// The same pixels to the bit, of `box` alone: no more is decoded than that takes. Throws Error also where the file
+// isn't of the record's height and width, or the box does not lie within them. Damage behind the last row that is
+// needed may go unseen: the record's checksum has vouched for the bytes.
 ImageRegion decode_record_region(const Record& record, RecordEncoding encoding, const PixelBox& box);
 
 enum class Interpolation { bilinear, bicubic };
