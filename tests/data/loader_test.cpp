@@ -240,7 +240,7 @@ TEST_F(LoaderTest, NeverMoreThanPrefetchIsAhead) {
     std::atomic<int> taken = 0;
     Loader loader(*set_, options_of(num_workers, prefetch), requests(1000, &taken));
     const auto settles_at = [&](int expected) {
-      for (int i = 0; i < 500 && taken < expected; ++i) {
+      for (int i = 0; i < 10000 && taken < expected; ++i) {
         std::this_thread::sleep_for(2ms);
       }
       std::this_thread::sleep_for(20ms);
