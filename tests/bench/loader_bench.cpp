@@ -1,9 +1,9 @@
 // Rates of the loader on a packed set, one case a line of arguments, for loader_bench.py:
 //
 //   loader_bench DIR --case recipe|repeats|crop|evaluation [--workers 2] [--batches 20] [--batch 128] [--prefetch 6]
-//                [--micro-batches 1] [--locality] [--normalise]
+//                [--micro-batches 1] [--locality] [--normalise] [--warm-up 6]
 //
-// Prints JSON: images a second between the first batch and the last, seconds to the first batch from the start of the
+// Prints JSON: images a second after the first --warm-up batches, seconds to the first batch from the start of the
 // process's main, records decoded, memory.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/cli/options.hpp"
@@ -44,7 +44,7 @@ int run(int argc, char** argv) {
   const Clock::time_point began = Clock::now();
   std::filesystem::path data;
   std::string name = "recipe";
-  int batches = 20, batch = 128, micro_batches = 1;
+  int batches = 20, warm_up = 6, batch = 128, micro_batches = 1;
   bool locality = false, normalise = false;
   LoaderOptions options;
   options.prefetch = 6;
@@ -56,6 +56,7 @@ int run(int argc, char** argv) {
       .option("prefetch", options.prefetch, "micro-batches")
       .option("open-together", options.open_together, "micro-batches")
       .option("batches", batches, "micro-batches that are timed")
+      .option("warm-up", warm_up, "micro-batches before them")
       .option("batch", batch, "images of a micro-batch")
       .option("micro-batches", micro_batches, "of a step")
       .option("locality", locality, "repeats in one micro-batch")
@@ -80,7 +81,7 @@ int run(int argc, char** argv) {
   // Epoch after epoch: the set may be smaller than what is timed.
   const std::int64_t per_epoch = sampler.steps_per_epoch() * micro_batches;
   std::optional<EpochOrder> order;
-  const std::int64_t total = batches + 1;
+  const std::int64_t total = batches + warm_up;
   Loader loader(set, options, [&, next = std::int64_t{0}]() mutable -> std::optional<BatchRequest> {
     if (next == total) {
       return std::nullopt;
@@ -102,10 +103,12 @@ int run(int argc, char** argv) {
     if (normalise) {
       normalised_images(*loaded, at::kCPU);
     }
-    if (num_batches++ == 0) {
+    if (++num_batches == 1) {
       first_batch_s = seconds_since(began);
+    }
+    if (num_batches == warm_up) {
       timed = Clock::now();
-    } else {
+    } else if (num_batches > warm_up) {
       num_images += loaded->labels.size(0);
     }
     if (num_batches == total / 10 + 1) {
