@@ -48,7 +48,7 @@ class Breaches(unittest.TestCase):
         self.write('src/io/CMakeLists.txt', 'maskedkd_room(io SOURCES a.cpp\n  LINKS maskedkd_base ZLIB::ZLIB)\n')
         self.write('src/io/a.cpp', '#include "maskedkd/io/a.hpp"\n#include "local.hpp"\n')
         self.write('src/io/local.hpp', '')
-        self.write('src/data/CMakeLists.txt', 'maskedkd_room(data SOURCES b.cpp LINKS maskedkd_io maskedkd_base)\n')
+        self.write('src/images/CMakeLists.txt', 'maskedkd_room(images SOURCES b.cpp LINKS maskedkd_io maskedkd_base)\n')
         self.write('src/images/b.cpp', '#include "maskedkd/io/a.hpp"\n#include <jpeglib.h>\n')
         self.write('jobs/train.sh', '#!/bin/bash\nif true; then echo yes; fi\n')
         self.assertEqual([], self.complaints())
@@ -69,7 +69,7 @@ class Breaches(unittest.TestCase):
 
     def test_an_arrow_up(self):
         self.write('src/io/up.cpp', '\n#include "maskedkd/images/shard.hpp"\n')
-        self.assert_found('src/io/up.cpp:2', 'io must not know data')
+        self.assert_found('src/io/up.cpp:2', 'io must not know images')
 
     def test_an_arrow_up_in_angle_brackets_with_blanks(self):
         self.write('include/maskedkd/data/x.hpp', ' #  include <maskedkd/comm/mpi_session.hpp>\n')
@@ -88,7 +88,7 @@ class Breaches(unittest.TestCase):
         self.assert_found('no room is called misc')
 
     def test_an_include_without_its_link(self):
-        self.write('src/data/CMakeLists.txt', 'maskedkd_room(data SOURCES b.cpp LINKS maskedkd_base)  # maskedkd_io\n')
+        self.write('src/images/CMakeLists.txt', 'maskedkd_room(images SOURCES b.cpp LINKS maskedkd_base)  # maskedkd_io\n')
         self.assert_found('does not link maskedkd_io')
 
     def test_a_link_that_is_no_arrow(self):
