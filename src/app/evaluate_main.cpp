@@ -6,6 +6,7 @@
 #include "maskedkd/cli/options.hpp"
 #include "maskedkd/cli/run_main.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
+#include "maskedkd/comm/threads.hpp"
 #include "maskedkd/comm/topology.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/io/safetensors.hpp"

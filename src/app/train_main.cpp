@@ -3,6 +3,7 @@
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/cli/run_main.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
+#include "maskedkd/comm/threads.hpp"
 #include "maskedkd/train/stop_signal.hpp"
 #include "maskedkd/train/trainer.hpp"
 

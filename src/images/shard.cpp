@@ -174,7 +174,8 @@ ShardIndexEntry describe_shard(const std::filesystem::path& path, const Shard& t
                         bytes_offset,
                         tables.offsets.back(),
                         "",
-                        ""};
+                        "",
+                        {}};
   entry.frame_sha256 = frame_digest(path, entry);
   entry.sha256 = sha256_of_file(path);
   return entry;

@@ -134,6 +134,7 @@ ShardIndexEntry entry_of(const json& object) {
   entry.bytes_offset = static_cast<std::uint64_t>(whole_number(object, "bytes_offset"));
   entry.num_bytes = static_cast<std::uint64_t>(whole_number(object, "num_bytes"));
   entry.frame_sha256 = digest_of(object, "frame_sha256");
+  entry.odd = odd_of(object);
   const auto whole = object.find("sha256");
   entry.sha256 = whole != object.end() && *whole != "" ? digest_of(object, "sha256") : "";
   if (entry.bytes_offset > entry.size_bytes || entry.num_bytes > entry.size_bytes - entry.bytes_offset) {
@@ -163,18 +164,36 @@ std::vector<ShardIndexEntry> shards_of(const json& content, std::int64_t num_rec
   return shards;
 }
 
+nlohmann::ordered_json json_of(const ShardIndexEntry& entry) {
+  nlohmann::ordered_json object = {{"name", entry.name},
+                                   {"num_records", entry.num_records},
+                                   {"size_bytes", entry.size_bytes},
+                                   {"bytes_offset", entry.bytes_offset},
+                                   {"num_bytes", entry.num_bytes},
+                                   {"frame_sha256", entry.frame_sha256},
+                                   {"sha256", entry.sha256}};
+  if (!entry.odd.empty()) {
+    object["odd"] = entry.odd;
+  }
+  return object;
+}
+
 }  // namespace
+
+std::string serialise(const ShardIndexEntry& entry) { return json_of(entry).dump(); }
+
+ShardIndexEntry parse_shard_entry(std::string_view text) {
+  try {
+    return entry_of(parse_strict_json(text, kLimits));
+  } catch (const JsonRefusal& refusal) {
+    throw Error(refusal.what());
+  }
+}
 
 std::string serialise(const ShardIndex& index) {
   nlohmann::ordered_json shards = nlohmann::ordered_json::array();
   for (const ShardIndexEntry& entry : index.shards) {
-    shards.push_back({{"name", entry.name},
-                      {"num_records", entry.num_records},
-                      {"size_bytes", entry.size_bytes},
-                      {"bytes_offset", entry.bytes_offset},
-                      {"num_bytes", entry.num_bytes},
-                      {"frame_sha256", entry.frame_sha256},
-                      {"sha256", entry.sha256}});
+    shards.push_back(json_of(entry));
   }
   const nlohmann::ordered_json json = {{"format_version", kShardFormatVersion},
                                        {"encoding", to_string(index.encoding)},
@@ -182,7 +201,6 @@ std::string serialise(const ShardIndex& index) {
                                        {"num_records", index.num_records},
                                        {"class_names", index.class_names},
                                        {"class_counts", index.class_counts},
-                                       {"odd", index.odd},
                                        {"shards", shards}};
   // Class names are folder names: bytes that are no UTF-8 are shown as such instead of failing.
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
@@ -200,7 +218,6 @@ ShardIndex parse_shard_index(std::string_view text, const std::filesystem::path&
     index.num_records = whole_number(content, "num_records");
     index.class_names = class_names_of(content);
     index.class_counts = class_counts_of(content, index.num_records);
-    index.odd = odd_of(content);
     index.shards = shards_of(content, index.num_records);
     if (index.class_counts.size() != index.class_names.size()) {
       refuse("has other numbers of class_counts than of class_names");

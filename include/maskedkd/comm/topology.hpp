@@ -31,7 +31,4 @@ std::vector<int> assign_devices(const std::vector<RankPlace>& places, DeviceChoi
 // Collective. This rank's device; on CUDA also makes it the current one.
 at::Device choose_device(const MpiSession& session, DeviceChoice choice);
 
-// CPU threads for this rank: the cores this process may use (affinity, cgroup quota) shared by the node's ranks, >= 1.
-int threads_for_rank(const MpiSession& session);
-
 }  // namespace maskedkd

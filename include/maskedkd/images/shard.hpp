@@ -23,8 +23,8 @@
 //   attribute class_counts    int64  [C]  records of each class in this shard
 //
 // index.json: {"format_version", "encoding", "set_id", "num_records", "class_names", "class_counts" (of the set),
-// "odd" (optional: how many images were what, "gray": 17), "shards": [{"name", "num_records", "size_bytes",
-// "bytes_offset", "num_bytes", "frame_sha256", "sha256"}]}. The frame is the file without the records: all before
+// "shards": [{"name", "num_records", "size_bytes", "bytes_offset", "num_bytes", "frame_sha256", "sha256", "odd"
+// (optional: how many of the images were what, "gray": 17)}]}. The frame is the file without the records: all before
 // bytes_offset and all from bytes_offset + num_bytes on. A reader compares its digest before HDF5 sees the file,
 // because HDF5 may crash on damage instead of reporting it; the records have their own checksums. sha256 is the whole
 // file's, as sha256sum says it. The files depend on the source and the options alone, not on the number of ranks or the
@@ -119,10 +119,11 @@ struct ShardIndexEntry {
   std::string name;
   std::int64_t num_records = 0;
   std::uint64_t size_bytes = 0;
-  std::uint64_t bytes_offset = 0;  // of /bytes in the file
-  std::uint64_t num_bytes = 0;     // of /bytes
-  std::string frame_sha256;        // of the rest of the file
-  std::string sha256;              // of the whole file; empty in an index that was written before this field
+  std::uint64_t bytes_offset = 0;           // of /bytes in the file
+  std::uint64_t num_bytes = 0;              // of /bytes
+  std::string frame_sha256;                 // of the rest of the file
+  std::string sha256;                       // of the whole file; empty in an index that was written before this field
+  std::map<std::string, std::int64_t> odd = {};  // how many of its images were "gray", "cmyk", ...
 };
 
 // What index.json says.
@@ -132,7 +133,6 @@ struct ShardIndex {
   std::int64_t num_records = 0;
   std::vector<std::string> class_names;
   std::vector<std::int64_t> class_counts;
-  std::map<std::string, std::int64_t> odd;  // how many of the images packed were "gray", "cmyk", ...
   std::vector<ShardIndexEntry> shards;
 };
 
@@ -141,6 +141,9 @@ std::string shard_name(std::int64_t shard_index);  // "shard-00017.h5"
 ShardIndexEntry describe_shard(const std::filesystem::path& path, const Shard& tables, std::uint64_t bytes_offset);
 std::string frame_digest(const std::filesystem::path& path, const ShardIndexEntry& entry);
 std::string serialise(const ShardIndex& index);  // JSON text
+// One shard's part of it alone. Throws Error.
+std::string serialise(const ShardIndexEntry& entry);
+ShardIndexEntry parse_shard_entry(std::string_view text);
 // Pure. The inverse, strict: shards in their order, sizes and counts that add up, digests that are ones. path: the
 // file's, for messages. Throws Error (usage) in one line.
 ShardIndex parse_shard_index(std::string_view text, const std::filesystem::path& path);
