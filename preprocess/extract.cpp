@@ -35,7 +35,8 @@ int run_extract_command(int argc, const char* const* argv) {
                    "Writes one image of a packed set into a file: as it was packed, or as PNG where the set keeps "
                    "pixels.",
                    "maskedkd_pack extract packed/train --index 17 --output x.jpg");
-  line.positional("DIR", directory, "folder of the packed set")
+  line.group("Set")
+      .positional("DIR", directory, "folder of the packed set")
       .option("index", wanted, "of the image, from 0; verify and info count records of each shard")
       .option("output", output, "file to write")
       .required("index")

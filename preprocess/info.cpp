@@ -151,7 +151,7 @@ int run_info_command(int argc, const char* const* argv) {
   CommandLine line("maskedkd_pack info",
                    "Says what a packed set holds, from its tables alone: quick, whatever its size.",
                    "maskedkd_pack info packed/train");
-  line.positional("DIR", directory, "folder of the packed set").option("json", json, "for programs");
+  line.group("Set").positional("DIR", directory, "folder of the packed set").option("json", json, "for programs");
   if (!line.parse(argc, argv)) {
     std::fputs(line.help().c_str(), stdout);
     return 0;

@@ -1,24 +1,47 @@
 #include "preprocess/record_maker.hpp"
 
+#include "maskedkd/images/file_check.hpp"
 #include "maskedkd/images/image.hpp"
-#include "preprocess/oddity.hpp"
 
+#include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <utility>
 
 namespace maskedkd {
 namespace {
 
-Record record_of(std::vector<std::uint8_t> file_bytes, const RecordOptions& options) {
+// Bits in the order of kOddNames.
+std::uint32_t oddities_of(const ImageFileFacts& facts, std::string_view name) {
+  std::string ending(name.substr(std::min(name.size(), name.rfind('.'))));
+  std::transform(ending.begin(), ending.end(), ending.begin(),
+                 [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
+  const bool is_png = facts.format == ImageFileFacts::Format::png;
+  std::uint32_t odd = 0, bit = 1;
+  for (const bool is_so : {facts.shape.channels == 1, facts.four_inks, facts.bits > 8, facts.orientation != 1,
+                           is_png != (ending == ".png")}) {
+    odd |= is_so ? bit : 0;
+    bit <<= 1;
+  }
+  return odd;
+}
+
+Record record_of(std::vector<std::uint8_t> file_bytes, const ImageFileFacts& facts, const RecordOptions& options) {
   Record record;
-  record.shape = read_image_shape(file_bytes);
-  Image image = decode_image(file_bytes);
   if (options.passes_through()) {
+    record.shape = facts.certain ? facts.shape : read_image_shape(file_bytes);
+    if (!facts.certain || options.check == FileCheck::decode) {
+      decode_image(file_bytes);
+    }
     record.bytes = std::move(file_bytes);
     return record;
   }
+  Image image = decode_image(file_bytes);
+  if (options.resize > 0) {
+    image = resize_shorter_edge(std::move(image), options.resize, Interpolation::bicubic);
+  }
   record.shape = {image.height, image.width, 3};
-  record.bytes = std::move(image.pixels);
+  record.bytes = options.decoded ? std::move(image.pixels) : encode_jpeg(image, options.quality);
   return record;
 }
 
@@ -53,11 +76,10 @@ void RecordOptions::validate() const {
 
 MadeRecord make_record(std::vector<std::uint8_t> file_bytes, std::string_view name, const RecordOptions& options) {
   try {
+    const ImageFileFacts facts = check_image_file(file_bytes);
     MadeRecord made;
-    made.odd = 0;
-    const std::uint32_t odd = oddities_of(file_bytes, name);
-    made.record = record_of(std::move(file_bytes), options);
-    made.odd = odd;
+    made.odd = oddities_of(facts, name);
+    made.record = record_of(std::move(file_bytes), facts, options);
     return made;
   } catch (const Error& error) {
     throw BrokenImage(error.what(), error.hint());

@@ -153,7 +153,8 @@ int run_verify_command(const MpiSession& session, int argc, const char* const* a
   CommandLine line("maskedkd_pack verify",
                    "Reads every byte of a packed set and names every record that is damaged. Ends with 1 where one is.",
                    "srun -n 16 maskedkd_pack verify packed/train");
-  line.positional("DIR", directory, "folder of the packed set")
+  line.group("Set")
+      .positional("DIR", directory, "folder of the packed set")
       .option("threads", threads, "of each rank, a shard each; 0: the cores that it has");
   if (!line.parse(argc, argv)) {
     if (session.rank() == 0) {

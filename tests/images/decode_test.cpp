@@ -72,6 +72,43 @@ TEST(Decode, EveryKindOfJpegIsPils) {
               num_files, all.num_different, all.num_values, all.largest);
 }
 
+// `whole` files: as PIL reads them. `damaged` ones: refused where PIL refuses; where PIL shrugs (a gray half, wrong
+// colours), refused or the same, and at most that much is left unseen.
+TEST(Decode, OddFilesAreReadAsPilReadsThem) {
+  const Tensors read_by_pil = reference("odd.safetensors");
+  int num_whole = 0, num_damaged = 0, num_only_pil_reads = 0, num_read = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(reference_path("odd"))) {
+    const std::string name = entry.path().filename();
+    const std::string text = read_text_file(entry.path());
+    const Bytes bytes(text.begin(), text.end());
+    const auto expected = read_by_pil.find(name);
+    Image image;
+    const std::string message = refusal([&] { image = decode_image(bytes); });
+    const bool is_whole = name.starts_with("whole_");
+    (is_whole ? num_whole : num_damaged) += 1;
+    if (expected == read_by_pil.end()) {
+      EXPECT_FALSE(is_whole) << name;
+      EXPECT_NE(message, "") << name << ": PIL refuses it";
+      continue;
+    }
+    if (!message.empty()) {
+      EXPECT_FALSE(is_whole) << name << ": " << message;
+      ++num_only_pil_reads;
+      continue;
+    }
+    ++num_read;
+    ASSERT_EQ(image.height, expected->second.size(0)) << name;
+    ASSERT_EQ(image.width, expected->second.size(1)) << name;
+    Difference difference;
+    difference.add(image.pixels, values_of<std::uint8_t>(expected->second));
+    EXPECT_EQ(difference.num_different, 0u) << name << ": up to " << difference.largest;
+  }
+  EXPECT_GE(num_whole, 65);
+  EXPECT_GE(num_damaged, 700);
+  std::printf("%d whole files, %d damaged ones: %d read as PIL does, %d read by PIL alone\n", num_whole, num_damaged,
+              num_read, num_only_pil_reads);
+}
+
 TEST(Decode, TheHeaderTellsShapeAndStoredChannels) {
   for (const auto& [name, expected] : reference("decode.safetensors")) {
     const RecordShape shape = read_image_shape(file_of(name));

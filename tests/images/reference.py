@@ -17,6 +17,8 @@ from safetensors.numpy import save_file
 from timm.data.random_erasing import RandomErasing
 from torchvision import transforms
 
+import odd_files
+
 OUT = pathlib.Path(sys.argv[1])
 warnings.filterwarnings("ignore", message="Palette images with Transparency")
 RNG = np.random.default_rng(20240607)
@@ -37,7 +39,7 @@ def picture(height, width):
 def resample():
     sides = [1, 2, 3, 7, 28, 33, 64, 100, 224, 255, 256, 257, 301, 500]
     tensors = {}
-    for i in range(400):
+    for i in range(500):  # the last 100 bilinear
         height, width = RNG.choice(sides, 2)
         if i % 8 == 0:  # extreme aspects
             height, width = (int(RNG.integers(1, 4)), 900) if i % 16 else (900, int(RNG.integers(1, 4)))
@@ -52,7 +54,7 @@ def resample():
         if i % 11 == 0:
             out_height = box_height
         result = Image.fromarray(image).crop((left, top, left + box_width, top + box_height))
-        result = result.resize((out_width, out_height), Image.BICUBIC)
+        result = result.resize((out_width, out_height), Image.BICUBIC if i < 400 else Image.BILINEAR)
         tensors[f"{i}.image"] = image
         tensors[f"{i}.box"] = np.array([top, left, box_height, box_width], np.int32)
         tensors[f"{i}.result"] = np.asarray(result)
@@ -187,5 +189,37 @@ def decode():
     save_file(tensors, OUT / "decode.safetensors")
 
 
-for part in [resample, evaluation, geometry, decode]:
+def packing():
+    """Files that PIL writes, and torchvision's Resize of the shorter edge."""
+    tensors = {}
+    for i in range(60):
+        height, width = (375, 500) if i < 4 else (int(side) for side in RNG.integers(1, 90, 2))
+        quality = [95, 75, 100, 50, 1, 98, 30][i % 7]
+        buffer = io.BytesIO()
+        tensors[f"{i}.image"] = picture(height, width)
+        Image.fromarray(tensors[f"{i}.image"]).save(buffer, "JPEG", quality=quality)
+        tensors[f"{i}.quality"] = np.array([quality], np.int32)
+        tensors[f"{i}.file"] = np.frombuffer(buffer.getvalue(), np.uint8)
+        tensors[f"{i}.decoded"] = np.asarray(Image.open(buffer).convert("RGB"))
+        for mode in ["BICUBIC", "BILINEAR"]:
+            edge = int(RNG.integers(1, min(height, width) + 1))
+            resize = transforms.Resize(edge, interpolation=transforms.InterpolationMode[mode])
+            tensors[f"{i}.{mode}.edge"] = np.array([edge], np.int32)
+            tensors[f"{i}.{mode}.resized"] = np.asarray(resize(Image.fromarray(tensors[f"{i}.image"])))
+    save_file(tensors, OUT / "packing.safetensors")
+
+
+def odd():
+    """Files in odd/; of those that PIL reads, what it makes of them."""
+    (OUT / "odd").mkdir()
+    tensors = {}
+    for name, content in (odd_files.whole_files(picture, png, RNG) | odd_files.damaged_files(picture, RNG)).items():
+        (OUT / "odd" / name).write_bytes(content)
+        pixels = odd_files.pil_pixels(content)
+        if pixels is not None:
+            tensors[name] = pixels
+    save_file(tensors, OUT / "odd.safetensors")
+
+
+for part in [resample, evaluation, geometry, decode, packing, odd]:
     part()

@@ -43,8 +43,9 @@ Image decode_image(std::span<const std::uint8_t> file_bytes);
 
 // A record of either encoding; raw gray becomes three equal channels. Throws Error where shape and bytes disagree.
 Image decode_record(const Record& record, RecordEncoding encoding);
-// The same pixels, of a region that holds `box` at least: no more is decoded than that takes. Damage behind the last
-// row that is needed may go unseen: the record's checksum has vouched for the bytes.
+// The same pixels to the bit, of `box` alone: no more is decoded than that takes. Throws Error also where the file
+// isn't of the record's height and width, or the box does not lie within them. Damage behind the last row that is
+// needed may go unseen: the record's checksum has vouched for the bytes.
 ImageRegion decode_record_region(const Record& record, RecordEncoding encoding, const PixelBox& box);
 
 enum class Interpolation { bilinear, bicubic };
@@ -60,6 +61,15 @@ void crop_and_resize(const ImageRegion& image, const PixelBox& box, int full_hei
 // does not cover the whole.
 PixelBox pixels_needed(const PixelBox& box, int full_height, int full_width, const PixelBox& window,
                        Interpolation interpolation);
+
+// The whole image with its shorter edge resized to `edge` and the longer one in proportion, truncated: torchvision's
+// Resize(edge). Never enlarges, as torchvision would: an image whose shorter edge is `edge` or less comes back as it
+// is. Throws Error where edge < 1.
+Image resize_shorter_edge(Image image, int edge, Interpolation interpolation);
+
+// The bytes of PIL's image.save(file, "JPEG", quality=quality): chroma of half resolution, standard Huffman tables.
+// quality: 1 .. 100. Throws Error, also on a side of more than 65500 pixels.
+std::vector<std::uint8_t> encode_jpeg(const Image& image, int quality);
 
 // Appears whole or not at all. Throws Error.
 void write_png(const std::filesystem::path& path, const Image& image);
