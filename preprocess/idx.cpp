@@ -174,12 +174,14 @@ std::string IdxImages::identity() const {
   return text;
 }
 
-Record IdxImages::read(std::int64_t index, RecordEncoding) const {
+MadeRecord IdxImages::read(std::int64_t index, const RecordOptions&) const {
   const auto bytes = static_cast<std::size_t>(height_) * width_;
   const auto begin = pixels_.begin() + static_cast<std::ptrdiff_t>(bytes) * index;
-  return {{begin, begin + static_cast<std::ptrdiff_t>(bytes)},
-          labels_.at(static_cast<std::size_t>(index)),
-          {height_, width_, 1}};
+  MadeRecord made;
+  made.record.bytes.assign(begin, begin + static_cast<std::ptrdiff_t>(bytes));
+  made.record.label = labels_.at(static_cast<std::size_t>(index));
+  made.record.shape = {height_, width_, 1};
+  return made;
 }
 
 std::string IdxImages::describe(std::int64_t index) const { return fmt::format("{}, image {}", path_.string(), index); }

@@ -18,7 +18,10 @@ class IdxImages final : public ImageSource {
   std::int64_t size() const override { return static_cast<std::int64_t>(labels_.size()); }
   const std::vector<std::string>& class_names() const override { return class_names_; }
   std::string identity() const override;
-  Record read(std::int64_t index, RecordEncoding encoding) const override;
+  std::uint64_t size_bytes(std::int64_t) const override { return static_cast<std::uint64_t>(height_) * width_; }
+  // Always as pixels.
+  MadeRecord read(std::int64_t index, const RecordOptions& options) const override;
+  std::string name(std::int64_t) const override { return ""; }
   std::string describe(std::int64_t index) const override;
 
  private:

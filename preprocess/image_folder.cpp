@@ -1,22 +1,32 @@
 #include "preprocess/image_folder.hpp"
 
 #include "maskedkd/base/log.hpp"
-#include "maskedkd/images/image.hpp"
+#include "maskedkd/base/quoted_name.hpp"
+#include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/posix.hpp"
+#include "preprocess/class_files.hpp"
 
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
+#include <optional>
+#include <set>
 
 namespace maskedkd {
 namespace {
 
 namespace fs = std::filesystem;
 
-bool is_image_name(std::string name) {
-  std::transform(name.begin(), name.end(), name.begin(),
+std::string in_lower_case(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
                  [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
+  return text;
+}
+
+bool is_image_name(const std::string& given) {
+  const std::string name = in_lower_case(given);
   return name.ends_with(".jpg") || name.ends_with(".jpeg") || name.ends_with(".png");
 }
 
@@ -29,153 +39,240 @@ bool is_utf8(const std::string& text) {
   }
 }
 
-struct Listing {
-  std::vector<fs::path> images;
-  std::vector<fs::path> others;  // files that are no images by their names
+struct Section {
+  FileList images;
+  std::uint64_t num_others = 0;  // files that are no images by their names
+  std::string other;             // the first of them
 };
 
-// The image files below `folder`: folders in the order of their paths, in each the files by name.
-void list_images(const fs::path& folder, Listing& listing) {
-  std::vector<fs::path>& images = listing.images;
-  std::vector<fs::path> folders = {folder};
-  for (const auto& entry : fs::recursive_directory_iterator(folder, fs::directory_options::follow_directory_symlink)) {
-    if (entry.is_directory()) {
-      folders.push_back(entry.path());
-    }
-  }
-  std::sort(folders.begin(), folders.end(),
-            [](const fs::path& a, const fs::path& b) { return a.native() < b.native(); });
-  for (const fs::path& one : folders) {
-    const std::size_t begin = images.size();
-    for (const auto& entry : fs::directory_iterator(one)) {
-      if (!entry.is_directory()) {
-        (is_image_name(entry.path().filename().string()) ? images : listing.others).push_back(entry.path());
+// The image files of the class folder `name` with all below it: folders in the order of their paths, in each the files
+// by name. Looked at once: a folder may hold a million.
+Section list_class(const fs::path& root, const std::string& name, std::int32_t label) {
+  struct Folder {
+    std::string path;                 // below the root
+    std::vector<std::string> images;  // names
+  };
+  Section section;
+  std::vector<Folder> folders = {{name, {}}};
+  for (std::size_t i = 0; i < folders.size(); ++i) {
+    for (const auto& entry : fs::directory_iterator(root / folders[i].path)) {
+      std::string file = entry.path().filename().string();
+      if (entry.is_directory()) {
+        folders.push_back({folders[i].path + "/" + file, {}});
+      } else if (is_image_name(file)) {
+        folders[i].images.push_back(std::move(file));
+      } else if (section.num_others++ == 0) {
+        section.other = entry.path().string();
       }
     }
-    std::sort(images.begin() + static_cast<std::ptrdiff_t>(begin), images.end(),
-              [](const fs::path& a, const fs::path& b) { return a.native() < b.native(); });
   }
+  std::sort(folders.begin(), folders.end(), [](const Folder& a, const Folder& b) { return a.path < b.path; });
+  for (Folder& folder : folders) {
+    std::sort(folder.images.begin(), folder.images.end());
+    for (const std::string& image : folder.images) {
+      const std::string path = folder.path + "/" + image;
+      section.images.append(path, label, fs::file_size(root / path));
+    }
+  }
+  return section;
+}
+
+// DIR for DIR/train: its "classes" are sets that hold folders only.
+void refuse_folder_of_sets(const fs::path& root, const std::vector<std::string>& folders) {
+  static const std::set<std::string> kSets = {"train", "training", "val", "valid", "validation", "test", "testing"};
+  for (const std::string& name : folders) {
+    if (kSets.count(in_lower_case(name)) == 0) {
+      return;
+    }
+    for (const auto& entry : fs::directory_iterator(root / name)) {
+      if (!entry.is_directory() && is_image_name(entry.path().filename().string())) {
+        return;
+      }
+    }
+  }
+  throw usage_error(fmt::format("{} holds sets ({}), not classes", root.string(), fmt::join(folders, ", ")),
+                    fmt::format("pack each alone: --data-path {}", (root / folders.front()).string()));
+}
+
+std::vector<std::string> folders_in(const fs::path& root) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(root)) {
+    if (entry.is_directory()) {
+      names.push_back(entry.path().filename().string());
+    }
+  }
+  std::sort(names.begin(), names.end());
+  for (const std::string& name : names) {
+    if (!is_utf8(name)) {
+      throw usage_error(fmt::format("the class folder {} has a name that is not UTF-8", (root / name).string()),
+                        "rename it");
+    }
+  }
+  return names;
+}
+
+// What rank 0 says, on every rank.
+std::string from_rank_zero(const Peers& peers, const std::function<std::string()>& say) {
+  return peers.all_gather(peers.rank == 0 ? say() : "").front();
+}
+
+std::optional<ClassMap> read_class_map(const ClassOptions& classes) {
+  if (classes.class_map.empty()) {
+    return std::nullopt;
+  }
+  ClassMap map = parse_class_map(read_text_file(classes.class_map), classes.class_map);
+  for (const std::string& name : map.class_names) {
+    if (!is_utf8(name)) {
+      throw usage_error(fmt::format("{}: a class has a name that is not UTF-8", classes.class_map.string()));
+    }
+  }
+  return map;
 }
 
 }  // namespace
 
-ImageFolder ImageFolder::scan(const fs::path& root) {
+ImageFolder ImageFolder::scan(const fs::path& root, const ClassOptions& classes, const Peers& peers) {
   std::error_code unreachable;
   if (!fs::is_directory(root, unreachable)) {
     throw usage_error(fmt::format("{} is not a folder", root.string()),
                       "--data-path names the folder of class folders");
   }
   ImageFolder source(root);
-  std::vector<fs::path> others;
   try {
-    for (const auto& entry : fs::directory_iterator(root)) {
-      if (entry.is_directory()) {
-        source.class_names_.push_back(entry.path().filename().string());
-      }
-    }
-    std::sort(source.class_names_.begin(), source.class_names_.end());
-    if (source.class_names_.empty()) {
-      throw usage_error(fmt::format("{} holds no class folders", root.string()),
-                        "it must look like DIR/class/image.jpg");
-    }
-    for (const std::string& name : source.class_names_) {
-      if (!is_utf8(name)) {
-        throw usage_error(fmt::format("the class folder {} has a name that is not UTF-8", (root / name).string()),
-                          "rename it");
-      }
-    }
-    for (std::size_t label = 0; label < source.class_names_.size(); ++label) {
-      Listing listing;
-      list_images(root / source.class_names_[label], listing);
-      others.insert(others.end(), listing.others.begin(), listing.others.end());
-      if (listing.images.empty()) {
-        throw usage_error(
-            fmt::format("the class folder {} holds no images", (root / source.class_names_[label]).string()),
-            "images end in .jpg, .jpeg or .png; remove the folder if it is no class");
-      }
-      for (const fs::path& image : listing.images) {
-        source.files_.push_back(
-            {image.lexically_relative(root).string(), static_cast<std::int64_t>(label), fs::file_size(image)});
-      }
+    if (classes.labels_file.empty()) {
+      source.list_class_folders(classes, peers);
+    } else {
+      source.list_labelled_files(classes, peers);
     }
   } catch (const fs::filesystem_error& error) {
     throw Error(fmt::format("can't list {}: {}", error.path1().string(), error.code().message()));
   }
-  if (!others.empty()) {
-    spdlog::warn("left out {} files that end neither in .jpg, .jpeg nor .png, the first of them {}", others.size(),
-                 others.front().string());
-  }
   return source;
 }
 
-// NUL-separated: the number of classes, their names, then path, label and size of each file.
-std::string ImageFolder::serialise() const {
-  std::string text = std::to_string(class_names_.size());
-  const auto add = [&](const std::string& field) {
-    text += '\0';
-    text += field;
+void ImageFolder::list_class_folders(const ClassOptions& classes, const Peers& peers) {
+  const std::optional<ClassMap> map = read_class_map(classes);
+  const std::string told = from_rank_zero(peers, [&] {
+    const std::vector<std::string> names = folders_in(root_);
+    if (names.empty()) {
+      throw usage_error(fmt::format("{} holds no class folders", root_.string()),
+                        "it must look like DIR/class/image.jpg; a folder without classes takes --labels-file");
+    }
+    refuse_folder_of_sets(root_, names);
+    return nlohmann::json(names).dump();
+  });
+  const auto folders = nlohmann::json::parse(told).get<std::vector<std::string>>();
+  class_names_ = map ? map->class_names : folders;
+  const auto label_of = [&](std::size_t folder) {
+    if (!map) {
+      return static_cast<std::int32_t>(folder);
+    }
+    const auto label = map->label_of.find(folders[folder]);
+    if (label == map->label_of.end()) {
+      throw usage_error(fmt::format("{} does not name the class folder {}", classes.class_map.string(),
+                                    (root_ / folders[folder]).string()),
+                        "give it a line, or move the folder elsewhere");
+    }
+    return label->second;
   };
-  for (const std::string& name : class_names_) {
-    add(name);
+  std::string own;
+  std::uint64_t num_others = 0;
+  std::string other;
+  for (std::size_t i = static_cast<std::size_t>(peers.rank); i < folders.size(); i += peers.size) {
+    const Section section = list_class(root_, folders[i], label_of(i));
+    if (section.images.size() == 0) {
+      throw usage_error(fmt::format("the class folder {} holds no images", (root_ / folders[i]).string()),
+                        "images end in .jpg, .jpeg or .png; remove the folder if it is no class");
+    }
+    section.images.serialise_to(own);
+    other = num_others == 0 ? section.other : other;
+    num_others += section.num_others;
   }
-  for (const File& file : files_) {
-    add(file.path);
-    add(std::to_string(file.label));
-    add(std::to_string(file.size_bytes));
+  const std::vector<std::string> lists = peers.all_gather(own);
+  std::vector<std::string_view> rest(lists.begin(), lists.end());
+  for (std::size_t i = 0; i < folders.size(); ++i) {
+    files_.append(FileList::parse(rest[i % rest.size()]));
   }
-  return text;
+  const std::vector<std::string> others = peers.all_gather(fmt::format("{} {}", num_others, other));
+  std::uint64_t total = 0;
+  std::string first;
+  for (const std::string& text : others) {
+    const std::uint64_t count = std::stoull(text);
+    first = total == 0 && count > 0 ? text.substr(text.find(' ') + 1) : first;
+    total += count;
+  }
+  if (total > 0 && peers.rank == 0) {
+    spdlog::warn("left out {} files that end neither in .jpg, .jpeg nor .png, the first of them {}", total, first);
+  }
 }
 
-ImageFolder::ImageFolder(fs::path root, const std::string& serialised) : root_(std::move(root)) {
-  std::size_t position = 0;
-  const auto next = [&] {
-    const std::size_t end = std::min(serialised.find('\0', position), serialised.size());
-    std::string field = serialised.substr(position, end - position);
-    position = end + 1;
-    return field;
-  };
-  const auto next_number = [&] { return std::stoull(next()); };
-  class_names_.resize(next_number());
-  for (std::string& name : class_names_) {
-    name = next();
+void ImageFolder::list_labelled_files(const ClassOptions& classes, const Peers& peers) {
+  const std::optional<ClassMap> map = read_class_map(classes);
+  const std::string text = from_rank_zero(peers, [&] { return read_text_file(classes.labels_file); });
+  LabelledFiles labelled = parse_labels(text, classes.labels_file, map ? &*map : nullptr);
+  class_names_ = std::move(labelled.class_names);
+  for (const std::string& name : class_names_) {
+    if (!is_utf8(name)) {
+      throw usage_error(fmt::format("{}: a class has a name that is not UTF-8", classes.labels_file.string()));
+    }
   }
-  while (position < serialised.size()) {
-    File file;
-    file.path = next();
-    file.label = static_cast<std::int64_t>(next_number());
-    file.size_bytes = next_number();
-    files_.push_back(std::move(file));
+  const std::size_t n = labelled.paths.size(), ranks = static_cast<std::size_t>(peers.size),
+                    rank = static_cast<std::size_t>(peers.rank);
+  FileList own;
+  for (std::size_t i = n * rank / ranks; i < n * (rank + 1) / ranks; ++i) {
+    std::error_code error;
+    const std::uint64_t size = fs::file_size(root_ / labelled.paths[i], error);
+    if (error) {
+      throw usage_error(fmt::format("{} lists {}: {}", classes.labels_file.string(),
+                                    (root_ / labelled.paths[i]).string(), error.message()),
+                        "its paths are below --data-path");
+    }
+    own.append(labelled.paths[i], labelled.labels[i], size);
+  }
+  std::string told;
+  own.serialise_to(told);
+  for (const std::string& list : peers.all_gather(told)) {
+    std::string_view rest = list;
+    files_.append(FileList::parse(rest));
   }
 }
 
 // Names and sizes, not contents: reading 140 GB to learn that they were packed already would take as long as packing
 // them.
-std::string ImageFolder::identity() const { return "imagefolder" + serialise(); }
+std::string ImageFolder::identity() const {
+  Sha256 digest;
+  const auto add = [&](std::string_view field) {
+    constexpr std::array<std::uint8_t, 1> kEnd = {0};
+    digest.update({reinterpret_cast<const std::uint8_t*>(field.data()), field.size()});
+    digest.update(kEnd);
+  };
+  add(std::to_string(class_names_.size()));
+  for (const std::string& name : class_names_) {
+    add(name);
+  }
+  for (std::int64_t i = 0; i < files_.size(); ++i) {
+    add(files_.path(i));
+    add(fmt::format("{} {}", files_.label(i), files_.size_bytes(i)));
+  }
+  return "images " + digest.hex_digest();
+}
 
-Record ImageFolder::read(std::int64_t index, RecordEncoding encoding) const {
-  const File& file = files_.at(static_cast<std::size_t>(index));
-  const fs::path path = root_ / file.path;
+MadeRecord ImageFolder::read(std::int64_t index, const RecordOptions& options) const {
+  const fs::path path = root_ / files_.path(index);
   const FileDescriptor opened = open_for_reading(path);
-  Record record;
-  record.label = file.label;
-  record.bytes.resize(file_size_bytes(opened, path));
-  read_exactly(opened, 0, record.bytes, path);
-  Image image;
-  try {
-    record.shape = read_image_shape(record.bytes);
-    image = decode_image(record.bytes);
-  } catch (const Error& error) {
-    throw BrokenImage(error.what(), error.hint());
+  const std::uint64_t size = file_size_bytes(opened, path);
+  if (size != files_.size_bytes(index)) {
+    throw Error(fmt::format("{} was changed while it was packed: it had {} bytes and has {} now", path.string(),
+                            files_.size_bytes(index), size),
+                "let nobody write into the folder, and start again");
   }
-  if (encoding == RecordEncoding::raw) {
-    record.shape = {image.height, image.width, 3};
-    record.bytes = std::move(image.pixels);
-  }
-  return record;
+  std::vector<std::uint8_t> bytes(size);
+  read_exactly(opened, 0, bytes, path);
+  MadeRecord made = make_record(std::move(bytes), files_.path(index), options);
+  made.record.label = files_.label(index);
+  return made;
 }
 
-std::string ImageFolder::describe(std::int64_t index) const {
-  return (root_ / files_.at(static_cast<std::size_t>(index)).path).string();
-}
+std::string ImageFolder::describe(std::int64_t index) const { return (root_ / files_.path(index)).string(); }
 
 }  // namespace maskedkd

@@ -1,38 +1,52 @@
-// A folder of class folders of JPEG and PNG files, listed as torchvision's ImageFolder lists it: classes by name, in
-// each the subfolders' files by path. Scanned once, by one rank; the others get the list as text.
+// A folder of JPEG and PNG files: of class folders, listed as torchvision's ImageFolder lists it (classes by name, in
+// each the subfolders' files by path), or flat with a file of labels. Listed once: the ranks share the class folders
+// out and tell each other what they found, so that a parallel file system answers them all at once.
 #pragma once
 
+#include "preprocess/file_list.hpp"
 #include "preprocess/image_source.hpp"
 
 #include <filesystem>
+#include <functional>
 
 namespace maskedkd {
 
+// The ranks that list together; all of them call the same.
+struct Peers {
+  int rank = 0;
+  int size = 1;
+  std::function<std::vector<std::string>(const std::string&)> all_gather = [](const std::string& text) {
+    return std::vector<std::string>{text};
+  };
+};
+
+struct ClassOptions {
+  std::filesystem::path class_map;    // folder -> class; empty: each folder is the class of its name
+  std::filesystem::path labels_file;  // path -> label, for a folder without class folders
+};
+
 class ImageFolder final : public ImageSource {
  public:
-  // Throws Error (usage): no such folder, no class folders, a class without images.
-  static ImageFolder scan(const std::filesystem::path& root);
-  // The inverse of serialise(). Names hold any bytes but NUL.
-  ImageFolder(std::filesystem::path root, const std::string& serialised);
-  std::string serialise() const;
+  // Throws Error (usage): no such folder, no class folders, a class without images, a folder of whole sets, a mistake
+  // in a file of classes (with its line).
+  static ImageFolder scan(const std::filesystem::path& root, const ClassOptions& classes = {}, const Peers& peers = {});
 
-  std::int64_t size() const override { return static_cast<std::int64_t>(files_.size()); }
+  std::int64_t size() const override { return files_.size(); }
   const std::vector<std::string>& class_names() const override { return class_names_; }
   std::string identity() const override;
-  Record read(std::int64_t index, RecordEncoding encoding) const override;
+  std::uint64_t size_bytes(std::int64_t index) const override { return files_.size_bytes(index); }
+  MadeRecord read(std::int64_t index, const RecordOptions& options) const override;
+  std::string name(std::int64_t index) const override { return std::string(files_.path(index)); }
   std::string describe(std::int64_t index) const override;
 
  private:
-  struct File {
-    std::string path;  // below the root
-    std::int64_t label;
-    std::uint64_t size_bytes;
-  };
   explicit ImageFolder(std::filesystem::path root) : root_(std::move(root)) {}
+  void list_class_folders(const ClassOptions& classes, const Peers& peers);
+  void list_labelled_files(const ClassOptions& classes, const Peers& peers);
 
   std::filesystem::path root_;
   std::vector<std::string> class_names_;
-  std::vector<File> files_;
+  FileList files_;
 };
 
 }  // namespace maskedkd

@@ -1,20 +1,12 @@
 // What can be packed: a numbered list of images with labels. A source is the same on every rank.
 #pragma once
 
-#include "maskedkd/base/error.hpp"
-#include "maskedkd/images/shard.hpp"
+#include "preprocess/record_maker.hpp"
 
 #include <string>
 #include <vector>
 
 namespace maskedkd {
-
-// The image itself is damaged. A file that can't be opened or read is any other Error: leaving it out would hide a disk
-// that failed or a folder that is not mounted.
-class BrokenImage : public Error {
- public:
-  using Error::Error;
-};
 
 class ImageSource {
  public:
@@ -23,9 +15,13 @@ class ImageSource {
   virtual const std::vector<std::string>& class_names() const = 0;
   // Names what is packed: two sources that would give other shards have other identities.
   virtual std::string identity() const = 0;
-  // Image `index` in the given encoding, decoded once in full to be sure that it can be. Throws BrokenImage where it
-  // can't, and Error.
-  virtual Record read(std::int64_t index, RecordEncoding encoding) const = 0;
+  // Of image `index` in the source itself.
+  virtual std::uint64_t size_bytes(std::int64_t index) const = 0;
+  // Image `index` as a record, after it was seen to be whole. Thread-safe. Throws BrokenImage where it is not, and
+  // Error.
+  virtual MadeRecord read(std::int64_t index, const RecordOptions& options) const = 0;
+  // The file below the source's folder; "" where images are no files.
+  virtual std::string name(std::int64_t index) const = 0;
   virtual std::string describe(std::int64_t index) const = 0;
 };
 

@@ -1,25 +1,40 @@
 #include "preprocess/packer.hpp"
 
-#include "maskedkd/base/error.hpp"
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/base/progress.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
+#include "maskedkd/comm/rank_reports.hpp"
 #include "maskedkd/images/shard_reader.hpp"
 #include "maskedkd/io/atomic_directory.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/posix.hpp"
+#include "preprocess/shard_packer.hpp"
 
 #include <unistd.h>
+#include <nlohmann/json.hpp>
 
 #include <array>
-#include <chrono>
 #include <optional>
 #include <set>
 
 namespace maskedkd {
 namespace {
 
-constexpr std::int64_t kBrokenNamed = 20;  // a rank; the rest is counted
+// A set that was damaged is to be mended: what of it still stands is noted before its index goes, so that this can be
+// interrupted like any packing.
+void note_what_is_whole(const PackOptions& options, const ShardIndex& index) {
+  for (const ShardIndexEntry& entry : index.shards) {
+    const std::filesystem::path path = options.output_dir / entry.name;
+    try {
+      if (!entry.sha256.empty() && std::filesystem::file_size(path) == entry.size_bytes &&
+          frame_digest(path, entry) == entry.frame_sha256) {
+        std::uint64_t offset = 0;
+        write_note(options.output_dir, index.set_id, make_note(entry, read_shard_tables(path, offset).class_counts));
+      }
+    } catch (const std::exception&) {  // it is packed again
+    }
+  }
+}
 
 // What is in the output folder: nothing or a part of this set, or all of it. Throws where it is another set. A set that
 // lost a shard is no set any more: its index is removed, and what is missing is packed again.
@@ -45,10 +60,12 @@ bool is_packed_already(const PackOptions& options, const std::string& set_id, st
   }
   try {
     const ShardSet whole(options.output_dir);
+    remove_notes(options.output_dir);  // of a packing that was killed after its last step but one
     return true;
   } catch (const Error& error) {
     spdlog::warn("{}: packing what is missing", error.what());
   }
+  note_what_is_whole(options, index);
   std::filesystem::remove(index_path);
   sync_directory(options.output_dir);
   return false;
@@ -70,151 +87,141 @@ void sweep_leftovers(const PackOptions& options, std::int64_t num_shards) {
   }
 }
 
-// Whether a run before left this shard whole: its tables and every record. num_images: of the list; fewer are whole
-// only where broken ones may be missing.
-bool is_whole(const std::filesystem::path& path, const Shard& expected, std::int64_t num_images, bool skip_broken,
-              std::int64_t& num_broken) {
-  if (!std::filesystem::exists(path)) {
-    return false;
+// Packs this rank's shards. Rank 0 shows how far all of them are, and ends when all have ended.
+void pack_shards(const MpiSession& session, ShardPacker& packer, std::int64_t num_images) {
+  constexpr std::chrono::milliseconds kLook(50);
+  constexpr auto kReport = std::chrono::milliseconds(500);
+  RankReports reports(session, 3);
+  Progress progress("packing", "img", num_images, session.rank() == 0);
+  const auto started = std::chrono::steady_clock::now();
+  auto reported = started;
+  const auto own = [&] {
+    const ShardPacker::Counts counts = packer.counts();
+    return std::array<double, 3>{static_cast<double>(counts.images), static_cast<double>(counts.bytes),
+                                 static_cast<double>(counts.broken)};
+  };
+  const auto show = [&] {
+    reports.receive();
+    const std::vector<double> all = reports.sum();
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    progress.update(static_cast<std::int64_t>(all[0]),
+                    fmt::format("{}/s{}{}", size_text(all[1] / std::max(seconds, 1e-3)),
+                                all[2] > 0 ? fmt::format("  {:.0f} broken", all[2]) : "",
+                                session.size() > 1 ? fmt::format("  {} ranks", session.size()) : ""));
+  };
+  while (!packer.wait(kLook)) {
+    const auto now = std::chrono::steady_clock::now();
+    if (session.rank() == 0) {
+      reports.report(own());
+      show();
+    } else if (now - reported > kReport) {
+      reports.report(own());
+      reported = now;
+    }
   }
-  try {
-    std::uint64_t offset = 0;
-    const Shard found = read_shard_tables(path, offset);
-    if (found.set_id != expected.set_id || found.shard_index != expected.shard_index ||
-        found.num_shards != expected.num_shards || found.num_records() > num_images ||
-        (!skip_broken && found.num_records() < num_images)) {
-      return false;
-    }
-    const FileDescriptor file = open_for_reading(path);
-    std::vector<std::uint8_t> record;
-    for (std::size_t i = 0; i < found.labels.size(); ++i) {
-      record.resize(found.offsets[i + 1] - found.offsets[i]);
-      read_exactly(file, offset + found.offsets[i], record, path);
-      if (crc32_of(record) != found.checksums[i]) {
-        return false;
-      }
-    }
-    num_broken += num_images - found.num_records();
-    return true;
-  } catch (const Error&) {
-    return false;
+  reports.finish(own());
+  while (session.rank() == 0 && !reports.all_finished()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    show();
   }
 }
 
-ShardIndex make_index(const PackOptions& options, const ImageSource& source, const std::string& set_id,
-                      std::int64_t num_shards) {
+// A rank's notes as text, and back: class counts are summed before they travel.
+std::string told(const ShardPacker& packer) {
+  nlohmann::json json = {{"kept", packer.num_kept()}, {"shards", nlohmann::json::array()}};
+  std::map<std::int64_t, std::int64_t> counts;
+  for (const ShardNote& note : packer.notes()) {
+    json["shards"].push_back(serialise(note.entry));
+    for (const auto& [label, count] : note.class_counts) {
+      counts[label] += count;
+    }
+  }
+  json["class_counts"] = counts;
+  return json.dump();
+}
+
+ShardIndex make_index(const std::vector<std::string>& told_by_ranks, const PackOptions& options,
+                      const ImageSource& source, const std::string& set_id, PackSummary& summary) {
   ShardIndex index;
-  index.encoding = options.store;
+  index.encoding = options.records.encoding();
   index.set_id = set_id;
   index.class_names = source.class_names();
   index.class_counts.assign(index.class_names.size(), 0);
-  for (std::int64_t shard = 0; shard < num_shards; ++shard) {
-    const std::filesystem::path path = options.output_dir / shard_name(shard);
-    std::uint64_t offset = 0;
-    const Shard tables = read_shard_tables(path, offset);
-    if (tables.set_id != set_id) {
-      throw Error(fmt::format("{} was replaced by another packing", path.string()), "start again");
+  index.shards.resize(static_cast<std::size_t>(summary.num_shards));
+  for (std::size_t rank = 0; rank < told_by_ranks.size(); ++rank) {
+    const auto json = nlohmann::json::parse(told_by_ranks[rank]);
+    summary.num_shards_kept += json.at("kept").get<std::int64_t>();
+    for (const auto& [label, count] : json.at("class_counts").get<std::map<std::int64_t, std::int64_t>>()) {
+      index.class_counts.at(static_cast<std::size_t>(label)) += count;
     }
-    index.num_records += tables.num_records();
-    for (std::size_t c = 0; c < index.class_counts.size(); ++c) {
-      index.class_counts[c] += tables.class_counts[c];
+    for (const auto& text : json.at("shards")) {
+      ShardIndexEntry entry = parse_shard_entry(text.get<std::string>());
+      index.num_records += entry.num_records;
+      const auto at = static_cast<std::size_t>(std::stoll(entry.name.substr(entry.name.find('-') + 1)));
+      index.shards.at(at) = std::move(entry);
     }
-    index.shards.push_back(describe_shard(path, tables, offset));
   }
   return index;
+}
+
+void summarise(const ShardIndex& index, std::int64_t num_listed, PackSummary& summary) {
+  summary.num_images = index.num_records;
+  summary.num_broken = num_listed - index.num_records;
+  for (const ShardIndexEntry& entry : index.shards) {
+    summary.size_bytes += entry.size_bytes;
+    for (const auto& [name, count] : entry.odd) {
+      summary.odd[name] += count;
+    }
+  }
 }
 
 }  // namespace
 
 void PackOptions::validate() const {
-  if (records_per_shard < 1 || records_per_shard > 10'000'000) {
-    throw usage_error(fmt::format("--records-per-shard {} is outside 1..10,000,000", records_per_shard));
+  records.validate();
+  if (plan.records_per_shard < 0 || plan.records_per_shard > 10'000'000) {
+    throw usage_error(fmt::format("--records-per-shard {} is outside 1..10,000,000", plan.records_per_shard));
+  }
+  if (threads < 1 || threads > 1024) {
+    throw usage_error(fmt::format("--threads {} is outside 1..1024", threads));
   }
 }
 
 PackSummary pack(const MpiSession& session, const ImageSource& source, const PackOptions& options) {
   const auto started = std::chrono::steady_clock::now();
-  const std::int64_t per_shard = options.records_per_shard;
-  const std::int64_t num_shards = (source.size() + per_shard - 1) / per_shard;
+  const PackPlan plan = make_plan(source, options.records, options.plan);
   PackSummary summary;
   summary.num_classes = static_cast<std::int64_t>(source.class_names().size());
-  summary.num_shards = num_shards;
+  summary.num_shards = plan.num_shards();
+  const std::string set_id = sha256_of_text(
+      fmt::format("{} | {} | {}", options.records.identity(), options.plan.identity(), source.identity()));
 
   std::optional<DirectoryLock> lock;
-  std::string set_id;
   if (session.rank() == 0) {
-    set_id = sha256_of_text(fmt::format("{} {} {}", to_string(options.store), per_shard, source.identity()));
     create_writable_directory(options.output_dir);
     lock.emplace(options.output_dir, fmt::format("maskedkd_pack, process {}", ::getpid()));
     summary.was_there = is_packed_already(options, set_id, source.size());
     if (!summary.was_there) {
-      sweep_leftovers(options, num_shards);
+      sweep_leftovers(options, plan.num_shards());
     }
   }
-  const std::string decision = session.broadcast(set_id + (summary.was_there ? "1" : "0"));
-  set_id = decision.substr(0, decision.size() - 1);
-  summary.was_there = decision.back() == '1';
-
-  std::int64_t num_broken = 0, num_kept = 0;
-  if (!summary.was_there) {
-    const std::int64_t own_shards = (num_shards - session.rank() + session.size() - 1) / session.size();
-    Progress progress("packing", "img", own_shards * per_shard, session.rank() == 0);
-    std::int64_t done = 0;
-    for (std::int64_t i = session.rank(); i < num_shards; i += session.size()) {
-      Shard shard;
-      shard.encoding = options.store;
-      shard.set_id = set_id;
-      shard.shard_index = i;
-      shard.num_shards = num_shards;
-      shard.class_names = source.class_names();
-      const std::int64_t begin = i * per_shard, end = std::min(source.size(), begin + per_shard);
-      const std::filesystem::path path = options.output_dir / shard_name(i);
-      if (is_whole(path, shard, end - begin, options.skip_broken, num_broken)) {
-        ++num_kept;
-        done += end - begin;
-        continue;
-      }
-      for (std::int64_t image = begin; image < end; ++image) {
-        try {
-          const Record record = source.read(image, options.store);
-          shard.append(record.bytes, record.label, record.shape);
-        } catch (const BrokenImage& error) {
-          if (!options.skip_broken) {
-            throw Error(fmt::format("{} is broken: {}", source.describe(image), error.what()),
-                        "mend or remove it, or pack with --on-broken skip", ExitCode::failure, error.where());
-          }
-          if (num_broken++ < kBrokenNamed) {
-            spdlog::warn("left out {}: {}", source.describe(image), error.what());
-          }
-        }
-        progress.update(++done, session.size() > 1 ? fmt::format("on each of {} ranks", session.size()) : "");
-      }
-      write_shard(path, shard);
-    }
+  summary.was_there = session.broadcast(summary.was_there ? "there" : "") == "there";
+  if (summary.was_there) {
+    summarise(read_shard_index(options.output_dir), source.size(), summary);
+    return summary;
   }
-  const std::array<double, 2> own = {static_cast<double>(num_broken), static_cast<double>(num_kept)};
-  const std::vector<double> counts = session.all_gather(own);
-  for (std::size_t rank = 0; rank < counts.size() / own.size(); ++rank) {
-    summary.num_broken += static_cast<std::int64_t>(counts[2 * rank]);
-    summary.num_shards_kept += static_cast<std::int64_t>(counts[2 * rank + 1]);
+  ShardPacker packer(source, options, plan, set_id, session.rank(), session.size());
+  pack_shards(session, packer, source.size());
+  const ShardIndex index = make_index(session.all_gather(told(packer)), options, source, set_id, summary);
+  if (index.num_records == 0) {
+    throw Error(fmt::format("all {} images are broken: nothing was packed", source.size()));
   }
-  std::array<double, 2> totals{};
   if (session.rank() == 0) {
-    const ShardIndex index = make_index(options, source, set_id, num_shards);
-    if (index.num_records == 0) {
-      throw Error(fmt::format("all {} images are broken: nothing was packed", source.size()));
-    }
-    if (!summary.was_there) {
-      write_file_atomically(options.output_dir / kShardIndexName, serialise(index));
-    }
-    totals[0] = static_cast<double>(index.num_records);
-    for (const ShardIndexEntry& entry : index.shards) {
-      totals[1] += static_cast<double>(entry.size_bytes);
-    }
+    write_file_atomically(options.output_dir / kShardIndexName, serialise(index));
+    remove_notes(options.output_dir);
   }
-  const std::vector<double> all = session.all_gather(totals);
-  summary.num_images = static_cast<std::int64_t>(all[0]);
-  summary.size_bytes = static_cast<std::uint64_t>(all[1]);
+  session.barrier();
+  summarise(index, source.size(), summary);
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   return summary;
 }

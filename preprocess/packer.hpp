@@ -1,11 +1,12 @@
-// Packs a source into a set of shards (format: maskedkd/images/shard.hpp). Shard i holds images i R .. (i + 1) R of the
-// source's list, so the files do not depend on the ranks; the ranks take the shards in turn, each builds its own in
-// memory.
+// Packs a source into a set of shards (format: maskedkd/images/shard.hpp). What a shard holds is decided beforehand
+// (preprocess/pack_plan.hpp), so the files do not depend on ranks and threads: the ranks take the shards in turn, each
+// of a rank's threads writes one at a time.
 #pragma once
 
-#include "preprocess/image_source.hpp"
+#include "preprocess/pack_plan.hpp"
 
 #include <filesystem>
+#include <map>
 
 namespace maskedkd {
 
@@ -13,8 +14,9 @@ class MpiSession;
 
 struct PackOptions {
   std::filesystem::path output_dir;
-  RecordEncoding store = RecordEncoding::file;
-  std::int64_t records_per_shard = 2048;
+  RecordOptions records;
+  PlanOptions plan;
+  int threads = 1;           // of each rank
   bool skip_broken = false;  // false: a broken image ends the packing
   void validate() const;     // throws Error (usage)
 };
@@ -25,7 +27,8 @@ struct PackSummary {
   std::int64_t num_broken = 0;
   std::int64_t num_classes = 0;
   std::int64_t num_shards = 0;
-  std::int64_t num_shards_kept = 0;  // of an interrupted run
+  std::int64_t num_shards_kept = 0;         // of an interrupted run
+  std::map<std::string, std::int64_t> odd;  // preprocess/oddity.hpp
   std::uint64_t size_bytes = 0;
   double seconds = 0;
 };

@@ -66,15 +66,19 @@ add_library(maskedkd_torch INTERFACE)
 # After the system's folders: LibTorch brings an fmt of its own that must not stand before the one that spdlog wants.
 target_compile_options(maskedkd_torch INTERFACE "SHELL:-idirafter ${LIBTORCH_ROOT}/include"
                        "SHELL:-idirafter ${LIBTORCH_ROOT}/include/torch/csrc/api/include")
-target_link_libraries(maskedkd_torch INTERFACE ${MASKEDKD_TORCH_CPU} ${MASKEDKD_C10} Threads::Threads)
+# A program whose property WITHOUT_LIBTORCH is on links the rooms that know tensors, but none of what needs them: it
+# starts half a second sooner. Whatever it does need is then an undefined symbol.
+set(maskedkd_tensors "$<NOT:$<BOOL:$<TARGET_PROPERTY:WITHOUT_LIBTORCH>>>")
+target_link_libraries(maskedkd_torch INTERFACE "$<${maskedkd_tensors}:${MASKEDKD_TORCH_CPU};${MASKEDKD_C10}>"
+                      Threads::Threads)
 if(MASKEDKD_WITH_CUDA)
   target_include_directories(maskedkd_torch SYSTEM INTERFACE ${MASKEDKD_CUDA_INCLUDE})
   # Nothing refers to torch_cuda by name: it registers its kernels when loaded.
-  target_link_libraries(maskedkd_torch INTERFACE -Wl,--push-state,--no-as-needed ${MASKEDKD_TORCH_CUDA}
-                        ${MASKEDKD_C10_CUDA} -Wl,--pop-state ${MASKEDKD_CUDART})
+  target_link_libraries(maskedkd_torch INTERFACE
+    "$<${maskedkd_tensors}:-Wl,--push-state,--no-as-needed;${MASKEDKD_TORCH_CUDA};${MASKEDKD_C10_CUDA};-Wl,--pop-state;${MASKEDKD_CUDART}>")
   target_compile_definitions(maskedkd_torch INTERFACE MASKEDKD_WITH_CUDA=1)
   add_library(maskedkd_nccl INTERFACE)
   target_include_directories(maskedkd_nccl SYSTEM INTERFACE ${MASKEDKD_NCCL_INCLUDE} ${MASKEDKD_CUDA_INCLUDE})
-  target_link_libraries(maskedkd_nccl INTERFACE ${MASKEDKD_NCCL})
+  target_link_libraries(maskedkd_nccl INTERFACE "$<${maskedkd_tensors}:${MASKEDKD_NCCL}>")
 endif()
 message(STATUS "LibTorch ${maskedkd_torch_version} in ${LIBTORCH_ROOT}, CUDA and NCCL: ${MASKEDKD_WITH_CUDA}")

@@ -6,6 +6,7 @@
 #include "maskedkd/cli/options.hpp"
 #include "maskedkd/cli/run_main.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
+#include "maskedkd/comm/threads.hpp"
 #include "maskedkd/comm/topology.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/io/safetensors.hpp"
@@ -109,7 +110,7 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
   command.evaluation.augment.input_size = model.options().input_size;
   command.evaluation.compute_dtype = scalar_type(command.precision);
   if (command.evaluation.num_workers == 0) {
-    command.evaluation.num_workers = loader_threads_for_rank(session, device);
+    command.evaluation.num_workers = loader_threads_for_rank(session, device.is_cuda());
   }
   command.evaluation.validate();
   for (const std::filesystem::path& written : {command.output, command.masks.output}) {

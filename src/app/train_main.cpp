@@ -3,6 +3,7 @@
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/cli/run_main.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
+#include "maskedkd/comm/threads.hpp"
 #include "maskedkd/train/stop_signal.hpp"
 #include "maskedkd/train/trainer.hpp"
 
@@ -56,7 +57,7 @@ int train(const MpiSession& session, int argc, char** argv) {
   print_plan(session, *command, device, threads);
   TrainOptions options = command->train;
   if (options.num_workers == 0) {
-    options.num_workers = loader_threads_for_rank(session, device);
+    options.num_workers = loader_threads_for_rank(session, device.is_cuda());
   }
   Trainer trainer(session, options, command->texts, device);
   return static_cast<int>(trainer.run());

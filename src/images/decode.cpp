@@ -1,10 +1,9 @@
 #include "decoders.hpp"
+#include "file_parts.hpp"
 #include "maskedkd/base/error.hpp"
 
 namespace maskedkd {
 namespace {
-
-constexpr std::int64_t kLargestImage = std::int64_t{1} << 28;  // pixels
 
 ImageRegion decode_file(std::span<const std::uint8_t> bytes, const Wanted* wanted) {
   if (is_jpeg(bytes)) {

@@ -1,33 +1,13 @@
 #include "decoders.hpp"
+#include "jpeg_errors.hpp"
 #include "maskedkd/base/error.hpp"
-
-// jpeglib.h needs size_t and FILE before it.
-#include <cstdio>
-
-#include <jpeglib.h>
 
 #include <jerror.h>
 
 #include <algorithm>
-#include <array>
-#include <csetjmp>
 
 namespace maskedkd {
 namespace {
-
-// libjpeg reports through C callbacks. They must not throw through C frames that were not compiled for it, so an error
-// jumps back to the one function that set the mark; everything it skips is plain data.
-struct JpegErrors {
-  jpeg_error_mgr manager;
-  std::jmp_buf mark;
-  std::array<char, JMSG_LENGTH_MAX> message;
-};
-
-void fail_jpeg(j_common_ptr info) {
-  auto* errors = reinterpret_cast<JpegErrors*>(info->err);
-  info->err->format_message(info, errors->message.data());
-  std::longjmp(errors->mark, 1);
-}
 
 // A warning means that data are damaged or end early: half an image is no image. But for those that leave every pixel
 // in its place, and that photographs from the web do have: odd version and colour fields, bytes before the end marker.

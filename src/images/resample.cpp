@@ -1,10 +1,12 @@
 // Resampling in the arithmetic of PIL's 8-bit path, so that the pixels are PIL's: antialiased convolution, one
 // pass across and one down, weights as fixed-point numbers of 22 bits, every pass rounded to 8 bits.
+#include "maskedkd/base/error.hpp"
 #include "maskedkd/images/image.hpp"
 #include "resample_path.hpp"
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace maskedkd {
 namespace {
@@ -96,6 +98,23 @@ void crop_and_resize(const ImageRegion& image, const PixelBox& box, int full_hei
                      const PixelBox& window, Interpolation interpolation, std::span<std::uint8_t> out) {
   static const ResamplePath path = best_resample_path();
   crop_and_resize_by(path, image, box, full_height, full_width, window, interpolation, out);
+}
+
+Image resize_shorter_edge(Image image, int edge, Interpolation interpolation) {
+  if (edge < 1) {
+    throw Error(fmt::format("an edge of {} pixels is none to resize to", edge));
+  }
+  const int shorter = std::min(image.height, image.width);
+  if (shorter <= edge) {
+    return image;
+  }
+  const auto resized = [&](int side) { return static_cast<int>(std::int64_t{edge} * side / shorter); };
+  Image result{resized(image.height), resized(image.width), {}};
+  result.pixels.resize(static_cast<std::size_t>(result.height) * result.width * 3);
+  const PixelBox whole{0, 0, image.height, image.width};
+  crop_and_resize({std::move(image), 0, 0}, whole, result.height, result.width, {0, 0, result.height, result.width},
+                  interpolation, result.pixels);
+  return result;
 }
 
 }  // namespace maskedkd

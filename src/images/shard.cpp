@@ -5,13 +5,8 @@
 #include "maskedkd/io/hdf5.hpp"
 #include "maskedkd/io/posix.hpp"
 
-#include <unistd.h>
-#include <nlohmann/json.hpp>
-
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <numeric>
+#include <algorithm>
+#include <mutex>
 
 namespace maskedkd {
 namespace {
@@ -59,18 +54,6 @@ void validate(const Shard& shard, std::uint64_t num_bytes) {
   require(shard.shard_index >= 0 && shard.shard_index < shard.num_shards, "its shard_index is outside num_shards");
 }
 
-// Whether a packing began here: its shards, finished or not, lie without an index.
-bool holds_unfinished_packing(const std::filesystem::path& directory) {
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) {
-    const std::string name = entry.path().filename().string();
-    if (name.rfind("shard-", 0) == 0 || name.rfind(".tmp-shard-", 0) == 0) {
-      return true;
-    }
-  }
-  return false;
-}
-
 }  // namespace
 
 std::string_view to_string(RecordEncoding encoding) { return encoding == RecordEncoding::file ? "file" : "raw"; }
@@ -92,9 +75,19 @@ std::uint32_t Shard::table_checksum() const {
   return crc32_of(all);
 }
 
+std::uint32_t RecordNames::checksum() const {
+  std::vector<std::uint8_t> all(bytes_of(offsets).begin(), bytes_of(offsets).end());
+  all.insert(all.end(), text.begin(), text.end());
+  return crc32_of(all);
+}
+
 void Shard::append(std::span<const std::uint8_t> record, std::int64_t label, const RecordShape& shape) {
   bytes.insert(bytes.end(), record.begin(), record.end());
-  offsets.push_back(bytes.size());
+  add_row(record, label, shape);
+}
+
+void Shard::add_row(std::span<const std::uint8_t> record, std::int64_t label, const RecordShape& shape) {
+  offsets.push_back(offsets.back() + record.size());
   labels.push_back(label);
   checksums.push_back(crc32_of(record));
   shapes.insert(shapes.end(), {shape.height, shape.width, shape.channels});
@@ -102,42 +95,9 @@ void Shard::append(std::span<const std::uint8_t> record, std::int64_t label, con
   ++class_counts.at(static_cast<std::size_t>(label));
 }
 
-void write_shard(const std::filesystem::path& path, const Shard& shard) {
-  // With the process in the name: a killed job's rank may outlive it for a moment and still write.
-  const std::filesystem::path temporary =
-      path.parent_path() / fmt::format(".tmp-{}-{}", path.filename().string(), ::getpid());
-  const std::uint64_t n = shard.labels.size();
-  std::vector<std::int64_t> counts = shard.class_counts;
-  counts.resize(shard.class_names.size(), 0);
-  try {
-    hdf5::Handle file = hdf5::create_file(temporary);
-    hdf5::write_attribute(file, "format_version", kShardFormatVersion);
-    hdf5::write_attribute(file, "encoding", std::string(to_string(shard.encoding)));
-    hdf5::write_attribute(file, "set_id", shard.set_id);
-    hdf5::write_attribute(file, "shard_index", shard.shard_index);
-    hdf5::write_attribute(file, "num_shards", shard.num_shards);
-    hdf5::write_attribute(file, "table_checksum", static_cast<std::int64_t>(shard.table_checksum()));
-    hdf5::write_attribute(file, "class_names", std::span<const std::string>(shard.class_names));
-    hdf5::write_attribute(file, "class_counts", std::span<const std::int64_t>(counts));
-    hdf5::write_dataset<std::uint8_t>(file, "bytes", shard.bytes, {shard.bytes.size()});
-    hdf5::write_dataset<std::uint64_t>(file, "offsets", shard.offsets, {n + 1});
-    hdf5::write_dataset<std::int64_t>(file, "labels", shard.labels, {n});
-    hdf5::write_dataset<std::uint32_t>(file, "checksums", shard.checksums, {n});
-    hdf5::write_dataset<std::int32_t>(file, "shapes", shard.shapes, {n, 3});
-    hdf5::close_file(std::move(file), temporary);
-  } catch (const Error& error) {
-    ::unlink(temporary.c_str());
-    throw Error(fmt::format("can't write {}: {}", path.string(), error.what()), "is the disk full?");
-  }
-  sync_file(open_for_reading(temporary), temporary);
-  if (std::rename(temporary.c_str(), path.c_str()) != 0) {
-    throw Error(fmt::format("can't put {} in its place: {}", path.string(), std::strerror(errno)));
-  }
-  sync_directory(path.parent_path());
-}
-
 Shard read_shard_tables(const std::filesystem::path& path, std::uint64_t& bytes_offset) {
   try {
+    const std::lock_guard turn(hdf5::one_at_a_time());
     const std::uint64_t file_bytes = file_size_bytes(open_for_reading(path), path);
     const hdf5::Handle file = hdf5::open_file(path);
     const std::int64_t version = hdf5::read_integer_attribute(file, "format_version");
@@ -179,6 +139,32 @@ Shard read_shard_tables(const std::filesystem::path& path, std::uint64_t& bytes_
   }
 }
 
+RecordNames read_record_names(const std::filesystem::path& path, std::int64_t num_records) {
+  try {
+    const std::lock_guard turn(hdf5::one_at_a_time());
+    const hdf5::Handle file = hdf5::open_file(path);
+    RecordNames names;
+    if (!hdf5::has_dataset(file, "name_offsets")) {
+      return names;
+    }
+    check_dataset(hdf5::describe_dataset(file, "name_offsets"), "name_offsets", "uint64", 1);
+    check_dataset(hdf5::describe_dataset(file, "name_bytes"), "name_bytes", "uint8", 1);
+    names.offsets = hdf5::read_dataset<std::uint64_t>(file, "name_offsets");
+    const std::vector<std::uint8_t> text = hdf5::read_dataset<std::uint8_t>(file, "name_bytes");
+    names.text.assign(text.begin(), text.end());
+    if (hdf5::read_integer_attribute(file, "name_checksum") != static_cast<std::int64_t>(names.checksum())) {
+      throw Error("its names don't agree with their checksum");
+    }
+    if (names.offsets.size() != static_cast<std::size_t>(num_records) + 1 || names.offsets.front() != 0 ||
+        names.offsets.back() != text.size() || !std::is_sorted(names.offsets.begin(), names.offsets.end())) {
+      throw Error("its names have impossible offsets");
+    }
+    return names;
+  } catch (const Error& error) {
+    throw usage_error(fmt::format("{} is no good shard: {}", path.string(), error.what()), "pack the set again");
+  }
+}
+
 std::string shard_name(std::int64_t shard_index) { return fmt::format("shard-{:05}.h5", shard_index); }
 
 ShardIndexEntry describe_shard(const std::filesystem::path& path, const Shard& tables, std::uint64_t bytes_offset) {
@@ -188,7 +174,8 @@ ShardIndexEntry describe_shard(const std::filesystem::path& path, const Shard& t
                         bytes_offset,
                         tables.offsets.back(),
                         "",
-                        ""};
+                        "",
+                        {}};
   entry.frame_sha256 = frame_digest(path, entry);
   entry.sha256 = sha256_of_file(path);
   return entry;
@@ -209,67 +196,6 @@ std::string frame_digest(const std::filesystem::path& path, const ShardIndexEntr
   read_exactly(file, end, part, path);
   digest.update(part);
   return digest.hex_digest();
-}
-
-std::string serialise(const ShardIndex& index) {
-  nlohmann::ordered_json shards = nlohmann::ordered_json::array();
-  for (const ShardIndexEntry& entry : index.shards) {
-    shards.push_back({{"name", entry.name},
-                      {"num_records", entry.num_records},
-                      {"size_bytes", entry.size_bytes},
-                      {"bytes_offset", entry.bytes_offset},
-                      {"num_bytes", entry.num_bytes},
-                      {"frame_sha256", entry.frame_sha256},
-                      {"sha256", entry.sha256}});
-  }
-  const nlohmann::ordered_json json = {{"format_version", kShardFormatVersion},
-                                       {"encoding", to_string(index.encoding)},
-                                       {"set_id", index.set_id},
-                                       {"num_records", index.num_records},
-                                       {"class_names", index.class_names},
-                                       {"class_counts", index.class_counts},
-                                       {"shards", shards}};
-  // Class names are folder names: bytes that are no UTF-8 are shown as such instead of failing.
-  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
-}
-
-ShardIndex read_shard_index(const std::filesystem::path& directory) {
-  const std::filesystem::path path = directory / kShardIndexName;
-  if (!std::filesystem::is_directory(directory)) {
-    throw usage_error(fmt::format("{} is not a folder with packed images", directory.string()),
-                      "pack them with maskedkd_pack");
-  }
-  if (!std::filesystem::exists(path)) {
-    const bool begun = holds_unfinished_packing(directory);
-    throw usage_error(fmt::format("{} has no {}{}", directory.string(), kShardIndexName,
-                                  begun ? ": its packing was interrupted" : ""),
-                      begun ? "start maskedkd_pack again with the same options" : "pack the images with maskedkd_pack");
-  }
-  ShardIndex index;
-  try {
-    const auto json = nlohmann::json::parse(read_text_file(path));
-    if (json.at("format_version").get<std::int64_t>() != kShardFormatVersion) {
-      throw Error(fmt::format("it has another format than {}", kShardFormatVersion));
-    }
-    index.encoding = parse_record_encoding(json.at("encoding").get<std::string>());
-    index.set_id = json.at("set_id").get<std::string>();
-    index.num_records = json.at("num_records").get<std::int64_t>();
-    index.class_names = json.at("class_names").get<std::vector<std::string>>();
-    index.class_counts = json.at("class_counts").get<std::vector<std::int64_t>>();
-    for (const auto& entry : json.at("shards")) {
-      index.shards.push_back({entry.at("name").get<std::string>(), entry.at("num_records").get<std::int64_t>(),
-                              entry.at("size_bytes").get<std::uint64_t>(),
-                              entry.at("bytes_offset").get<std::uint64_t>(), entry.at("num_bytes").get<std::uint64_t>(),
-                              entry.at("frame_sha256").get<std::string>(), entry.value("sha256", std::string())});
-    }
-  } catch (const std::exception& error) {
-    throw usage_error(fmt::format("{} is no index of packed images: {}", path.string(), error.what()),
-                      "pack the set again");
-  }
-  if (index.shards.empty() || index.num_records < 1 || index.class_names.empty()) {
-    throw usage_error(fmt::format("{} lists no images", path.string()), "pack the set again");
-  }
-  return index;
 }
 
 }  // namespace maskedkd

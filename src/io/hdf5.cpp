@@ -3,7 +3,18 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/posix.hpp"
 
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <numeric>
 #include <utility>
 
 namespace maskedkd::hdf5 {
@@ -94,6 +105,45 @@ Handle list_space(std::size_t length) {
   return owned(H5Screate_simple(1, &size, nullptr), "can't make a list");
 }
 
+// Of a file in memory.
+int descriptor_of(const Handle& file) {
+  void* driver = nullptr;
+  check(H5Fget_vfd_handle(file.get(), H5P_DEFAULT, &driver), "has no file in memory");
+  return ::fileno(*static_cast<FILE**>(driver));
+}
+
+// A limit on files holds for those in memory too, and HDF5 must not meet it: it crashes where it can't write.
+void require_room(std::uint64_t bytes) {
+  constexpr std::uint64_t kOwnBytes = std::uint64_t{1} << 18;  // headers and heaps, generously
+  rlimit limit{};
+  if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+      (limit.rlim_cur < kOwnBytes || bytes > limit.rlim_cur - kOwnBytes)) {
+    throw Error(fmt::format("{} (this process may write files of {} bytes)", std::strerror(EFBIG),
+                            static_cast<std::uint64_t>(limit.rlim_cur)),
+                "ulimit -f unlimited");
+  }
+}
+
+void require_room(const Handle& file, std::uint64_t more_bytes) {
+  hsize_t size = 0;
+  check(H5Fget_filesize(file.get(), &size), "can't size a file in memory");
+  require_room(size + more_bytes);
+}
+
+Handle new_dataset(const Handle& file, const std::string& name, hid_t type, const std::vector<std::uint64_t>& shape) {
+  const std::vector<hsize_t> sides(shape.begin(), shape.end());
+  require_room(file, std::accumulate(sides.begin(), sides.end(), hsize_t{H5Tget_size(type)}, std::multiplies<>()));
+  const Handle space =
+      owned(H5Screate_simple(static_cast<int>(sides.size()), sides.data(), nullptr), "can't shape " + name);
+  const Handle creation = owned(H5Pcreate(H5P_DATASET_CREATE), "can't set up " + name);
+  check(H5Pset_layout(creation.get(), H5D_CONTIGUOUS), "can't lay out " + name);
+  check(H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY), "can't allocate " + name);
+  check(H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER), "can't set up " + name);
+  check(H5Pset_obj_track_times(creation.get(), false), "can't set up " + name);
+  return owned(H5Dcreate2(file.get(), name.c_str(), type, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
+               "can't create dataset " + name);
+}
+
 struct OpenAttribute {
   Handle attribute;
   std::size_t length;
@@ -125,20 +175,59 @@ Handle::~Handle() {
   }
 }
 
-// HDF5 1.10 crashes while it closes a file that it could not write. So it writes into memory, and close_file puts that
-// on the disk.
-Handle create_file(const std::filesystem::path& path) {
+std::mutex& one_at_a_time() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+// HDF5 1.10 crashes while it closes a file that it could not write. So it writes into a file that the kernel keeps in
+// memory, and that is copied.
+Handle create_file_in_memory() {
   be_quiet();
-  maskedkd::create_file(path);  // a place where no file can be is told before the work
+  require_room(0);
+  const FileDescriptor memory(::memfd_create("maskedkd", MFD_CLOEXEC));
+  if (memory.get() < 0) {
+    throw Error(fmt::format("can't make a file in memory: {}", std::strerror(errno)));
+  }
   const Handle access = file_access();
-  constexpr std::size_t kIncrementBytes = std::size_t{1} << 20;
-  check(H5Pset_fapl_core(access.get(), kIncrementBytes, false), "can't keep a file in memory");
+  // The usual driver asks for a path that a file in memory has not.
+  check(H5Pset_fapl_stdio(access.get()), "can't set up a file in memory");
   check(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_LATEST), "can't set a file's version");
+  // Nothing shares a block: where one thing lies does not depend on what is written after it.
+  check(H5Pset_meta_block_size(access.get(), 0), "can't set up a file in memory");
+  check(H5Pset_small_data_block_size(access.get(), 0), "can't set up a file in memory");
   const Handle creation = owned(H5Pcreate(H5P_FILE_CREATE), "can't set up a file");
   check(H5Pset_obj_track_times(creation.get(), false), "can't leave out times");
   // Attributes in a heap of their own: beside their object none may pass 64 KiB, 4,000 class names do.
   check(H5Pset_attr_phase_change(creation.get(), 0, 0), "can't make room for attributes");
-  return owned(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), "can't create " + path.string());
+  const std::string path = fmt::format("/proc/self/fd/{}", memory.get());
+  return owned(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), "can't create a file in memory");
+}
+
+void flush(const Handle& file) { check(H5Fflush(file.get(), H5F_SCOPE_GLOBAL), "can't write a file in memory"); }
+
+std::uint64_t size_in_memory(const Handle& file) {
+  struct stat status {};
+  if (fstat(descriptor_of(file), &status) != 0) {
+    throw Error(fmt::format("can't size a file in memory: {}", std::strerror(errno)));
+  }
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+void read_from_memory(const Handle& file, std::uint64_t offset, std::span<std::uint8_t> out) {
+  while (!out.empty()) {
+    const ssize_t count = ::pread(descriptor_of(file), out.data(), out.size(), static_cast<off_t>(offset));
+    if (count <= 0) {
+      throw Error(fmt::format("a file in memory ends at byte {}", offset));
+    }
+    out = out.subspan(static_cast<std::size_t>(count));
+    offset += static_cast<std::uint64_t>(count);
+  }
+}
+
+Handle create_file(const std::filesystem::path& path) {
+  maskedkd::create_file(path);  // a place where no file can be is told before the work
+  return create_file_in_memory();
 }
 
 Handle open_file(const std::filesystem::path& path) {
@@ -148,33 +237,34 @@ Handle open_file(const std::filesystem::path& path) {
 }
 
 void close_file(Handle file, const std::filesystem::path& path) {
-  check(H5Fflush(file.get(), H5F_SCOPE_GLOBAL), "can't write " + path.string());
-  const ssize_t size = H5Fget_file_image(file.get(), nullptr, 0);
-  void* memory = nullptr;
-  check(size, "can't size " + path.string());
-  check(H5Fget_vfd_handle(file.get(), H5P_DEFAULT, &memory), "can't write " + path.string());
-  const std::uint8_t* bytes = *static_cast<std::uint8_t**>(memory);
-  write_all(maskedkd::create_file(path), {bytes, static_cast<std::size_t>(size)}, path);
+  flush(file);
+  const std::uint64_t size = size_in_memory(file);
+  const FileDescriptor out = maskedkd::create_file(path);
+  std::vector<std::uint8_t> piece;
+  for (std::uint64_t offset = 0; offset < size; offset += piece.size()) {
+    piece.resize(std::min<std::uint64_t>(std::uint64_t{1} << 20, size - offset));
+    read_from_memory(file, offset, piece);
+    write_all(out, piece, path);
+  }
+}
+
+template <typename T>
+void create_dataset(const Handle& file, const std::string& name, const std::vector<std::uint64_t>& shape) {
+  new_dataset(file, name, type_of<T>(), shape);
 }
 
 template <typename T>
 void write_dataset(const Handle& file, const std::string& name, std::span<const T> values,
                    const std::vector<std::uint64_t>& shape) {
-  const std::vector<hsize_t> sides(shape.begin(), shape.end());
-  const Handle space =
-      owned(H5Screate_simple(static_cast<int>(sides.size()), sides.data(), nullptr), "can't shape " + name);
-  const Handle creation = owned(H5Pcreate(H5P_DATASET_CREATE), "can't set up " + name);
-  check(H5Pset_layout(creation.get(), H5D_CONTIGUOUS), "can't lay out " + name);
-  check(H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY), "can't allocate " + name);
-  check(H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER), "can't set up " + name);
-  check(H5Pset_obj_track_times(creation.get(), false), "can't set up " + name);
-  const Handle dataset =
-      owned(H5Dcreate2(file.get(), name.c_str(), type_of<T>(), space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
-            "can't create dataset " + name);
+  const Handle dataset = new_dataset(file, name, type_of<T>(), shape);
   if (!values.empty()) {
     check(H5Dwrite(dataset.get(), type_of<T>(), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()),
           "can't write dataset " + name);
   }
+}
+
+bool has_dataset(const Handle& file, const std::string& name) {
+  return check(H5Lexists(file.get(), name.c_str(), H5P_DEFAULT), "can't look for dataset " + name) > 0;
 }
 
 DatasetInfo describe_dataset(const Handle& file, const std::string& name) {
@@ -232,9 +322,10 @@ std::vector<T> read_dataset(const Handle& file, const std::string& name) {
   return values;
 }
 
-#define MASKEDKD_INSTANTIATE(T)                                                         \
-  template void write_dataset<T>(const Handle&, const std::string&, std::span<const T>, \
-                                 const std::vector<std::uint64_t>&);                    \
+#define MASKEDKD_INSTANTIATE(T)                                                                          \
+  template void create_dataset<T>(const Handle&, const std::string&, const std::vector<std::uint64_t>&); \
+  template void write_dataset<T>(const Handle&, const std::string&, std::span<const T>,                  \
+                                 const std::vector<std::uint64_t>&);                                     \
   template std::vector<T> read_dataset<T>(const Handle&, const std::string&)
 MASKEDKD_INSTANTIATE(std::uint8_t);
 MASKEDKD_INSTANTIATE(std::int32_t);
@@ -258,9 +349,13 @@ void write_attribute(const Handle& file, const std::string& name, std::span<cons
 
 void write_attribute(const Handle& file, const std::string& name, std::span<const std::string> values) {
   std::vector<const char*> texts;
+  std::uint64_t bytes = 0;
   for (const std::string& value : values) {
+    constexpr std::uint64_t kBesideEach = 64;
+    bytes += value.size() + kBesideEach;
     texts.push_back(value.c_str());
   }
+  require_room(file, bytes);
   write_values(file, name, string_type().get(), list_space(texts.size()), texts.data());
 }
 

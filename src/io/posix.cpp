@@ -125,6 +125,22 @@ void write_all(const FileDescriptor& file, std::span<const std::uint8_t> bytes, 
   }
 }
 
+void write_at(const FileDescriptor& file, std::uint64_t offset, std::span<const std::uint8_t> bytes,
+              const std::filesystem::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t count =
+        ::pwrite(file.get(), bytes.data(), std::min(bytes.size(), kLargestTransfer), static_cast<off_t>(offset));
+    if (count < 0) {
+      if (errno == EINTR) {
+        continue;
+      }
+      fail("can't write", path);
+    }
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+    offset += static_cast<std::uint64_t>(count);
+  }
+}
+
 void sync_file(const FileDescriptor& file, const std::filesystem::path& path) {
   if (::fsync(file.get()) != 0) {
     fail("can't sync", path);

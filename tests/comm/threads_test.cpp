@@ -1,6 +1,6 @@
 // CPU threads a rank gets, with the cores really taken away.
 #include "maskedkd/comm/mpi_session.hpp"
-#include "maskedkd/comm/topology.hpp"
+#include "maskedkd/comm/threads.hpp"
 #include "support/mpi_test.hpp"
 
 #include <gtest/gtest.h>

@@ -189,6 +189,26 @@ def decode():
     save_file(tensors, OUT / "decode.safetensors")
 
 
+def packing():
+    """Files that PIL writes, and torchvision's Resize of the shorter edge."""
+    tensors = {}
+    for i in range(60):
+        height, width = (375, 500) if i < 4 else (int(side) for side in RNG.integers(1, 90, 2))
+        quality = [95, 75, 100, 50, 1, 98, 30][i % 7]
+        buffer = io.BytesIO()
+        tensors[f"{i}.image"] = picture(height, width)
+        Image.fromarray(tensors[f"{i}.image"]).save(buffer, "JPEG", quality=quality)
+        tensors[f"{i}.quality"] = np.array([quality], np.int32)
+        tensors[f"{i}.file"] = np.frombuffer(buffer.getvalue(), np.uint8)
+        tensors[f"{i}.decoded"] = np.asarray(Image.open(buffer).convert("RGB"))
+        for mode in ["BICUBIC", "BILINEAR"]:
+            edge = int(RNG.integers(1, min(height, width) + 1))
+            resize = transforms.Resize(edge, interpolation=transforms.InterpolationMode[mode])
+            tensors[f"{i}.{mode}.edge"] = np.array([edge], np.int32)
+            tensors[f"{i}.{mode}.resized"] = np.asarray(resize(Image.fromarray(tensors[f"{i}.image"])))
+    save_file(tensors, OUT / "packing.safetensors")
+
+
 def odd():
     """Files in odd/; of those that PIL reads, what it makes of them."""
     (OUT / "odd").mkdir()
@@ -201,5 +221,5 @@ def odd():
     save_file(tensors, OUT / "odd.safetensors")
 
 
-for part in [resample, evaluation, geometry, decode, odd]:
+for part in [resample, evaluation, geometry, decode, packing, odd]:
     part()

@@ -181,9 +181,9 @@ TEST_F(ShardReader, ABrokenIndex) {
   };
   change("\"format_version\": 1", "\"format_version\": 2", "it has another format");
   change("\"encoding\": \"raw\"", "\"encoding\": \"file\"", "does not agree with the set's index");
-  change("\"num_records\": 20", "\"num_records\": 19", "other numbers of images than its index says");
+  change("\"num_records\": 20", "\"num_records\": 19", "class counts that don't add up to num_records");
   change("\"num_records\": 20", "\"num_records\": \"20\"", "no index of packed images");
-  change("\"num_records\": 6", "\"num_records\": 5", "does not agree with the set's index");
+  change("\"num_records\": 6", "\"num_records\": 5", "records don't add up to num_records");
   change("shard-00001.h5", "../shard-00001.h5", "out of its turn");
   change("\"bytes_offset\": ", "\"bytes_offset\": -", "shard-00000.h5");
   change("\"num_bytes\": ", "\"num_bytes\": 99999999999", "shard-00000.h5");

@@ -24,7 +24,7 @@ TEST(Idx, PixelsAndLabelsAreNumpysPlainAndCompressed) {
     ASSERT_EQ(images.size(), 10000);
     EXPECT_EQ(images.class_names(), (std::vector<std::string>{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}));
     for (std::int64_t i = 0; i < images.size(); ++i) {
-      const Record record = images.read(i, RecordEncoding::raw);
+      const Record record = images.read(i, {}).record;
       ASSERT_EQ(record.shape, (RecordShape{28, 28, 1}));
       ASSERT_EQ(record.bytes.size(), 784u);
       ASSERT_EQ(std::memcmp(record.bytes.data(), pixels + i * 784, 784), 0) << i;

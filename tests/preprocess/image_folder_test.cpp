@@ -8,7 +8,10 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <barrier>
 #include <fstream>
+#include <optional>
+#include <thread>
 
 namespace maskedkd::testing {
 namespace {
@@ -21,7 +24,7 @@ void expect_listed_as(const ImageFolder& folder, const fs::path& root, const nlo
   std::vector<std::int64_t> labels, expected_labels;
   for (std::int64_t i = 0; i < folder.size(); ++i) {
     files.push_back(fs::path(folder.describe(i)).lexically_relative(root).string());
-    labels.push_back(folder.read(i, RecordEncoding::file).label);
+    labels.push_back(folder.read(i, {}).record.label);
   }
   for (const auto& file : expected.at("files")) {
     expected_files.push_back(file.at(0).get<std::string>());
@@ -31,6 +34,32 @@ void expect_listed_as(const ImageFolder& folder, const fs::path& root, const nlo
   EXPECT_EQ(labels, expected_labels);
 }
 
+// Ranks as threads: each waits for what all have said.
+std::vector<ImageFolder> scan_together(const fs::path& root, const ClassOptions& classes, int ranks) {
+  std::barrier meeting(ranks);
+  std::vector<std::string> said(static_cast<std::size_t>(ranks));
+  std::vector<std::optional<ImageFolder>> found(said.size());
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < ranks; ++rank) {
+    threads.emplace_back([&, rank] {
+      const Peers peers{rank, ranks, [&, rank](const std::string& text) {
+                          said[static_cast<std::size_t>(rank)] = text;
+                          meeting.arrive_and_wait();
+                          std::vector<std::string> all = said;
+                          meeting.arrive_and_wait();
+                          return all;
+                        }};
+      found[static_cast<std::size_t>(rank)] = ImageFolder::scan(root, classes, peers);
+    });
+  }
+  std::vector<ImageFolder> folders;
+  for (std::size_t rank = 0; rank < said.size(); ++rank) {
+    threads[rank].join();
+    folders.push_back(*found[rank]);
+  }
+  return folders;
+}
+
 TEST(ImageFolder, ClassesAndFilesComeInTorchvisionsOrder) {
   for (const std::string name : {"nasty", "plain"}) {
     const fs::path root = reference_path(name);
@@ -38,9 +67,13 @@ TEST(ImageFolder, ClassesAndFilesComeInTorchvisionsOrder) {
     ASSERT_GT(expected.at("files").size(), 30u);
     const ImageFolder folder = ImageFolder::scan(root);
     expect_listed_as(folder, root, expected);
-    const ImageFolder told(root, folder.serialise());
-    expect_listed_as(told, root, expected);
-    EXPECT_EQ(told.identity(), folder.identity());
+    // Ranks that share the folders out list the same, all of them.
+    for (const int ranks : {2, 3, 7}) {
+      for (const ImageFolder& told : scan_together(root, {}, ranks)) {
+        expect_listed_as(told, root, expected);
+        EXPECT_EQ(told.identity(), folder.identity());
+      }
+    }
   }
 }
 
@@ -48,11 +81,13 @@ TEST(ImageFolder, FilesGoThroughUnchangedAndRawPixelsArePils) {
   const fs::path root = reference_path("plain");
   const ImageFolder folder = ImageFolder::scan(root);
   const auto pixels = read_safetensors(reference_path("plain.safetensors")).tensors;
+  RecordOptions decoded;
+  decoded.decoded = true;
   for (std::int64_t i = 0; i < folder.size(); ++i) {
-    const Record file = folder.read(i, RecordEncoding::file);
+    const Record file = folder.read(i, {}).record;
     const std::string text = read_text_file(folder.describe(i));
     EXPECT_EQ(file.bytes, std::vector<std::uint8_t>(text.begin(), text.end()));
-    const Record raw = folder.read(i, RecordEncoding::raw);
+    const Record raw = folder.read(i, decoded).record;
     const at::Tensor& expected = pixels.at(std::to_string(i));
     EXPECT_EQ(raw.shape, (RecordShape{static_cast<int>(expected.size(0)), static_cast<int>(expected.size(1)), 3}));
     ASSERT_EQ(static_cast<std::int64_t>(raw.bytes.size()), expected.numel());
@@ -111,6 +146,13 @@ TEST(ImageFolder, WhatIsNoTreeOfImagesIsRefusedByName) {
   fs::create_directory_symlink(".", root / "bee" / "circle");
   EXPECT_NE(refusal(root).find("can't list"), std::string::npos);
   fs::remove(root / "bee" / "circle");
+  for (const char* set : {"train", "val"}) {
+    fs::create_directories(folder.path() / "sets" / set / "bee");
+    std::ofstream(folder.path() / "sets" / set / "bee" / "x.jpg") << "x";
+  }
+  EXPECT_NE(refusal(folder.path() / "sets").find("sets holds sets (train, val), not classes"), std::string::npos);
+  std::ofstream(folder.path() / "sets" / "val" / "x.jpg") << "x";
+  EXPECT_EQ(refusal(folder.path() / "sets"), "") << "two classes that bear these names";
   fs::create_directories(root / "bad\xFFname");
   EXPECT_NE(refusal(root).find("not UTF-8"), std::string::npos);
 }
@@ -120,7 +162,7 @@ TEST(ImageFolder, BrokenImagesAreToldFromUnreadableOnes) {
   int num_broken = 0;
   for (std::int64_t i = 0; i < folder.size(); ++i) {
     try {
-      folder.read(i, RecordEncoding::file);
+      folder.read(i, {});
     } catch (const BrokenImage&) {
       ++num_broken;
     }
@@ -132,13 +174,122 @@ TEST(ImageFolder, BrokenImagesAreToldFromUnreadableOnes) {
   const ImageFolder gone = ImageFolder::scan(place.path());
   fs::remove(place.path() / "a" / "x.jpg");
   try {
-    gone.read(0, RecordEncoding::file);
+    gone.read(0, {});
     FAIL();
   } catch (const BrokenImage&) {
     FAIL() << "a missing file was taken for a broken image";
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("x.jpg"), std::string::npos);
   }
+}
+
+TEST(ImageFolder, AFileThatChangedAfterItWasListedIsNoBrokenImage) {
+  const TemporaryDirectory place;
+  fs::create_directories(place.path() / "a");
+  fs::copy_file(reference_path("plain") / "class 1" / "001.jpg", place.path() / "a" / "x.jpg");
+  const ImageFolder folder = ImageFolder::scan(place.path());
+  const std::uintmax_t size = fs::file_size(place.path() / "a" / "x.jpg");
+  EXPECT_NO_THROW(folder.read(0, {}));
+  for (const std::uintmax_t now : {size - 1, size + 1, std::uintmax_t{0}}) {
+    fs::resize_file(place.path() / "a" / "x.jpg", now);
+    try {
+      folder.read(0, {});
+      FAIL() << now;
+    } catch (const BrokenImage&) {
+      FAIL() << "it would be left out, and the next start would not find it so";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what())
+                    .find(fmt::format("x.jpg was changed while it was packed: it had {} bytes and "
+                                      "has {} now",
+                                      size, now)),
+                std::string::npos)
+          << error.what();
+    }
+  }
+}
+
+// ImageNet's val: a flat folder and a file of labels.
+TEST(ImageFolder, LabelsComeFromAFileAndClassesFromAMap) {
+  const TemporaryDirectory place;
+  const fs::path root = place.path() / "val", labels = place.path() / "labels.txt", map = place.path() / "map.txt";
+  fs::create_directories(root / "more");
+  const std::vector<std::string> names = {"b.JPEG", "a b.JPEG", "more/c.png", "d.jpg"};
+  for (const std::string& name : names) {
+    std::ofstream(root / name) << std::string(name.size(), 'x');
+  }
+  const auto write = [](const fs::path& path, const std::string& text) { std::ofstream(path) << text; };
+  write(labels, "b.JPEG 2\na b.JPEG 0\r\n\nmore/c.png\t2\nd.jpg 1");
+  for (const ImageFolder& folder : scan_together(root, {{}, labels}, 3)) {
+    EXPECT_EQ(folder.class_names(), (std::vector<std::string>{"0", "1", "2"}));
+    ASSERT_EQ(folder.size(), 4);
+    for (std::int64_t i = 0; i < 4; ++i) {
+      EXPECT_EQ(folder.name(i), names[static_cast<std::size_t>(i)]) << "in the order of the file";
+      EXPECT_EQ(folder.size_bytes(i), names[static_cast<std::size_t>(i)].size());
+    }
+  }
+  // The same classes as the folders of a training set have them.
+  write(map, "n02 goldfish, Carassius auratus\nn01\ttench\nn03\n");
+  write(labels, "b.JPEG n01\na b.JPEG n02\nd.jpg tench\nmore/c.png 2\n");
+  const ImageFolder mapped = ImageFolder::scan(root, {map, labels});
+  EXPECT_EQ(mapped.class_names(), (std::vector<std::string>{"goldfish, Carassius auratus", "tench", "n03"}));
+  const fs::path train = place.path() / "train";
+  for (const char* folder : {"n01", "n03"}) {
+    fs::create_directories(train / folder);
+    fs::copy_file(reference_path("plain") / "class 1" / "001.jpg", train / folder / "x.jpg");
+  }
+  const ImageFolder subset = ImageFolder::scan(train, {map, {}});
+  EXPECT_EQ(subset.class_names(), mapped.class_names());
+  EXPECT_EQ(subset.read(0, {}).record.label, 1);
+  EXPECT_EQ(subset.read(1, {}).record.label, 2);
+  fs::rename(train / "n01", train / "n07");
+  const auto refusal = [&](const fs::path& data, const ClassOptions& classes) {
+    try {
+      ImageFolder::scan(data, classes);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::usage);
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  const auto expect_refused = [&](const std::string& text, const std::string& message) {
+    write(labels, text);
+    const std::string said = refusal(root, {{}, labels});
+    EXPECT_NE(said.find(message), std::string::npos) << "'" << said << "' instead of " << message;
+  };
+  EXPECT_NE(refusal(train, {map, {}}).find("map.txt does not name the class folder"), std::string::npos);
+  expect_refused("b.JPEG 0\n\nd.jpg x\n", "labels.txt:3: the label 'x' is no number of a class");
+  expect_refused("b.JPEG 0\nd.jpg -1\n", "labels.txt:2: the label '-1'");
+  expect_refused("b.JPEG 0\nd.jpg 99999999999\n", "labels.txt:2: the label '99999999999'");
+  expect_refused("b.JPEG 0\nb.JPEG 1\n", "labels.txt:2: 'b.JPEG' is there twice");
+  expect_refused("b.JPEG 0\nd.jpg\n", "labels.txt:2: a label is missing");
+  expect_refused("\t1\n", "labels.txt:1: a path is missing");
+  expect_refused("\n\n", "labels.txt lists no files");
+  expect_refused("b.JPEG 0\ne.jpg 1\n", "e.jpg: No such file");
+  write(map, "n01 tench\nn02 goldfish\nn01 again\n");
+  EXPECT_NE(refusal(root, {map, labels}).find("map.txt:3: the folder 'n01' is there twice"), std::string::npos);
+  write(map, "n01 tench\nn02 goldfish\n");
+  write(labels, "b.JPEG n01\nd.jpg whale\n");
+  EXPECT_NE(refusal(root, {map, labels}).find("labels.txt:2: 'whale' is no class of the map"), std::string::npos);
+}
+
+// MASKEDKD_FILES=1000000: the figure is in tests/bench/README.md.
+TEST(ImageFolder, AClassOfManyFilesIsListedInNoTime) {
+  const char* asked = std::getenv("MASKEDKD_FILES");
+  const int num_files = asked != nullptr ? std::atoi(asked) : 20000;
+  const TemporaryDirectory place;
+  fs::create_directories(place.path() / "only");
+  for (int i = 0; i < num_files; ++i) {
+    std::ofstream(place.path() / "only" / fmt::format("{:07}.JPEG", i * 7919LL % num_files)) << "x";
+  }
+  const auto started = std::chrono::steady_clock::now();
+  const ImageFolder folder = ImageFolder::scan(place.path());
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  std::printf("%d files of one class listed in %.2f s\n", num_files, seconds);
+  ASSERT_EQ(folder.size(), num_files);
+  for (std::int64_t i = 0; i < num_files; ++i) {
+    ASSERT_EQ(folder.name(i), fmt::format("only/{:07}.JPEG", i));
+  }
+  EXPECT_LT(seconds, 1.0 + num_files * 20e-6);
 }
 
 }  // namespace

@@ -61,13 +61,17 @@ TEST(PackBadInput, OddValuesAreRefusedByOneRankToo) {
   for (const auto& [arguments, message] : std::vector<std::pair<std::vector<std::string>, std::string>>{
            {{"--source", "tar"}, "choose from imagefolder, idx"},
            {{"--on-broken", "ignore"}, "choose from fatal, skip"},
-           {{"--store", "zip"}, "zip"},
+           {{"--check", "maybe"}, "choose from structure, decode"},
+           {{"--shard-size", "1 parsec"}, "'1 parsec' is no size"},
+           {{"--shard-size", "1GiB", "--records-per-shard", "9"}, "two ways to say the same"},
+           {{"--quality", "90"}, "--quality says how resized images become JPEG"},
+           {{"--threads", "-1"}, "--threads -1 is outside"},
            {{"--records-per-shard", "many"}, "'many' is not a whole number"},
            {{"--records-per-shard", "99999999999999999999"}, "out of range"},
            {{"--images", "x"}, "--images belongs to --source idx"},
            {{"--source", "idx", "--data-path", plain}, "--data-path belongs to --source imagefolder"},
            {{"--source", "idx"}, "--images and --labels are both needed"},
-           {{"--source", "idx", "--store", "file"}, "IDX holds pixels, not files"},
+           {{"--source", "idx", "--decoded"}, "--decoded belongs to --source imagefolder"},
            {{"stray"}, "unexpected argument 'stray'"}}) {
     std::vector<std::string> all = {"--output-dir", "/tmp/maskedkd-never-made"};
     all.insert(all.end(), arguments.begin(), arguments.end());
@@ -77,10 +81,10 @@ TEST(PackBadInput, OddValuesAreRefusedByOneRankToo) {
 }
 
 TEST(PackBadInput, HelpIsReadable) {
-  const ProcessResult result = run_pack(2, {"--help"});
+  const ProcessResult result = run_pack(2, {"pack", "--help"});
   EXPECT_EQ(result.exit_code, 0) << result.output;
-  for (const char* part : {"Packs images", "For example", "mpiexec -n", "--data-path", "--output-dir", "--on-broken",
-                           "[fatal]", "[2048]", "Source", "Shards"}) {
+  for (const char* part : {"Packs images", "For example", "srun -n", "--data-path", "--output-dir", "--on-broken",
+                           "[fatal]", "[256MiB]", "Source", "Shards"}) {
     EXPECT_NE(result.output.find(part), std::string::npos) << part;
   }
   EXPECT_EQ(count_of(result.output, "--records-per-shard"), 1u) << "said by one rank";

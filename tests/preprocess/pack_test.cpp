@@ -20,8 +20,8 @@ TEST(Pack, TheFilesAreTheSameForEveryNumberOfRanks) {
   std::map<std::string, std::string> expected;
   for (const int ranks : {0, 1, 2, 3}) {
     const fs::path out = folder.path() / std::to_string(ranks);
-    const ProcessResult result =
-        run_pack(ranks, {"--data-path", plain, "--output-dir", out.string(), "--records-per-shard", "7"});
+    const ProcessResult result = run_pack(
+        ranks, {"--data-path", plain, "--output-dir", out.string(), "--records-per-shard", "7", "--shuffle", "false"});
     ASSERT_EQ(result.exit_code, 0) << result.output;
     EXPECT_NE(result.output.find("61 images of 4 classes in 9 shards"), std::string::npos) << result.output;
     const auto digests = digests_of(out);
@@ -33,7 +33,7 @@ TEST(Pack, TheFilesAreTheSameForEveryNumberOfRanks) {
   const ImageFolder source = ImageFolder::scan(plain);
   ASSERT_EQ(set.num_records(), source.size());
   for (std::int64_t i = 0; i < set.num_records(); ++i) {
-    const Record packed = set.read(i), original = source.read(i, RecordEncoding::file);
+    const Record packed = set.read(i), original = source.read(i, {}).record;
     EXPECT_EQ(packed.bytes, original.bytes);
     EXPECT_EQ(packed.label, original.label);
     EXPECT_EQ(packed.shape, original.shape);
@@ -44,7 +44,7 @@ TEST(Pack, RawPixelsArePilsAndGrayStaysGrayFromIdx) {
   const TemporaryDirectory folder;
   const fs::path raw = folder.path() / "raw", idx = folder.path() / "idx";
   ProcessResult result = run_pack(2, {"--data-path", reference_path("plain").string(), "--output-dir", raw.string(),
-                                      "--store", "raw", "--records-per-shard=20"});
+                                      "--decoded", "--shuffle", "false", "--records-per-shard=20"});
   ASSERT_EQ(result.exit_code, 0) << result.output;
   const ShardSet set(raw);
   EXPECT_EQ(set.encoding(), RecordEncoding::raw);
@@ -59,7 +59,7 @@ TEST(Pack, RawPixelsArePilsAndGrayStaysGrayFromIdx) {
   }
   result = run_pack(2, {"--source", "idx", "--images", reference_path("images.idx.gz").string(), "--labels",
                         reference_path("labels.idx").string(), "--output_dir", idx.string(), "--class-names",
-                        "top,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,boot"});
+                        "top,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,boot", "--shuffle=false"});
   ASSERT_EQ(result.exit_code, 0) << result.output;
   const ShardSet fashion(idx);
   ASSERT_EQ(fashion.num_records(), 10000);
@@ -76,7 +76,7 @@ TEST(Pack, RawPixelsArePilsAndGrayStaysGrayFromIdx) {
 TEST(Pack, BrokenImagesEndItOrAreNamedAndLeftOut) {
   const TemporaryDirectory folder;
   const std::string broken = reference_path("broken").string(), out = (folder.path() / "out").string();
-  const ProcessResult fatal = run_pack(2, {"--data-path", broken, "--output-dir", out});
+  const ProcessResult fatal = run_pack(2, {"--data-path", broken, "--output-dir", out, "--shuffle", "false"});
   EXPECT_EQ(fatal.exit_code, 1) << fatal.output;
   EXPECT_NE(fatal.output.find("c0/04.png is broken: neither JPEG nor PNG"), std::string::npos) << fatal.output;
   EXPECT_NE(fatal.output.find("--on-broken skip"), std::string::npos);

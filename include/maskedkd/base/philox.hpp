@@ -24,6 +24,7 @@ enum class RandomPurpose : std::uint8_t {
   mixing = 4,
   drop_path = 5,
   patch_selection = 6,
+  packing_order = 7,
 };
 
 // Where in the run a decision belongs. Limits: epoch < 2^24, micro_batch and position < 2^16.

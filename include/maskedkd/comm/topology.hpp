@@ -31,10 +31,4 @@ std::vector<int> assign_devices(const std::vector<RankPlace>& places, DeviceChoi
 // Collective. This rank's device; on CUDA also makes it the current one.
 at::Device choose_device(const MpiSession& session, DeviceChoice choice);
 
-// CPU threads for this rank: the cores this process may use (affinity, cgroup quota) shared by the node's ranks, >= 1.
-int threads_for_rank(const MpiSession& session);
-// Threads that load data for this rank: beside a GPU all those cores but one, which drives it; beside a CPU that trains
-// on them, at most 2.
-int loader_threads_for_rank(const MpiSession& session, at::Device device);
-
 }  // namespace maskedkd

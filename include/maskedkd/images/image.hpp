@@ -62,6 +62,15 @@ void crop_and_resize(const ImageRegion& image, const PixelBox& box, int full_hei
 PixelBox pixels_needed(const PixelBox& box, int full_height, int full_width, const PixelBox& window,
                        Interpolation interpolation);
 
+// The whole image with its shorter edge resized to `edge` and the longer one in proportion, truncated: torchvision's
+// Resize(edge). Never enlarges, as torchvision would: an image whose shorter edge is `edge` or less comes back as it
+// is. Throws Error where edge < 1.
+Image resize_shorter_edge(Image image, int edge, Interpolation interpolation);
+
+// The bytes of PIL's image.save(file, "JPEG", quality=quality): chroma of half resolution, standard Huffman tables.
+// quality: 1 .. 100. Throws Error, also on a side of more than 65500 pixels.
+std::vector<std::uint8_t> encode_jpeg(const Image& image, int quality);
+
 // Appears whole or not at all. Throws Error.
 void write_png(const std::filesystem::path& path, const Image& image);
 

@@ -43,6 +43,9 @@ struct ReadOutcome {
 };
 ReadOutcome try_read(const FileDescriptor& file, std::uint64_t offset, std::span<std::uint8_t> bytes) noexcept;
 void write_all(const FileDescriptor& file, std::span<const std::uint8_t> bytes, const std::filesystem::path& path);
+// At `offset`; the file's own position stays. Thread-safe (pwrite).
+void write_at(const FileDescriptor& file, std::uint64_t offset, std::span<const std::uint8_t> bytes,
+              const std::filesystem::path& path);
 void sync_file(const FileDescriptor& file, const std::filesystem::path& path);
 // Makes the names inside the directory durable.
 void sync_directory(const std::filesystem::path& directory);

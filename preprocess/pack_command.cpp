@@ -1,0 +1,206 @@
+#include "preprocess/pack_command.hpp"
+
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/cli/options.hpp"
+#include "maskedkd/comm/mpi_session.hpp"
+#include "maskedkd/comm/threads.hpp"
+#include "preprocess/idx.hpp"
+#include "preprocess/image_folder.hpp"
+#include "preprocess/packer.hpp"
+
+#include <cstdio>
+#include <memory>
+#include <sstream>
+
+namespace maskedkd {
+namespace {
+
+enum class SourceKind { image_folder, idx };
+
+struct PackCommand {
+  SourceKind kind = SourceKind::image_folder;
+  std::filesystem::path data_path, images, labels;
+  ClassOptions classes;
+  std::string class_names;
+  PackOptions pack;
+
+  void bind(CommandLine& line);
+  void check(const CommandLine& line) const;
+  std::unique_ptr<ImageSource> open(const MpiSession& session) const;
+};
+
+template <typename Choice>
+std::function<void(const std::string&)> choose(const char* flag, std::vector<std::pair<const char*, Choice>> choices,
+                                               Choice& chosen) {
+  return [flag, choices, &chosen](const std::string& text) {
+    std::string names;
+    for (const auto& [name, value] : choices) {
+      if (text == name) {
+        chosen = value;
+        return;
+      }
+      names += (names.empty() ? "" : ", ") + std::string(name);
+    }
+    throw usage_error(fmt::format("--{}: '{}' is unknown", flag, text), "choose from " + names);
+  };
+}
+
+void PackCommand::bind(CommandLine& line) {
+  line.group("Source")
+      .option("source", "imagefolder", "imagefolder (DIR/class/image.jpg) or idx (the files of MNIST)",
+              choose<SourceKind>("source", {{"imagefolder", SourceKind::image_folder}, {"idx", SourceKind::idx}}, kind))
+      .option("data-path", data_path, "imagefolder: the folder of class folders")
+      .option("class-map", classes.class_map,
+              "imagefolder: file of lines FOLDER CLASS NAME, which give the classes their names and order")
+      .option("labels-file", classes.labels_file,
+              "imagefolder: file of lines PATH LABEL, for a folder without class folders (ImageNet's val)")
+      .option("images", images, "idx: file of images, plain or .gz")
+      .option("labels", labels, "idx: file of labels, plain or .gz")
+      .option("class-names", class_names, "idx: names of the classes, separated by commas; else 0, 1, ...")
+      .group("Records")
+      .option("decoded", pack.records.decoded, "keep pixels instead of JPEG and PNG files: several times the size")
+      .option("resize", pack.records.resize,
+              "pixels of the shorter edge, bicubic as PIL's; 0: files stay as they are, byte for byte")
+      .option("quality", pack.records.quality, "of the JPEG that a resized image becomes, 1..100")
+      .option(
+          "check", "structure",
+          "of each file: structure (markers, chunks, checksums; what is uncertain is decoded) or decode (all of them)",
+          choose<FileCheck>("check", {{"structure", FileCheck::structure}, {"decode", FileCheck::decode}},
+                            pack.records.check))
+      .option("on-broken", "fatal",
+              "what an image does that can't be decoded: fatal (ends the packing) or skip (is named and left out)",
+              choose<bool>("on-broken", {{"fatal", false}, {"skip", true}}, pack.skip_broken))
+      .group("Shards")
+      .option("output-dir", pack.output_dir, "folder for the shards")
+      .option("shard-size", "256MiB", "of the records of a shard: 256MiB, 1GiB, ...",
+              [this](const std::string& text) { pack.plan.shard_bytes = parse_size(text); })
+      .option("records-per-shard", "", "images a shard, instead of a size",
+              [this](const std::string& text) {
+                std::size_t used = 0;
+                try {
+                  pack.plan.records_per_shard = std::stoll(text, &used);
+                } catch (const std::out_of_range&) {
+                  throw usage_error(fmt::format("--records-per-shard: '{}' is out of range", text));
+                } catch (const std::invalid_argument&) {
+                }
+                if (used != text.size() || used == 0) {
+                  throw usage_error(fmt::format("--records-per-shard: '{}' is not a whole number", text));
+                }
+                if (pack.plan.records_per_shard < 1) {
+                  throw usage_error(fmt::format("--records-per-shard {} is outside 1..10,000,000", text));
+                }
+              })
+      .option("shuffle", pack.plan.shuffle, "mix the classes; false: in the order of the list")
+      .option("seed", pack.plan.seed, "of the order")
+      .option("threads", pack.threads, "of each rank, a shard each; 0: the cores that it has")
+      .required("output-dir");
+}
+
+bool lies_inside(const std::filesystem::path& inner, const std::filesystem::path& outer) {
+  const auto below =
+      std::filesystem::weakly_canonical(inner).lexically_relative(std::filesystem::weakly_canonical(outer));
+  return !outer.empty() && !below.empty() && *below.begin() != "..";
+}
+
+void PackCommand::check(const CommandLine& line) const {
+  const bool is_idx = kind == SourceKind::idx;
+  for (const char* flag : {"images", "labels", "class-names"}) {
+    if (!is_idx && line.given(flag)) {
+      throw usage_error(fmt::format("--{} belongs to --source idx", flag));
+    }
+  }
+  for (const char* flag : {"data-path", "class-map", "labels-file", "decoded", "resize", "quality", "check"}) {
+    if (is_idx && line.given(flag)) {
+      throw usage_error(fmt::format("--{} belongs to --source imagefolder", flag),
+                        "--source idx reads --images and --labels");
+    }
+  }
+  if (line.given("records-per-shard") && line.given("shard-size")) {
+    throw usage_error("--records-per-shard and --shard-size are two ways to say the same", "give one of them");
+  }
+  if (line.given("quality") && (pack.records.resize == 0 || pack.records.decoded)) {
+    throw usage_error("--quality says how resized images become JPEG",
+                      pack.records.decoded ? "--decoded keeps pixels" : "give --resize too");
+  }
+  if (!is_idx && lies_inside(pack.output_dir, data_path)) {
+    throw usage_error(
+        fmt::format("--output-dir {} lies inside --data-path {}", pack.output_dir.string(), data_path.string()),
+        "the shards would be taken for a class: choose a folder outside");
+  }
+}
+
+std::unique_ptr<ImageSource> PackCommand::open(const MpiSession& session) const {
+  if (kind == SourceKind::image_folder) {
+    if (data_path.empty()) {
+      throw usage_error("--data-path is missing", "name the folder of class folders");
+    }
+    const Peers peers{session.rank(), session.size(),
+                      [&session](const std::string& text) { return session.all_gather(text); }};
+    return std::make_unique<ImageFolder>(ImageFolder::scan(data_path, classes, peers));
+  }
+  if (images.empty() || labels.empty()) {
+    throw usage_error("--images and --labels are both needed with --source idx");
+  }
+  std::vector<std::string> names;
+  std::stringstream text(class_names);
+  for (std::string name; std::getline(text, name, ',');) {
+    names.push_back(name);
+  }
+  return std::make_unique<IdxImages>(images, labels, names);
+}
+
+std::string said(const PackSummary& summary) {
+  std::string text = fmt::format("{} images of {} classes in {} shards, {}", summary.num_images, summary.num_classes,
+                                 summary.num_shards, size_text(static_cast<double>(summary.size_bytes)));
+  if (summary.was_there) {
+    return text + ": packed already, nothing to do";
+  }
+  text += fmt::format(", {:.2f} s, {:.0f} images/s, {}/s", summary.seconds,
+                      static_cast<double>(summary.num_images) / summary.seconds,
+                      size_text(static_cast<double>(summary.size_bytes) / summary.seconds));
+  if (summary.num_shards_kept > 0) {
+    text += fmt::format(", {} shards kept from before", summary.num_shards_kept);
+  }
+  if (summary.num_broken > 0) {
+    text += fmt::format(", {} broken images left out", summary.num_broken);
+  }
+  std::string odd;
+  for (const auto& [name, count] : summary.odd) {
+    odd += fmt::format("{} {} {}", odd.empty() ? "\n  among them" : ",", count, name);
+  }
+  return text + odd;
+}
+
+}  // namespace
+
+int run_pack_command(const MpiSession& session, int argc, const char* const* argv) {
+  PackCommand command;
+  command.pack.threads = 0;
+  CommandLine line(
+      "maskedkd_pack pack",
+      "Packs images once into sharded, checksummed HDF5 files that maskedkd_train streams. Interrupted, it "
+      "goes on where it was when it is started again with the same options. The word pack may be left out.",
+      "srun -n 64 maskedkd_pack --data-path imagenet/train --output-dir packed/train");
+  command.bind(line);
+  if (!line.parse(argc, argv)) {
+    if (session.rank() == 0) {
+      std::fputs(line.help().c_str(), stdout);
+    }
+    return 0;
+  }
+  command.check(line);
+  if (command.kind == SourceKind::idx) {
+    command.pack.records.decoded = true;
+  }
+  const int threads = threads_for_rank(session);
+  command.pack.threads = command.pack.threads == 0 ? threads : command.pack.threads;
+  command.pack.validate();
+  const std::unique_ptr<ImageSource> source = command.open(session);
+  const PackSummary summary = pack(session, *source, command.pack);
+  if (session.rank() == 0) {
+    fmt::print("{} {}\n", command.pack.output_dir.string(), said(summary));
+  }
+  return 0;
+}
+
+}  // namespace maskedkd

@@ -1,0 +1,30 @@
+// Which record lies where: a pure function of the list and the options, the same on every rank and every start.
+#pragma once
+
+#include "preprocess/image_source.hpp"
+
+namespace maskedkd {
+
+struct PlanOptions {
+  bool shuffle = true;
+  std::uint64_t seed = 0;
+  std::uint64_t shard_bytes = std::uint64_t{256} << 20;  // of records; only a record that is larger alone passes it
+  std::int64_t records_per_shard = 0;                    // instead, where not 0
+  std::string identity() const;
+};
+
+struct PackPlan {
+  std::vector<std::uint32_t> order;       // of the source's images
+  std::vector<std::int64_t> first_image;  // of each shard, in `order`; then the number of images
+  std::int64_t num_shards() const { return static_cast<std::int64_t>(first_image.size()) - 1; }
+};
+
+// Shards are filled with what records are expected to take (RecordOptions::expected_bytes). Throws Error (usage).
+PackPlan make_plan(const ImageSource& source, const RecordOptions& records, const PlanOptions& options);
+
+// "256MiB", "1.5 GiB", "300000": bytes. Throws Error (usage).
+std::uint64_t parse_size(const std::string& text);
+// For people: 256 MiB -> "268.4 MB".
+std::string size_text(double bytes);
+
+}  // namespace maskedkd

@@ -1,0 +1,50 @@
+// From the bytes of an image file to the record that a shard keeps. Pure: any thread, the same bytes always.
+#pragma once
+
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/images/shard.hpp"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace maskedkd {
+
+// The image itself is damaged. A file that can't be opened or read is any other Error: leaving it out would hide a disk
+// that failed or a folder that is not mounted.
+class BrokenImage : public Error {
+ public:
+  using Error::Error;
+};
+
+enum class FileCheck {
+  structure,  // markers, chunks and checksums; what they can't vouch for is decoded
+  decode      // every image is decoded once in full
+};
+
+struct RecordOptions {
+  int resize = 0;        // pixels of the shorter edge; 0: as they are
+  int quality = 95;      // of the JPEG that a resized image becomes
+  bool decoded = false;  // pixels instead of files
+  FileCheck check = FileCheck::structure;
+
+  RecordEncoding encoding() const { return decoded ? RecordEncoding::raw : RecordEncoding::file; }
+  bool passes_through() const { return resize == 0 && !decoded; }
+  // Of a record made from a file of so many bytes: exact where it passes through; else by the usual: photographs have
+  // 4:3, JPEG of quality 95 takes 0.45 bytes a pixel (less where --quality is less), a photograph's file unpacks to
+  // five times its size.
+  std::uint64_t expected_bytes(std::uint64_t file_bytes) const;
+  std::string identity() const;  // of the records' bytes
+  void validate() const;         // throws Error (usage)
+};
+
+struct MadeRecord {
+  Record record;
+  std::uint32_t odd = 0;  // one bit for each of kOddNames
+};
+
+// name: the file's, for its ending. Throws BrokenImage.
+MadeRecord make_record(std::vector<std::uint8_t> file_bytes, std::string_view name, const RecordOptions& options);
+
+}  // namespace maskedkd

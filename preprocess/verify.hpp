@@ -1,0 +1,24 @@
+// Reads every byte of a set and names what is damaged.
+#pragma once
+
+#include "maskedkd/images/shard.hpp"
+
+#include <atomic>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace maskedkd {
+
+class MpiSession;
+
+// What is wrong with one shard, a line each that begins with its path; empty where nothing is. Bad records are named
+// one by one (shard, number, class, file); of a shard whose tables are damaged no record can be told. bytes: grows by
+// what was read. Throws nothing of the shard's doing.
+std::vector<std::string> verify_shard(const std::filesystem::path& directory, const ShardIndex& index,
+                                      std::size_t shard, std::atomic<std::int64_t>& bytes);
+
+// `maskedkd_pack verify DIR`. Collective: the ranks share the shards. 1 where anything is damaged.
+int run_verify_command(const MpiSession& session, int argc, const char* const* argv);
+
+}  // namespace maskedkd
