@@ -60,11 +60,27 @@ void bind_data(CommandLine& line, TrainOptions& train) {
       .group("Augmentation")
       .option("crop-min-area", train.augment.crop_min_area, "smallest random crop, share of the image's area")
       .option("crop-max-area", train.augment.crop_max_area, "largest random crop, share of the image's area")
+      .option("train-interpolation", to_string(train.augment.interpolation),
+              "of the crop and of what turns and shifts the image: bicubic, bilinear, or random (either)",
+              [&train](const std::string& text) { train.augment.interpolation = parse_interpolation_choice(text); })
       .option("flip", train.augment.flip_probability, "probability of a horizontal flip")
+      .option("aa", "rand-m9-mstd0.5-inc1", "RandAugment's policy as timm writes it, or none",
+              [&train](const std::string& text) { train.augment.policy = RandAugmentPolicy::parse(text); })
+      .option("three-augment", train.augment.three_augment,
+              "DeiT3's in place of --aa: grayscale, solarize or Gaussian blur, then --color-jitter")
+      .option("color-jitter", train.augment.color_jitter,
+              "brightness, contrast and saturation by 1 +- this, where --aa is none or 3-Augment's; 0: off")
       .option("erasing", train.augment.erasing_probability, "probability of random erasing")
+      .option("erasing-mode", to_string(train.augment.erasing_mode),
+              "what it fills in: normal noise (pixel), one normal colour (rand), the mean colour (const)",
+              [&train](const std::string& text) { train.augment.erasing_mode = parse_erasing_mode(text); })
+      .option("erasing-count", train.augment.erasing_count, "most boxes that it erases of an image")
       .option("eval-crop", train.augment.evaluation_crop, "evaluation: share of the shorter edge that the crop covers")
       .option("mixup", train.mixing.mixup_alpha, "Mixup: alpha of its Beta distribution; 0: off")
       .option("cutmix", train.mixing.cutmix_alpha, "CutMix: alpha of its Beta distribution; 0: off")
+      .option("cutmix-minmax", "none",
+              "CutMix: sides of its boxes, as 0.2,0.8 of the image's, in place of --cutmix; or none",
+              [&train](const std::string& text) { train.mixing.cutmix_sides = CutMixSides::parse(text); })
       .option("mixup-prob", train.mixing.probability, "probability that a micro-batch is mixed at all")
       .option("mixup-switch-prob", train.mixing.switch_probability, "share of CutMix where both are on")
       .option("mixup-mode", "batch", "one lambda a micro-batch (batch), a pair (pair) or an image (elem)",
@@ -95,24 +111,44 @@ void bind_distillation(CommandLine& line, TrainOptions& train) {
 }
 
 // What was asked for and would change nothing is a mistake.
-void check_mask_flags(const CommandLine& line, const TrainOptions& train) {
-  const auto refuse = [&line](std::initializer_list<const char*> flags, const std::string& beside,
-                              const std::string& why) {
-    for (const char* flag : flags) {
-      if (line.given(flag)) {
-        throw usage_error(fmt::format("--{} is given with {}: {}", flag, beside, why), "leave one of them out");
-      }
+void refuse_given(const CommandLine& line, std::initializer_list<const char*> flags, const std::string& beside,
+                  const std::string& why) {
+  for (const char* flag : flags) {
+    if (line.given(flag)) {
+      throw usage_error(fmt::format("--{} is given with {}: {}", flag, beside, why), "leave one of them out");
     }
-  };
+  }
+}
+
+void check_augmentation_flags(const CommandLine& line, TrainOptions& train) {
+  AugmentOptions& augment = train.augment;
+  if (augment.three_augment) {
+    if (augment.policy.enabled) {
+      refuse_given(line, {"aa"}, "--three-augment", "an image gets RandAugment or 3-Augment");
+    }
+    augment.policy.enabled = false;
+  }
+  if (!augment.policy.allows_color_jitter()) {
+    refuse_given(line, {"color-jitter"}, "RandAugment", "colours are jittered where --aa is none only");
+  }
+  if (augment.erasing_probability == 0) {
+    refuse_given(line, {"erasing-mode", "erasing-count"}, "--erasing 0", "nothing is erased");
+  }
+  if (train.mixing.cutmix_sides) {
+    refuse_given(line, {"cutmix"}, "--cutmix-minmax", "the boxes do not depend on a lambda then");
+  }
+}
+
+void check_mask_flags(const CommandLine& line, const TrainOptions& train) {
   if (train.distillation.type == DistillationType::none) {
-    refuse({"keep", "mask-criterion", "keep-schedule", "keep-start"}, "--distillation-type none",
-           "there is no teacher");
+    refuse_given(line, {"keep", "mask-criterion", "keep-schedule", "keep-start"}, "--distillation-type none",
+                 "there is no teacher");
   }
   if (train.mask.criterion == MaskCriterion::all) {
-    refuse({"keep", "keep-schedule", "keep-start"}, "--mask-criterion all", "the teacher sees every patch");
+    refuse_given(line, {"keep", "keep-schedule", "keep-start"}, "--mask-criterion all", "the teacher sees every patch");
   }
   if (train.mask.schedule == KeepSchedule::constant) {
-    refuse({"keep-start"}, "--keep-schedule constant", "every epoch keeps --keep");
+    refuse_given(line, {"keep-start"}, "--keep-schedule constant", "every epoch keeps --keep");
   }
 }
 
@@ -190,12 +226,14 @@ std::optional<TrainCommand> TrainCommand::parse(int argc, const char* const* arg
   }
   command.train.student = student.resolve(line, command.train.data_path);
   command.train.augment.input_size = command.train.student.input_size;
+  check_augmentation_flags(line, command.train);
   check_mask_flags(line, command.train);
   command.texts = line.resolved();
   for (auto& [name, text] : command.texts) {  // 0.50 is 0.5 when a resumed run is compared
-    text = name == "keep"         ? command.train.mask.keep.to_string()
-           : name == "keep-start" ? command.train.mask.keep_start.to_string()
-                                  : text;
+    text = name == "keep"                                          ? command.train.mask.keep.to_string()
+           : name == "keep-start"                                  ? command.train.mask.keep_start.to_string()
+           : name == "aa" && !command.train.augment.policy.enabled ? "none"
+                                                                   : text;
   }
   if (command.threads < 0) {
     throw usage_error(fmt::format("--threads {} must not be below 0", command.threads));

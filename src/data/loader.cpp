@@ -39,13 +39,12 @@ void load_image(const ShardSet& set, const LoaderOptions& options, const BatchRe
   PhiloxStream random(address);
   const TrainingPlan plan = draw_training_plan(random, image.part.height, image.part.width, options.augment);
   apply_training_plan(plan, image, options.augment.input_size, out);
-  if (plan.erase) {
-    address.purpose = RandomPurpose::erasing_noise;
-    PhiloxStream noise(address);
-    Erasure erasure{*plan.erase,
-                    std::vector<float>(static_cast<std::size_t>(3) * plan.erase->height * plan.erase->width)};
-    std::generate(erasure.noise.begin(), erasure.noise.end(), [&] { return static_cast<float>(noise.normal()); });
-    batch.erasures[position] = std::move(erasure);
+  address.purpose = RandomPurpose::erasing_noise;
+  for (const PixelBox& box : plan.erase) {
+    Erasure erasure{box, std::vector<float>(static_cast<std::size_t>(3) * box.height * box.width)};
+    std::vector<Erasure>& erasures = batch.erasures[position];
+    fill_erasure(options.augment.erasing_mode, address, static_cast<std::uint32_t>(erasures.size()), erasure.noise);
+    erasures.push_back(std::move(erasure));
   }
 }
 

@@ -29,8 +29,16 @@ constexpr std::array<std::string_view, 18> kFree = {"output-dir",       "data-pa
                                                     "teacher-model",    "model"};
 
 // What a run did that was started before there was a choice.
-constexpr std::array<std::pair<const char*, const char*>, 3> kBeforeThereWasA = {
-    {{"mask-criterion", "student"}, {"keep-schedule", "constant"}, {"keep-start", "1.0"}}};
+constexpr std::array<std::pair<const char*, const char*>, 10> kBeforeThereWasA = {{{"mask-criterion", "student"},
+                                                                                   {"keep-schedule", "constant"},
+                                                                                   {"keep-start", "1.0"},
+                                                                                   {"train-interpolation", "bicubic"},
+                                                                                   {"aa", "none"},
+                                                                                   {"three-augment", "false"},
+                                                                                   {"color-jitter", "0"},
+                                                                                   {"erasing-mode", "pixel"},
+                                                                                   {"erasing-count", "1"},
+                                                                                   {"cutmix-minmax", "none"}}};
 
 template <typename List>
 bool contains(const List& list, std::string_view name) {

@@ -6,6 +6,7 @@ import io
 import pathlib
 import random
 import struct
+import subprocess
 import sys
 import warnings
 import zlib
@@ -187,5 +188,6 @@ def decode():
     save_file(tensors, OUT / "decode.safetensors")
 
 
+subprocess.run([sys.executable, pathlib.Path(__file__).parent / "reference_operations.py", OUT], check=True)
 for part in [resample, evaluation, geometry, decode]:
     part()
