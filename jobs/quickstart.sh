@@ -30,7 +30,8 @@ train() {
   exec mpiexec --quiet -n 2 "$build/bin/maskedkd_train" --data-path "$folder/packed/train" \
     --eval-data-path "$folder/packed/test" --output-dir "$folder/$name" --model vit --input-size 28 --patch-size 7 \
     --width 64 --heads 4 --batch-size 128 --micro-batch 64 --lr-per-step --warmup-epochs 0.5 --precision fp32 \
-    --repeats 1 --crop-min-area 0.9 --eval-crop 1 --mixup 0 --cutmix 0 --smoothing 0 --drop-path 0 --workers 1 "$@"
+    --repeats 1 --crop-min-area 0.9 --aa none --color-jitter 0 --eval-crop 1 --mixup 0 --cutmix 0 --smoothing 0 \
+    --drop-path 0 --workers 1 "$@"
 }
 # Random erasing teaches it to do with parts of an image.
 train_teacher() { train teacher --depth 6 --epochs 10 --lr 8e-3 --erasing 0.5 --distillation-type none; }

@@ -120,6 +120,7 @@ int preview(int argc, char** argv) {
     std::fputs(line.help().c_str(), stdout);
     return 0;
   }
+  check_augmentation(line, command.augment, command.mixing);
   command.validate();
   const ShardSet set(command.data_path);
   const BatchRequest request = request_of(command, set);

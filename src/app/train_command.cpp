@@ -126,23 +126,15 @@ void find_sets(TrainOptions& train) {
 
 // What was asked for and would change nothing is a mistake.
 void check_mask_flags(const CommandLine& line, const TrainOptions& train) {
-  const auto refuse = [&line](std::initializer_list<const char*> flags, const std::string& beside,
-                              const std::string& why) {
-    for (const char* flag : flags) {
-      if (line.given(flag)) {
-        throw usage_error(fmt::format("--{} is given with {}: {}", flag, beside, why), "leave one of them out");
-      }
-    }
-  };
   if (train.distillation.type == DistillationType::none) {
-    refuse({"keep", "mask-criterion", "keep-schedule", "keep-start"}, "--distillation-type none",
-           "there is no teacher");
+    line.refuse_given({"keep", "mask-criterion", "keep-schedule", "keep-start"}, "--distillation-type none",
+                      "there is no teacher");
   }
   if (train.mask.criterion == MaskCriterion::all) {
-    refuse({"keep", "keep-schedule", "keep-start"}, "--mask-criterion all", "the teacher sees every patch");
+    line.refuse_given({"keep", "keep-schedule", "keep-start"}, "--mask-criterion all", "the teacher sees every patch");
   }
   if (train.mask.schedule == KeepSchedule::constant) {
-    refuse({"keep-start"}, "--keep-schedule constant", "every epoch keeps --keep");
+    line.refuse_given({"keep-start"}, "--keep-schedule constant", "every epoch keeps --keep");
   }
 }
 
@@ -231,12 +223,14 @@ std::optional<TrainCommand> TrainCommand::parse(int argc, const char* const* arg
   find_sets(command.train);
   command.train.student = student.resolve(line, command.train.data_path);
   command.train.augment.input_size = command.train.student.input_size;
+  check_augmentation(line, command.train.augment, command.train.mixing);
   check_mask_flags(line, command.train);
   command.texts = line.resolved();
   for (auto& [name, text] : command.texts) {  // 0.50 is 0.5 when a resumed run is compared
-    text = name == "keep"         ? command.train.mask.keep.to_string()
-           : name == "keep-start" ? command.train.mask.keep_start.to_string()
-                                  : text;
+    text = name == "keep"                                          ? command.train.mask.keep.to_string()
+           : name == "keep-start"                                  ? command.train.mask.keep_start.to_string()
+           : name == "aa" && !command.train.augment.policy.enabled ? "none"
+                                                                   : text;
   }
   if (command.threads < 0) {
     throw usage_error(fmt::format("--threads {} must not be below 0", command.threads));

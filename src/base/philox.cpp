@@ -2,6 +2,7 @@
 
 #include "maskedkd/base/error.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -13,6 +14,21 @@ constexpr std::uint32_t kMultiplier1 = 0xCD9E8D57u;
 constexpr std::uint32_t kWeyl0 = 0x9E3779B9u;
 constexpr std::uint32_t kWeyl1 = 0xBB67AE85u;
 constexpr int kRounds = 10;
+
+PhiloxKey key_of(const RandomAddress& address) {
+  return {static_cast<std::uint32_t>(address.seed), static_cast<std::uint32_t>(address.seed >> 32)};
+}
+
+// Of the address's first block; throws on one past its limits.
+PhiloxCounter counter_of(const RandomAddress& address) {
+  if (address.epoch >= (1u << 24) || address.micro_batch >= (1u << 16) || address.position >= (1u << 16)) {
+    throw usage_error(fmt::format("random address past its limits: epoch {}, micro-batch {}, position {}",
+                                  address.epoch, address.micro_batch, address.position),
+                      "at most 16,777,216 epochs, 65,536 micro-batches a step and 65,536 images a micro-batch");
+  }
+  return {0, (address.micro_batch << 16) | address.position, address.step,
+          (address.epoch << 8) | static_cast<std::uint32_t>(address.purpose)};
+}
 
 }  // namespace
 
@@ -28,16 +44,7 @@ PhiloxCounter philox4x32(PhiloxCounter counter, PhiloxKey key) noexcept {
   return counter;
 }
 
-PhiloxStream::PhiloxStream(const RandomAddress& address)
-    : key_{static_cast<std::uint32_t>(address.seed), static_cast<std::uint32_t>(address.seed >> 32)},
-      counter_{0, (address.micro_batch << 16) | address.position, address.step,
-               (address.epoch << 8) | static_cast<std::uint32_t>(address.purpose)} {
-  if (address.epoch >= (1u << 24) || address.micro_batch >= (1u << 16) || address.position >= (1u << 16)) {
-    throw usage_error(fmt::format("random address past its limits: epoch {}, micro-batch {}, position {}",
-                                  address.epoch, address.micro_batch, address.position),
-                      "at most 16,777,216 epochs, 65,536 micro-batches a step and 65,536 images a micro-batch");
-  }
-}
+PhiloxStream::PhiloxStream(const RandomAddress& address) : key_(key_of(address)), counter_(counter_of(address)) {}
 
 std::uint32_t PhiloxStream::next_word() noexcept {
   if (used_ == 4) {
@@ -103,6 +110,38 @@ double PhiloxStream::beta(double a, double b) noexcept {
   const double x = gamma(a);
   const double y = gamma(b);
   return x + y > 0.0 ? x / (x + y) : 0.5;
+}
+
+void fill_words(const RandomAddress& address, std::uint32_t first_block, std::span<std::uint32_t> words) {
+  constexpr std::size_t kLanes = 16;  // blocks side by side: the compiler makes vectors of them
+  const PhiloxKey first_key = key_of(address);
+  const PhiloxCounter base = counter_of(address);
+  for (std::size_t done = 0; done < words.size(); done += 4 * kLanes, first_block += kLanes) {
+    std::uint32_t lanes[4][kLanes];
+    for (std::uint32_t lane = 0; lane < kLanes; ++lane) {
+      lanes[0][lane] = first_block + lane;
+      lanes[1][lane] = base[1];
+      lanes[2][lane] = base[2];
+      lanes[3][lane] = base[3];
+    }
+    PhiloxKey key = first_key;
+    for (int round = 0; round < kRounds; ++round) {
+      for (std::size_t lane = 0; lane < kLanes; ++lane) {
+        const std::uint64_t product0 = std::uint64_t{kMultiplier0} * lanes[0][lane];
+        const std::uint64_t product1 = std::uint64_t{kMultiplier1} * lanes[2][lane];
+        lanes[0][lane] = static_cast<std::uint32_t>(product1 >> 32) ^ lanes[1][lane] ^ key[0];
+        lanes[2][lane] = static_cast<std::uint32_t>(product0 >> 32) ^ lanes[3][lane] ^ key[1];
+        lanes[1][lane] = static_cast<std::uint32_t>(product1);
+        lanes[3][lane] = static_cast<std::uint32_t>(product0);
+      }
+      key[0] += kWeyl0;
+      key[1] += kWeyl1;
+    }
+    const std::size_t count = std::min(words.size() - done, 4 * kLanes);
+    for (std::size_t i = 0; i < count; ++i) {
+      words[done + i] = lanes[i % 4][i / 4];
+    }
+  }
 }
 
 }  // namespace maskedkd

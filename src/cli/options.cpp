@@ -208,4 +208,13 @@ bool CommandLine::given(const std::string& name) const {
                      [&](const auto& option) { return option.name == name && option.given; });
 }
 
+void CommandLine::refuse_given(std::initializer_list<const char*> names, const std::string& beside,
+                               const std::string& why) const {
+  for (const char* name : names) {
+    if (given(name)) {
+      throw usage_error(fmt::format("--{} is given with {}: {}", name, beside, why), "leave one of them out");
+    }
+  }
+}
+
 }  // namespace maskedkd

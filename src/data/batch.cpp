@@ -63,16 +63,14 @@ at::Tensor normalised_images(const MicroBatch& batch, at::Device device) {
     images.div_(255.0).sub_(per_channel(kMean)).div_(per_channel(kDeviation));
   }
   for (std::size_t i = 0; i < batch.erasures.size(); ++i) {
-    if (!batch.erasures[i]) {
-      continue;
+    for (const auto& [box, noise] : batch.erasures[i]) {
+      const at::Tensor values = at::empty({3, box.height, box.width}, at::kFloat);
+      std::copy(noise.begin(), noise.end(), values.mutable_data_ptr<float>());
+      images.select(0, static_cast<std::int64_t>(i))
+          .narrow(1, box.top, box.height)
+          .narrow(2, box.left, box.width)
+          .copy_(values);
     }
-    const auto& [box, noise] = *batch.erasures[i];
-    const at::Tensor values = at::empty({3, box.height, box.width}, at::kFloat);
-    std::copy(noise.begin(), noise.end(), values.mutable_data_ptr<float>());
-    images.select(0, static_cast<std::int64_t>(i))
-        .narrow(1, box.top, box.height)
-        .narrow(2, box.left, box.width)
-        .copy_(values);
   }
   return images;
 }

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <utility>
 
@@ -17,25 +18,47 @@ namespace {
 constexpr std::array<std::pair<const char*, MixMode>, 3> kModes = {
     {{"batch", MixMode::batch}, {"pair", MixMode::pair}, {"elem", MixMode::elem}}};
 
+int below(PhiloxStream& random, int bound) { return static_cast<int>(random.below(static_cast<std::uint32_t>(bound))); }
+
+// As large as lambda says, anywhere, cut off at the image's borders.
+PixelBox draw_box(PhiloxStream& random, int height, int width, double lambda) {
+  const double ratio = std::sqrt(1.0 - lambda);
+  const int cut_height = static_cast<int>(height * ratio), cut_width = static_cast<int>(width * ratio);
+  const int centre_y = below(random, height), centre_x = below(random, width);
+  const int top = std::clamp(centre_y - cut_height / 2, 0, height);
+  const int bottom = std::clamp(centre_y + cut_height / 2, 0, height);
+  const int left = std::clamp(centre_x - cut_width / 2, 0, width);
+  const int right = std::clamp(centre_x + cut_width / 2, 0, width);
+  return {top, left, bottom - top, right - left};
+}
+
+// Either side by itself, whole within the image.
+PixelBox draw_box(PhiloxStream& random, int height, int width, const CutMixSides& sides) {
+  const auto side = [&](int length) {
+    const int least = static_cast<int>(length * sides.smallest), end = static_cast<int>(length * sides.largest);
+    return least + (end > least ? below(random, end - least) : 0);
+  };
+  const auto place = [&](int length, int cut) { return cut < length ? below(random, length - cut) : 0; };
+  const int cut_height = side(height), cut_width = side(width);
+  const int top = place(height, cut_height), left = place(width, cut_width);
+  return {top, left, cut_height, cut_width};
+}
+
 MixPlan::Sample draw_sample(PhiloxStream& random, int height, int width, const MixOptions& options) {
   MixPlan::Sample sample;
   if (random.uniform() >= options.probability) {
     return sample;
   }
-  const bool both = options.mixup_alpha > 0 && options.cutmix_alpha > 0;
-  sample.cut = both ? random.uniform() < options.switch_probability : options.cutmix_alpha > 0;
-  const double alpha = sample.cut ? options.cutmix_alpha : options.mixup_alpha;
-  sample.lambda = random.beta(alpha, alpha);
+  const bool both = options.mixup_alpha > 0 && options.has_cutmix();
+  sample.cut = both ? random.uniform() < options.switch_probability : options.has_cutmix();
+  if (sample.cut && options.cutmix_sides) {
+    sample.box = draw_box(random, height, width, *options.cutmix_sides);
+  } else {
+    const double alpha = sample.cut ? options.cutmix_alpha : options.mixup_alpha;
+    sample.lambda = random.beta(alpha, alpha);
+    sample.box = sample.cut ? draw_box(random, height, width, sample.lambda) : PixelBox{};
+  }
   if (sample.cut) {
-    const double ratio = std::sqrt(1.0 - sample.lambda);
-    const int cut_height = static_cast<int>(height * ratio), cut_width = static_cast<int>(width * ratio);
-    const int centre_y = static_cast<int>(random.below(static_cast<std::uint32_t>(height)));
-    const int centre_x = static_cast<int>(random.below(static_cast<std::uint32_t>(width)));
-    const int top = std::clamp(centre_y - cut_height / 2, 0, height);
-    const int bottom = std::clamp(centre_y + cut_height / 2, 0, height);
-    const int left = std::clamp(centre_x - cut_width / 2, 0, width);
-    const int right = std::clamp(centre_x + cut_width / 2, 0, width);
-    sample.box = {top, left, bottom - top, right - left};
     sample.lambda =
         1.0 - static_cast<double>(sample.box.height) * sample.box.width / (static_cast<double>(height) * width);
   }
@@ -69,6 +92,23 @@ MixMode parse_mix_mode(const std::string& text) {
   throw usage_error(fmt::format("--mixup-mode: '{}' is unknown", text), "choose from batch, pair, elem");
 }
 
+std::optional<CutMixSides> CutMixSides::parse(const std::string& text) {
+  if (text == "none") {
+    return std::nullopt;
+  }
+  CutMixSides sides;
+  const char* end = text.data() + text.size();
+  const auto [comma, first] = std::from_chars(text.data(), end, sides.smallest);
+  const bool has_comma = first == std::errc() && comma != end && *comma == ',';
+  const auto [rest, second] = std::from_chars(has_comma ? comma + 1 : end, end, sides.largest);
+  if (!has_comma || second != std::errc() || rest != end || !(sides.smallest >= 0) ||
+      !(sides.smallest < sides.largest) || !(sides.largest <= 1)) {
+    throw usage_error(fmt::format("--cutmix-minmax: '{}' is not two shares that rise within [0, 1]", text),
+                      "as 0.2,0.8, or none");
+  }
+  return sides;
+}
+
 void MixOptions::validate(int micro_batch) const {
   if (!(mixup_alpha >= 0) || !(cutmix_alpha >= 0)) {
     throw usage_error(fmt::format("--mixup {} and --cutmix {} must not be below 0", mixup_alpha, cutmix_alpha));
@@ -80,7 +120,7 @@ void MixOptions::validate(int micro_batch) const {
   }
   if (enabled() && micro_batch % 2 != 0) {
     throw usage_error(fmt::format("--micro-batch {} is odd: images are mixed in pairs", micro_batch),
-                      "take an even one, or no mixing: --mixup 0 --cutmix 0");
+                      "take an even one, or no mixing: --mixup 0 --cutmix 0 --cutmix-minmax none");
   }
 }
 

@@ -23,11 +23,15 @@ RandomAddress address_of(const ImagePlace& place, std::uint64_t seed, RandomPurp
   return {seed, purpose, request.epoch, request.step, request.micro_batch, static_cast<std::uint32_t>(place.position)};
 }
 
-Erasure draw_erasure(const PixelBox& box, const RandomAddress& address) {
-  PhiloxStream noise(address);
-  Erasure erasure{box, std::vector<float>(static_cast<std::size_t>(3) * box.height * box.width)};
-  std::generate(erasure.noise.begin(), erasure.noise.end(), [&] { return static_cast<float>(noise.normal()); });
-  return erasure;
+void erase(const std::vector<PixelBox>& boxes, ErasingMode mode, const RandomAddress& address,
+           std::vector<Erasure>& erasures) {
+  erasures.clear();
+  for (const PixelBox& box : boxes) {
+    Erasure& erasure = erasures.emplace_back();
+    erasure.box = box;
+    erasure.noise.resize(static_cast<std::size_t>(3) * box.height * box.width);
+    fill_erasure(mode, address, static_cast<std::uint32_t>(erasures.size() - 1), erasure.noise);
+  }
 }
 
 }  // namespace
@@ -62,11 +66,9 @@ void RecordImages::make_training(std::int64_t index, std::span<const ImagePlace>
   const ImageRegion image = decode(index, needed);
   for (std::size_t i = 0; i < places.size(); ++i) {
     apply_training_plan(plans_[i], image, side, pixels_of(places[i], side));
-    std::optional<Erasure>& erasure = places[i].batch.erasures[places[i].position];
-    erasure.reset();
-    if (plans_[i].erase) {
-      erasure = draw_erasure(*plans_[i].erase, address_of(places[i], options_.seed, RandomPurpose::erasing_noise));
-    }
+    erase(plans_[i].erase, options_.augment.erasing_mode,
+          address_of(places[i], options_.seed, RandomPurpose::erasing_noise),
+          places[i].batch.erasures[places[i].position]);
   }
 }
 

@@ -3,6 +3,7 @@
 #include "maskedkd/base/error.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -10,6 +11,9 @@ namespace maskedkd {
 namespace {
 
 constexpr int kTries = 10;
+constexpr double kThreeAugmentThreshold = 128;
+constexpr double kThreeAugmentLeastBlur = 0.1;
+constexpr double kThreeAugmentMostBlur = 2.0;
 constexpr double kSmallestAspect = 3.0 / 4.0;
 constexpr double kLargestAspect = 4.0 / 3.0;
 constexpr double kErasingMinArea = 0.02;
@@ -44,23 +48,66 @@ PixelBox draw_crop(PhiloxStream& random, int height, int width, const AugmentOpt
   return {(height - crop_height) / 2, (width - crop_width) / 2, crop_height, crop_width};
 }
 
-std::optional<PixelBox> draw_erasure(PhiloxStream& random, const AugmentOptions& options) {
+std::vector<PixelBox> draw_erasures(PhiloxStream& random, const AugmentOptions& options) {
   if (random.uniform() >= options.erasing_probability) {
-    return std::nullopt;
+    return {};
   }
+  const int count = options.erasing_count > 1 ? 1 + below(random, options.erasing_count) : 1;
   const int size = options.input_size;
-  for (int attempt = 0; attempt < kTries; ++attempt) {
-    const double target = random.uniform(kErasingMinArea, kErasingMaxArea) * size * size;
-    const double aspect = std::exp(random.uniform(std::log(kErasingMinAspect), -std::log(kErasingMinAspect)));
-    const int height = rounded(std::sqrt(target * aspect));
-    const int width = rounded(std::sqrt(target / aspect));
-    if (width < size && height < size) {
-      const int top = below(random, size - height + 1);
-      const int left = below(random, size - width + 1);
-      return PixelBox{top, left, height, width};
+  std::vector<PixelBox> boxes;
+  for (int box = 0; box < count; ++box) {
+    for (int attempt = 0; attempt < kTries; ++attempt) {
+      const double target = random.uniform(kErasingMinArea, kErasingMaxArea) * size * size / count;
+      const double aspect = std::exp(random.uniform(std::log(kErasingMinAspect), -std::log(kErasingMinAspect)));
+      const int height = rounded(std::sqrt(target * aspect));
+      const int width = rounded(std::sqrt(target / aspect));
+      if (width < size && height < size) {
+        const int top = below(random, size - height + 1);
+        const int left = below(random, size - width + 1);
+        boxes.push_back({top, left, height, width});
+        break;
+      }
     }
   }
-  return std::nullopt;
+  return boxes;
+}
+
+// In random order, each by a factor of its own.
+void draw_color_jitter(PhiloxStream& random, double strength, std::vector<ImageOperation>& operations) {
+  if (strength == 0) {
+    return;
+  }
+  std::array kinds = {OperationKind::brightness, OperationKind::contrast, OperationKind::color};
+  for (int last = 2; last > 0; --last) {
+    std::swap(kinds[last], kinds[below(random, last + 1)]);
+  }
+  for (const OperationKind kind : kinds) {
+    operations.push_back({kind, random.uniform(std::max(0.0, 1.0 - strength), 1.0 + strength)});
+  }
+}
+
+ImageOperation draw_three_augment(PhiloxStream& random) {
+  switch (random.below(3)) {
+    case 0:
+      return {OperationKind::grayscale};
+    case 1:
+      return {OperationKind::solarize, kThreeAugmentThreshold};
+    default:
+      return {OperationKind::gaussian_blur, random.uniform(kThreeAugmentLeastBlur, kThreeAugmentMostBlur)};
+  }
+}
+
+std::vector<ImageOperation> draw_operations(PhiloxStream& random, const AugmentOptions& options) {
+  std::vector<ImageOperation> operations;
+  if (options.three_augment) {
+    operations.push_back(draw_three_augment(random));
+  } else {
+    draw_rand_augment(random, options.policy, options.interpolation, operations);
+  }
+  if (options.three_augment || options.policy.allows_color_jitter()) {
+    draw_color_jitter(random, options.color_jitter, operations);
+  }
+  return operations;
 }
 
 void flip_rows(std::uint8_t* pixels, int height, int width) {
@@ -88,6 +135,9 @@ void AugmentOptions::validate() const {
           fmt::format("--flip {} must lie in [0, 1]", flip_probability));
   require(erasing_probability >= 0 && erasing_probability <= 1,
           fmt::format("--erasing {} must lie in [0, 1]", erasing_probability));
+  require(erasing_count >= 1, fmt::format("--erasing-count {} must be at least 1", erasing_count));
+  require(color_jitter >= 0 && std::isfinite(color_jitter),
+          fmt::format("--color-jitter {} must not be below 0", color_jitter));
   require(evaluation_crop > 0 && evaluation_crop <= 1,
           fmt::format("--eval-crop {} must lie in (0, 1]", evaluation_crop));
 }
@@ -96,16 +146,20 @@ TrainingPlan draw_training_plan(PhiloxStream& random, int height, int width, con
   TrainingPlan plan;
   plan.crop = draw_crop(random, height, width, options);
   plan.flip = random.uniform() < options.flip_probability;
-  plan.erase = draw_erasure(random, options);
+  plan.erase = draw_erasures(random, options);
+  plan.interpolation = draw_interpolation(random, options.interpolation);
+  plan.operations = draw_operations(random, options);
   return plan;
 }
 
 void apply_training_plan(const TrainingPlan& plan, const ImageRegion& image, int input_size,
                          std::span<std::uint8_t> out) {
-  crop_and_resize(image, plan.crop, input_size, input_size, {0, 0, input_size, input_size}, Interpolation::bicubic,
-                  out);
+  crop_and_resize(image, plan.crop, input_size, input_size, {0, 0, input_size, input_size}, plan.interpolation, out);
   if (plan.flip) {
     flip_rows(out.data(), input_size, input_size);
+  }
+  for (const ImageOperation& operation : plan.operations) {
+    apply_operation(operation, out, input_size, input_size);
   }
 }
 

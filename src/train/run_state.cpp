@@ -31,10 +31,17 @@ constexpr std::array<std::string_view, 22> kFree = {"stage-to",         "stage-l
                                                     "teacher-model",    "model"};
 
 // What a run did that was started before there was a choice.
-constexpr std::array<std::pair<const char*, const char*>, 4> kBeforeThereWasA = {{{"mask-criterion", "student"},
-                                                                                  {"keep-schedule", "constant"},
-                                                                                  {"keep-start", "1.0"},
-                                                                                  {"repeat-locality", "false"}}};
+constexpr std::array<std::pair<const char*, const char*>, 11> kBeforeThereWasA = {{{"mask-criterion", "student"},
+                                                                                   {"keep-schedule", "constant"},
+                                                                                   {"keep-start", "1.0"},
+                                                                                   {"train-interpolation", "bicubic"},
+                                                                                   {"aa", "none"},
+                                                                                   {"three-augment", "false"},
+                                                                                   {"color-jitter", "0"},
+                                                                                   {"erasing-mode", "pixel"},
+                                                                                   {"erasing-count", "1"},
+                                                                                   {"cutmix-minmax", "none"},
+                                                                                   {"repeat-locality", "false"}}};
 
 template <typename List>
 bool contains(const List& list, std::string_view name) {

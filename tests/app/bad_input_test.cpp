@@ -77,6 +77,19 @@ TEST_F(BadInput, Options) {
   expect_train_refuses(arguments({"--lr", "-1"}), {"--lr -1"});
 }
 
+TEST_F(BadInput, Augmentation) {
+  expect_train_refuses(arguments({"--aa", "rand-m9-foo3"}), {"--aa rand-m9-foo3", "'foo3'", "mstd0.5"});
+  expect_train_refuses(arguments({"--aa", "rand-m9", "--three-augment"}), {"--aa", "--three-augment"});
+  expect_train_refuses(arguments({"--color-jitter", "0.4"}), {"--color-jitter", "--aa is none"});
+  expect_train_refuses(arguments({"--aa", "none", "--color-jitter", "-1"}), {"--color-jitter -1"});
+  expect_train_refuses(arguments({"--train-interpolation", "nearest"}), {"nearest", "bilinear, bicubic, random"});
+  expect_train_refuses(arguments({"--erasing-mode", "noise"}), {"--erasing-mode", "pixel, rand, const"});
+  expect_train_refuses(arguments({"--erasing-count", "0"}), {"--erasing-count 0"});
+  expect_train_refuses(arguments({"--erasing", "0", "--erasing-count", "2"}), {"--erasing-count", "--erasing 0"});
+  expect_train_refuses(arguments({"--cutmix-minmax", "0.8,0.2"}), {"--cutmix-minmax", "0.8,0.2"});
+  expect_train_refuses(arguments({"--cutmix-minmax", "0.2,0.8", "--cutmix", "1"}), {"--cutmix", "--cutmix-minmax"});
+}
+
 TEST_F(BadInput, Masks) {
   const Arguments alone = teacher_arguments(data(), path("run"));
   const auto alone_with = [&](const char* flag, const char* value) {

@@ -140,7 +140,8 @@ TEST_F(DataTest, ThePreviewShowsTheImagesAndWhatIsMadeOfThem) {
     const Image image = decode_record(set.read(i), set.encoding());
     packed.emplace(image.pixels.begin(), image.pixels.end());
   }
-  const Image same = sheet({"--crop-min-area", "1", "--flip", "0", "--erasing", "0", "--mixup", "0", "--cutmix", "0"});
+  const Image same = sheet({"--crop-min-area", "1", "--flip", "0", "--erasing", "0", "--aa", "none", "--color-jitter",
+                            "0", "--mixup", "0", "--cutmix", "0"});
   EXPECT_EQ(same.width, 4 * kGroup + 6);
   EXPECT_EQ(same.height, 3 * kCell + 6);
   std::set<std::string> shown;

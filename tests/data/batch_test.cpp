@@ -27,26 +27,25 @@ TEST(Batch, ErasedBoxesHoldTheirNoiseAndNothingElseChanges) {
   const at::Tensor clean = normalised_images(batch, at::kCPU);
   batch.erasures.resize(5);
   float value = 100;
-  for (const auto& [image, box] : {std::pair(1, PixelBox{0, 0, 30, 1}), {3, PixelBox{7, 11, 5, 20}}}) {
+  for (const auto& [image, box] :
+       {std::pair(1, PixelBox{0, 0, 30, 1}), {3, PixelBox{7, 11, 5, 20}}, {3, PixelBox{9, 20, 10, 10}}}) {
     Erasure erasure{box, {}};
     for (int i = 0; i < 3 * box.height * box.width; ++i) {
       erasure.noise.push_back(value++);
     }
-    batch.erasures[static_cast<std::size_t>(image)] = erasure;
+    batch.erasures[static_cast<std::size_t>(image)].push_back(erasure);
   }
   const at::Tensor result = normalised_images(batch, at::kCPU);
   for (int image = 0; image < 5; ++image) {
-    const auto& erasure = batch.erasures[static_cast<std::size_t>(image)];
     for (int c = 0; c < 3; ++c) {
       for (int y = 0; y < 31; ++y) {
         for (int x = 0; x < 31; ++x) {
           const auto index = ((image * 3 + c) * 31 + y) * 31 + x;
           float expected = clean.const_data_ptr<float>()[index];
-          if (erasure) {
-            const PixelBox& box = erasure->box;
+          for (const auto& [box, noise] : batch.erasures[static_cast<std::size_t>(image)]) {  // the last one stays
             const int row = y - box.top, column = x - box.left;
             if (row >= 0 && row < box.height && column >= 0 && column < box.width) {
-              expected = erasure->noise[static_cast<std::size_t>((c * box.height + row) * box.width + column)];
+              expected = noise[static_cast<std::size_t>((c * box.height + row) * box.width + column)];
             }
           }
           ASSERT_EQ(result.const_data_ptr<float>()[index], expected) << image << " " << c << " " << y << " " << x;

@@ -65,14 +65,13 @@ class LoaderTest : public ::testing::Test {
     for (const std::int64_t label : values_of<std::int64_t>(batch.labels)) {
       all.push_back(static_cast<float>(label));
     }
-    for (const auto& erasure : batch.erasures) {
-      all.push_back(erasure ? 1 : 0);
-      if (erasure) {
-        const PixelBox& box = erasure->box;
+    for (const auto& erasures : batch.erasures) {
+      all.push_back(static_cast<float>(erasures.size()));
+      for (const auto& [box, noise] : erasures) {
         for (const int value : {box.top, box.left, box.height, box.width}) {
           all.push_back(static_cast<float>(value));
         }
-        all.insert(all.end(), erasure->noise.begin(), erasure->noise.end());
+        all.insert(all.end(), noise.begin(), noise.end());
       }
     }
     return all;
@@ -222,11 +221,13 @@ TEST_F(LoaderTest, NoiseIsStandardNormal) {
   Loader loader(*set_, options_of(2, 4), requests(100));
   double count = 0, sum = 0, squares = 0;
   while (const auto batch = loader.next()) {
-    for (const auto& erasure : batch->erasures) {
-      for (const float value : erasure ? erasure->noise : std::vector<float>()) {
-        ++count;
-        sum += value;
-        squares += double{value} * value;
+    for (const auto& erasures : batch->erasures) {
+      for (const Erasure& erasure : erasures) {
+        for (const float value : erasure.noise) {
+          ++count;
+          sum += value;
+          squares += double{value} * value;
+        }
       }
     }
   }

@@ -6,6 +6,7 @@
 #include <ATen/TensorOperators.h>
 
 #include <array>
+#include <tuple>
 
 namespace maskedkd::testing {
 namespace {
@@ -51,7 +52,7 @@ TEST(Mixing, PlansAreAppliedAsTimmDoesInEveryMode) {
     targets_error = std::max(targets_error, largest_difference(targets, cases.at(name + ".targets")));
     EXPECT_LE((targets.sum(1) - 1.0).abs().max().item<double>(), 1e-5);
   }
-  ASSERT_EQ(num_cases, 36);
+  ASSERT_EQ(num_cases, 54);
   ASSERT_GT(num_cut, 20);
   ASSERT_GT(num_mixed, 20);
   std::printf("largest difference from timm: images %.1e, targets %.1e\n", images_error, targets_error);
@@ -76,45 +77,68 @@ TEST(Mixing, LambdaIsBetaDistributed) {
   }
 }
 
+// Boxes and lambdas of single samples beside timm's draws [draw, 5]: top, left, height, width, lambda.
+void compare_boxes(const MixOptions& options, int height, int width, const std::vector<double>& timm) {
+  std::array<std::vector<double>, 5> columns, expected;
+  for (std::uint32_t draw = 0; draw < 50000; ++draw) {
+    PhiloxStream random = stream(draw);
+    const auto sample = draw_mix_plan(random, 2, height, width, options).samples[1];
+    ASSERT_TRUE(sample.cut);
+    const PixelBox& box = sample.box;
+    ASSERT_TRUE(box.top >= 0 && box.left >= 0 && box.top + box.height <= height && box.left + box.width <= width);
+    EXPECT_DOUBLE_EQ(sample.lambda, 1.0 - double{1} * box.height * box.width / (double{1} * height * width));
+    const std::array<double, 5> row = {double{1} * box.top, double{1} * box.left, double{1} * box.height,
+                                       double{1} * box.width, sample.lambda};
+    for (std::size_t column = 0; column < 5; ++column) {
+      columns[column].push_back(row[column]);
+    }
+  }
+  for (std::size_t k = 0; k < timm.size(); ++k) {
+    expected[k % 5].push_back(timm[k]);
+  }
+  for (std::size_t column = 0; column < 5; ++column) {
+    EXPECT_LT(distance_of_samples(columns[column], expected[column]), 1) << width << " x " << height << ", " << column;
+  }
+}
+
 TEST(Mixing, CutMixBoxesAndTheirLambdaAreDistributedAsTimms) {
   const Tensors draws = reference("mixing.safetensors");
   for (int i = 0; i < 3; ++i) {
     const std::string name = "cutmix." + std::to_string(i);
     const auto shape = values_of<std::int64_t>(draws.at(name + ".shape"));
-    const int height = static_cast<int>(shape[0]), width = static_cast<int>(shape[1]);
     MixOptions options;
     options.mixup_alpha = 0;
-    std::array<std::vector<double>, 5> columns, expected;
-    for (std::uint32_t draw = 0; draw < 50000; ++draw) {
-      PhiloxStream random = stream(draw);
-      const auto sample = draw_mix_plan(random, 2, height, width, options).samples[1];
-      ASSERT_TRUE(sample.cut);
-      const PixelBox& box = sample.box;
-      ASSERT_TRUE(box.top >= 0 && box.left >= 0 && box.top + box.height <= height && box.left + box.width <= width);
-      EXPECT_DOUBLE_EQ(sample.lambda, 1.0 - double{1} * box.height * box.width / (double{1} * height * width));
-      const std::array<double, 5> row = {double{1} * box.top, double{1} * box.left, double{1} * box.height,
-                                         double{1} * box.width, sample.lambda};
-      for (std::size_t column = 0; column < 5; ++column) {
-        columns[column].push_back(row[column]);
-      }
-    }
-    const auto values = values_of<double>(draws.at(name + ".draws"));
-    for (std::size_t k = 0; k < values.size(); ++k) {
-      expected[k % 5].push_back(values[k]);
-    }
-    for (std::size_t column = 0; column < 5; ++column) {
-      EXPECT_LT(distance_of_samples(columns[column], expected[column]), 1)
-          << width << " x " << height << ", " << column;
-    }
+    compare_boxes(options, static_cast<int>(shape[0]), static_cast<int>(shape[1]),
+                  values_of<double>(draws.at(name + ".draws")));
+  }
+}
+
+TEST(Mixing, BoxesBetweenTwoSidesAreDistributedAsTimmsMinmax) {
+  const Tensors draws = reference("mixing.safetensors");
+  for (int i = 0; i < 3; ++i) {
+    const std::string name = "minmax." + std::to_string(i);
+    const auto shape = values_of<double>(draws.at(name + ".shape"));
+    MixOptions options;
+    options.mixup_alpha = options.cutmix_alpha = 0;
+    options.cutmix_sides = CutMixSides{shape[2], shape[3]};
+    EXPECT_TRUE(options.enabled());
+    compare_boxes(options, static_cast<int>(shape[0]), static_cast<int>(shape[1]),
+                  values_of<double>(draws.at(name + ".draws")));
   }
 }
 
 TEST(Mixing, EveryModeDrawsWhatBelongsTogether) {
-  for (const auto& [mode, num_independent] : {std::pair(MixMode::batch, 1), {MixMode::pair, 4}, {MixMode::elem, 8}}) {
+  for (const auto& [mode, num_independent, with_sides] : {std::tuple(MixMode::batch, 1, false),
+                                                          {MixMode::pair, 4, false},
+                                                          {MixMode::elem, 8, false},
+                                                          {MixMode::batch, 1, true},
+                                                          {MixMode::pair, 4, true},
+                                                          {MixMode::elem, 8, true}}) {
     MixOptions options;
     options.mode = mode;
     options.probability = 0.7;
     options.switch_probability = 0.3;
+    options.cutmix_sides = with_sides ? std::optional(CutMixSides{0.1, 0.9}) : std::nullopt;
     double mixed = 0, cut = 0;
     int num_all_different = 0;
     constexpr std::uint32_t kDraws = 20000;
@@ -186,6 +210,12 @@ TEST(Mixing, BadOptionsAreRefusedByName) {
   EXPECT_TRUE(refuses([](MixOptions& o) { o.switch_probability = 2; }, 2, "--mixup-switch-prob"));
   EXPECT_THROW(parse_mix_mode("half"), Error);
   EXPECT_EQ(parse_mix_mode("pair"), MixMode::pair);
+  for (const char* text :
+       {"0.8,0.2", "0.2", "0.2,", ",0.8", "0.2,0.8,0.9", "-0.1,0.5", "0.5,1.1", "nan,1", "", "0.5,0.5"}) {
+    EXPECT_THROW(CutMixSides::parse(text), Error) << text;
+  }
+  EXPECT_FALSE(CutMixSides::parse("none"));
+  EXPECT_EQ(CutMixSides::parse("0.2,0.8")->largest, 0.8);
 }
 
 }  // namespace

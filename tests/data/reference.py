@@ -39,11 +39,12 @@ def mixing():
     np.random.seed(5)
     case = 0
     for mode in ["batch", "pair", "elem"]:
-        for i in range(12):
+        for i in range(18):  # from the 13th on with sides between two shares
             size, side = int(RNG.choice([2, 4, 6, 16])), (int(RNG.choice([8, 31])), 28)
             classes = int(RNG.choice([2, 10, 1000]))
             smoothing = [0.1, 0.0, 0.3][i % 3]
-            mixup = timm.data.mixup.Mixup(0.8, 1.0, prob=[1.0, 0.5][i % 2], mode=mode, label_smoothing=smoothing,
+            sides = None if i < 12 else [(0.2, 0.8), (0.0, 1.0)][i % 2]
+            mixup = timm.data.mixup.Mixup(0.8, 1.0, cutmix_minmax=sides, prob=[1.0, 0.5][i % 2], mode=mode, label_smoothing=smoothing,
                                           num_classes=classes)
             images = torch.from_numpy(RNG.normal(size=(size, 3, *side)).astype(np.float32))
             labels = torch.from_numpy(RNG.integers(0, classes, size))
@@ -72,6 +73,13 @@ def mixing():
             draws.append([top, left, bottom - top, right - left, share])
         tensors[f"cutmix.{i}.shape"] = np.array([height, width])
         tensors[f"cutmix.{i}.draws"] = np.array(draws, np.float64)
+    for i, (height, width, least, most) in enumerate([(224, 224, 0.2, 0.8), (28, 28, 0.0, 1.0), (9, 40, 0.3, 0.5)]):
+        draws = []
+        for _ in range(20000):
+            (top, bottom, left, right), share = draw_box((3, height, width), 0.5, ratio_minmax=(least, most))
+            draws.append([top, left, bottom - top, right - left, share])
+        tensors[f"minmax.{i}.shape"] = np.array([height, width, least, most], np.float64)
+        tensors[f"minmax.{i}.draws"] = np.array(draws, np.float64)
     for alpha in [0.2, 0.8, 1.0, 3.0]:
         tensors[f"beta.{alpha}"] = np.random.beta(alpha, alpha, 50000)
     save_file(tensors, OUT / "mixing.safetensors")

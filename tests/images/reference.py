@@ -6,6 +6,7 @@ import io
 import pathlib
 import random
 import struct
+import subprocess
 import sys
 import warnings
 import zlib
@@ -221,5 +222,6 @@ def odd():
     save_file(tensors, OUT / "odd.safetensors")
 
 
+subprocess.run([sys.executable, pathlib.Path(__file__).parent / "reference_operations.py", OUT], check=True)
 for part in [resample, evaluation, geometry, decode, packing, odd]:
     part()

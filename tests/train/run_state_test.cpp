@@ -114,6 +114,22 @@ TEST(RunState, WhatAnOldRunCouldNotChooseIsToldWhereItChanges) {
   EXPECT_EQ(compare_runs(example(), now), std::vector<std::string>{"--mask-criterion changes from student to random"});
 }
 
+// A run from before there was RandAugment had neither that nor colour jitter; resumed by the same command it is told.
+TEST(RunState, AnOldRunHadNoRandAugment) {
+  RunState now = example();
+  for (const auto& [name, text] : {std::pair("aa", "rand-m9-mstd0.5-inc1"),
+                                   {"three-augment", "false"},
+                                   {"color-jitter", "0.3"},
+                                   {"train-interpolation", "bicubic"},
+                                   {"erasing-mode", "pixel"},
+                                   {"erasing-count", "1"},
+                                   {"cutmix-minmax", "none"}}) {
+    now.options.emplace_back(name, text);
+  }
+  EXPECT_EQ(compare_runs(example(), now), (std::vector<std::string>{"--aa changes from none to rand-m9-mstd0.5-inc1",
+                                                                    "--color-jitter changes from 0 to 0.3"}));
+}
+
 // Checkpoints from when --keep took patches only, and 0 for half of them.
 TEST(RunState, AnOldKeepOfZeroIsHalf) {
   RunState old = example();

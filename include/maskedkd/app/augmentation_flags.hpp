@@ -10,4 +10,8 @@ namespace maskedkd {
 // Both outlive the line.
 void bind_augmentation(CommandLine& line, AugmentOptions& augment, MixOptions& mixing);
 
+// After parse(): --three-augment takes the place of the default --aa. Throws Error (usage) on what was asked for and
+// would change nothing.
+void check_augmentation(const CommandLine& line, AugmentOptions& augment, const MixOptions& mixing);
+
 }  // namespace maskedkd

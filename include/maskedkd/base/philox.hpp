@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 namespace maskedkd {
 
@@ -65,5 +66,8 @@ class PhiloxStream {
   double spare_normal_ = 0.0;
   bool has_spare_normal_ = false;
 };
+
+// The words of PhiloxStream(address) from block first_block (of four words) on, faster than one by one. Throws as it.
+void fill_words(const RandomAddress& address, std::uint32_t first_block, std::span<std::uint32_t> words);
 
 }  // namespace maskedkd

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <string>
@@ -51,6 +52,9 @@ class CommandLine {
   // Every option by name, in order; after parse(). A number is written the one way it has: 1e-3 and 0.001 are the same.
   std::vector<std::pair<std::string, std::string>> resolved() const;
   bool given(const std::string& name) const;  // on the command line or in the file
+  // What was asked for and would change nothing is a mistake: throws Error (usage) where one of these was given.
+  // beside: what makes it idle, "--erasing 0"; why: in words.
+  void refuse_given(std::initializer_list<const char*> names, const std::string& beside, const std::string& why) const;
 
  private:
   struct State;

@@ -30,14 +30,14 @@ struct BatchRequest {
 
 struct Erasure {
   PixelBox box;
-  std::vector<float> noise;  // [3, box.height, box.width], N(0, 1)
+  std::vector<float> noise;  // [3, box.height, box.width], what AugmentOptions::erasing_mode says
 };
 
 struct MicroBatch {
   BatchRequest request;
-  at::Tensor images;                             // [B, S, S, 3] uint8, CPU (pinned where asked)
-  at::Tensor labels;                             // [B] int64, CPU
-  std::vector<std::optional<Erasure>> erasures;  // [B]; empty in evaluation
+  at::Tensor images;                           // [B, S, S, 3] uint8, CPU (pinned where asked)
+  at::Tensor labels;                           // [B] int64, CPU
+  std::vector<std::vector<Erasure>> erasures;  // [B], in order of application; empty in evaluation
 };
 
 struct LoaderOptions {

@@ -1,4 +1,4 @@
-// Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of a micro-batch as timm 0.3.2 does them for DeiT, and the
+// Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of a micro-batch as timm does them for DeiT, and the
 // soft targets that belong to them. A plan is drawn, then applied on whatever device the batch is.
 #pragma once
 
@@ -7,6 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,15 +16,25 @@ namespace maskedkd {
 enum class MixMode { batch, pair, elem };
 MixMode parse_mix_mode(const std::string& text);  // throws Error (usage) listing the names
 
+// timm's cutmix_minmax: the sides of CutMix's boxes as shares of the image's, in [smallest, largest).
+struct CutMixSides {
+  double smallest = 0;
+  double largest = 1;
+  // "none", or "0.2,0.8"; throws Error (usage) naming --cutmix-minmax
+  static std::optional<CutMixSides> parse(const std::string& text);
+};
+
 struct MixOptions {
-  double mixup_alpha = 0.8;         // 0: no Mixup
-  double cutmix_alpha = 1.0;        // 0: no CutMix
-  double probability = 1.0;         // of mixing at all
-  double switch_probability = 0.5;  // of CutMix where both are on
+  double mixup_alpha = 0.8;                 // 0: no Mixup
+  double cutmix_alpha = 1.0;                // 0: no CutMix
+  std::optional<CutMixSides> cutmix_sides;  // CutMix is on then, and cutmix_alpha has no say
+  double probability = 1.0;                 // of mixing at all
+  double switch_probability = 0.5;          // of CutMix where both are on
   double label_smoothing = 0.1;
   MixMode mode = MixMode::batch;
 
-  bool enabled() const { return probability > 0 && (mixup_alpha > 0 || cutmix_alpha > 0); }
+  bool enabled() const { return probability > 0 && (mixup_alpha > 0 || has_cutmix()); }
+  bool has_cutmix() const { return cutmix_alpha > 0 || cutmix_sides; }
   void validate(int micro_batch) const;  // throws Error (usage); an odd micro-batch with mixing on is refused
 };
 

@@ -1,13 +1,18 @@
-// Augmentation of one image: a plan is drawn (all randomness), then applied (pure). Formulas: torchvision's
-// RandomResizedCrop and timm's RandomErasing with DeiT's settings; evaluation as DeiT's Resize and CenterCrop.
+// Augmentation of one image: a plan is drawn (all randomness), then applied (pure): random resized crop, flip, then
+// RandAugment, or 3-Augment and colour jitter, or colour jitter; erasing after normalisation. Formulas: torchvision's
+// RandomResizedCrop and ColorJitter, timm's RandAugment and RandomErasing, DeiT3's 3-Augment, with DeiT's settings;
+// evaluation as DeiT's Resize and CenterCrop.
 #pragma once
 
 #include "maskedkd/base/philox.hpp"
+#include "maskedkd/images/erasing.hpp"
 #include "maskedkd/images/image.hpp"
+#include "maskedkd/images/operations.hpp"
+#include "maskedkd/images/rand_augment.hpp"
 
 #include <cstdint>
-#include <optional>
 #include <span>
+#include <vector>
 
 namespace maskedkd {
 
@@ -15,8 +20,14 @@ struct AugmentOptions {
   int input_size = 224;         // pixels, square
   double crop_min_area = 0.08;  // share of the image's area
   double crop_max_area = 1.0;
+  InterpolationChoice interpolation = InterpolationChoice::bicubic;  // of crop, rotate, shear and translate
   double flip_probability = 0.5;
+  RandAugmentPolicy policy;    // DeiT's rand-m9-mstd0.5-inc1
+  bool three_augment = false;  // DeiT3's, in place of RandAugment: one of grayscale, solarize and Gaussian blur
+  double color_jitter = 0.3;   // brightness, contrast and saturation by 1 +- this; only where no policy is set
   double erasing_probability = 0.25;
+  ErasingMode erasing_mode = ErasingMode::pixel;
+  int erasing_count = 1;           // most boxes an image; each has its share of the area
   double evaluation_crop = 0.875;  // shorter edge is resized to int(input_size / this), then cropped centrally
 
   void validate() const;  // throws Error (usage) naming the flag
@@ -26,15 +37,18 @@ struct AugmentOptions {
 struct TrainingPlan {
   PixelBox crop;  // of the source
   bool flip = false;
-  std::optional<PixelBox> erase;  // of the result, strictly smaller than it; filled with N(0, 1) after normalisation
+  std::vector<PixelBox> erase = {};  // of the result, each strictly smaller than it; filled after normalisation
+  Interpolation interpolation = Interpolation::bicubic;  // of the crop
+  std::vector<ImageOperation> operations = {};           // on the result, in this order
 };
 
-// Area U(min, max), aspect log-uniform (3/4, 4/3), rounded, 10 tries, then the central fallback; erasing area
-// U(0.02, 1/3), log-aspect (0.3, 1/0.3), 10 tries.
+// Crop: area U(min, max), aspect log-uniform (3/4, 4/3), rounded, 10 tries, then the central fallback. Erasing: area
+// U(0.02, 1/3) over the number of boxes, log-aspect (0.3, 1/0.3), 10 tries. Crop, flip and erasing are drawn before all
+// else, so other options give the same ones.
 TrainingPlan draw_training_plan(PhiloxStream& random, int height, int width, const AugmentOptions& options);
 
-// out: [input_size, input_size, 3]. Crop, resize, flip. Erasing comes after normalisation (data/batch.hpp). The region
-// holds plan.crop.
+// out: [input_size, input_size, 3]. Crop, resize, flip, operations. Erasing comes after normalisation (data/batch.hpp).
+// The region holds plan.crop.
 void apply_training_plan(const TrainingPlan& plan, const ImageRegion& image, int input_size,
                          std::span<std::uint8_t> out);
 
