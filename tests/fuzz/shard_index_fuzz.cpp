@@ -1,0 +1,60 @@
+// libFuzzer on a packed set's index.json: an input is its text. Whatever it is, it is refused by an Error of one line,
+// or what it says of the set can be. How to run it, and what was run: README.md.
+#include "expect.hpp"
+#include "maskedkd/images/shard.hpp"
+
+namespace maskedkd {
+
+// The two that live beside HDF5, which the fuzzer does not link.
+std::string shard_name(std::int64_t shard_index) { return fmt::format("shard-{:05}.h5", shard_index); }
+std::string_view to_string(RecordEncoding encoding) { return encoding == RecordEncoding::file ? "file" : "raw"; }
+RecordEncoding parse_record_encoding(std::string_view text) {
+  if (text != "file" && text != "raw") {
+    throw usage_error("no way to store records");
+  }
+  return text == "file" ? RecordEncoding::file : RecordEncoding::raw;
+}
+
+namespace {
+
+bool is_digest(const std::string& text) {
+  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+void check(const ShardIndex& index) {
+  fuzz::expect(index.num_records > 0 && !index.shards.empty() && !index.class_names.empty(), "there are images");
+  fuzz::expect(index.class_names.size() == index.class_counts.size(), "a count a class");
+  __int128 in_classes = 0, in_shards = 0;
+  for (const std::int64_t count : index.class_counts) {
+    fuzz::expect(count >= 0, "no count is negative");
+    in_classes += count;
+  }
+  for (std::size_t i = 0; i < index.shards.size(); ++i) {
+    const ShardIndexEntry& entry = index.shards[i];
+    fuzz::expect(entry.name == shard_name(static_cast<std::int64_t>(i)), "each shard has its name");
+    fuzz::expect(entry.num_records >= 0, "no shard has fewer records than none");
+    fuzz::expect(entry.size_bytes <= INT64_MAX, "a size is one that a file can have");
+    fuzz::expect(static_cast<unsigned __int128>(entry.bytes_offset) + entry.num_bytes <= entry.size_bytes,
+                 "the records lie in the file");
+    fuzz::expect(is_digest(entry.frame_sha256) && (entry.sha256.empty() || is_digest(entry.sha256)),
+                 "a SHA-256 is one");
+    in_shards += entry.num_records;
+  }
+  fuzz::expect(in_classes == index.num_records && in_shards == index.num_records, "the counts add up");
+}
+
+}  // namespace
+}  // namespace maskedkd
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t count) {
+  using namespace maskedkd;
+  const std::string text(reinterpret_cast<const char*>(bytes), count);
+  fuzz::refused_in_one_line([&] {
+    const ShardIndex index = parse_shard_index(text, "set/index.json");
+    check(index);
+    const std::string written = serialise(index);
+    const ShardIndex again = parse_shard_index(written, "set/index.json");
+    fuzz::expect(serialise(again) == written, "written and read as the same");
+  });
+  return 0;
+}

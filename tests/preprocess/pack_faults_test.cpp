@@ -1,0 +1,153 @@
+// What goes wrong while the real program packs, and files that are not what one expects.
+#include "maskedkd/images/shard_reader.hpp"
+#include "maskedkd/io/posix.hpp"
+#include "pack_program.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+
+#include <fstream>
+#include <set>
+
+namespace maskedkd::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<std::string> packing_plain(const fs::path& out, const std::string& per_shard = "5") {
+  return {"--data-path", reference_path("plain").string(), "--output-dir", out.string(), "--records-per-shard",
+          per_shard};
+}
+
+// PIL makes them and says which of them it can read.
+TEST(PackFaults, OddFilesArePackedAsPilReadsThemAndBrokenOnesNamed) {
+  const TemporaryDirectory folder;
+  const std::string odd = (folder.path() / "odd").string(), out = (folder.path() / "out").string();
+  const ProcessResult made = run_process(
+      {MASKEDKD_PYTHON, "-c",
+       "import sys, os, io, numpy as np, PIL.Image as I\n"
+       "root = sys.argv[1] + '/a b'; os.makedirs(root)\n"
+       "r = np.random.default_rng(3)\n"
+       "image = I.fromarray(r.integers(0, 256, (40, 30, 3), dtype=np.uint8))\n"
+       "image.save(root + '/plain.jpg'); image.convert('L').save(root + '/gray.jpg')\n"
+       "image.convert('CMYK').save(root + '/inks.jpg'); image.save(root + '/really png.JPEG', 'PNG')\n"
+       "image.save(root + '/really jpeg.png', 'JPEG'); image.save(root + '/progressive.jpg', progressive=True)\n"
+       "I.fromarray(r.integers(0, 65536, (20, 20), dtype=np.uint16)).save(root + '/deep.png')\n"
+       "exif = I.Exif(); exif[0x112] = 6; image.save(root + '/größe\\n6.jpg', exif=exif)\n"
+       "whole = open(root + '/plain.jpg', 'rb').read()\n"
+       "png = open(root + '/really png.JPEG', 'rb').read()\n"
+       "def put(name, content): open(root + '/' + name, 'wb').write(content)\n"
+       "put('zz cut.jpg', whole[:-200]); put('zz empty.jpg', b''); put('zz head.jpg', whole[:30])\n"
+       "put('zz no end.png', png[:-30]); put('zz text.png', b'GIF89a nothing'); put('zz zeros.jpg', bytes(5000))\n"
+       "flipped = bytearray(png); flipped[200] ^= 1; put('zz flipped.png', bytes(flipped))\n",
+       odd});
+  ASSERT_EQ(made.exit_code, 0) << made.output;
+  for (const char* check : {"structure", "decode"}) {
+    const ProcessResult result =
+        run_pack(2, {"--data-path", odd, "--output-dir", out, "--on-broken", "skip", "--check", check});
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+    EXPECT_NE(result.output.find("8 images of 1 classes"), std::string::npos) << result.output;
+    EXPECT_NE(result.output.find("7 broken images left out"), std::string::npos) << result.output;
+    for (const char* name :
+         {"cut.jpg", "empty.jpg", "head.jpg", "no end.png", "text.png", "zeros.jpg", "flipped.png"}) {
+      EXPECT_NE(result.output.find(std::string("zz ") + name + ": "), std::string::npos) << name << result.output;
+    }
+    EXPECT_NE(result.output.find("among them 1 16-bit, 1 cmyk, 2 gray, 2 misnamed, 1 rotated"), std::string::npos)
+        << result.output;
+    EXPECT_EQ(ShardSet(out).num_records(), 8);
+    fs::remove_all(out);
+  }
+}
+
+TEST(PackFaults, NamesOfAllKindsComeThrough) {
+  const TemporaryDirectory folder;
+  const ProcessResult result = run_pack(3, {"--data-path", reference_path("nasty").string(), "--output-dir",
+                                            folder.path().string(), "--shard-size", "4KiB", "--shuffle", "false"});
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  std::set<std::string> names;
+  for (const ShardIndexEntry& entry : read_shard_index(folder.path()).shards) {
+    const RecordNames of_shard = read_record_names(folder.path() / entry.name, entry.num_records);
+    for (std::size_t i = 0; i < of_shard.size(); ++i) {
+      const std::string name(of_shard[i]);
+      EXPECT_TRUE(fs::is_regular_file(reference_path("nasty") / name)) << name;
+      names.insert(name);
+    }
+  }
+  EXPECT_EQ(static_cast<std::int64_t>(names.size()), ShardSet(folder.path()).num_records());
+  for (const char* name : {"b/new\nline.jpg", "日本/😀.jpg", "b/a b.png", "b/sub x/1.png"}) {
+    EXPECT_EQ(names.count(name), 1u) << name;
+  }
+}
+
+// A file system of our own, which only root can mount; where a limit on files would stand for it (see
+// tests/images/shard_writer_test.cpp), MPI itself can't start.
+TEST(PackFaults, AFullDiskIsOneLineAndTheNextStartGoesOnWhereItWas) {
+  const TemporaryDirectory folder;
+  const fs::path whole = folder.path() / "whole", out = folder.path() / "out";
+  ASSERT_EQ(run_pack(0, packing_plain(whole, "20")).exit_code, 0);
+  fs::create_directories(out);
+  if (mount("tmpfs", out.c_str(), "tmpfs", 0, "size=128k") != 0) {
+    GTEST_SKIP() << "no file system can be mounted here";
+  }
+  for (const int ranks : {0, 2}) {
+    const ProcessResult full = run_pack(ranks, packing_plain(out, "20"));
+    EXPECT_EQ(full.exit_code, 1) << full.output;
+    EXPECT_NE(full.output.find("can't write " + (out / "shard-0000").string()), std::string::npos) << full.output;
+    EXPECT_NE(full.output.find("No space left on device"), std::string::npos) << full.output;
+    EXPECT_NE(full.output.find("free some space"), std::string::npos) << full.output;
+    EXPECT_FALSE(fs::exists(out / "index.json"));
+  }
+  EXPECT_TRUE(fs::exists(out / "shard-00000.h5"));
+  EXPECT_EQ(mount("tmpfs", out.c_str(), "tmpfs", MS_REMOUNT, "size=16m"), 0);
+  const ProcessResult on = run_pack(2, packing_plain(out, "20"));
+  EXPECT_EQ(on.exit_code, 0) << on.output;
+  EXPECT_NE(on.output.find(" shards kept from before"), std::string::npos) << on.output;
+  EXPECT_EQ(digests_of(out), digests_of(whole));
+  umount(out.c_str());
+}
+
+TEST(PackFaults, LeftoversAreSweptAndARecordThatRottedIsPackedAgain) {
+  const TemporaryDirectory folder;
+  const fs::path& out = folder.path();
+  std::ofstream(out / ".tmp-shard-00001.h5-4711") << "half";
+  std::ofstream(out / ".packed-shard-00002.json") << "{\"set_id\": \"another\"}";
+  std::ofstream(out / ".packed-shard-00003.json") << "no JSON";
+  std::ofstream(out / "shard-00002.h5") << "another packing's";
+  std::ofstream(out / "shard-00003.h5") << "no HDF5";
+  std::ofstream(out / "shard-00099.h5") << "of a larger set";
+  ASSERT_EQ(run_pack(2, packing_plain(out)).exit_code, 0);
+  const auto expected = digests_of(out);
+  EXPECT_EQ(expected.size(), 14u) << "13 shards and an index";
+  // A bit of a record, which opening does not see, beside a shard that is lost, which it does.
+  const ShardIndex index = read_shard_index(out);
+  const auto at = static_cast<std::streamoff>(index.shards[4].bytes_offset + 50);
+  {
+    std::fstream file(out / "shard-00004.h5", std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(at);
+    file.put(file.peek() == 'x' ? 'y' : 'x');
+  }
+  fs::remove(out / "shard-00007.h5");
+  const ProcessResult mended = run_pack(2, packing_plain(out));
+  ASSERT_EQ(mended.exit_code, 0) << mended.output;
+  EXPECT_NE(mended.output.find("11 shards kept from before"), std::string::npos) << mended.output;
+  EXPECT_EQ(digests_of(out), expected);
+}
+
+TEST(PackFaults, ThreadsAndSeedsChangeWhatTheyShould) {
+  const TemporaryDirectory folder;
+  const auto packed = [&](const std::string& name, std::vector<std::string> more) {
+    std::vector<std::string> arguments = packing_plain(folder.path() / name);
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const ProcessResult result = run_pack(0, arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+    return digests_of(folder.path() / name);
+  };
+  const auto one = packed("one", {"--threads", "1"});
+  EXPECT_EQ(packed("four", {"--threads", "4"}), one);
+  EXPECT_NE(packed("seed", {"--seed", "1"}), one);
+  EXPECT_NE(packed("ordered", {"--shuffle", "false"}), one);
+}
+
+}  // namespace
+}  // namespace maskedkd::testing
