@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# run.sh PROGRAM SEEDS FOLDER: a fuzz target on its seeds, then MASKEDKD_FUZZ_RUNS inputs in all (20,000), the same ones
-# each time. An input that fails stays in FOLDER. Ends with 77 where the target could not be built.
+# run.sh PROGRAM SEEDS FOLDER DICTIONARY: a fuzz target on its seeds, then MASKEDKD_FUZZ_RUNS inputs in all (20,000), the
+# same ones each time. An input that fails stays in FOLDER. Ends with 77 where the target could not be built.
 set -euo pipefail
-program=$1 seeds=$2 folder=$3
+program=$1 seeds=$2 folder=$3 dictionary=$4
 if [ ! -x "$program" ]; then
   echo "skipped: $(basename "$program") needs clang with libFuzzer (env/install.sh tests), then configure again"
   exit 77
@@ -12,4 +12,4 @@ found="$folder/$(basename "$program")-found"
 rm -rf "$found"
 mkdir -p "$found"
 exec "$program" -runs="${MASKEDKD_FUZZ_RUNS:-20000}" -seed=1 -max_len=1024 -timeout=20 \
-  -dict="$(dirname "${BASH_SOURCE[0]}")/json.dict" -artifact_prefix="$folder/$(basename "$program")-" -verbosity=0 "$found" "$seeds"
+  -dict="$(dirname "${BASH_SOURCE[0]}")/$dictionary" -artifact_prefix="$folder/$(basename "$program")-" -verbosity=0 "$found" "$seeds"

