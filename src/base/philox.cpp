@@ -1,5 +1,6 @@
 #include "maskedkd/base/philox.hpp"
 
+#include "maskedkd/base/clones.hpp"
 #include "maskedkd/base/error.hpp"
 
 #include <algorithm>
@@ -28,6 +29,38 @@ PhiloxCounter counter_of(const RandomAddress& address) {
   }
   return {0, (address.micro_batch << 16) | address.position, address.step,
           (address.epoch << 8) | static_cast<std::uint32_t>(address.purpose)};
+}
+
+// The words of kLanes blocks from `counter` on, side by side so that the compiler makes vectors of them. out: [4 *
+// kLanes].
+constexpr std::uint32_t kLanes = 16;
+MASKEDKD_CLONES void fill_blocks(const PhiloxCounter& counter, PhiloxKey key, std::uint32_t* out) {
+  // 64 bits wide, as their products are.
+  std::uint64_t a[kLanes], b[kLanes], c[kLanes], d[kLanes];
+  for (std::uint32_t lane = 0; lane < kLanes; ++lane) {
+    a[lane] = counter[0] + lane;
+    b[lane] = counter[1];
+    c[lane] = counter[2];
+    d[lane] = counter[3];
+  }
+  constexpr std::uint64_t kLow = 0xFFFFFFFFu;
+  for (int round = 0; round < kRounds; ++round) {
+    for (std::uint32_t lane = 0; lane < kLanes; ++lane) {
+      const std::uint64_t product0 = kMultiplier0 * (a[lane] & kLow), product1 = kMultiplier1 * (c[lane] & kLow);
+      a[lane] = (product1 >> 32) ^ b[lane] ^ key[0];
+      b[lane] = product1 & kLow;
+      c[lane] = (product0 >> 32) ^ d[lane] ^ key[1];
+      d[lane] = product0 & kLow;
+    }
+    key[0] += kWeyl0;
+    key[1] += kWeyl1;
+  }
+  for (std::uint32_t lane = 0; lane < kLanes; ++lane) {
+    out[4 * lane] = static_cast<std::uint32_t>(a[lane]);
+    out[4 * lane + 1] = static_cast<std::uint32_t>(b[lane]);
+    out[4 * lane + 2] = static_cast<std::uint32_t>(c[lane]);
+    out[4 * lane + 3] = static_cast<std::uint32_t>(d[lane]);
+  }
 }
 
 }  // namespace
@@ -113,33 +146,14 @@ double PhiloxStream::beta(double a, double b) noexcept {
 }
 
 void fill_words(const RandomAddress& address, std::uint32_t first_block, std::span<std::uint32_t> words) {
-  constexpr std::size_t kLanes = 16;  // blocks side by side: the compiler makes vectors of them
-  const PhiloxKey first_key = key_of(address);
-  const PhiloxCounter base = counter_of(address);
+  PhiloxCounter counter = counter_of(address);
+  std::uint32_t lanes[4 * kLanes];
   for (std::size_t done = 0; done < words.size(); done += 4 * kLanes, first_block += kLanes) {
-    std::uint32_t lanes[4][kLanes];
-    for (std::uint32_t lane = 0; lane < kLanes; ++lane) {
-      lanes[0][lane] = first_block + lane;
-      lanes[1][lane] = base[1];
-      lanes[2][lane] = base[2];
-      lanes[3][lane] = base[3];
-    }
-    PhiloxKey key = first_key;
-    for (int round = 0; round < kRounds; ++round) {
-      for (std::size_t lane = 0; lane < kLanes; ++lane) {
-        const std::uint64_t product0 = std::uint64_t{kMultiplier0} * lanes[0][lane];
-        const std::uint64_t product1 = std::uint64_t{kMultiplier1} * lanes[2][lane];
-        lanes[0][lane] = static_cast<std::uint32_t>(product1 >> 32) ^ lanes[1][lane] ^ key[0];
-        lanes[2][lane] = static_cast<std::uint32_t>(product0 >> 32) ^ lanes[3][lane] ^ key[1];
-        lanes[1][lane] = static_cast<std::uint32_t>(product1);
-        lanes[3][lane] = static_cast<std::uint32_t>(product0);
-      }
-      key[0] += kWeyl0;
-      key[1] += kWeyl1;
-    }
-    const std::size_t count = std::min(words.size() - done, 4 * kLanes);
-    for (std::size_t i = 0; i < count; ++i) {
-      words[done + i] = lanes[i % 4][i / 4];
+    counter[0] = first_block;
+    const bool is_whole = words.size() - done >= 4 * kLanes;
+    fill_blocks(counter, key_of(address), is_whole ? &words[done] : lanes);
+    if (!is_whole) {
+      std::copy(lanes, lanes + (words.size() - done), words.begin() + static_cast<std::ptrdiff_t>(done));
     }
   }
 }

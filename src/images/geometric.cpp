@@ -2,7 +2,7 @@
 // taps in one direction only; a rotation takes all 16 from a padded copy of the image in floats.
 #include "geometric.hpp"
 
-#include "clones.hpp"
+#include "maskedkd/base/clones.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -216,7 +216,6 @@ struct RowSamples {
   std::vector<float> down[kTaps];  // [tap][x]
 };
 
-// begin: of where the taps of the row begin (row * stride) or the column's (x * 4), added up; weights by a tap each.
 MASKEDKD_CLONES void place_row(const AffineMap& of_image, const TapPolynomials& polynomials, int y, int height,
                                int width, RowSamples& samples) {
   const AffineMap map = of_image;

@@ -1,7 +1,7 @@
 #include "maskedkd/images/operations.hpp"
 
-#include "clones.hpp"
 #include "geometric.hpp"
+#include "maskedkd/base/clones.hpp"
 
 #include <fmt/format.h>
 
@@ -33,7 +33,6 @@ MASKEDKD_CLONES void posterize(std::uint8_t* levels, std::size_t count, int bits
   }
 }
 
-// As bytes: beyond 255 nothing is inverted.
 MASKEDKD_CLONES void solarize(std::uint8_t* levels, std::size_t count, int threshold) {
   for (std::size_t i = 0; i < count; ++i) {
     levels[i] = solarized(levels[i], threshold);
