@@ -23,7 +23,7 @@ if(CMAKE_CUDA_COMPILER)
     set(MASKEDKD_WITH_NVCC ON)
   endif()
 endif()
-message(STATUS "Kernels for GPUs, by nvcc ${CMAKE_CUDA_COMPILER_VERSION}: ${MASKEDKD_WITH_NVCC}")
+message(STATUS "Kernels for GPUs: ${MASKEDKD_WITH_NVCC} (nvcc: ${CMAKE_CUDA_COMPILER} ${CMAKE_CUDA_COMPILER_VERSION})")
 
 function(maskedkd_cuda_sources room)
   cmake_parse_arguments(cuda "" "" "SOURCES" ${ARGN})
