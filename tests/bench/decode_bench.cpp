@@ -77,7 +77,7 @@ const std::map<std::string, Work> kModes = {
     {"train",
      [](const Sample& sample, std::vector<std::uint8_t>& out, bool sum) {
        const ImageRegion region = decode_record_region(sample.record, RecordEncoding::file, sample.box);
-       apply_training_plan({sample.box, false, std::nullopt}, region, kSide, out);
+       apply_training_plan({sample.box}, region, kSide, out);
        return sum ? sum_of(out) : 0;
      }},
     {"evaluate",

@@ -87,17 +87,14 @@ TEST(PackFaults, AFullDiskIsOneLineAndTheNextStartGoesOnWhereItWas) {
   const fs::path whole = folder.path() / "whole", out = folder.path() / "out";
   ASSERT_EQ(run_pack(0, packing_plain(whole, "20")).exit_code, 0);
   fs::create_directories(out);
-  if (mount("tmpfs", out.c_str(), "tmpfs", 0, "size=128k") != 0) {
+  if (mount("tmpfs", out.c_str(), "tmpfs", 0, "size=100k") != 0) {
     GTEST_SKIP() << "no file system can be mounted here";
   }
-  for (const int ranks : {0, 2}) {
-    const ProcessResult full = run_pack(ranks, packing_plain(out, "20"));
-    EXPECT_EQ(full.exit_code, 1) << full.output;
-    EXPECT_NE(full.output.find("can't write " + (out / "shard-0000").string()), std::string::npos) << full.output;
-    EXPECT_NE(full.output.find("No space left on device"), std::string::npos) << full.output;
-    EXPECT_NE(full.output.find("free some space"), std::string::npos) << full.output;
-    EXPECT_FALSE(fs::exists(out / "index.json"));
-  }
+  const ProcessResult full = run_pack(0, packing_plain(out, "20"));
+  EXPECT_EQ(full.exit_code, 1) << full.output;
+  EXPECT_NE(full.output.find("can't write " + (out / "shard-0000").string()), std::string::npos) << full.output;
+  EXPECT_NE(full.output.find("No space left on device; free some space"), std::string::npos) << full.output;
+  EXPECT_FALSE(fs::exists(out / "index.json"));
   EXPECT_TRUE(fs::exists(out / "shard-00000.h5"));
   EXPECT_EQ(mount("tmpfs", out.c_str(), "tmpfs", MS_REMOUNT, "size=16m"), 0);
   const ProcessResult on = run_pack(2, packing_plain(out, "20"));
