@@ -107,7 +107,9 @@ struct Loader::State {
 
   void open_more(std::unique_lock<std::mutex>& lock) {
     opening = true;
-    for (int i = 0; i < std::min(options.open_together, options.prefetch) && !exhausted && !stopping; ++i) {
+    std::vector<std::shared_ptr<OpenBatch>> opened;
+    bool ended = false;
+    for (int i = 0; i < std::min(options.open_together, options.prefetch) && !ended && !stopping; ++i) {
       lock.unlock();
       auto batch = std::make_shared<OpenBatch>();
       bool is_last = false;
@@ -122,13 +124,16 @@ struct Loader::State {
         batch->failure = std::current_exception();
       }
       lock.lock();
-      if (is_last) {
-        exhausted = true;
-        break;
+      ended = is_last || batch->failure;  // the source itself failed: this is the last
+      if (!is_last) {
+        opened.push_back(std::move(batch));
       }
-      exhausted = batch->failure != nullptr;  // the source itself failed: this is the last
+    }
+    // All at once: an idle worker would begin a record that the next of them wants too.
+    for (const std::shared_ptr<OpenBatch>& batch : opened) {
       add(batch);
     }
+    exhausted = ended;
     opening = false;
     something_to_do.notify_all();
     front_is_ready.notify_all();
