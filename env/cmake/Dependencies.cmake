@@ -39,3 +39,4 @@ target_include_directories(maskedkd_hdf5 SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS}
 target_link_libraries(maskedkd_hdf5 INTERFACE ${HDF5_C_LIBRARIES})
 
 include(LibTorch)
+include(Nvcc)

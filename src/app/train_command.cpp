@@ -86,6 +86,14 @@ void bind_data(CommandLine& line, TrainOptions& train, BadRecordFlags& on_bad) {
       .option("prefetch", train.prefetch,
               "micro-batches that a rank holds ready; 0: 4 and those of its step that share images");
   bind_augmentation(line, train.augment, train.mixing);
+  line.option("augment-on", "cpu",
+              "who resamples and does the operations: cpu, or gpu, which leaves the workers only reading and decoding",
+              [&train](const std::string& text) {
+                if (text != "cpu" && text != "gpu") {
+                  throw usage_error(fmt::format("--augment-on: '{}' is unknown", text), "choose from cpu, gpu");
+                }
+                train.augment_on_gpu = text == "gpu";
+              });
 }
 
 void bind_distillation(CommandLine& line, TrainOptions& train) {

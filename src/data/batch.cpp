@@ -51,15 +51,16 @@ RandomAddress mix_address(const BatchRequest& request, std::uint64_t seed) {
 }
 
 at::Tensor normalised_images(const MicroBatch& batch, at::Device device) {
+  const at::Tensor bytes = batch.crops ? augmented_images(*batch.crops, device) : batch.images;
   at::Tensor images;  // [B, 3, S, S]
   if (device.is_cpu()) {
-    images = at::empty({batch.images.size(0), 3, batch.images.size(1), batch.images.size(2)}, at::kFloat);
-    normalise_on_cpu(batch.images.contiguous(), images);
+    images = at::empty({bytes.size(0), 3, bytes.size(1), bytes.size(2)}, at::kFloat);
+    normalise_on_cpu(bytes.contiguous(), images);
   } else {
     const auto per_channel = [&](const std::array<float, 3>& values) {
       return at::tensor(at::ArrayRef<float>(values)).view({1, 3, 1, 1}).to(device);
     };
-    images = batch.images.to(device, /*non_blocking=*/true).permute({0, 3, 1, 2}).to(at::kFloat).contiguous();
+    images = bytes.to(device, /*non_blocking=*/true).permute({0, 3, 1, 2}).to(at::kFloat).contiguous();
     images.div_(255.0).sub_(per_channel(kMean)).div_(per_channel(kDeviation));
   }
   for (std::size_t i = 0; i < batch.erasures.size(); ++i) {

@@ -7,6 +7,7 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -45,9 +46,27 @@ class BatchMemory {
 
 struct OpenBatch {
   MicroBatch batch;
+  std::vector<std::vector<std::uint8_t>> crops;  // one an image, where they are wanted raw
+  std::atomic<std::size_t> num_crops_missing = 0;
   std::size_t num_missing = 0;  // images
   std::exception_ptr failure;
 };
+
+// Of a batch whose crops are all there: they go in one piece of memory, which is one copy to a GPU.
+void join_crops(OpenBatch& open, bool pinned) {
+  std::size_t num_bytes = 0;
+  for (const std::vector<std::uint8_t>& crop : open.crops) {
+    num_bytes += crop.size();
+  }
+  at::Tensor& pixels = open.batch.crops->pixels;
+  pixels =
+      at::empty({static_cast<std::int64_t>(num_bytes)}, at::TensorOptions().dtype(at::kByte).pinned_memory(pinned));
+  auto* to = pixels.mutable_data_ptr<std::uint8_t>();
+  for (const std::vector<std::uint8_t>& crop : open.crops) {
+    to = std::copy(crop.begin(), crop.end(), to);
+  }
+  open.crops.clear();
+}
 
 // A record and the places that want an image of it.
 struct Task {
@@ -136,7 +155,15 @@ struct Loader::State {
   void prepare(OpenBatch& open_batch) {
     MicroBatch& batch = open_batch.batch;
     const std::size_t size = batch.request.indices.size();
-    batch.images = memory.get(static_cast<std::int64_t>(size), options.augment.input_size, options.pin_memory);
+    open_batch.crops.resize(size);
+    open_batch.num_crops_missing = size;
+    if (options.raw_crops) {
+      batch.crops.emplace();
+      batch.crops->input_size = options.augment.input_size;
+      batch.crops->plans.resize(size);
+    } else {
+      batch.images = memory.get(static_cast<std::int64_t>(size), options.augment.input_size, options.pin_memory);
+    }
     batch.labels = at::empty({static_cast<std::int64_t>(size)}, at::kLong);
     batch.erasures.resize(options.training ? size : 0);
     open_batch.num_missing = size;
@@ -169,12 +196,17 @@ struct Loader::State {
     try {
       std::vector<ImagePlace> places;
       for (const auto& [batch, position] : task->places) {
-        places.push_back({batch->batch, position});
+        places.push_back({batch->batch, position, batch->crops[position]});
       }
       std::int64_t record = task->record;
       while (!images.make(record, places)) {
         note_bad(record, images.damage());
         record = (record + 1) % set.num_records();
+      }
+      for (const auto& [batch, position] : task->places) {
+        if (--batch->num_crops_missing == 0 && options.raw_crops) {
+          join_crops(*batch, options.pin_memory);
+        }
       }
     } catch (...) {
       failure = std::current_exception();
@@ -216,6 +248,9 @@ Loader::Loader(const ShardSet& set, LoaderOptions options, RequestSource next_re
   if (state_->options.num_workers < 1 || state_->options.prefetch < 1) {
     throw usage_error(fmt::format("--workers {} and --prefetch {} must be at least 1", state_->options.num_workers,
                                   state_->options.prefetch));
+  }
+  if (state_->options.raw_crops && !state_->options.training) {
+    throw Error("raw crops are for training");
   }
   for (int worker = 0; worker < state_->options.num_workers; ++worker) {
     state_->workers.emplace_back([state = state_.get()] { state->work(); });

@@ -3,6 +3,7 @@
 #include "maskedkd/base/philox.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace maskedkd {
 namespace {
@@ -65,11 +66,25 @@ void RecordImages::make_training(std::int64_t index, std::span<const ImagePlace>
   }
   const ImageRegion image = decode(index, needed);
   for (std::size_t i = 0; i < places.size(); ++i) {
-    apply_training_plan(plans_[i], image, side, pixels_of(places[i], side));
+    if (options_.raw_crops) {
+      keep_crop(plans_[i], image, places[i]);
+    } else {
+      apply_training_plan(plans_[i], image, side, pixels_of(places[i], side));
+    }
     erase(plans_[i].erase, options_.augment.erasing_mode,
           address_of(places[i], options_.seed, RandomPurpose::erasing_noise),
           places[i].batch.erasures[places[i].position]);
   }
+}
+
+void RecordImages::keep_crop(TrainingPlan plan, const ImageRegion& image, const ImagePlace& place) const {
+  const int side = options_.augment.input_size;
+  const bool resizes = std::int64_t{plan.crop.height} * plan.crop.width > std::int64_t{kRawCropPixels} * side * side;
+  const int height = resizes ? side : plan.crop.height, width = resizes ? side : plan.crop.width;
+  place.crop.resize(static_cast<std::size_t>(height) * width * 3);
+  crop_and_resize(image, plan.crop, height, width, {0, 0, height, width}, plan.interpolation, place.crop);
+  plan.crop = {0, 0, height, width};
+  place.batch.crops->plans[place.position] = std::move(plan);
 }
 
 void RecordImages::make_evaluation(std::int64_t index, std::span<const ImagePlace> places) {

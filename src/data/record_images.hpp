@@ -14,6 +14,7 @@ namespace maskedkd {
 struct ImagePlace {
   MicroBatch& batch;
   std::size_t position;
+  std::vector<std::uint8_t>& crop;  // its pixels, where LoaderOptions::raw_crops
 };
 
 // Owned by one worker: keeps memory from one record to the next.
@@ -28,6 +29,7 @@ class RecordImages {
 
  private:
   void make_training(std::int64_t index, std::span<const ImagePlace> places);
+  void keep_crop(TrainingPlan plan, const ImageRegion& image, const ImagePlace& place) const;
   void make_evaluation(std::int64_t index, std::span<const ImagePlace> places);
   ImageRegion decode(std::int64_t index, const PixelBox& box) const;
 

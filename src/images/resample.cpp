@@ -11,8 +11,6 @@
 namespace maskedkd {
 namespace {
 
-std::uint8_t clip(std::int32_t sum) { return static_cast<std::uint8_t>(std::clamp(sum >> kWeightBits, 0, 255)); }
-
 // The quads (resample_quads.cpp) take 16 rows at a time, whole: of a very wide image that is more than it is worth.
 constexpr int kWidestByQuads = 1 << 16;  // columns
 
@@ -48,9 +46,9 @@ void resample_portably(const ResampleSource& source, const ResampleWeights& acro
         green += pixel[1] * weight[i];
         blue += pixel[2] * weight[i];
       }
-      row[3 * x] = clip(red);
-      row[3 * x + 1] = clip(green);
-      row[3 * x + 2] = clip(blue);
+      row[3 * x] = resampled_level(red);
+      row[3 * x + 1] = resampled_level(green);
+      row[3 * x + 2] = resampled_level(blue);
     }
   }
   std::vector<std::int32_t> sums(row_bytes);
@@ -64,7 +62,7 @@ void resample_portably(const ResampleSource& source, const ResampleWeights& acro
         sums[x] += row[x] * weight[i];
       }
     }
-    std::transform(sums.begin(), sums.end(), out + y * row_bytes, clip);
+    std::transform(sums.begin(), sums.end(), out + y * row_bytes, resampled_level);
   }
 }
 

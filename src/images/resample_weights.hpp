@@ -3,19 +3,12 @@
 #pragma once
 
 #include "maskedkd/images/image.hpp"
+#include "maskedkd/images/resample_arithmetic.hpp"
 
 #include <cstdint>
 #include <vector>
 
 namespace maskedkd {
-
-constexpr int kWeightBits = 32 - 8 - 2;
-constexpr std::int32_t kWeightHalf = 1 << (kWeightBits - 1);
-
-struct WeightWindow {
-  int begin;
-  int length;
-};
 
 struct ResampleWeights {
   std::vector<WeightWindow> windows;  // for each output position: where in the input, how many

@@ -31,7 +31,7 @@ constexpr std::array<std::string_view, 22> kFree = {"stage-to",         "stage-l
                                                     "teacher-model",    "model"};
 
 // What a run did that was started before there was a choice.
-constexpr std::array<std::pair<const char*, const char*>, 11> kBeforeThereWasA = {{{"mask-criterion", "student"},
+constexpr std::array<std::pair<const char*, const char*>, 12> kBeforeThereWasA = {{{"mask-criterion", "student"},
                                                                                    {"keep-schedule", "constant"},
                                                                                    {"keep-start", "1.0"},
                                                                                    {"train-interpolation", "bicubic"},
@@ -41,7 +41,8 @@ constexpr std::array<std::pair<const char*, const char*>, 11> kBeforeThereWasA =
                                                                                    {"erasing-mode", "pixel"},
                                                                                    {"erasing-count", "1"},
                                                                                    {"cutmix-minmax", "none"},
-                                                                                   {"repeat-locality", "false"}}};
+                                                                                   {"repeat-locality", "false"},
+                                                                                   {"augment-on", "cpu"}}};
 
 template <typename List>
 bool contains(const List& list, std::string_view name) {

@@ -5,6 +5,7 @@
 #include "maskedkd/distill/patch_selection.hpp"
 #include "maskedkd/io/atomic_directory.hpp"
 #include "maskedkd/io/digest.hpp"
+#include "maskedkd/kernels/augment_images.hpp"
 #include "maskedkd/model/description.hpp"
 #include "maskedkd/train/trainer.hpp"
 #include "maskedkd/train/weights_source.hpp"
@@ -130,6 +131,13 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
       share_(micro_batch_share(options.micro_batches_per_step(), session.rank(), session.size())) {
   if (options.precision == Precision::fp16 && !device.is_cuda()) {
     throw usage_error("--precision fp16 is for GPUs, and this run is on CPUs", "take bf16 or fp32");
+  }
+  if (options.augment_on_gpu && !device.is_cuda()) {
+    throw usage_error("--augment-on gpu is for GPUs, and this run is on CPUs", "leave it out");
+  }
+  if (options.augment_on_gpu && !can_augment_on_gpu()) {
+    throw usage_error("--augment-on gpu: this program was built without nvcc",
+                      "build it with the CUDA toolkit of LibTorch's version, or leave it out");
   }
   if (eval_set_ && eval_set_->class_names() != train_set_.class_names()) {
     throw usage_error(
@@ -271,6 +279,7 @@ void Trainer::start_loader() {
   loading.open_together = std::min(shared, loading.prefetch);
   loading.bad_records_limit = options_.bad_records_limit;
   loading.pin_memory = device_.is_cuda();
+  loading.raw_crops = options_.augment_on_gpu;
   loader_ = std::make_unique<Loader>(
       train_set_, loading,
       [source = MicroBatchSource(sampler_, share_, options_.schedule.epochs, state_.epoch, state_.step)]() mutable {

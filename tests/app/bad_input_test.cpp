@@ -88,6 +88,8 @@ TEST_F(BadInput, Augmentation) {
   expect_train_refuses(arguments({"--erasing", "0", "--erasing-count", "2"}), {"--erasing-count", "--erasing 0"});
   expect_train_refuses(arguments({"--cutmix-minmax", "0.8,0.2"}), {"--cutmix-minmax", "0.8,0.2"});
   expect_train_refuses(arguments({"--cutmix-minmax", "0.2,0.8", "--cutmix", "1"}), {"--cutmix", "--cutmix-minmax"});
+  expect_train_refuses(arguments({"--augment-on", "tpu"}), {"--augment-on", "'tpu'", "cpu, gpu"});
+  expect_train_refuses(arguments({"--augment-on", "gpu", "--device", "cpu"}), {"--augment-on gpu", "on CPUs"});
 }
 
 TEST_F(BadInput, Masks) {

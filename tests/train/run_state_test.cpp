@@ -114,6 +114,13 @@ TEST(RunState, WhatAnOldRunCouldNotChooseIsToldWhereItChanges) {
   EXPECT_EQ(compare_runs(example(), now), std::vector<std::string>{"--mask-criterion changes from student to random"});
 }
 
+// Which device augments may change levels by one: told, in both directions.
+TEST(RunState, ARunMayGoOnWithAugmentationElsewhere) {
+  RunState now = example();
+  now.options.emplace_back("augment-on", "gpu");
+  EXPECT_EQ(compare_runs(example(), now), std::vector<std::string>{"--augment-on changes from cpu to gpu"});
+}
+
 // A run from before there was RandAugment had neither that nor colour jitter; resumed by the same command it is told.
 TEST(RunState, AnOldRunHadNoRandAugment) {
   RunState now = example();

@@ -8,8 +8,9 @@
 
 namespace maskedkd {
 
-// [B, S, S, 3] uint8 -> [B, 3, S, S] float32 on `device`: (x / 255 - mean) / std with ImageNet's mean (0.485, 0.456,
-// 0.406) and std (0.229, 0.224, 0.225), then each erasure's noise over its box.
+// The images, or what augmented_images() makes of the crops, [B, S, S, 3] uint8 -> [B, 3, S, S] float32 on `device`: (x
+// / 255 - mean) / std with ImageNet's mean (0.485, 0.456, 0.406) and std (0.229, 0.224, 0.225), then each erasure's
+// noise over its box.
 at::Tensor normalised_images(const MicroBatch& batch, at::Device device);
 
 // The level, 0 to 255 and not rounded, of a normalised value. channel: 0 red, 1 green, 2 blue.

@@ -9,6 +9,7 @@
 
 #include "maskedkd/images/augment.hpp"
 #include "maskedkd/images/shard_reader.hpp"
+#include "maskedkd/kernels/augment_images.hpp"
 
 #include <ATen/core/Tensor.h>
 
@@ -35,7 +36,8 @@ struct Erasure {
 
 struct MicroBatch {
   BatchRequest request;
-  at::Tensor images;                           // [B, S, S, 3] uint8, CPU (pinned where asked)
+  at::Tensor images;                           // [B, S, S, 3] uint8, CPU (pinned where asked); or
+  std::optional<RawCrops> crops;               // what to make them of, where LoaderOptions::raw_crops
   at::Tensor labels;                           // [B] int64, CPU
   std::vector<std::vector<Erasure>> erasures;  // [B], in order of application; empty in evaluation
 };
@@ -48,9 +50,14 @@ struct LoaderOptions {
   int prefetch = 4;           // micro-batches that may be ready or in work beyond the one handed out, >= 1
   int open_together = 1;      // micro-batches that are asked for at once, so that they share decoded records
   bool pin_memory = false;    // for copies to a GPU
+  bool raw_crops = false;     // training: crops as they are decoded, with their plans, for augmented_images(). One of
+                              // more than kRawCropPixels * S * S pixels comes resized: so memory is bounded
   int bad_records_limit = 0;  // different damaged records that are told and replaced by the next good one of the set
                               // (with its label); one more ends the loading. 0: the first one does
 };
+
+// Of a 500 x 375 photograph at S = 224 every crop is smaller.
+inline constexpr int kRawCropPixels = 4;
 
 class Loader {
  public:

@@ -1,6 +1,7 @@
 // Decoded images and what reads and resizes them. RGB, 8 bits, as PIL gives them after convert("RGB").
 #pragma once
 
+#include "maskedkd/images/plan_kinds.hpp"
 #include "maskedkd/images/shard.hpp"
 
 #include <cstdint>
@@ -48,7 +49,6 @@ Image decode_record(const Record& record, RecordEncoding encoding);
 // needed may go unseen: the record's checksum has vouched for the bytes.
 ImageRegion decode_record_region(const Record& record, RecordEncoding encoding, const PixelBox& box);
 
-enum class Interpolation { bilinear, bicubic };
 std::string to_string(Interpolation interpolation);
 
 // PIL's image.crop(box).resize((full_width, full_height), interpolation), of which `window` alone is computed: two

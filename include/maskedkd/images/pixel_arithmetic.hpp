@@ -95,6 +95,7 @@ MASKEDKD_HOST_DEVICE inline void equalize_table(const std::uint32_t* histogram, 
 
 // --- Gaussian blur: PIL's three passes of a box with fractional ends across, then three down, each rounded to levels;
 // beyond the image its outermost pixel repeats.
+inline constexpr int kBoxPasses = 3;  // in each direction
 struct BoxWeights {
   int radius = 0;            // whole pixels on each side
   std::uint32_t inside = 0;  // weight of each of the 2 * radius + 1, of 2^24
@@ -105,7 +106,11 @@ MASKEDKD_HOST_DEVICE inline std::uint8_t boxed(std::uint32_t inside_sum, std::ui
   return static_cast<std::uint8_t>((inside_sum * weights.inside + ends_sum * weights.ends + (1u << 23)) >> 24);
 }
 
-// --- Affine transforms: the output pixel (x, y) is sampled where its centre lies in the input.
+// --- Affine transforms: the output pixel (x, y) is sampled where its centre lies in the input. Where that is outside,
+// it gets ImageNet's mean colour.
+MASKEDKD_HOST_DEVICE constexpr std::uint8_t fill_level(int channel) {
+  return channel == 0 ? 124 : channel == 1 ? 116 : 104;
+}
 struct AffineMap {
   double xx = 1, xy = 0, x0 = 0;  // x of the input = xx * (x + 0.5) + xy * (y + 0.5) + x0
   double yx = 0, yy = 1, y0 = 0;

@@ -32,6 +32,7 @@ struct TrainOptions {
   bool repeat_locality = false;    // an image's repeats in one micro-batch
   int num_workers = 2;             // loader threads a rank
   int prefetch = 0;                // micro-batches ready ahead, a rank; 0: 4, and those of a step, which share images
+  bool augment_on_gpu = false;     // resampling and operations, by augmented_images(); with a GPU only
   std::filesystem::path stage_to;  // node-local folder that the shards are copied to; empty: none
   double stage_leave_free = 0.1;   // share of its file system
   int bad_records_limit = 0;       // damaged records that are replaced by the next ones; 0: the first one stops the run

@@ -1,0 +1,150 @@
+#include "maskedkd/kernels/augment_images.hpp"
+
+#include "augment_host.hpp"
+#include "maskedkd/base/error.hpp"
+#include "resize_kernel.hpp"
+
+#include <ATen/ops/empty.h>
+#include <c10/core/DeviceGuard.h>
+
+#include <cstring>
+#include <limits>
+
+#ifdef MASKEDKD_WITH_NVCC
+#include "augment_device.hpp"
+
+#include <c10/cuda/CUDAStream.h>
+#endif
+
+namespace maskedkd {
+namespace {
+
+using kernel::AugmentBatch;
+using kernel::PlannedImage;
+using kernel::PlannedOperation;
+
+PlannedOperation planned(const ImageOperation& operation, int size) {
+  PlannedOperation result{};
+  result.kind = operation.kind;
+  result.interpolation = operation.interpolation;
+  result.whole = static_cast<int>(operation.argument);
+  result.factor = static_cast<float>(operation.argument);
+  if (is_geometric(operation.kind)) {
+    result.map = affine_map(operation, size, size);
+  } else if (operation.kind == OperationKind::gaussian_blur) {
+    result.box = box_weights(operation.argument);
+  }
+  return result;
+}
+
+struct PlannedBatch {
+  std::vector<PlannedImage> images;
+  std::vector<PlannedOperation> operations;
+  std::int64_t crop_bytes = 0;
+  std::int64_t scratch_bytes = 0;
+};
+
+PlannedBatch planned(const RawCrops& crops) {
+  PlannedBatch batch;
+  for (const TrainingPlan& plan : crops.plans) {
+    const int height = plan.crop.height, width = plan.crop.width;
+    if (height < 1 || width < 1 || std::int64_t{height} * crops.input_size > std::numeric_limits<int>::max()) {
+      throw Error(fmt::format("a crop of {} x {} pixels is none for an image of {}", width, height, crops.input_size));
+    }
+    PlannedImage& image = batch.images.emplace_back();
+    image.crop = batch.crop_bytes;
+    image.scratch = batch.scratch_bytes;
+    image.height = height;
+    image.width = width;
+    image.interpolation = plan.interpolation;
+    image.flip = plan.flip;
+    image.first_operation = static_cast<int>(batch.operations.size());
+    image.num_operations = static_cast<int>(plan.operations.size());
+    for (const ImageOperation& operation : plan.operations) {
+      batch.operations.push_back(planned(operation, crops.input_size));
+    }
+    batch.crop_bytes += std::int64_t{3} * height * width;
+    batch.scratch_bytes += kernel::scratch_bytes(plan.interpolation, height, width, crops.input_size);
+  }
+  if (crops.pixels.numel() != batch.crop_bytes) {
+    throw Error(fmt::format("crops of {} bytes, and the plans say {}", crops.pixels.numel(), batch.crop_bytes));
+  }
+  return batch;
+}
+
+at::Tensor bytes_on(at::Device device, std::int64_t count, bool pinned = false) {
+  return at::empty({count}, at::TensorOptions().dtype(at::kByte).device(device).pinned_memory(pinned));
+}
+
+// num_lanes: on a CPU.
+void augment(const AugmentBatch& batch, [[maybe_unused]] at::Device device, int num_lanes) {
+#ifdef MASKEDKD_WITH_NVCC
+  if (device.is_cuda()) {
+    const char* problem = kernel::augment_on_device(batch, c10::cuda::getCurrentCUDAStream(device.index()).stream());
+    if (problem != nullptr) {
+      throw Error(fmt::format("augmentation on {}: {}", device.str(), problem));
+    }
+    return;
+  }
+#endif
+  kernel::augment_on_host(batch, num_lanes);
+}
+
+at::Tensor augmented(const RawCrops& crops, at::Device device, int num_lanes) {
+  const c10::DeviceGuard guard(device);
+  const PlannedBatch plans = planned(crops);
+  const auto num_images = static_cast<std::int64_t>(plans.images.size());
+  const at::Tensor images = at::empty({num_images, crops.input_size, crops.input_size, 3},
+                                      at::TensorOptions().dtype(at::kByte).device(device));
+  if (num_images == 0) {
+    return images;
+  }
+  // Both tables in one piece: images, then operations. A multiple of their alignment lies between.
+  static_assert(sizeof(PlannedImage) % alignof(PlannedOperation) == 0);
+  const std::size_t image_bytes = plans.images.size() * sizeof(PlannedImage);
+  const std::size_t operation_bytes = plans.operations.size() * sizeof(PlannedOperation);
+  const at::Tensor tables =
+      bytes_on(at::kCPU, static_cast<std::int64_t>(image_bytes + operation_bytes), device.is_cuda());
+  auto* table = tables.mutable_data_ptr<std::uint8_t>();
+  std::memcpy(table, plans.images.data(), image_bytes);
+  if (operation_bytes != 0) {
+    std::memcpy(table + image_bytes, plans.operations.data(), operation_bytes);
+  }
+  const at::Tensor pixels_there = crops.pixels.to(device, /*non_blocking=*/true);
+  const at::Tensor tables_there = tables.to(device, /*non_blocking=*/true);
+  const at::Tensor scratch = bytes_on(device, plans.scratch_bytes);
+  AugmentBatch batch{};
+  batch.crops = pixels_there.const_data_ptr<std::uint8_t>();
+  batch.planned = reinterpret_cast<const PlannedImage*>(tables_there.const_data_ptr<std::uint8_t>());
+  batch.operations =
+      reinterpret_cast<const PlannedOperation*>(tables_there.const_data_ptr<std::uint8_t>() + image_bytes);
+  batch.scratch = scratch.mutable_data_ptr<std::uint8_t>();
+  batch.images = images.mutable_data_ptr<std::uint8_t>();
+  batch.num_images = static_cast<int>(num_images);
+  batch.size = crops.input_size;
+  augment(batch, device, num_lanes);
+  return images;  // the allocator gives the rest to nobody before the stream is past it
+}
+
+}  // namespace
+
+bool can_augment_on_gpu() {
+#ifdef MASKEDKD_WITH_NVCC
+  return true;
+#else
+  return false;
+#endif
+}
+
+at::Tensor augmented_images(const RawCrops& crops, at::Device device) {
+  if (!device.is_cpu() && !can_augment_on_gpu()) {
+    throw Error("this program was built without kernels for GPUs");
+  }
+  return augmented(crops, device, /*num_lanes=*/1);
+}
+
+at::Tensor kernel::augmented_by_lanes(const RawCrops& crops, int num_lanes) {
+  return augmented(crops, at::kCPU, num_lanes);
+}
+
+}  // namespace maskedkd

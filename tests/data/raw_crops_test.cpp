@@ -1,0 +1,127 @@
+// Crops that are augmented later give the images that the loader's workers make themselves.
+#include "images/packed_set.hpp"
+#include "images/reference.hpp"
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/data/batch.hpp"
+#include "maskedkd/data/loader.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <ATen/ops/equal.h>
+
+namespace maskedkd::testing {
+namespace {
+
+constexpr int kSize = 24;
+constexpr std::int64_t kMostPixels = kRawCropPixels * kSize * kSize;
+
+// Images of sides 1 .. 120: crops of up to six times the pixels that come raw.
+class RawCropsTest : public ::testing::Test {
+ protected:
+  RawCropsTest() {
+    std::mt19937_64 random(8);
+    std::vector<Record> records(40);
+    for (Record& record : records) {
+      record.shape = {static_cast<int>(random() % 120 + 1), static_cast<int>(random() % 120 + 1), 3};
+      record.label = static_cast<std::int64_t>(random() % 3);
+      record.bytes.resize(static_cast<std::size_t>(record.shape.height) * record.shape.width * 3);
+      std::generate(record.bytes.begin(), record.bytes.end(), [&] { return static_cast<std::uint8_t>(random()); });
+    }
+    packed_ = write_set(folder_.path(), records, 13, {"ant", "bee", "cat"});
+    set_.emplace(folder_.path());
+  }
+
+  static LoaderOptions options_of(int num_workers, bool raw_crops) {
+    LoaderOptions options;
+    options.seed = 7;
+    options.augment.input_size = kSize;
+    options.augment.erasing_probability = 0.5;
+    options.augment.policy = RandAugmentPolicy::parse("rand-m9-mstd0.5-inc1-n3-p0.9");
+    options.num_workers = num_workers;
+    options.prefetch = 6;
+    options.open_together = 3;
+    options.raw_crops = raw_crops;
+    return options;
+  }
+
+  // Three requests in a row want the same records.
+  std::vector<MicroBatch> batches(const LoaderOptions& options) const {
+    Loader loader(*set_, options, [next = 0u]() mutable -> std::optional<BatchRequest> {
+      if (next == 60) {
+        return std::nullopt;
+      }
+      BatchRequest request{0, next / 3, next % 3, {}};
+      for (unsigned i = 0; i < 5 + next / 3 % 4; ++i) {
+        request.indices.push_back((next / 3 * 5 + i * (next % 3 + 1)) % 40);
+      }
+      ++next;
+      return request;
+    });
+    std::vector<MicroBatch> all;
+    while (auto batch = loader.next()) {
+      all.push_back(std::move(*batch));
+    }
+    return all;
+  }
+
+  static void expect_same(const std::vector<MicroBatch>& raw, const std::vector<MicroBatch>& finished) {
+    ASSERT_EQ(raw.size(), finished.size());
+    for (std::size_t i = 0; i < raw.size(); ++i) {
+      ASSERT_TRUE(raw[i].crops);
+      EXPECT_FALSE(raw[i].images.defined());
+      EXPECT_TRUE(at::equal(augmented_images(*raw[i].crops, at::kCPU), finished[i].images)) << i;
+      EXPECT_TRUE(at::equal(normalised_images(raw[i], at::kCPU), normalised_images(finished[i], at::kCPU))) << i;
+      EXPECT_TRUE(at::equal(raw[i].labels, finished[i].labels)) << i;
+    }
+  }
+
+  TemporaryDirectory folder_;
+  PackedSet packed_;
+  std::optional<ShardSet> set_;
+};
+
+TEST_F(RawCropsTest, BecomeTheImagesThatWorkersMake) {
+  const std::vector<MicroBatch> finished = batches(options_of(2, false));
+  ASSERT_EQ(finished.size(), 60u);
+  for (const int num_workers : {1, 4}) {
+    expect_same(batches(options_of(num_workers, true)), finished);
+  }
+}
+
+TEST_F(RawCropsTest, LargeOnesComeResizedSoThatMemoryIsBounded) {
+  std::int64_t num_resized = 0, num_raw = 0, most = 0;
+  for (const MicroBatch& batch : batches(options_of(2, true))) {
+    std::int64_t num_bytes = 0;
+    for (const TrainingPlan& plan : batch.crops->plans) {
+      const std::int64_t pixels = std::int64_t{plan.crop.height} * plan.crop.width;
+      ++(plan.crop.height == kSize && plan.crop.width == kSize ? num_resized : num_raw);
+      most = std::max(most, pixels);
+      num_bytes += 3 * pixels;
+    }
+    EXPECT_EQ(batch.crops->pixels.numel(), num_bytes);
+  }
+  EXPECT_GT(num_resized, 50);
+  EXPECT_GT(num_raw, 50);
+  EXPECT_LE(most, kMostPixels);
+  EXPECT_GT(most, kMostPixels / 2);
+}
+
+TEST_F(RawCropsTest, ADamagedRecordIsReplacedThereToo) {
+  const ShardIndexEntry& entry = packed_.index.shards[1];
+  flip_byte(folder_.path() / entry.name, entry.bytes_offset, 0xFF);  // record 13
+  const auto skipping = [](int num_workers, bool raw_crops) {
+    LoaderOptions options = options_of(num_workers, raw_crops);
+    options.bad_records_limit = 1;
+    return options;
+  };
+  expect_same(batches(skipping(4, true)), batches(skipping(1, false)));
+  EXPECT_THROW(batches(options_of(2, true)), Error);
+}
+
+TEST_F(RawCropsTest, AreForTraining) {
+  LoaderOptions options = options_of(1, true);
+  options.training = false;
+  EXPECT_THROW(batches(options), Error);
+}
+
+}  // namespace
+}  // namespace maskedkd::testing
