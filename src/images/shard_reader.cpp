@@ -6,7 +6,6 @@
 #include "shard_files.hpp"
 
 #include <algorithm>
-#include <mutex>
 
 namespace maskedkd {
 namespace {
@@ -58,11 +57,8 @@ OpenShard open_shard(const std::filesystem::path& directory, const ShardIndex& i
   return shard;
 }
 
-// The file that a record came from; empty where the shard does not say, or is not what the index says any more. Workers
-// ask at the same time, and HDF5 is for one thread.
+// The file that a record came from; empty where the shard does not say, or is not what the index says any more.
 std::string source_of(const std::filesystem::path& path, const ShardIndexEntry& entry, std::int64_t record) {
-  static std::mutex hdf5_is_for_one;
-  const std::lock_guard lock(hdf5_is_for_one);
   try {
     if (frame_digest(path, entry) == entry.frame_sha256) {
       const RecordNames names = read_record_names(path, entry.num_records);
@@ -177,7 +173,7 @@ void ShardSet::read(std::int64_t index, Record& record) const {
   }
 }
 
-void ShardSet::will_need(std::int64_t index) const noexcept {
+void ShardSet::will_need(std::int64_t index) const {
   const std::size_t number = state_->shard_of(index);
   const OpenShard& shard = state_->shards[number];
   const auto i = static_cast<std::size_t>(index - shard.first_record);

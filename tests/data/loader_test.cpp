@@ -5,8 +5,14 @@
 #include "maskedkd/base/philox.hpp"
 #include "support/temporary_directory.hpp"
 
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
 #include <atomic>
 #include <chrono>
+#include <fstream>
 #include <thread>
 
 namespace maskedkd::testing {
@@ -325,6 +331,100 @@ TEST_F(LoaderTest, ADamagedRecordIsReplacedByTheNextGoodOneUpToALimit) {
       EXPECT_NE(std::string(error.what()).find("more than --bad-records-limit 1"), std::string::npos) << error.what();
     }
   }
+}
+
+// A JPEG whose data end early is damaged for the crops that reach so far. Which places of a batch get the next record
+// instead does not depend on what else is open.
+TEST_F(LoaderTest, WhatADamagedImageIsReplacedInDoesNotDependOnItsCompany) {
+  const TemporaryDirectory folder;
+  std::mt19937_64 random(5);
+  std::vector<Record> records;
+  for (int i = 0; i < 6; ++i) {
+    Image image{160, 120, std::vector<std::uint8_t>(160 * 120 * 3)};
+    std::generate(image.pixels.begin(), image.pixels.end(), [&] { return static_cast<std::uint8_t>(random()); });
+    std::vector<std::uint8_t> file = encode_jpeg(image, 90);
+    if (i == 2) {
+      file.resize(file.size() * 8 / 10);
+      file.insert(file.end(), {0xFF, 0xD9});
+    }
+    records.push_back({file, i, {160, 120, 3}});
+  }
+  write_set(folder.path(), records, 6, {"a", "b", "c", "d", "e", "f"}, RecordEncoding::file);
+  const ShardSet set(folder.path());
+  const auto load = [&](int num_workers, int prefetch, int together) {
+    LoaderOptions options = options_of(num_workers, prefetch);
+    options.open_together = together;
+    options.bad_records_limit = 3;
+    Loader loader(set, options, [next = 0u]() mutable -> std::optional<BatchRequest> {
+      return next == 12 ? std::nullopt : std::optional(BatchRequest{0, next++, 0, {2, 4, 2, 2}});
+    });
+    std::vector<std::vector<float>> all;
+    while (const auto batch = loader.next()) {
+      all.push_back(content_of(*batch));
+    }
+    return all;
+  };
+  const auto alone = load(1, 1, 1);
+  const auto label_of = [](const std::vector<float>& content, std::size_t position) {
+    return content[3 + 4 * kSize * kSize * 3 + position];
+  };
+  std::array<int, 2> seen{};  // of the image itself, of the one after it
+  for (const auto& content : alone) {
+    for (const std::size_t position : {0, 2, 3}) {
+      ASSERT_TRUE(label_of(content, position) == 2 || label_of(content, position) == 3);
+      ++seen.at(label_of(content, position) == 2 ? 0 : 1);
+    }
+  }
+  EXPECT_GT(seen[0], 3) << "crops above the damage";
+  EXPECT_GT(seen[1], 3) << "crops that reach it";
+  EXPECT_EQ(load(1, 12, 12), alone);
+  EXPECT_EQ(load(4, 5, 2), alone);
+}
+
+TEST_F(LoaderTest, ASetThatIsDamagedAllOverEndsTheLoading) {
+  for (std::size_t i = 0; i < 50; ++i) {
+    const ShardIndexEntry& entry = packed_.index.shards[i / 13];
+    std::uint64_t at = entry.bytes_offset;
+    for (std::size_t k = i / 13 * 13; k < i; ++k) {
+      at += packed_.records[k].bytes.size();
+    }
+    flip_byte(folder_.path() / entry.name, at, 0x10);
+  }
+  LoaderOptions options = options_of(2, 2);
+  options.bad_records_limit = 100;
+  Loader loader(*set_, options, requests(3));
+  try {
+    loader.next();
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("every other record"), std::string::npos) << error.what();
+  }
+}
+
+TEST_F(LoaderTest, WorkersThatCanNotBeStartedAreAnError) {
+  // In a child whose threads are limited: the limit would stay.
+  const pid_t child = ::fork();
+  if (child == 0) {
+    rlimit none{256 << 20, 256 << 20};  // of address space: far less than 4,000 stacks
+    rlimit now{};
+    getrlimit(RLIMIT_AS, &now);
+    std::ifstream pages("/proc/self/statm");
+    std::uint64_t num_pages = 0;
+    pages >> num_pages;
+    none.rlim_cur += num_pages * 4096;
+    none.rlim_max = now.rlim_max;
+    setrlimit(RLIMIT_AS, &none);
+    int code = 3;
+    try {
+      Loader loader(*set_, options_of(4000, 1), requests(1));
+    } catch (const Error& error) {
+      code = std::string(error.what()).find("worker threads can't be started") != std::string::npos ? 0 : 4;
+    }
+    ::_exit(code);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
 }
 
 TEST_F(LoaderTest, AnErrorOfTheSourceIsTheLast) {

@@ -44,7 +44,7 @@ class ShardSet {
   // with shard and record, where the checksum differs or the shard ends before.
   Record read(std::int64_t index) const;
   void read(std::int64_t index, Record& record) const;  // the same, reusing the record's memory
-  void will_need(std::int64_t index) const noexcept;    // readahead, where the system does it
+  void will_need(std::int64_t index) const;             // readahead, where the system does it
   // "train/shard-00003.h5, record 17 (ant/1.jpg)", with the file that it came from where the shard says so. Slow:
   // reads.
   std::string describe(std::int64_t index) const;
