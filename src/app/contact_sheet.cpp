@@ -6,7 +6,7 @@ namespace maskedkd {
 namespace {
 
 constexpr int kSmallestEdge = 112;  // pixels
-constexpr int kGap = 6;             // pixels between groups, twice that within one
+constexpr int kGap = 6;             // pixels between groups, half of that within one
 constexpr std::uint8_t kBackground = 255;
 
 }  // namespace

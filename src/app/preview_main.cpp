@@ -37,7 +37,7 @@ struct PreviewCommand {
         .option("input-size", augment.input_size, "edge of the model's input, pixels")
         .option("seed", seed, "of everything random")
         .option("epoch", epoch, "which epoch's")
-        .option("step", step, "which step's");
+        .option("step", step, "which of the epoch's micro-batches of --count");
     bind_augmentation(line, augment, mixing);
     line.required("data-path").required("output");
   }
@@ -50,7 +50,7 @@ struct PreviewCommand {
       throw usage_error(fmt::format("--epoch {} and --step {} must not be below 0", epoch, step));
     }
     augment.validate();
-    if (mixing.enabled() && count % 2 != 0) {
+    if (mixing.enabled() && count % 2 != 0) {  // in this program's words, not in --micro-batch's
       throw usage_error(fmt::format("--count {} is odd: images are mixed in pairs", count),
                         "take an even one, or no mixing: --mixup 0 --cutmix 0");
     }
@@ -122,6 +122,10 @@ int preview(int argc, char** argv) {
   }
   check_augmentation(line, command.augment, command.mixing);
   command.validate();
+  if (!std::filesystem::exists(command.data_path / kShardIndexName) &&
+      std::filesystem::exists(command.data_path / "train" / kShardIndexName)) {
+    command.data_path /= "train";  // the folder that holds train and val
+  }
   const ShardSet set(command.data_path);
   const BatchRequest request = request_of(command, set);
   create_writable_directory(std::filesystem::absolute(command.output).parent_path());

@@ -78,10 +78,10 @@ void bind_data(CommandLine& line, TrainOptions& train, BadRecordFlags& on_bad) {
               })
       .option("bad-records-limit", on_bad.limit, "skip: as many damaged records a rank are replaced, one more stops")
       .option("repeats", train.repeats, "repeated augmentation: times that an image comes in a row; 1: plain shuffle")
-      .option(
-          "repeat-locality", train.repeat_locality,
-          "the repeats of an image come in one micro-batch, where it is decoded once; changes only who is mixed with "
-          "whom")
+      .option("repeat-locality", train.repeat_locality,
+              "the repeats of an image come in one micro-batch, where it is decoded once; changes who is mixed with "
+              "whom, and "
+              "which crops are drawn, not which images a step has")
       .option("workers", train.num_workers, "threads a rank that read, decode and augment; 0: by the cores it has")
       .option("prefetch", train.prefetch,
               "micro-batches that a rank holds ready; 0: 4 and those of its step that share images");
@@ -234,11 +234,17 @@ std::optional<TrainCommand> TrainCommand::parse(int argc, const char* const* arg
   check_augmentation(line, command.train.augment, command.train.mixing);
   check_mask_flags(line, command.train);
   command.texts = line.resolved();
-  for (auto& [name, text] : command.texts) {  // 0.50 is 0.5 when a resumed run is compared
-    text = name == "keep"                                          ? command.train.mask.keep.to_string()
-           : name == "keep-start"                                  ? command.train.mask.keep_start.to_string()
-           : name == "aa" && !command.train.augment.policy.enabled ? "none"
-                                                                   : text;
+  const AugmentOptions& augment = command.train.augment;
+  for (auto& [name, text] : command.texts) {  // what it means: 0.50 is 0.5 when a resumed run is compared
+    if (name == "keep") {
+      text = command.train.mask.keep.to_string();
+    } else if (name == "keep-start") {
+      text = command.train.mask.keep_start.to_string();
+    } else if (name == "aa" && !augment.policy.enabled) {
+      text = "none";
+    } else if (name == "color-jitter" && !augment.policy.allows_color_jitter()) {
+      text = "0";  // idle
+    }
   }
   if (command.threads < 0) {
     throw usage_error(fmt::format("--threads {} must not be below 0", command.threads));

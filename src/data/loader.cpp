@@ -13,6 +13,7 @@
 #include <exception>
 #include <mutex>
 #include <set>
+#include <system_error>
 #include <thread>
 #include <unordered_map>
 #include <utility>
@@ -27,6 +28,7 @@ class BatchMemory {
   at::Tensor get(std::int64_t size, std::int64_t side, bool pinned) {
     for (const at::Tensor& tensor : pool_) {
       if (!pinned && tensor.use_count() == 1 && tensor.storage().use_count() == 1 && tensor.size(0) == size) {
+        std::atomic_thread_fence(std::memory_order_acquire);  // what its last reader read comes before what is written
         return tensor;
       }
     }
@@ -85,6 +87,17 @@ struct Loader::State {
   bool has_room() const {
     const int together = std::min(options.open_together, options.prefetch);
     return !exhausted && !opening && static_cast<int>(open.size()) + together <= options.prefetch;
+  }
+
+  void end() {
+    {
+      const std::lock_guard lock(mutex);
+      stopping = true;
+    }
+    something_to_do.notify_all();
+    for (std::thread& worker : workers) {
+      worker.join();
+    }
   }
 
   void work() {
@@ -186,9 +199,13 @@ struct Loader::State {
         places.push_back({batch->batch, position, batch->crop_room.get()});
       }
       std::int64_t record = task->record;
-      while (!images.make(record, places)) {
+      while (!(places = images.make(record, places)).empty()) {
         note_bad(record, images.damage());
         record = (record + 1) % set.num_records();
+        if (record == task->record) {
+          throw BadRecord(fmt::format("{}; and so is every other record", images.damage().what()),
+                          "pack the set again");
+        }
       }
     } catch (...) {
       failure = std::current_exception();
@@ -209,6 +226,9 @@ struct Loader::State {
   // Tells of a damaged record once. Throws it where there are too many.
   void note_bad(std::int64_t record, const BadRecord& damage) {
     const std::lock_guard lock(mutex);
+    if (stopping) {
+      throw damage;  // nobody waits for the batch any more
+    }
     const bool is_new = bad_records.insert(record).second;
     counts.bad_records = static_cast<std::int64_t>(bad_records.size());
     if (options.bad_records_limit == 0) {
@@ -234,21 +254,18 @@ Loader::Loader(const ShardSet& set, LoaderOptions options, RequestSource next_re
   if (state_->options.raw_crops && !state_->options.training) {
     throw Error("raw crops are for training");
   }
-  for (int worker = 0; worker < state_->options.num_workers; ++worker) {
-    state_->workers.emplace_back([state = state_.get()] { state->work(); });
+  try {
+    for (int worker = 0; worker < state_->options.num_workers; ++worker) {
+      state_->workers.emplace_back([state = state_.get()] { state->work(); });
+    }
+  } catch (const std::system_error& error) {
+    state_->end();
+    throw usage_error(fmt::format("{} worker threads can't be started: {}", state_->options.num_workers, error.what()),
+                      "take fewer --workers");
   }
 }
 
-Loader::~Loader() {
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->stopping = true;
-  }
-  state_->something_to_do.notify_all();
-  for (std::thread& worker : state_->workers) {
-    worker.join();
-  }
-}
+Loader::~Loader() { state_->end(); }
 
 std::optional<MicroBatch> Loader::next() {
   State& state = *state_;

@@ -55,22 +55,41 @@ std::span<std::uint8_t> CropRoom::take(std::size_t position, std::size_t num_byt
   return {begin, num_bytes};
 }
 
-bool RecordImages::make(std::int64_t index, std::span<const ImagePlace> places) {
+std::vector<ImagePlace> RecordImages::make(std::int64_t index, std::span<const ImagePlace> places) {
   try {
     set_.read(index, record_);
-    if (options_.training) {
-      make_training(index, places);
-    } else {
-      make_evaluation(index, places);
-    }
   } catch (const BadRecord& error) {
     damage_.emplace(error);
-    return false;
+    return {places.begin(), places.end()};
+  }
+  try {
+    make_images(index, places);
+    return {};
+  } catch (const BadRecord& error) {
+    damage_.emplace(error);
+  }
+  // Damage below one crop may lie within another: each alone, so that company changes nothing.
+  std::vector<ImagePlace> left;
+  for (const ImagePlace& place : places) {
+    try {
+      make_images(index, {&place, 1});
+    } catch (const BadRecord&) {
+      left.push_back(place);
+    }
+  }
+  return left;
+}
+
+// Throws BadRecord where it can't be decoded.
+void RecordImages::make_images(std::int64_t index, std::span<const ImagePlace> places) {
+  if (options_.training) {
+    make_training(index, places);
+  } else {
+    make_evaluation(index, places);
   }
   for (const ImagePlace& place : places) {
     place.batch.labels.mutable_data_ptr<std::int64_t>()[place.position] = record_.label;
   }
-  return true;
 }
 
 void RecordImages::make_training(std::int64_t index, std::span<const ImagePlace> places) {
@@ -119,7 +138,8 @@ ImageRegion RecordImages::decode(std::int64_t index, const PixelBox& box) const 
   try {
     return decode_record_region(record_, set_.encoding(), box);
   } catch (const Error& error) {
-    throw BadRecord(fmt::format("{}: {}", set_.describe(index), error.what()), "pack the images again", error.code(),
+    throw BadRecord(fmt::format("{}: {}", set_.describe(index), error.what()),
+                    "maskedkd_pack verify --decode names all such records; pack anew with --check decode", error.code(),
                     error.where());
   }
 }

@@ -38,12 +38,14 @@ class RecordImages {
  public:
   RecordImages(const ShardSet& set, const LoaderOptions& options) : set_(set), options_(options) {}
 
-  // Image, label and erasure of each place. false: the record is damaged, damage() says how; what the places hold then
-  // is to be made again. Throws any other Error.
-  bool make(std::int64_t index, std::span<const ImagePlace> places);
+  // Image, label and erasure of each place. Returns the places that got none, because what they need of the record is
+  // damaged: damage() says how. Which places these are does not depend on which others are asked for with them. Throws
+  // any other Error.
+  std::vector<ImagePlace> make(std::int64_t index, std::span<const ImagePlace> places);
   const BadRecord& damage() const { return *damage_; }
 
  private:
+  void make_images(std::int64_t index, std::span<const ImagePlace> places);
   void make_training(std::int64_t index, std::span<const ImagePlace> places);
   void keep_crop(TrainingPlan plan, const ImageRegion& image, const ImagePlace& place) const;
   void make_evaluation(std::int64_t index, std::span<const ImagePlace> places);

@@ -135,7 +135,8 @@ void AugmentOptions::validate() const {
           fmt::format("--flip {} must lie in [0, 1]", flip_probability));
   require(erasing_probability >= 0 && erasing_probability <= 1,
           fmt::format("--erasing {} must lie in [0, 1]", erasing_probability));
-  require(erasing_count >= 1, fmt::format("--erasing-count {} must be at least 1", erasing_count));
+  require(erasing_count >= 1 && erasing_count <= 64,
+          fmt::format("--erasing-count {} must lie in [1, 64]", erasing_count));
   require(color_jitter >= 0 && std::isfinite(color_jitter),
           fmt::format("--color-jitter {} must not be below 0", color_jitter));
   require(evaluation_crop > 0 && evaluation_crop <= 1,

@@ -84,6 +84,13 @@ std::shared_ptr<const ShardFiles::OpenFile> ShardFiles::open(std::size_t file, i
       lock.lock();
       continue;
     }
+    if (reason == EMFILE || reason == ENFILE) {  // somebody else of the process has taken them
+      lock.lock();
+      if (close_oldest(nullptr)) {
+        most_open_ = std::max<std::size_t>(num_open_, 1);
+        continue;
+      }
+    }
     if (reason != 0) {
       return nullptr;
     }
@@ -95,17 +102,25 @@ std::shared_ptr<const ShardFiles::OpenFile> ShardFiles::open(std::size_t file, i
     slot.file = std::move(opened);
     ++num_open_;
     if (num_open_ > most_open_) {
-      Slot* oldest = nullptr;
-      for (Slot& other : slots_) {
-        if (other.file && &other != &slot && (oldest == nullptr || other.last_used < oldest->last_used)) {
-          oldest = &other;
-        }
-      }
-      oldest->file.reset();  // closed when its last reader is done
-      --num_open_;
+      close_oldest(&slot);
     }
     return slot.file;
   }
+}
+
+bool ShardFiles::close_oldest(const Slot* but) const {
+  Slot* oldest = nullptr;
+  for (Slot& other : slots_) {
+    if (other.file && &other != but && (oldest == nullptr || other.last_used < oldest->last_used)) {
+      oldest = &other;
+    }
+  }
+  if (oldest == nullptr) {
+    return false;
+  }
+  oldest->file.reset();  // closed when its last reader is done
+  --num_open_;
+  return true;
 }
 
 void ShardFiles::close(std::size_t file, const std::shared_ptr<const OpenFile>& opened) const {
@@ -131,7 +146,7 @@ void ShardFiles::read(std::size_t file, std::uint64_t offset, std::span<std::uin
       return;
     }
     const std::string name = opened ? opened->path.string() : path(file).string();
-    if (reason == ENODATA) {
+    if (reason == kEndOfFile) {
       ends_early = true;
       throw Error(
           fmt::format("{} ends at byte {}, {} bytes too early", name, offset + num_bytes, bytes.size() - num_bytes),
@@ -143,7 +158,9 @@ void ShardFiles::read(std::size_t file, std::uint64_t offset, std::span<std::uin
     if (!may_pass(reason) || tries == kMostTries) {
       throw Error(fmt::format("can't read {}: {}{}", name, std::strerror(reason),
                               tries > 1 ? fmt::format(", {} times in a row", tries) : ""),
-                  "look at that file system; a run that was training can be started again");
+                  reason == EMFILE || reason == ENFILE
+                      ? "raise the limit of open files: ulimit -n"
+                      : "look at that file system; a run that was training can be started again");
     }
     if (!has_warned_.exchange(true)) {
       spdlog::warn("reading {} failed ({}): trying again, now and wherever it fails next", name, std::strerror(reason));
@@ -152,14 +169,15 @@ void ShardFiles::read(std::size_t file, std::uint64_t offset, std::span<std::uin
   }
 }
 
-void ShardFiles::will_need(std::size_t file, std::uint64_t offset, std::uint64_t num_bytes) const noexcept {
-  try {
-    int reason = 0;
-    if (const auto opened = open(file, reason)) {
-      ::posix_fadvise(opened->descriptor.get(), static_cast<off_t>(offset), static_cast<off_t>(num_bytes),
-                      POSIX_FADV_WILLNEED);
-    }
-  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): the read itself will say it
+void ShardFiles::will_need(std::size_t file, std::uint64_t offset, std::uint64_t num_bytes) const {
+  std::shared_ptr<const OpenFile> opened;
+  {
+    const std::lock_guard lock(mutex_);
+    opened = slots_.at(file).file;
+  }
+  if (opened) {
+    ::posix_fadvise(opened->descriptor.get(), static_cast<off_t>(offset), static_cast<off_t>(num_bytes),
+                    POSIX_FADV_WILLNEED);
   }
 }
 

@@ -28,8 +28,8 @@ class ShardFiles {
   // Fills `bytes`. EIO, ETIMEDOUT, ESTALE and their like are tried again for 6 seconds, each time through a new
   // descriptor. Throws Error; ends_early: the Error says that the file is shorter than that.
   void read(std::size_t file, std::uint64_t offset, std::span<std::uint8_t> bytes, bool& ends_early) const;
-  // The kernel may begin to read this; nothing is waited for.
-  void will_need(std::size_t file, std::uint64_t offset, std::uint64_t num_bytes) const noexcept;
+  // The kernel may begin to read this; nothing is waited for, no file is opened for it.
+  void will_need(std::size_t file, std::uint64_t offset, std::uint64_t num_bytes) const;
   std::size_t num_open() const;
 
  private:
@@ -43,9 +43,10 @@ class ShardFiles {
     std::uint64_t last_used = 0;
   };
   std::shared_ptr<const OpenFile> open(std::size_t file, int& reason) const;  // nullptr: reason is the errno
+  bool close_oldest(const Slot* but) const;                                   // whether there was one; the lock is held
   void close(std::size_t file, const std::shared_ptr<const OpenFile>& opened) const;
 
-  std::size_t most_open_;
+  mutable std::size_t most_open_;
   mutable std::mutex mutex_;
   mutable std::vector<Slot> slots_;
   mutable std::size_t num_open_ = 0;

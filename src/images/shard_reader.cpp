@@ -1,6 +1,7 @@
 #include "maskedkd/images/shard_reader.hpp"
 
 #include "maskedkd/base/log.hpp"
+#include "maskedkd/base/quoted_name.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "shard_files.hpp"
 
@@ -54,6 +55,18 @@ OpenShard open_shard(const std::filesystem::path& directory, const ShardIndex& i
   }
   shard.tables.class_names = {};
   return shard;
+}
+
+// The file that a record came from; empty where the shard does not say, or is not what the index says any more.
+std::string source_of(const std::filesystem::path& path, const ShardIndexEntry& entry, std::int64_t record) {
+  try {
+    if (frame_digest(path, entry) == entry.frame_sha256) {
+      const RecordNames names = read_record_names(path, entry.num_records);
+      return names.size() == 0 ? "" : std::string(names[static_cast<std::size_t>(record)]);
+    }
+  } catch (const Error&) {  // NOLINT(bugprone-empty-catch): the caller is about to tell what is wrong with the shard
+  }
+  return "";
 }
 
 }  // namespace
@@ -124,12 +137,6 @@ Record ShardSet::read(std::int64_t index) const {
   return record;
 }
 
-RecordShape ShardSet::shape(std::int64_t index) const {
-  const OpenShard& shard = state_->shards[state_->shard_of(index)];
-  const auto i = static_cast<std::size_t>(index - shard.first_record);
-  return {shard.tables.shapes[3 * i], shard.tables.shapes[3 * i + 1], shard.tables.shapes[3 * i + 2]};
-}
-
 void ShardSet::read(std::int64_t index, Record& record) const {
   const std::size_t number = state_->shard_of(index);
   const OpenShard& shard = state_->shards[number];
@@ -166,7 +173,7 @@ void ShardSet::read(std::int64_t index, Record& record) const {
   }
 }
 
-void ShardSet::will_need(std::int64_t index) const noexcept {
+void ShardSet::will_need(std::int64_t index) const {
   const std::size_t number = state_->shard_of(index);
   const OpenShard& shard = state_->shards[number];
   const auto i = static_cast<std::size_t>(index - shard.first_record);
@@ -185,8 +192,10 @@ void ShardSet::use_copy(std::size_t shard, const std::filesystem::path& copy) co
 
 std::string ShardSet::describe(std::int64_t index) const {
   const std::size_t number = state_->shard_of(index);
-  return fmt::format("{}, record {}", state_->files->path(number).string(),
-                     index - state_->shards[number].first_record);
+  const std::int64_t i = index - state_->shards[number].first_record;
+  const std::string source = source_of(state_->shards[number].path, state_->index.shards[number], i);
+  return fmt::format("{}, record {}{}", state_->files->path(number).string(), i,
+                     source.empty() ? "" : fmt::format(" ({})", printable_name(source)));
 }
 
 }  // namespace maskedkd

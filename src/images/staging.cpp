@@ -42,6 +42,7 @@ void sweep(const std::filesystem::path& directory) {
   }
 }
 
+// num_bytes: of everything that the node's ranks may be copying at this moment.
 bool fits(const std::filesystem::path& directory, std::uint64_t num_bytes, double leave_free) {
   struct statvfs room {};
   if (::statvfs(directory.c_str(), &room) != 0) {
@@ -167,7 +168,8 @@ struct Staging::State {
       if (take_old(shard)) {
         continue;
       }
-      if (!fits(directory, set.shard(shard).size_bytes, options.leave_free)) {
+      if (!fits(directory, set.shard(shard).size_bytes * static_cast<std::uint64_t>(options.local_size),
+                options.leave_free)) {
         spdlog::warn(
             "{} has no room for more than {} of {} shards with {:.0f} % left free: the others are read where they are",
             directory.string(), progress.num_near, near.size(), 100 * options.leave_free);

@@ -92,7 +92,7 @@ ReadOutcome try_read(const FileDescriptor& file, std::uint64_t offset, std::span
     if (count > 0) {
       outcome.num_bytes += static_cast<std::size_t>(count);
     } else if (count == 0 || errno != EINTR) {
-      outcome.reason = count == 0 ? ENODATA : errno;
+      outcome.reason = count == 0 ? kEndOfFile : errno;
       break;
     }
   }
@@ -102,7 +102,7 @@ ReadOutcome try_read(const FileDescriptor& file, std::uint64_t offset, std::span
 void read_exactly(const FileDescriptor& file, std::uint64_t offset, std::span<std::uint8_t> bytes,
                   const std::filesystem::path& path) {
   const auto [num_bytes, reason] = try_read(file, offset, bytes);
-  if (reason == ENODATA) {
+  if (reason == kEndOfFile) {
     throw Error(fmt::format("{} ends at byte {}, {} bytes too early", path.string(), offset + num_bytes,
                             bytes.size() - num_bytes),
                 "the file was cut or is still being written");

@@ -31,18 +31,26 @@ constexpr std::array<std::string_view, 22> kFree = {"stage-to",         "stage-l
                                                     "teacher-model",    "model"};
 
 // What a run did that was started before there was a choice.
-constexpr std::array<std::pair<const char*, const char*>, 12> kBeforeThereWasA = {{{"mask-criterion", "student"},
-                                                                                   {"keep-schedule", "constant"},
-                                                                                   {"keep-start", "1.0"},
-                                                                                   {"train-interpolation", "bicubic"},
-                                                                                   {"aa", "none"},
-                                                                                   {"three-augment", "false"},
-                                                                                   {"color-jitter", "0"},
-                                                                                   {"erasing-mode", "pixel"},
-                                                                                   {"erasing-count", "1"},
-                                                                                   {"cutmix-minmax", "none"},
-                                                                                   {"repeat-locality", "false"},
-                                                                                   {"augment-on", "cpu"}}};
+constexpr std::array<std::pair<const char*, const char*>, 12> kBeforeThereWasA = {
+    {{"mask-criterion", "student"},
+     {"keep-schedule", "constant"},
+     {"keep-start", "1.0"},
+     {"train-interpolation", "bicubic"},
+     {"aa", "none"},
+     {"three-augment", "false"},
+     {"color-jitter", "0"},
+     {"erasing-mode", "pixel (other noise of the same distribution)"},
+     {"erasing-count", "1"},
+     {"cutmix-minmax", "none"},
+     {"repeat-locality", "false"},
+     {"augment-on", "cpu"}}};
+
+constexpr std::array<std::string_view, 2> kFixedForOlderRuns = {"aa", "three-augment"};
+
+bool names(const RunState& state, std::string_view name) {
+  return std::any_of(state.options.begin(), state.options.end(),
+                     [&](const auto& option) { return option.first == name; });
+}
 
 template <typename List>
 bool contains(const List& list, std::string_view name) {
@@ -169,7 +177,9 @@ std::vector<std::string> compare_runs(const RunState& before, const RunState& no
     if (!old || *old == text || contains(kFree, name)) {
       continue;
     }
-    if (contains(kFixed, name)) {
+    // A new default must not change a run that began before there was a choice.
+    const bool began_before = contains(kFixedForOlderRuns, name) && !names(before, name);
+    if (contains(kFixed, name) || began_before) {
       refuse("--" + name, *old, text);
     }
     told.push_back(fmt::format("--{} changes from {} to {}", name, *old, text));

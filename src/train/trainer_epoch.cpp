@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 namespace maskedkd {
 namespace {
@@ -73,6 +74,10 @@ bool Trainer::finish_epoch() {
     line["images_per_second"] = static_cast<double>(timed * sampler_.global_batch()) / seconds;
     line["waiting_share"] = waited / seconds;
     told += fmt::format(", {:.0f} images/s", line["images_per_second"].get<double>());
+  }
+  if (options_.bad_records_limit > 0) {
+    const std::vector<double> bad = session_.all_gather(std::array{static_cast<double>(loader_->counts().bad_records)});
+    line["bad_records"] = std::accumulate(bad.begin(), bad.end(), 0.0);  // a rank's each, since its start
   }
   if (teacher_) {
     line["kept_patches"] = distillation_.kept_patches(state_.epoch);

@@ -1,96 +1,36 @@
 #include "maskedkd/data/loader.hpp"
-#include "images/packed_set.hpp"
-#include "images/reference.hpp"
+#include "loader_fixture.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/philox.hpp"
-#include "support/temporary_directory.hpp"
+
+#include <dlfcn.h>
+#include <pthread.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <thread>
+
+namespace {
+
+std::atomic<int> threads_left = -1;  // that may be started; below 0: any number
+
+}  // namespace
+
+// As where a limit of processes is reached.
+extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*),
+                              void* argument) {
+  static const auto real = reinterpret_cast<decltype(&pthread_create)>(dlsym(RTLD_NEXT, "pthread_create"));
+  if (threads_left >= 0 && threads_left-- == 0) {
+    return EAGAIN;
+  }
+  return real(thread, attributes, run, argument);
+}
 
 namespace maskedkd::testing {
 namespace {
 
 using namespace std::chrono_literals;
-
-constexpr int kSize = 24;
-
-class LoaderTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    packed_ = write_set(folder_.path(), 50, 13);
-    set_ = std::make_unique<ShardSet>(folder_.path());
-  }
-
-  static LoaderOptions options_of(int num_workers, int prefetch, bool training = true) {
-    LoaderOptions options;
-    options.training = training;
-    options.seed = 99;
-    options.augment.input_size = kSize;
-    options.augment.erasing_probability = 0.5;
-    options.num_workers = num_workers;
-    options.prefetch = prefetch;
-    return options;
-  }
-
-  // `count` batches of 3 to 6 records, no two addresses alike.
-  static Loader::RequestSource requests(int count, std::atomic<int>* taken = nullptr) {
-    return [next = 0, count, taken]() mutable -> std::optional<BatchRequest> {
-      if (next == count) {
-        return std::nullopt;
-      }
-      BatchRequest request{static_cast<std::uint32_t>(next / 20),
-                           static_cast<std::uint32_t>(next % 20),
-                           static_cast<std::uint32_t>(next % 3),
-                           {}};
-      for (int i = 0; i < 3 + next % 4; ++i) {
-        request.indices.push_back((next * 7 + i * 11) % 50);
-      }
-      ++next;
-      if (taken != nullptr) {
-        ++*taken;
-      }
-      return request;
-    };
-  }
-
-  // Everything that a batch holds, in a form that can be compared.
-  static std::vector<float> content_of(const MicroBatch& batch) {
-    std::vector<float> all = {static_cast<float>(batch.request.epoch), static_cast<float>(batch.request.step),
-                              static_cast<float>(batch.request.micro_batch)};
-    for (const std::uint8_t value : values_of<std::uint8_t>(batch.images)) {
-      all.push_back(value);
-    }
-    for (const std::int64_t label : values_of<std::int64_t>(batch.labels)) {
-      all.push_back(static_cast<float>(label));
-    }
-    for (const auto& erasures : batch.erasures) {
-      all.push_back(static_cast<float>(erasures.size()));
-      for (const auto& [box, noise] : erasures) {
-        for (const int value : {box.top, box.left, box.height, box.width}) {
-          all.push_back(static_cast<float>(value));
-        }
-        all.insert(all.end(), noise.begin(), noise.end());
-      }
-    }
-    return all;
-  }
-
-  std::vector<std::vector<float>> all_of(const LoaderOptions& options, int count) const {
-    Loader loader(*set_, options, requests(count));
-    std::vector<std::vector<float>> all;
-    while (const auto batch = loader.next()) {
-      all.push_back(content_of(*batch));
-    }
-    EXPECT_FALSE(loader.next());  // and again
-    return all;
-  }
-
-  TemporaryDirectory folder_;
-  PackedSet packed_;
-  std::unique_ptr<ShardSet> set_;
-};
 
 TEST_F(LoaderTest, OrderAndContentAreTheSameForAnyNumberOfWorkers) {
   const auto expected = all_of(options_of(1, 1), 80);
@@ -255,76 +195,15 @@ TEST_F(LoaderTest, NeverMoreThanPrefetchIsAhead) {
   }
 }
 
-TEST_F(LoaderTest, AWorkersErrorComesInItsTurnWithShardAndRecord) {
-  const ShardIndexEntry& entry = packed_.index.shards[1];
-  flip_byte(folder_.path() / entry.name, entry.bytes_offset, 0xFF);  // record 13
-  for (const int num_workers : {1, 4}) {
-    Loader loader(*set_, options_of(num_workers, 4), [next = std::int64_t{0}]() mutable {
-      ++next;
-      return std::optional(BatchRequest{0, static_cast<std::uint32_t>(next), 0, {next - 1}});
-    });
-    for (int i = 0; i < 13; ++i) {
-      ASSERT_TRUE(loader.next());
-    }
-    try {
-      loader.next();
-      FAIL() << "a damaged record was handed out";
-    } catch (const Error& error) {
-      EXPECT_NE(std::string(error.what()).find("shard-00001.h5, record 0"), std::string::npos) << error.what();
-    }
-  }
-}
-
-TEST_F(LoaderTest, ARecordThatCanNotBeDecodedIsNamed) {
-  const TemporaryDirectory folder;
-  const std::string text = "no image at all";
-  write_set(folder.path(), {Record{{text.begin(), text.end()}, 0, {4, 4, 3}}}, 1, {"ant"}, RecordEncoding::file);
-  const ShardSet set(folder.path());
-  Loader loader(set, options_of(2, 2), [] { return std::optional(BatchRequest{0, 0, 0, {0}}); });
+TEST_F(LoaderTest, WorkersThatCanNotBeStartedAreAnError) {
+  threads_left = 3;
   try {
-    loader.next();
+    Loader loader(*set_, options_of(5, 1), requests(1));
     FAIL();
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("shard-00000.h5, record 0: neither JPEG nor PNG"), std::string::npos)
-        << error.what();
+    EXPECT_NE(std::string(error.what()).find("5 worker threads can't be started"), std::string::npos) << error.what();
   }
-}
-
-// Records 13 and 14 are damaged, 15 stands in for both, with its label; up to the limit and not beyond.
-TEST_F(LoaderTest, ADamagedRecordIsReplacedByTheNextGoodOneUpToALimit) {
-  const ShardIndexEntry& entry = packed_.index.shards[1];
-  const auto request = [] {
-    return [first = true]() mutable -> std::optional<BatchRequest> {
-      return std::exchange(first, false) ? std::optional(BatchRequest{0, 3, 0, {12, 13, 14, 13}}) : std::nullopt;
-    };
-  };
-  flip_byte(folder_.path() / entry.name, entry.bytes_offset, 0xFF);
-  flip_byte(folder_.path() / entry.name, entry.bytes_offset + packed_.records[13].bytes.size(), 0x01);
-  for (const int num_workers : {1, 4}) {
-    LoaderOptions options = options_of(num_workers, 2);
-    options.bad_records_limit = 2;
-    Loader loader(*set_, options, request());
-    const auto batch = loader.next();
-    ASSERT_TRUE(batch);
-    EXPECT_EQ(loader.counts().bad_records, 2);
-    EXPECT_EQ(values_of<std::int64_t>(batch->labels),
-              (std::vector<std::int64_t>{packed_.records[12].label, packed_.records[15].label,
-                                         packed_.records[15].label, packed_.records[15].label}));
-    // The same as if the set had been asked for the records that took their places.
-    Loader expected(*set_, options_of(1, 1), [first = true]() mutable -> std::optional<BatchRequest> {
-      return std::exchange(first, false) ? std::optional(BatchRequest{0, 3, 0, {12, 15, 15, 15}}) : std::nullopt;
-    });
-    EXPECT_EQ(content_of(*batch), content_of(*expected.next()));
-
-    options.bad_records_limit = 1;
-    Loader limited(*set_, options, request());
-    try {
-      limited.next();
-      FAIL() << "two damaged records passed a limit of one";
-    } catch (const Error& error) {
-      EXPECT_NE(std::string(error.what()).find("more than --bad-records-limit 1"), std::string::npos) << error.what();
-    }
-  }
+  threads_left = -1;
 }
 
 TEST_F(LoaderTest, AnErrorOfTheSourceIsTheLast) {

@@ -90,7 +90,7 @@ TEST(Sampler, AStepHoldsTheSameImagesHoweverItIsCut) {
 }
 
 // With repeat_locality a step has the same multiset of images, and a micro-batch of 12 holds 4 images three times (but
-// where the step's beginning cuts a triple).
+// where its ends cut a triple).
 TEST(Sampler, LocalityKeepsAStepsImagesAndPutsRepeatsTogether) {
   for (const auto& [micro_batch, per_step] : {std::pair(12, 4), {12, 1}, {32, 8}, {7, 3}}) {
     SamplerOptions options = options_of(2000, micro_batch, per_step, 3);

@@ -170,6 +170,35 @@ TEST_F(Reading, MoreShardsThanDescriptors) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
 }
 
+// Two sets in one process, which together have more shards than it may open: neither knows of the other.
+TEST_F(Reading, TwoSetsShareTheDescriptors) {
+  const TemporaryDirectory one, two;
+  const PackedSet first = write_set(one.path(), 80, 2, 5), second = write_set(two.path(), 80, 2, 6);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    rlimit limit{};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max = 64;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    int code = 0;
+    try {
+      const ShardSet a(one.path()), b(two.path());
+      for (std::int64_t round = 0; round < 3; ++round) {
+        for (std::int64_t i = 0; i < 80; ++i) {
+          const auto k = static_cast<std::size_t>(i);
+          code |= a.read(i).bytes != first.records[k].bytes || b.read(79 - i).bytes != second.records[79 - k].bytes;
+        }
+      }
+    } catch (const std::exception&) {
+      code = 4;
+    }
+    ::_exit(code);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+}
+
 TEST_F(Reading, ReadaheadHarmsNothing) {
   for (std::int64_t i = 0; i < set_.num_records(); ++i) {
     set_.will_need(i);

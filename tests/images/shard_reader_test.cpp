@@ -192,5 +192,33 @@ TEST_F(ShardReader, ABrokenIndex) {
   EXPECT_EQ(refusal(), "");
 }
 
+// Names are said where the shard has them, and left out where they can no longer be trusted.
+TEST_F(ShardReader, ADamagedRecordIsNamedByTheFileThatItCameFrom) {
+  const TemporaryDirectory folder;
+  Shard named;
+  named.set_id = "0123abcd";
+  named.num_shards = 1;
+  named.class_names = {"ant"};
+  named.encoding = RecordEncoding::raw;
+  for (int i = 0; i < 3; ++i) {
+    named.append(std::vector<std::uint8_t>(12, static_cast<std::uint8_t>(i)), 0, {2, 2, 3});
+    named.names.append("ant/picture " + std::to_string(i) + "\n.jpg");
+  }
+  const fs::path path = folder.path() / shard_name(0);
+  write_shard(path, named);
+  std::uint64_t bytes_offset = 0;
+  const Shard tables = read_shard_tables(path, bytes_offset);
+  ShardIndex described{RecordEncoding::raw, "0123abcd", 3, {"ant"}, {3}, {describe_shard(path, tables, bytes_offset)}};
+  write_file_atomically(folder.path() / kShardIndexName, serialise(described));
+  const ShardSet set(folder.path());
+  EXPECT_NE(set.describe(1).find("shard-00000.h5, record 1 (ant/picture 1?.jpg)"), std::string::npos)
+      << set.describe(1);
+  flip_byte(path, bytes_offset + 12, 1);
+  EXPECT_THROW(set.read(1), BadRecord);
+  EXPECT_NE(set.describe(1).find("(ant/picture 1"), std::string::npos) << "the frame is as good as before";
+  flip_byte(path, 3000 < bytes_offset ? 3000 : bytes_offset - 1, 1);
+  EXPECT_EQ(set.describe(1).find("ant/picture"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace maskedkd::testing

@@ -141,9 +141,12 @@ TEST_F(StagingTest, EndsInTheMiddleAndLeavesNoHalfCopy) {
   const ShardSet set(source.path());
   {
     const Staging staging(set, options());
-    std::this_thread::sleep_for(10ms);
+    while (num_files() == 0) {  // a copy has begun
+      std::this_thread::sleep_for(1ms);
+    }
   }
   for (const auto& entry : fs::directory_iterator(copies())) {
+    ASSERT_FALSE(entry.path().filename().string().starts_with(".tmp-")) << entry.path();
     EXPECT_EQ(sha256_of_file(entry.path()),
               large.index.shards.at(entry.path().filename() == shard_name(0) ? 0 : 1).sha256);
   }

@@ -121,7 +121,7 @@ TEST(RunState, ARunMayGoOnWithAugmentationElsewhere) {
   EXPECT_EQ(compare_runs(example(), now), std::vector<std::string>{"--augment-on changes from cpu to gpu"});
 }
 
-// A run from before there was RandAugment had neither that nor colour jitter; resumed by the same command it is told.
+// A run from before there was RandAugment had none, and must not get it in its middle by a new default.
 TEST(RunState, AnOldRunHadNoRandAugment) {
   RunState now = example();
   for (const auto& [name, text] : {std::pair("aa", "rand-m9-mstd0.5-inc1"),
@@ -133,8 +133,16 @@ TEST(RunState, AnOldRunHadNoRandAugment) {
                                    {"cutmix-minmax", "none"}}) {
     now.options.emplace_back(name, text);
   }
-  EXPECT_EQ(compare_runs(example(), now), (std::vector<std::string>{"--aa changes from none to rand-m9-mstd0.5-inc1",
-                                                                    "--color-jitter changes from 0 to 0.3"}));
+  EXPECT_THROW(compare_runs(example(), now), Error);
+  now.options[now.options.size() - 7].second = "none";
+  EXPECT_EQ(
+      compare_runs(example(), now),
+      (std::vector<std::string>{"--color-jitter changes from 0 to 0.3",
+                                "--erasing-mode changes from pixel (other noise of the same distribution) to pixel"}));
+  // Between runs that know it, it is told as any other.
+  RunState before = now;
+  now.options[now.options.size() - 7].second = "rand-m5";
+  EXPECT_EQ(compare_runs(before, now), std::vector<std::string>{"--aa changes from none to rand-m5"});
 }
 
 // Checkpoints from when --keep took patches only, and 0 for half of them.

@@ -1,8 +1,8 @@
 // Which image is where in an epoch: a pure function of (options, epoch), the same for every number of ranks.
 // Micro-batch m of M in step s holds, at position p of b, entry (s b + p) M + m of the epoch's list: the official deal
 // of one process a micro-batch. Incomplete last steps are dropped. With repeat_locality it holds entry (s M + m) b + p:
-// a step has the same entries, but those of one image lie in one micro-batch, where they are decoded once. That changes
-// only who is mixed with whom, and how each crop is drawn.
+// a step has the same entries, but those of one image lie in one micro-batch (unless its end cuts them), where it is
+// decoded once. That changes who is mixed with whom and, as crops are drawn by position, the crops.
 #pragma once
 
 #include <cstdint>

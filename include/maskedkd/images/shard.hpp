@@ -119,10 +119,10 @@ struct ShardIndexEntry {
   std::string name;
   std::int64_t num_records = 0;
   std::uint64_t size_bytes = 0;
-  std::uint64_t bytes_offset = 0;           // of /bytes in the file
-  std::uint64_t num_bytes = 0;              // of /bytes
-  std::string frame_sha256;                 // of the rest of the file
-  std::string sha256;                       // of the whole file; empty in an index that was written before this field
+  std::uint64_t bytes_offset = 0;  // of /bytes in the file
+  std::uint64_t num_bytes = 0;     // of /bytes
+  std::string frame_sha256;        // of the rest of the file
+  std::string sha256;              // of the whole file; empty in an index that was written before this field
   std::map<std::string, std::int64_t> odd = {};  // how many of its images were "gray", "cmyk", ...
 };
 

@@ -44,9 +44,10 @@ class ShardSet {
   // with shard and record, where the checksum differs or the shard ends before.
   Record read(std::int64_t index) const;
   void read(std::int64_t index, Record& record) const;  // the same, reusing the record's memory
-  RecordShape shape(std::int64_t index) const;          // from the tables: nothing is read
-  void will_need(std::int64_t index) const noexcept;    // readahead, where the system does it
-  std::string describe(std::int64_t index) const;       // "train/shard-00003.h5, record 17"
+  void will_need(std::int64_t index) const;             // readahead, where the system does it
+  // "train/shard-00003.h5, record 17 (ant/1.jpg)", with the file that it came from where the shard says so. Slow:
+  // reads.
+  std::string describe(std::int64_t index) const;
 
   // Bytes of a shard's file, wherever it is read from; as patient as read().
   void read_bytes(std::size_t shard, std::uint64_t offset, std::span<std::uint8_t> bytes) const;

@@ -1,6 +1,7 @@
 // Copies a set to the node's own disk while it is in use. The ranks of a node share the shards out among them, and each
 // reads every copy that any of them finished: a copy appears under its name when it is whole and has the SHA-256 of the
-// index, and nothing but these names is exchanged. What does not fit, or can't be copied, is read where it was. Copies
+// index, and nothing but these names is exchanged. (One of an earlier run is compared again by the rank whose share it
+// is; until then its records have their checksums.) What does not fit, or can't be copied, is read where it was. Copies
 // stay for the next run: under $TMPDIR the cluster removes them with the job.
 #pragma once
 
@@ -35,7 +36,7 @@ class Staging {
   Staging(const ShardSet& set, StagingOptions options);
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
-  ~Staging();  // ends the copying within a piece of 4 MiB; what is whole stays
+  ~Staging();  // ends after the piece of 4 MiB, or the old copy, that is in work; what is whole stays
 
   Progress progress() const;
 

@@ -35,8 +35,8 @@ std::uint64_t file_size_bytes(const FileDescriptor& file, const std::filesystem:
 // Fills all of `bytes` from `offset`; a file that ends before is an Error. Thread-safe (pread).
 void read_exactly(const FileDescriptor& file, std::uint64_t offset, std::span<std::uint8_t> bytes,
                   const std::filesystem::path& path);
-// The same without an exception: how many bytes came, and why no more did: 0 where all did, ENODATA at the end of the
-// file, else the errno.
+// The same without an exception: how many bytes came, and why no more did: 0 where all did, kEndOfFile, or the errno.
+inline constexpr int kEndOfFile = -1;
 struct ReadOutcome {
   std::size_t num_bytes = 0;
   int reason = 0;

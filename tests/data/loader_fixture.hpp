@@ -1,0 +1,96 @@
+// A packed set of 50 small records in shards of 13, loaders of it, and what they hand out in a form to compare.
+#pragma once
+
+#include "images/packed_set.hpp"
+#include "images/reference.hpp"
+#include "maskedkd/data/loader.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <vector>
+
+namespace maskedkd::testing {
+
+inline constexpr int kSize = 24;  // of a loaded image
+
+class LoaderTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    packed_ = write_set(folder_.path(), 50, 13);
+    set_ = std::make_unique<ShardSet>(folder_.path());
+  }
+
+  static LoaderOptions options_of(int num_workers, int prefetch, bool training = true) {
+    LoaderOptions options;
+    options.training = training;
+    options.seed = 99;
+    options.augment.input_size = kSize;
+    options.augment.erasing_probability = 0.5;
+    options.num_workers = num_workers;
+    options.prefetch = prefetch;
+    return options;
+  }
+
+  // `count` batches of 3 to 6 records, no two addresses alike.
+  static Loader::RequestSource requests(int count, std::atomic<int>* taken = nullptr) {
+    return [next = 0, count, taken]() mutable -> std::optional<BatchRequest> {
+      if (next == count) {
+        return std::nullopt;
+      }
+      BatchRequest request{static_cast<std::uint32_t>(next / 20),
+                           static_cast<std::uint32_t>(next % 20),
+                           static_cast<std::uint32_t>(next % 3),
+                           {}};
+      for (int i = 0; i < 3 + next % 4; ++i) {
+        request.indices.push_back((next * 7 + i * 11) % 50);
+      }
+      ++next;
+      if (taken != nullptr) {
+        ++*taken;
+      }
+      return request;
+    };
+  }
+
+  // Everything that a batch holds, in a form that can be compared.
+  static std::vector<float> content_of(const MicroBatch& batch) {
+    std::vector<float> all = {static_cast<float>(batch.request.epoch), static_cast<float>(batch.request.step),
+                              static_cast<float>(batch.request.micro_batch)};
+    for (const std::uint8_t value : values_of<std::uint8_t>(batch.images)) {
+      all.push_back(value);
+    }
+    for (const std::int64_t label : values_of<std::int64_t>(batch.labels)) {
+      all.push_back(static_cast<float>(label));
+    }
+    for (const auto& erasures : batch.erasures) {
+      all.push_back(static_cast<float>(erasures.size()));
+      for (const auto& [box, noise] : erasures) {
+        for (const int value : {box.top, box.left, box.height, box.width}) {
+          all.push_back(static_cast<float>(value));
+        }
+        all.insert(all.end(), noise.begin(), noise.end());
+      }
+    }
+    return all;
+  }
+
+  std::vector<std::vector<float>> all_of(const LoaderOptions& options, int count) const {
+    Loader loader(*set_, options, requests(count));
+    std::vector<std::vector<float>> all;
+    while (const auto batch = loader.next()) {
+      all.push_back(content_of(*batch));
+    }
+    EXPECT_FALSE(loader.next());  // and again
+    return all;
+  }
+
+  TemporaryDirectory folder_;
+  PackedSet packed_;
+  std::unique_ptr<ShardSet> set_;
+};
+
+}  // namespace maskedkd::testing
