@@ -136,28 +136,32 @@ struct Loader::State {
     }
   }
 
+  // All of them are added at once, so that no worker has begun with a record before everyone who wants it is known.
   void open_more(std::unique_lock<std::mutex>& lock) {
     opening = true;
-    for (int i = 0; i < std::min(options.open_together, options.prefetch) && !exhausted && !stopping; ++i) {
-      lock.unlock();
+    lock.unlock();
+    std::vector<std::shared_ptr<OpenBatch>> more;
+    bool is_end = false;
+    for (int i = 0; i < std::min(options.open_together, options.prefetch) && !is_end; ++i) {
       auto batch = std::make_shared<OpenBatch>();
-      bool is_last = false;
       try {
-        std::optional<BatchRequest> request = next_request();
-        is_last = !request;
-        if (request) {
+        if (std::optional<BatchRequest> request = next_request()) {
           batch->batch.request = std::move(*request);
           prepare(*batch);
+        } else {
+          is_end = true;
+          break;
         }
-      } catch (...) {
+      } catch (...) {  // of the source itself: this batch is the last
         batch->failure = std::current_exception();
+        batch->num_missing = 0;
+        is_end = true;
       }
-      lock.lock();
-      if (is_last) {
-        exhausted = true;
-        break;
-      }
-      exhausted = batch->failure != nullptr;  // the source itself failed: this is the last
+      more.push_back(std::move(batch));
+    }
+    lock.lock();
+    exhausted = is_end;
+    for (const std::shared_ptr<OpenBatch>& batch : more) {
       add(batch);
     }
     opening = false;
@@ -197,7 +201,6 @@ struct Loader::State {
       }
       task->places.emplace_back(batch, position);
     }
-    something_to_do.notify_all();
   }
 
   void do_task(std::unique_lock<std::mutex>& lock, RecordImages& images) {
