@@ -48,27 +48,10 @@ class BatchMemory {
 
 struct OpenBatch {
   MicroBatch batch;
-  std::vector<std::vector<std::uint8_t>> crops;  // one an image, where they are wanted raw
-  std::atomic<std::size_t> num_crops_missing = 0;
-  std::size_t num_missing = 0;  // images
+  std::unique_ptr<CropRoom> crop_room;  // where they are wanted raw
+  std::size_t num_missing = 0;          // images
   std::exception_ptr failure;
 };
-
-// Of a batch whose crops are all there: they go in one piece of memory, which is one copy to a GPU.
-void join_crops(OpenBatch& open, bool pinned) {
-  std::size_t num_bytes = 0;
-  for (const std::vector<std::uint8_t>& crop : open.crops) {
-    num_bytes += crop.size();
-  }
-  at::Tensor& pixels = open.batch.crops->pixels;
-  pixels =
-      at::empty({static_cast<std::int64_t>(num_bytes)}, at::TensorOptions().dtype(at::kByte).pinned_memory(pinned));
-  auto* to = pixels.mutable_data_ptr<std::uint8_t>();
-  for (const std::vector<std::uint8_t>& crop : open.crops) {
-    to = std::copy(crop.begin(), crop.end(), to);
-  }
-  open.crops.clear();
-}
 
 // A record and the places that want an image of it.
 struct Task {
@@ -172,12 +155,12 @@ struct Loader::State {
   void prepare(OpenBatch& open_batch) {
     MicroBatch& batch = open_batch.batch;
     const std::size_t size = batch.request.indices.size();
-    open_batch.crops.resize(size);
-    open_batch.num_crops_missing = size;
     if (options.raw_crops) {
       batch.crops.emplace();
       batch.crops->input_size = options.augment.input_size;
+      batch.crops->places.resize(size);
       batch.crops->plans.resize(size);
+      open_batch.crop_room = std::make_unique<CropRoom>(*batch.crops, options.pin_memory);
     } else {
       batch.images = memory.get(static_cast<std::int64_t>(size), options.augment.input_size, options.pin_memory);
     }
@@ -212,7 +195,7 @@ struct Loader::State {
     try {
       std::vector<ImagePlace> places;
       for (const auto& [batch, position] : task->places) {
-        places.push_back({batch->batch, position, batch->crops[position]});
+        places.push_back({batch->batch, position, batch->crop_room.get()});
       }
       std::int64_t record = task->record;
       while (!(places = images.make(record, places)).empty()) {
@@ -221,11 +204,6 @@ struct Loader::State {
         if (record == task->record) {
           throw BadRecord(fmt::format("{}; and so is every other record", images.damage().what()),
                           "pack the set again");
-        }
-      }
-      for (const auto& [batch, position] : task->places) {
-        if (--batch->num_crops_missing == 0 && options.raw_crops) {
-          join_crops(*batch, options.pin_memory);
         }
       }
     } catch (...) {

@@ -2,11 +2,15 @@
 
 #include "maskedkd/base/philox.hpp"
 
+#include <ATen/ops/empty.h>
+
 #include <algorithm>
 #include <utility>
 
 namespace maskedkd {
 namespace {
+
+constexpr std::int64_t kPieceBytes = 1 << 23;  // some 25 crops of photographs
 
 PixelBox united(const PixelBox& a, const PixelBox& b) {
   const int top = std::min(a.top, b.top), left = std::min(a.left, b.left);
@@ -36,6 +40,20 @@ void erase(const std::vector<PixelBox>& boxes, ErasingMode mode, const RandomAdd
 }
 
 }  // namespace
+
+std::span<std::uint8_t> CropRoom::take(std::size_t position, std::size_t num_bytes) {
+  const std::lock_guard lock(mutex_);
+  const auto count = static_cast<std::int64_t>(num_bytes);
+  if (crops_.pieces.empty() || crops_.pieces.back().numel() - used_ < count) {
+    crops_.pieces.push_back(
+        at::empty({std::max(kPieceBytes, count)}, at::TensorOptions().dtype(at::kByte).pinned_memory(pinned_)));
+    used_ = 0;
+  }
+  crops_.places[position] = {crops_.pieces.size() - 1, used_};
+  std::uint8_t* begin = crops_.pieces.back().mutable_data_ptr<std::uint8_t>() + used_;
+  used_ += count;
+  return {begin, num_bytes};
+}
 
 std::vector<ImagePlace> RecordImages::make(std::int64_t index, std::span<const ImagePlace> places) {
   try {
@@ -100,8 +118,8 @@ void RecordImages::keep_crop(TrainingPlan plan, const ImageRegion& image, const 
   const int side = options_.augment.input_size;
   const bool resizes = std::int64_t{plan.crop.height} * plan.crop.width > std::int64_t{kRawCropPixels} * side * side;
   const int height = resizes ? side : plan.crop.height, width = resizes ? side : plan.crop.width;
-  place.crop.resize(static_cast<std::size_t>(height) * width * 3);
-  crop_and_resize(image, plan.crop, height, width, {0, 0, height, width}, plan.interpolation, place.crop);
+  const std::span<std::uint8_t> pixels = place.room->take(place.position, static_cast<std::size_t>(height) * width * 3);
+  crop_and_resize(image, plan.crop, height, width, {0, 0, height, width}, plan.interpolation, pixels);
   plan.crop = {0, 0, height, width};
   place.batch.crops->plans[place.position] = std::move(plan);
 }

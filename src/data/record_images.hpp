@@ -5,16 +5,32 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <vector>
 
 namespace maskedkd {
 
+// Memory for the raw crops of one micro-batch. A crop is written where it stays, though sizes are not known before:
+// pieces of one size are filled one after the other.
+class CropRoom {
+ public:
+  CropRoom(RawCrops& crops, bool pinned) : crops_(crops), pinned_(pinned) {}
+  // For the crop of a position, which is noted. Thread-safe. Throws where there is no memory.
+  std::span<std::uint8_t> take(std::size_t position, std::size_t num_bytes);
+
+ private:
+  std::mutex mutex_;
+  RawCrops& crops_;
+  const bool pinned_;
+  std::int64_t used_ = 0;  // of the last piece
+};
+
 struct ImagePlace {
   MicroBatch& batch;
   std::size_t position;
-  std::vector<std::uint8_t>& crop;  // its pixels, where LoaderOptions::raw_crops
+  CropRoom* room;  // where LoaderOptions::raw_crops
 };
 
 // Owned by one worker: keeps memory from one record to the next.

@@ -7,6 +7,7 @@
 #include <ATen/ops/empty.h>
 #include <c10/core/DeviceGuard.h>
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 
@@ -40,9 +41,32 @@ PlannedOperation planned(const ImageOperation& operation, int size) {
 struct PlannedBatch {
   std::vector<PlannedImage> images;
   std::vector<PlannedOperation> operations;
+  std::vector<std::int64_t> piece_bytes;  // of each piece as far as crops reach
   std::int64_t crop_bytes = 0;
   std::int64_t scratch_bytes = 0;
 };
+
+// Where each crop ends and where its piece will lie on the device: all pieces end to end.
+void place_crops(const RawCrops& crops, PlannedBatch& batch) {
+  batch.piece_bytes.assign(crops.pieces.size(), 0);
+  for (std::size_t i = 0; i < crops.plans.size(); ++i) {
+    const auto& [piece, offset] = crops.places.at(i);
+    const PixelBox& box = crops.plans[i].crop;
+    const std::int64_t end = offset + std::int64_t{3} * box.height * box.width;
+    if (piece >= crops.pieces.size() || offset < 0 || end > crops.pieces[piece].numel()) {
+      throw Error(fmt::format("a crop of {} x {} pixels does not lie in its piece of memory", box.width, box.height));
+    }
+    batch.piece_bytes[piece] = std::max(batch.piece_bytes[piece], end);
+  }
+  std::vector<std::int64_t> begin;
+  for (const std::int64_t num_bytes : batch.piece_bytes) {
+    begin.push_back(batch.crop_bytes);
+    batch.crop_bytes += num_bytes;
+  }
+  for (std::size_t i = 0; i < crops.plans.size(); ++i) {
+    batch.images[i].crop = begin[crops.places[i].piece] + crops.places[i].offset;
+  }
+}
 
 PlannedBatch planned(const RawCrops& crops) {
   PlannedBatch batch;
@@ -52,7 +76,6 @@ PlannedBatch planned(const RawCrops& crops) {
       throw Error(fmt::format("a crop of {} x {} pixels is none for an image of {}", width, height, crops.input_size));
     }
     PlannedImage& image = batch.images.emplace_back();
-    image.crop = batch.crop_bytes;
     image.scratch = batch.scratch_bytes;
     image.height = height;
     image.width = width;
@@ -63,12 +86,9 @@ PlannedBatch planned(const RawCrops& crops) {
     for (const ImageOperation& operation : plan.operations) {
       batch.operations.push_back(planned(operation, crops.input_size));
     }
-    batch.crop_bytes += std::int64_t{3} * height * width;
     batch.scratch_bytes += kernel::scratch_bytes(plan.interpolation, height, width, crops.input_size);
   }
-  if (crops.pixels.numel() != batch.crop_bytes) {
-    throw Error(fmt::format("crops of {} bytes, and the plans say {}", crops.pixels.numel(), batch.crop_bytes));
-  }
+  place_crops(crops, batch);
   return batch;
 }
 
@@ -110,7 +130,13 @@ at::Tensor augmented(const RawCrops& crops, at::Device device, int num_lanes) {
   if (operation_bytes != 0) {
     std::memcpy(table + image_bytes, plans.operations.data(), operation_bytes);
   }
-  const at::Tensor pixels_there = crops.pixels.to(device, /*non_blocking=*/true);
+  const at::Tensor pixels_there = bytes_on(device, plans.crop_bytes);
+  std::int64_t begin = 0;
+  for (std::size_t piece = 0; piece < crops.pieces.size(); ++piece) {
+    const std::int64_t num_bytes = plans.piece_bytes[piece];
+    pixels_there.narrow(0, begin, num_bytes).copy_(crops.pieces[piece].narrow(0, 0, num_bytes), /*non_blocking=*/true);
+    begin += num_bytes;
+  }
   const at::Tensor tables_there = tables.to(device, /*non_blocking=*/true);
   const at::Tensor scratch = bytes_on(device, plans.scratch_bytes);
   AugmentBatch batch{};

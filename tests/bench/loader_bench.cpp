@@ -1,10 +1,10 @@
 // Rates of the loader on a packed set, one case a line of arguments, for loader_bench.py:
 //
 //   loader_bench DIR --case recipe|repeats|crop|evaluation [--workers 2] [--batches 20] [--batch 128] [--prefetch 6]
-//                [--micro-batches 1] [--locality] [--normalise] [--warm-up 6]
+//                [--micro-batches 1] [--locality] [--normalise] [--raw-crops] [--warm-up 6]
 //
-// Prints JSON: images a second after the first --warm-up batches, seconds to the first batch from the start of the
-// process's main, records decoded, memory.
+// Prints JSON: images a second and processor time an image after the first --warm-up batches, seconds to the first
+// batch from the start of the process's main, records decoded, memory.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/cli/options.hpp"
 #include "maskedkd/cli/run_main.hpp"
@@ -18,6 +18,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <ctime>
 #include <fstream>
 
 namespace maskedkd {
@@ -26,6 +27,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point time) { return std::chrono::duration<double>(Clock::now() - time).count(); }
+
+// Of all threads.
+double processor_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 // Resident memory, bytes: now ("VmRSS") or at most ("VmHWM").
 double memory(const std::string& what) {
@@ -60,6 +64,7 @@ int run(int argc, char** argv) {
       .option("batch", batch, "images of a micro-batch")
       .option("micro-batches", micro_batches, "of a step")
       .option("locality", locality, "repeats in one micro-batch")
+      .option("raw-crops", options.raw_crops, "what workers do with --augment-on gpu: crops, not augmented")
       .option("normalise", normalise, "and the normalised float32 tensor, as torch's DataLoader gives it");
   if (!line.parse(argc, argv)) {
     std::fputs(line.help().c_str(), stdout);
@@ -98,6 +103,7 @@ int run(int argc, char** argv) {
   });
   double first_batch_s = 0, resident_after_tenth = 0;
   Clock::time_point timed;
+  double processor_before_s = 0;
   std::int64_t num_images = 0, num_batches = 0;
   while (const auto loaded = loader.next()) {
     if (normalise) {
@@ -108,6 +114,7 @@ int run(int argc, char** argv) {
     }
     if (num_batches == warm_up) {
       timed = Clock::now();
+      processor_before_s = processor_seconds();
     } else if (num_batches > warm_up) {
       num_images += loaded->labels.size(0);
     }
@@ -115,8 +122,9 @@ int run(int argc, char** argv) {
       resident_after_tenth = memory("VmRSS");
     }
   }
-  const double seconds = seconds_since(timed);
+  const double seconds = seconds_since(timed), processor_s = processor_seconds() - processor_before_s;
   const nlohmann::ordered_json json = {{"images_per_second", static_cast<double>(num_images) / seconds},
+                                       {"processor_us_per_image", processor_s / static_cast<double>(num_images) * 1e6},
                                        {"first_batch_s", first_batch_s},
                                        {"records_decoded", loader.counts().records_decoded},
                                        {"images_made", loader.counts().images_made},

@@ -1,4 +1,5 @@
 // Crops that are augmented later give the images that the loader's workers make themselves.
+#include "../../src/data/record_images.hpp"
 #include "images/packed_set.hpp"
 #include "images/reference.hpp"
 #include "maskedkd/base/error.hpp"
@@ -7,6 +8,8 @@
 #include "support/temporary_directory.hpp"
 
 #include <ATen/ops/equal.h>
+
+#include <thread>
 
 namespace maskedkd::testing {
 namespace {
@@ -90,14 +93,12 @@ TEST_F(RawCropsTest, BecomeTheImagesThatWorkersMake) {
 TEST_F(RawCropsTest, LargeOnesComeResizedSoThatMemoryIsBounded) {
   std::int64_t num_resized = 0, num_raw = 0, most = 0;
   for (const MicroBatch& batch : batches(options_of(2, true))) {
-    std::int64_t num_bytes = 0;
     for (const TrainingPlan& plan : batch.crops->plans) {
       const std::int64_t pixels = std::int64_t{plan.crop.height} * plan.crop.width;
       ++(plan.crop.height == kSize && plan.crop.width == kSize ? num_resized : num_raw);
       most = std::max(most, pixels);
-      num_bytes += 3 * pixels;
     }
-    EXPECT_EQ(batch.crops->pixels.numel(), num_bytes);
+    EXPECT_EQ(batch.crops->pieces.size(), 1u);
   }
   EXPECT_GT(num_resized, 50);
   EXPECT_GT(num_raw, 50);
@@ -115,6 +116,40 @@ TEST_F(RawCropsTest, ADamagedRecordIsReplacedThereToo) {
   };
   expect_same(batches(skipping(4, true)), batches(skipping(1, false)));
   EXPECT_THROW(batches(options_of(2, true)), Error);
+}
+
+// Threads take room for 200 crops and one that is larger than a piece; none is written over, little is left unused.
+TEST(CropRoom, CropsLieApartInAFewPieces) {
+  constexpr std::size_t kCount = 200, kThreads = 4;
+  RawCrops crops;
+  crops.places.resize(kCount);
+  CropRoom room(crops, /*pinned=*/false);
+  const auto size_of = [](std::size_t position) { return position == 7 ? 9'000'000 : 1 + position * 7919 % 300'000; };
+  std::vector<std::thread> threads;
+  for (std::size_t thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (std::size_t position = thread; position < kCount; position += kThreads) {
+        const std::span<std::uint8_t> pixels = room.take(position, size_of(position));
+        ASSERT_EQ(pixels.size(), size_of(position));
+        std::fill(pixels.begin(), pixels.end(), static_cast<std::uint8_t>(position));
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  std::size_t taken = 0, held = 0;
+  for (std::size_t position = 0; position < kCount; ++position) {
+    const auto [piece, offset] = crops.places[position];
+    const std::uint8_t* begin = crops.pieces.at(piece).const_data_ptr<std::uint8_t>() + offset;
+    EXPECT_TRUE(std::all_of(begin, begin + size_of(position), [&](std::uint8_t level) { return level == position; }));
+    taken += size_of(position);
+  }
+  for (const at::Tensor& piece : crops.pieces) {
+    held += static_cast<std::size_t>(piece.numel());
+  }
+  EXPECT_GT(crops.pieces.size(), 3u);
+  EXPECT_LT(held, taken + 16'000'000);
 }
 
 TEST_F(RawCropsTest, AreForTraining) {

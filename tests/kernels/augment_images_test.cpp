@@ -73,17 +73,24 @@ TEST(AugmentImages, LanesThatWorkTogetherGiveTheBitsOfOne) {
 }
 
 TEST(AugmentImages, NoImagesAreNone) {
-  const RawCrops none{8, at::empty({0}, at::kByte), {}};
+  const RawCrops none{8, {}, {}, {}};
   EXPECT_EQ(augmented_images(none, at::kCPU).sizes(), (std::vector<std::int64_t>{0, 8, 8, 3}));
 }
 
-TEST(AugmentImages, PixelsOfOtherSizesThanThePlansSayAreRefused) {
+TEST(AugmentImages, CropsThatDoNotLieInTheirPieceAreRefused) {
   std::mt19937_64 random(7);
-  CropsAndImages given = random_crops(random, 3, 8);
-  ++given.crops.plans[1].crop.width;
-  EXPECT_THROW(augmented_images(given.crops, at::kCPU), Error);
-  given.crops.plans[1].crop.width = 0;
-  EXPECT_THROW(augmented_images(given.crops, at::kCPU), Error);
+  const RawCrops good = random_crops(random, 3, 8).crops;
+  const auto expect_refused = [&](const auto& spoil) {
+    RawCrops crops = good;
+    spoil(crops);
+    EXPECT_THROW(augmented_images(crops, at::kCPU), Error);
+  };
+  EXPECT_NO_THROW(augmented_images(good, at::kCPU));
+  expect_refused([](RawCrops& crops) { crops.plans[1].crop.width = 0; });
+  expect_refused([](RawCrops& crops) { crops.plans[1].crop.height = 1 << 20; });
+  expect_refused([](RawCrops& crops) { crops.places[1].offset = crops.pieces[crops.places[1].piece].numel() - 2; });
+  expect_refused([](RawCrops& crops) { crops.places[1].offset = -1; });
+  expect_refused([](RawCrops& crops) { crops.places[1].piece = crops.pieces.size(); });
 }
 
 }  // namespace

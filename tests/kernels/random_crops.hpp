@@ -5,6 +5,7 @@
 #include "maskedkd/kernels/augment_images.hpp"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <random>
@@ -65,21 +66,33 @@ struct CropsAndImages {
   std::vector<std::uint8_t> images;  // [B, S, S, 3], by apply_training_plan()
 };
 
+// In a new piece of memory or behind the last one's crops, with a gap.
+inline void add_crop(std::mt19937_64& random, const Image& image, RawCrops& crops) {
+  const auto gap = static_cast<std::int64_t>(random() % 40), count = static_cast<std::int64_t>(image.pixels.size());
+  if (crops.pieces.empty() || random() % 4 == 0) {
+    crops.pieces.push_back(at::empty({0}, at::kByte));
+  }
+  at::Tensor& piece = crops.pieces.back();
+  const std::int64_t offset = piece.numel() + gap;
+  const at::Tensor longer = at::zeros({offset + count + 9}, at::kByte);
+  longer.narrow(0, 0, piece.numel()).copy_(piece);
+  std::copy(image.pixels.begin(), image.pixels.end(), longer.mutable_data_ptr<std::uint8_t>() + offset);
+  piece = longer;
+  crops.places.push_back({crops.pieces.size() - 1, offset});
+}
+
 // Takes the plans as they are, with crops of their sizes.
 inline CropsAndImages crops_of(std::mt19937_64& random, int size, std::vector<TrainingPlan> plans) {
   CropsAndImages result;
   result.crops.input_size = size;
   const auto image_bytes = static_cast<std::size_t>(size) * static_cast<std::size_t>(size) * 3;
-  std::vector<std::uint8_t> pixels;
   for (TrainingPlan& plan : plans) {
     plan.crop.top = plan.crop.left = 0;
     const Image image = random_image(random, plan.crop.height, plan.crop.width);
-    pixels.insert(pixels.end(), image.pixels.begin(), image.pixels.end());
+    add_crop(random, image, result.crops);
     result.images.resize(result.images.size() + image_bytes);
     apply_training_plan(plan, {image, 0, 0}, size, std::span(result.images).last(image_bytes));
   }
-  result.crops.pixels = at::empty({static_cast<std::int64_t>(pixels.size())}, at::kByte);
-  std::copy(pixels.begin(), pixels.end(), result.crops.pixels.mutable_data_ptr<std::uint8_t>());
   result.crops.plans = std::move(plans);
   return result;
 }
