@@ -7,6 +7,7 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -118,35 +119,34 @@ struct Loader::State {
     }
   }
 
+  // All of them are added at once, so that no worker has begun with a record before everyone who wants it is known.
   void open_more(std::unique_lock<std::mutex>& lock) {
     opening = true;
-    std::vector<std::shared_ptr<OpenBatch>> opened;
-    bool ended = false;
-    for (int i = 0; i < std::min(options.open_together, options.prefetch) && !ended && !stopping; ++i) {
-      lock.unlock();
+    lock.unlock();
+    std::vector<std::shared_ptr<OpenBatch>> more;
+    bool is_end = false;
+    for (int i = 0; i < std::min(options.open_together, options.prefetch) && !is_end; ++i) {
       auto batch = std::make_shared<OpenBatch>();
-      bool is_last = false;
       try {
-        std::optional<BatchRequest> request = next_request();
-        is_last = !request;
-        if (request) {
+        if (std::optional<BatchRequest> request = next_request()) {
           batch->batch.request = std::move(*request);
           prepare(*batch);
+        } else {
+          is_end = true;
+          break;
         }
-      } catch (...) {
+      } catch (...) {  // of the source itself: this batch is the last
         batch->failure = std::current_exception();
+        batch->num_missing = 0;
+        is_end = true;
       }
-      lock.lock();
-      ended = is_last || batch->failure;  // the source itself failed: this is the last
-      if (!is_last) {
-        opened.push_back(std::move(batch));
-      }
+      more.push_back(std::move(batch));
     }
-    // All at once: an idle worker would begin a record that the next of them wants too.
-    for (const std::shared_ptr<OpenBatch>& batch : opened) {
+    lock.lock();
+    exhausted = is_end;
+    for (const std::shared_ptr<OpenBatch>& batch : more) {
       add(batch);
     }
-    exhausted = ended;
     opening = false;
     something_to_do.notify_all();
     front_is_ready.notify_all();
@@ -184,7 +184,6 @@ struct Loader::State {
       }
       task->places.emplace_back(batch, position);
     }
-    something_to_do.notify_all();
   }
 
   void do_task(std::unique_lock<std::mutex>& lock, RecordImages& images) {
