@@ -18,11 +18,6 @@ class BrokenImage : public Error {
   using Error::Error;
 };
 
-enum class FileCheck {
-  structure,  // markers, chunks and checksums; what they can't vouch for is decoded
-  decode      // every image is decoded once in full
-};
-
 struct RecordOptions {
   int resize = 0;        // pixels of the shorter edge; 0: as they are
   int quality = 95;      // of the JPEG that a resized image becomes

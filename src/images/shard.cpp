@@ -56,17 +56,6 @@ void validate(const Shard& shard, std::uint64_t num_bytes) {
 
 }  // namespace
 
-std::string_view to_string(RecordEncoding encoding) { return encoding == RecordEncoding::file ? "file" : "raw"; }
-
-RecordEncoding parse_record_encoding(std::string_view text) {
-  for (const RecordEncoding encoding : {RecordEncoding::file, RecordEncoding::raw}) {
-    if (text == to_string(encoding)) {
-      return encoding;
-    }
-  }
-  throw usage_error(fmt::format("'{}' is no way to store records", text), "choose from file, raw");
-}
-
 std::uint32_t Shard::table_checksum() const {
   std::vector<std::uint8_t> all;
   for (const auto& table : {bytes_of(offsets), bytes_of(labels), bytes_of(checksums), bytes_of(shapes)}) {
@@ -164,8 +153,6 @@ RecordNames read_record_names(const std::filesystem::path& path, std::int64_t nu
     throw usage_error(fmt::format("{} is no good shard: {}", path.string(), error.what()), "pack the set again");
   }
 }
-
-std::string shard_name(std::int64_t shard_index) { return fmt::format("shard-{:05}.h5", shard_index); }
 
 ShardIndexEntry describe_shard(const std::filesystem::path& path, const Shard& tables, std::uint64_t bytes_offset) {
   ShardIndexEntry entry{path.filename().string(),
