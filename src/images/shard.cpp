@@ -1,5 +1,6 @@
 #include "maskedkd/images/shard.hpp"
 
+#include "file_parts.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/hdf5.hpp"
@@ -10,8 +11,6 @@
 
 namespace maskedkd {
 namespace {
-
-constexpr std::int64_t kMostPixels = std::int64_t{1} << 28;  // as images/image.hpp reads them
 
 template <typename T>
 std::span<const std::uint8_t> bytes_of(const std::vector<T>& values) {
@@ -44,7 +43,7 @@ void validate(const Shard& shard, std::uint64_t num_bytes) {
     ++counts[static_cast<std::size_t>(shard.labels[i])];
     const std::int64_t height = shard.shapes[3 * i], width = shard.shapes[3 * i + 1],
                        channels = shard.shapes[3 * i + 2];
-    require(height > 0 && width > 0 && height <= kMostPixels / width && (channels == 1 || channels == 3),
+    require(is_image_size(height, width) && (channels == 1 || channels == 3),
             fmt::format("record {} has an impossible shape", i));
     require(shard.encoding == RecordEncoding::file ||
                 static_cast<std::uint64_t>(height * width * channels) == shard.offsets[i + 1] - shard.offsets[i],

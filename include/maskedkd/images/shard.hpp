@@ -57,7 +57,7 @@ RecordEncoding parse_record_encoding(std::string_view text);  // throws Error
 
 // What was seen of an image file before it became a record.
 enum class FileCheck {
-  structure,  // markers, chunks and checksums; what they can't vouch for is decoded
+  structure,  // markers, chunks and checksums; what they can't vouch for, and every PNG, is decoded
   decode      // every image is decoded once in full
 };
 std::string_view to_string(FileCheck check);
