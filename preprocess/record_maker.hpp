@@ -24,6 +24,8 @@ struct RecordOptions {
   bool decoded = false;  // pixels instead of files
   FileCheck check = FileCheck::structure;
 
+  // What the records were seen to be, whatever was asked for.
+  FileCheck check_done() const { return passes_through() ? check : FileCheck::decode; }
   RecordEncoding encoding() const { return decoded ? RecordEncoding::raw : RecordEncoding::file; }
   bool passes_through() const { return resize == 0 && !decoded; }
   // Of a record made from a file of so many bytes: exact where it passes through; else by the usual: photographs have
