@@ -119,6 +119,11 @@ LabelledFiles parse_labels(std::string_view text, const std::filesystem::path& p
       refuse(path, line, file.empty() ? "a path is missing" : "a label is missing",
              "it takes a line a file: PATH LABEL");
     }
+    const std::filesystem::path below(file);
+    if (below.is_absolute() || std::find(below.begin(), below.end(), "..") != below.end()) {
+      refuse(path, line, fmt::format("{} does not lie below --data-path", quoted_name(file)),
+             "its paths are relative and go down only");
+    }
     if (!seen.insert(file).second) {
       refuse(path, line, fmt::format("{} is there twice", quoted_name(file)));
     }

@@ -6,13 +6,16 @@
 #include "maskedkd/io/posix.hpp"
 #include "preprocess/class_files.hpp"
 
+#include <sys/stat.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cerrno>
 #include <optional>
 #include <set>
+#include <utility>
 
 namespace maskedkd {
 namespace {
@@ -39,11 +42,49 @@ bool is_utf8(const std::string& text) {
   }
 }
 
+// A path as it may stand in a message: names of files may hold anything.
+std::string shown(const fs::path& path) {
+  fs::path clean;
+  for (const fs::path& part : path) {
+    clean /= printable_name(part.string());
+  }
+  return clean.string();
+}
+
+// A folder as the system knows it, whatever links lead to it.
+using FolderId = std::pair<dev_t, ino_t>;
+
+FolderId id_of(const fs::path& folder) {
+  struct stat facts {};
+  if (::stat(folder.c_str(), &facts) != 0) {
+    throw fs::filesystem_error("stat", folder, std::error_code(errno, std::generic_category()));
+  }
+  return {facts.st_dev, facts.st_ino};
+}
+
+// The folder with all that it lies in.
+std::vector<FolderId> ids_up_from(const fs::path& folder) {
+  const fs::path place = fs::canonical(folder);
+  std::vector<FolderId> ids = {id_of(place)};
+  for (fs::path up = place; up != up.parent_path();) {
+    up = up.parent_path();
+    ids.push_back(id_of(up));
+  }
+  return ids;
+}
+
 struct Section {
   FileList images;
   std::uint64_t num_others = 0;  // files that are no images by their names
   std::string other;             // the first of them
 };
+
+// Throws where a link leads back up to a folder that this one lies in: its files would come again and again.
+void refuse_circle(const fs::path& path, const FolderId& id, const std::vector<FolderId>& above) {
+  if (std::find(above.begin(), above.end(), id) != above.end()) {
+    throw usage_error(fmt::format("{} leads back to a folder that it lies in", shown(path)), "remove that link");
+  }
+}
 
 // The image files of the class folder `name` with all below it: folders in the order of their paths, in each the files
 // by name. Looked at once: a folder may hold a million.
@@ -51,18 +92,25 @@ Section list_class(const fs::path& root, const std::string& name, std::int32_t l
   struct Folder {
     std::string path;                 // below the root
     std::vector<std::string> images;  // names
+    std::vector<FolderId> above;      // what it lies in, and itself
   };
   Section section;
-  std::vector<Folder> folders = {{name, {}}};
+  std::vector<Folder> folders = {{name, {}, ids_up_from(root)}};
+  const FolderId id = id_of(root / name);
+  refuse_circle(root / name, id, folders[0].above);
+  folders[0].above.push_back(id);
   for (std::size_t i = 0; i < folders.size(); ++i) {
     for (const auto& entry : fs::directory_iterator(root / folders[i].path)) {
       std::string file = entry.path().filename().string();
       if (entry.is_directory()) {
-        folders.push_back({folders[i].path + "/" + file, {}});
+        const FolderId below = id_of(entry.path());
+        refuse_circle(entry.path(), below, folders[i].above);
+        folders.push_back({folders[i].path + "/" + file, {}, folders[i].above});
+        folders.back().above.push_back(below);
       } else if (is_image_name(file)) {
         folders[i].images.push_back(std::move(file));
       } else if (section.num_others++ == 0) {
-        section.other = entry.path().string();
+        section.other = shown(entry.path());
       }
     }
   }
@@ -104,7 +152,7 @@ std::vector<std::string> folders_in(const fs::path& root) {
   std::sort(names.begin(), names.end());
   for (const std::string& name : names) {
     if (!is_utf8(name)) {
-      throw usage_error(fmt::format("the class folder {} has a name that is not UTF-8", (root / name).string()),
+      throw usage_error(fmt::format("the class folder {} has a name that is not UTF-8", shown(root / name)),
                         "rename it");
     }
   }
@@ -145,7 +193,7 @@ ImageFolder ImageFolder::scan(const fs::path& root, const ClassOptions& classes,
       source.list_labelled_files(classes, peers);
     }
   } catch (const fs::filesystem_error& error) {
-    throw Error(fmt::format("can't list {}: {}", error.path1().string(), error.code().message()));
+    throw Error(fmt::format("can't list {}: {}", shown(error.path1()), error.code().message()));
   }
   return source;
 }
@@ -170,7 +218,7 @@ void ImageFolder::list_class_folders(const ClassOptions& classes, const Peers& p
     const auto label = map->label_of.find(folders[folder]);
     if (label == map->label_of.end()) {
       throw usage_error(fmt::format("{} does not name the class folder {}", classes.class_map.string(),
-                                    (root_ / folders[folder]).string()),
+                                    shown(root_ / folders[folder])),
                         "give it a line, or move the folder elsewhere");
     }
     return label->second;
@@ -181,7 +229,7 @@ void ImageFolder::list_class_folders(const ClassOptions& classes, const Peers& p
   for (std::size_t i = static_cast<std::size_t>(peers.rank); i < folders.size(); i += peers.size) {
     const Section section = list_class(root_, folders[i], label_of(i));
     if (section.images.size() == 0) {
-      throw usage_error(fmt::format("the class folder {} holds no images", (root_ / folders[i]).string()),
+      throw usage_error(fmt::format("the class folder {} holds no images", shown(root_ / folders[i])),
                         "images end in .jpg, .jpeg or .png; remove the folder if it is no class");
     }
     section.images.serialise_to(own);
@@ -223,8 +271,8 @@ void ImageFolder::list_labelled_files(const ClassOptions& classes, const Peers& 
     std::error_code error;
     const std::uint64_t size = fs::file_size(root_ / labelled.paths[i], error);
     if (error) {
-      throw usage_error(fmt::format("{} lists {}: {}", classes.labels_file.string(),
-                                    (root_ / labelled.paths[i]).string(), error.message()),
+      throw usage_error(fmt::format("{} lists {}: {}", classes.labels_file.string(), shown(root_ / labelled.paths[i]),
+                                    error.message()),
                         "its paths are below --data-path");
     }
     own.append(labelled.paths[i], labelled.labels[i], size);
@@ -262,7 +310,7 @@ MadeRecord ImageFolder::read(std::int64_t index, const RecordOptions& options) c
   const FileDescriptor opened = open_for_reading(path);
   const std::uint64_t size = file_size_bytes(opened, path);
   if (size != files_.size_bytes(index)) {
-    throw Error(fmt::format("{} was changed while it was packed: it had {} bytes and has {} now", path.string(),
+    throw Error(fmt::format("{} was changed while it was packed: it had {} bytes and has {} now", shown(path),
                             files_.size_bytes(index), size),
                 "let nobody write into the folder, and start again");
   }
@@ -273,6 +321,6 @@ MadeRecord ImageFolder::read(std::int64_t index, const RecordOptions& options) c
   return made;
 }
 
-std::string ImageFolder::describe(std::int64_t index) const { return (root_ / files_.path(index)).string(); }
+std::string ImageFolder::describe(std::int64_t index) const { return shown(root_ / files_.path(index)); }
 
 }  // namespace maskedkd

@@ -64,7 +64,7 @@ void PackCommand::bind(CommandLine& line) {
       .option("quality", pack.records.quality, "of the JPEG that a resized image becomes, 1..100")
       .option(
           "check", "structure",
-          "of each file: structure (markers, chunks, checksums; what is uncertain is decoded) or decode (all of them)",
+          "of each file: structure (markers, chunks, checksums; PNG and what is uncertain are decoded) or decode (all)",
           choose<FileCheck>("check", {{"structure", FileCheck::structure}, {"decode", FileCheck::decode}},
                             pack.records.check))
       .option("on-broken", "fatal",
@@ -153,7 +153,7 @@ std::string said(const PackSummary& summary) {
   std::string text = fmt::format("{} images of {} classes in {} shards, {}", summary.num_images, summary.num_classes,
                                  summary.num_shards, size_text(static_cast<double>(summary.size_bytes)));
   if (summary.was_there) {
-    return text + ": packed already, nothing to do";
+    return text + ": packed already, nothing to do (maskedkd_pack verify reads every byte)";
   }
   text += fmt::format(", {:.2f} s, {:.0f} images/s, {}/s", summary.seconds,
                       static_cast<double>(summary.num_images) / summary.seconds,
@@ -192,8 +192,8 @@ int run_pack_command(const MpiSession& session, int argc, const char* const* arg
   if (command.kind == SourceKind::idx) {
     command.pack.records.decoded = true;
   }
-  const int threads = threads_for_rank(session);
-  command.pack.threads = command.pack.threads == 0 ? threads : command.pack.threads;
+  const int cores = cores_for_rank(session);
+  command.pack.threads = command.pack.threads == 0 ? cores : command.pack.threads;
   command.pack.validate();
   const std::unique_ptr<ImageSource> source = command.open(session);
   const PackSummary summary = pack(session, *source, command.pack);

@@ -1,5 +1,5 @@
-// One shard of a set, checked as far as is cheap: against the index, and before HDF5 sees it. For the commands that
-// look at a set; the trainer has images/shard_reader.hpp.
+// One shard of a set, opened as the trainer opens it (images/shard_tables.hpp), with the names of its records' files.
+// For the commands that look at a set.
 #pragma once
 
 #include "maskedkd/images/shard.hpp"
@@ -18,7 +18,7 @@ struct PackedShard {
   std::string describe(std::size_t record) const;
 };
 
-// Throws Error naming the shard: missing, another size, damaged tables, at odds with the index.
+// Throws as open_shard_tables().
 PackedShard open_packed_shard(const std::filesystem::path& directory, const ShardIndex& index, std::size_t shard);
 
 }  // namespace maskedkd

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <set>
@@ -50,8 +51,10 @@ bool is_packed_already(const PackOptions& options, const std::string& set_id, st
     throw usage_error(error.what(), fmt::format("remove {} and start again", index_path.string()));
   }
   if (index.set_id != set_id) {
-    throw usage_error(fmt::format("{} holds another packed set", options.output_dir.string()),
-                      "choose another --output-dir, or remove that one");
+    throw usage_error(
+        fmt::format("{} holds another packed set", options.output_dir.string()),
+        "choose another --output-dir, or remove that one; a set packed by an older version is packed anew "
+        "into another folder");
   }
   if (!options.skip_broken && index.num_records < num_images) {
     throw usage_error(fmt::format("{} was packed with --on-broken skip and lacks {} broken images",
@@ -60,8 +63,13 @@ bool is_packed_already(const PackOptions& options, const std::string& set_id, st
   }
   try {
     const ShardSet whole(options.output_dir);
-    remove_notes(options.output_dir);  // of a packing that was killed after its last step but one
-    return true;
+    const auto is_decoded = [](const ShardIndexEntry& entry) { return entry.check == FileCheck::decode; };
+    if (options.records.check_done() == FileCheck::structure ||
+        std::all_of(index.shards.begin(), index.shards.end(), is_decoded)) {
+      remove_notes(options.output_dir);  // of a packing that was killed after its last step but one
+      return true;
+    }
+    spdlog::warn("{} was packed with --check structure: decoding what is there", options.output_dir.string());
   } catch (const Error& error) {
     spdlog::warn("{}: packing what is missing", error.what());
   }

@@ -18,17 +18,14 @@ class BrokenImage : public Error {
   using Error::Error;
 };
 
-enum class FileCheck {
-  structure,  // markers, chunks and checksums; what they can't vouch for is decoded
-  decode      // every image is decoded once in full
-};
-
 struct RecordOptions {
   int resize = 0;        // pixels of the shorter edge; 0: as they are
   int quality = 95;      // of the JPEG that a resized image becomes
   bool decoded = false;  // pixels instead of files
   FileCheck check = FileCheck::structure;
 
+  // What the records were seen to be, whatever was asked for.
+  FileCheck check_done() const { return passes_through() ? check : FileCheck::decode; }
   RecordEncoding encoding() const { return decoded ? RecordEncoding::raw : RecordEncoding::file; }
   bool passes_through() const { return resize == 0 && !decoded; }
   // Of a record made from a file of so many bytes: exact where it passes through; else by the usual: photographs have

@@ -1,6 +1,8 @@
 #include "preprocess/shard_packer.hpp"
 
 #include "maskedkd/base/log.hpp"
+#include "maskedkd/images/image.hpp"
+#include "maskedkd/io/posix.hpp"
 #include "preprocess/oddity.hpp"
 
 namespace maskedkd {
@@ -11,48 +13,21 @@ ShardPacker::ShardPacker(const ImageSource& source, const PackOptions& options, 
                          const std::string& set_id, int rank, int ranks)
     : source_(source), options_(options), plan_(plan), set_id_(set_id), stride_(ranks), next_(rank) {
   const std::int64_t own = (plan.num_shards() - rank + ranks - 1) / ranks;
-  running_ = static_cast<int>(std::min<std::int64_t>(options.threads, own));
-  for (int i = running_; i > 0; --i) {
-    threads_.emplace_back([this] { work(); });
-  }
-}
-
-ShardPacker::~ShardPacker() {
-  stop_ = true;
-  for (std::thread& thread : threads_) {
-    thread.join();
-  }
+  threads_.emplace(static_cast<int>(std::min<std::int64_t>(options.threads, own)),
+                   [this](const std::atomic<bool>& stop) { return pack_next(stop); });
 }
 
 ShardPacker::Counts ShardPacker::counts() const { return {images_, bytes_, broken_}; }
 
-bool ShardPacker::wait(std::chrono::milliseconds patience) {
-  std::unique_lock lock(mutex_);
-  ended_.wait_for(lock, patience, [&] { return running_ == 0 || failure_ != nullptr; });
-  if (failure_ != nullptr) {
-    std::rethrow_exception(failure_);
-  }
-  return running_ == 0;
-}
+bool ShardPacker::wait(std::chrono::milliseconds patience) { return threads_->wait(patience); }
 
-void ShardPacker::work() {
-  std::exception_ptr failure;
-  try {
-    while (!stop_) {
-      const std::int64_t shard = next_.fetch_add(stride_);
-      if (shard >= plan_.num_shards()) {
-        break;
-      }
-      pack_shard(shard);
-    }
-  } catch (...) {
-    failure = std::current_exception();
-    stop_ = true;
+bool ShardPacker::pack_next(const std::atomic<bool>& stop) {
+  const std::int64_t shard = next_.fetch_add(stride_);
+  if (shard >= plan_.num_shards()) {
+    return false;
   }
-  const std::lock_guard lock(mutex_);
-  failure_ = failure_ != nullptr ? failure_ : failure;
-  --running_;
-  ended_.notify_all();
+  pack_shard(shard, stop);
+  return true;
 }
 
 ShardForecast ShardPacker::forecast(std::int64_t begin, std::int64_t end) const {
@@ -66,16 +41,44 @@ ShardForecast ShardPacker::forecast(std::int64_t begin, std::int64_t end) const 
   return expected;
 }
 
-void ShardPacker::pack_shard(std::int64_t shard) {
+// What was packed with --check structure is decoded where it lies; a shard with a record that can't be is packed anew,
+// which names the file.
+bool ShardPacker::is_checked_enough(ShardNote& note, const std::atomic<bool>& stop) const {
+  if (options_.records.check == FileCheck::structure || note.entry.check == FileCheck::decode) {
+    return true;
+  }
+  try {
+    const std::filesystem::path path = options_.output_dir / note.entry.name;
+    std::uint64_t bytes_offset = 0;
+    const Shard tables = read_shard_tables(path, bytes_offset);
+    const FileDescriptor file = open_for_reading(path);
+    std::vector<std::uint8_t> record;
+    for (std::size_t i = 0; i < tables.labels.size(); ++i) {
+      if (stop) {
+        return false;
+      }
+      record.resize(tables.offsets[i + 1] - tables.offsets[i]);
+      read_exactly(file, bytes_offset + tables.offsets[i], record, path);
+      decode_image(record);
+    }
+  } catch (const Error&) {
+    return false;
+  }
+  note.entry.check = FileCheck::decode;
+  write_note(options_.output_dir, set_id_, note);
+  return true;
+}
+
+void ShardPacker::pack_shard(std::int64_t shard, const std::atomic<bool>& stop) {
   const std::int64_t begin = plan_.first_image[static_cast<std::size_t>(shard)],
                      end = plan_.first_image[static_cast<std::size_t>(shard) + 1];
   const auto num_classes = static_cast<std::int64_t>(source_.class_names().size());
-  if (const auto note = read_note_of_whole_shard(options_.output_dir, set_id_, shard, num_classes);
-      note && (options_.skip_broken || note->entry.num_records == end - begin)) {
+  if (auto note = read_note_of_whole_shard(options_.output_dir, set_id_, shard, num_classes);
+      note && (options_.skip_broken || note->entry.num_records == end - begin) && is_checked_enough(*note, stop)) {
     images_ += end - begin;
     broken_ += end - begin - note->entry.num_records;
     const std::lock_guard lock(mutex_);
-    notes_.push_back(*note);
+    notes_.push_back(std::move(*note));
     ++num_kept_;
     return;
   }
@@ -88,7 +91,7 @@ void ShardPacker::pack_shard(std::int64_t shard) {
   ShardWriter writer(options_.output_dir / shard_name(shard), std::move(described),
                      options_.records.passes_through() ? std::optional(forecast(begin, end)) : std::nullopt);
   std::map<std::string, std::int64_t> odd;
-  for (std::int64_t i = begin; i < end && !stop_; ++i) {
+  for (std::int64_t i = begin; i < end && !stop; ++i) {
     const std::int64_t image = plan_.order[static_cast<std::size_t>(i)];
     try {
       const MadeRecord made = source_.read(image, options_.records);
@@ -110,11 +113,12 @@ void ShardPacker::pack_shard(std::int64_t shard) {
     ++images_;
     bytes_ += static_cast<std::int64_t>(source_.size_bytes(image));
   }
-  if (stop_) {
+  if (stop) {
     return;
   }
   ShardIndexEntry entry = writer.finish();
   entry.odd = std::move(odd);
+  entry.check = options_.records.check_done();
   ShardNote note = make_note(std::move(entry), writer.tables().class_counts);
   write_note(options_.output_dir, set_id_, note);
   const std::lock_guard lock(mutex_);

@@ -4,24 +4,23 @@
 #include "maskedkd/images/shard_writer.hpp"
 #include "preprocess/packer.hpp"
 #include "preprocess/shard_notes.hpp"
+#include "preprocess/worker_threads.hpp"
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
-#include <exception>
 #include <mutex>
-#include <thread>
+#include <optional>
 
 namespace maskedkd {
 
 class ShardPacker {
  public:
-  // Starts at once, on the shards rank, rank + ranks, ... Everything given must outlive it.
+  // Starts at once, on the shards rank, rank + ranks, ... Everything given must outlive it. Destroyed, it has the
+  // threads stop at their next image. Throws Error where so many threads can't be started.
   ShardPacker(const ImageSource& source, const PackOptions& options, const PackPlan& plan, const std::string& set_id,
               int rank, int ranks);
   ShardPacker(const ShardPacker&) = delete;
   ShardPacker& operator=(const ShardPacker&) = delete;
-  ~ShardPacker();  // has the threads stop at their next image
 
   // So far; images and bytes of the source.
   struct Counts {
@@ -36,8 +35,9 @@ class ShardPacker {
   std::int64_t num_kept() const { return num_kept_; }
 
  private:
-  void work();
-  void pack_shard(std::int64_t shard);
+  bool pack_next(const std::atomic<bool>& stop);
+  void pack_shard(std::int64_t shard, const std::atomic<bool>& stop);
+  bool is_checked_enough(ShardNote& note, const std::atomic<bool>& stop) const;
   ShardForecast forecast(std::int64_t begin, std::int64_t end) const;
 
   const ImageSource& source_;
@@ -47,15 +47,11 @@ class ShardPacker {
   const std::int64_t stride_;
   std::atomic<std::int64_t> next_;
   std::atomic<std::int64_t> images_ = 0, bytes_ = 0, broken_ = 0;
-  std::atomic<bool> stop_ = false;
 
   std::mutex mutex_;
-  std::condition_variable ended_;
-  int running_ = 0;
-  std::exception_ptr failure_;
   std::vector<ShardNote> notes_;
   std::int64_t num_kept_ = 0;
-  std::vector<std::thread> threads_;
+  std::optional<WorkerThreads> threads_;  // last: they use the rest
 };
 
 }  // namespace maskedkd

@@ -6,13 +6,17 @@
 #include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/comm/rank_reports.hpp"
 #include "maskedkd/comm/threads.hpp"
+#include "maskedkd/images/image.hpp"
+#include "maskedkd/images/shard_tables.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "preprocess/pack_plan.hpp"
 #include "preprocess/packed_shard.hpp"
+#include "preprocess/worker_threads.hpp"
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdio>
@@ -40,53 +44,106 @@ std::string digest_of(const std::filesystem::path& path, std::atomic<std::int64_
   return digest.hex_digest();
 }
 
-std::vector<std::string> bad_records(const PackedShard& shard) {
+// Why a record's bytes are no image of its shape; empty where they are.
+std::string why_undecodable(const Record& record, RecordEncoding encoding) {
+  try {
+    const Image image = decode_record(record, encoding);
+    return image.height == record.shape.height && image.width == record.shape.width
+               ? ""
+               : fmt::format("has {} x {} pixels instead of {} x {}", image.width, image.height, record.shape.width,
+                             record.shape.height);
+  } catch (const Error& error) {
+    return fmt::format("can't be decoded ({})", error.what());
+  }
+}
+
+std::vector<std::string> bad_records(const PackedShard& shard, bool decode) {
   std::vector<std::string> lines;
   const FileDescriptor file = open_for_reading(shard.path);
-  std::vector<std::uint8_t> record;
+  Record record;
   for (std::size_t i = 0; i < shard.tables.labels.size(); ++i) {
     const std::uint64_t begin = shard.tables.offsets[i];
-    record.resize(shard.tables.offsets[i + 1] - begin);
-    std::string why = "has another checksum than when it was packed";
+    record.bytes.resize(shard.tables.offsets[i + 1] - begin);
+    record.shape = {shard.tables.shapes[3 * i], shard.tables.shapes[3 * i + 1], shard.tables.shapes[3 * i + 2]};
+    std::string why;
     try {
-      read_exactly(file, shard.bytes_offset + begin, record, shard.path);
-      if (crc32_of(record) == shard.tables.checksums[i]) {
-        continue;
+      read_exactly(file, shard.bytes_offset + begin, record.bytes, shard.path);
+      if (crc32_of(record.bytes) != shard.tables.checksums[i]) {
+        why = "has another checksum than when it was packed";
+      } else if (decode) {
+        why = why_undecodable(record, shard.tables.encoding);
       }
     } catch (const Error& error) {
       why = fmt::format("can't be read ({})", error.what());
     }
-    lines.push_back(fmt::format("{}, {}: {}", shard.path.string(), shard.describe(i), why));
+    if (!why.empty()) {
+      lines.push_back(fmt::format("{}, {}: {}", shard.path.string(), shard.describe(i), why));
+    }
   }
   return lines;
 }
 
+// Whether the file has the index's SHA-256. A disk that fails under it is no answer: records are then read one by one.
+bool is_whole(const std::filesystem::path& path, const ShardIndexEntry& entry, std::atomic<std::int64_t>& bytes) {
+  std::error_code missing;
+  if (entry.sha256.empty() || std::filesystem::file_size(path, missing) != entry.size_bytes || missing) {
+    return false;
+  }
+  try {
+    return digest_of(path, bytes) == entry.sha256;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+// What the shards that could be opened hold together.
+struct Counts {
+  std::size_t shards = 0;
+  std::int64_t records = 0;
+  std::vector<std::int64_t> classes;
+
+  void add(const Counts& other) {
+    shards += other.shards;
+    records += other.records;
+    classes.resize(std::max(classes.size(), other.classes.size()), 0);
+    for (std::size_t c = 0; c < other.classes.size(); ++c) {
+      classes[c] += other.classes[c];
+    }
+  }
+};
+
 struct Verdict {
   std::vector<std::string> lines;
   std::int64_t bad_shards = 0;
+  Counts counts;
 };
 
 // A rank's share, on its threads, while rank 0 shows how far all of them are.
 Verdict verify_share(const MpiSession& session, const std::filesystem::path& directory, const ShardIndex& index,
-                     int threads) {
+                     int num_threads, bool decode) {
   std::uint64_t total = 0;
   for (const ShardIndexEntry& entry : index.shards) {
     total += entry.size_bytes;
   }
   std::atomic<std::int64_t> bytes = 0, bad = 0;
   std::atomic<std::size_t> next = static_cast<std::size_t>(session.rank());
-  std::atomic<int> running = threads;
   std::vector<std::vector<std::string>> found(index.shards.size());
-  std::vector<std::thread> pool;
-  for (int i = 0; i < threads; ++i) {
-    pool.emplace_back([&] {
-      for (std::size_t shard; (shard = next.fetch_add(session.size())) < index.shards.size();) {
-        found[shard] = verify_shard(directory, index, shard, bytes);
-        bad += found[shard].empty() ? 0 : 1;
-      }
-      --running;
-    });
-  }
+  std::mutex mutex;
+  Verdict verdict;
+  WorkerThreads threads(num_threads, [&](const std::atomic<bool>&) {
+    const std::size_t shard = next.fetch_add(static_cast<std::size_t>(session.size()));
+    if (shard >= index.shards.size()) {
+      return false;
+    }
+    ShardVerdict seen = verify_shard(directory, index, shard, decode, bytes);
+    bad += seen.lines.empty() ? 0 : 1;
+    found[shard] = std::move(seen.lines);
+    if (!seen.class_counts.empty()) {
+      const std::lock_guard lock(mutex);
+      verdict.counts.add({1, index.shards[shard].num_records, seen.class_counts});
+    }
+    return true;
+  });
   RankReports reports(session, 2);
   Progress progress("verifying", "MB", static_cast<std::int64_t>(total / 1000000), session.rank() == 0);
   const auto own = [&] {
@@ -98,24 +155,17 @@ Verdict verify_share(const MpiSession& session, const std::filesystem::path& dir
     progress.update(static_cast<std::int64_t>(all[0] / 1e6),
                     all[1] > 0 ? fmt::format("{:.0f} damaged shards", all[1]) : "no damage so far");
   };
-  for (int look = 0; running > 0; ++look) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    if (look % 20 == 19) {
-      reports.report(own());
-      if (session.rank() == 0) {
-        show();
-      }
+  while (!threads.wait(std::chrono::milliseconds(100))) {
+    reports.report(own());
+    if (session.rank() == 0) {
+      show();
     }
-  }
-  for (std::thread& thread : pool) {
-    thread.join();
   }
   reports.finish(own());
   while (session.rank() == 0 && !reports.all_finished()) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
     show();
   }
-  Verdict verdict;
   verdict.bad_shards = bad;
   for (std::vector<std::string>& lines : found) {
     verdict.lines.insert(verdict.lines.end(), lines.begin(), lines.end());
@@ -123,38 +173,78 @@ Verdict verify_share(const MpiSession& session, const std::filesystem::path& dir
   return verdict;
 }
 
+Verdict united(const std::vector<std::string>& told_by_ranks) {
+  Verdict all;
+  for (const std::string& text : told_by_ranks) {
+    const auto json = nlohmann::json::parse(text);
+    all.bad_shards += json.at("bad_shards").get<std::int64_t>();
+    for (const auto& line : json.at("lines")) {
+      all.lines.push_back(line.get<std::string>());
+    }
+    all.counts.add({json.at("shards").get<std::size_t>(), json.at("records").get<std::int64_t>(),
+                    json.at("classes").get<std::vector<std::int64_t>>()});
+  }
+  std::sort(all.lines.begin(), all.lines.end());
+  return all;
+}
+
+std::string told(const Verdict& own) {
+  const nlohmann::json json = {{"bad_shards", own.bad_shards},
+                               {"lines", own.lines},
+                               {"shards", own.counts.shards},
+                               {"records", own.counts.records},
+                               {"classes", own.counts.classes}};
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+std::string ending(const Verdict& all, bool index_is_wrong, bool decode) {
+  if (index_is_wrong) {
+    return "its index is damaged; pack the set again";
+  }
+  if (all.bad_shards == 0) {
+    return "no damage";
+  }
+  return fmt::format(
+      "{} lines of damage in {} shards; remove the shards named and start maskedkd_pack again with the same options{}",
+      all.lines.size(), all.bad_shards,
+      decode ? ", images that can't be decoded with --check decode --on-broken skip" : "");
+}
+
 }  // namespace
 
-std::vector<std::string> verify_shard(const std::filesystem::path& directory, const ShardIndex& index,
-                                      std::size_t shard, std::atomic<std::int64_t>& bytes) {
+ShardVerdict verify_shard(const std::filesystem::path& directory, const ShardIndex& index, std::size_t shard,
+                          bool decode, std::atomic<std::int64_t>& bytes) {
   const ShardIndexEntry& entry = index.shards.at(shard);
   const std::filesystem::path path = directory / entry.name;
+  ShardVerdict verdict;
   try {
-    std::error_code missing;
-    const bool is_whole = !entry.sha256.empty() && std::filesystem::file_size(path, missing) == entry.size_bytes &&
-                          !missing && digest_of(path, bytes) == entry.sha256;
-    const PackedShard opened = open_packed_shard(directory, index, shard);
-    if (is_whole) {
-      return {};
+    const bool whole = is_whole(path, entry, bytes);
+    PackedShard opened = open_packed_shard(directory, index, shard);
+    if (!whole || decode) {
+      verdict.lines = bad_records(opened, decode);
     }
-    std::vector<std::string> lines = bad_records(opened);
-    if (lines.empty() && !entry.sha256.empty()) {
-      lines.push_back(fmt::format("{}: no record is damaged, but its SHA-256 is not the index's", path.string()));
+    if (!whole && verdict.lines.empty() && !entry.sha256.empty()) {
+      verdict.lines.push_back(
+          fmt::format("{}: no record is damaged, but its SHA-256 is not the index's", path.string()));
     }
-    return lines;
+    verdict.class_counts = std::move(opened.tables.class_counts);
   } catch (const std::exception& error) {
-    return {error.what()};
+    const std::string why = error.what();
+    verdict.lines = {why.starts_with(path.string()) ? why : fmt::format("{}: {}", path.string(), why)};
   }
+  return verdict;
 }
 
 int run_verify_command(const MpiSession& session, int argc, const char* const* argv) {
   std::filesystem::path directory;
   int threads = 0;
+  bool decode = false;
   CommandLine line("maskedkd_pack verify",
                    "Reads every byte of a packed set and names every record that is damaged. Ends with 1 where one is.",
                    "srun -n 16 maskedkd_pack verify packed/train");
   line.group("Set")
       .positional("DIR", directory, "folder of the packed set")
+      .option("decode", decode, "decode each record too: finds images that were broken before they were packed")
       .option("threads", threads, "of each rank, a shard each; 0: the cores that it has");
   if (!line.parse(argc, argv)) {
     if (session.rank() == 0) {
@@ -166,19 +256,16 @@ int run_verify_command(const MpiSession& session, int argc, const char* const* a
     throw usage_error(fmt::format("--threads {} is outside 0..1024", threads));
   }
   const auto started = std::chrono::steady_clock::now();
-  const int own_threads = threads_for_rank(session);
+  const int cores = cores_for_rank(session);
   const ShardIndex index = read_shard_index(directory);
-  const Verdict own = verify_share(session, directory, index, threads > 0 ? threads : own_threads);
-  const auto told = session.all_gather(
-      nlohmann::json{own.bad_shards, own.lines}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-  std::int64_t bad_shards = 0, num_lines = 0;
-  std::vector<std::string> lines;
-  for (const std::string& text : told) {
-    const auto json = nlohmann::json::parse(text);
-    bad_shards += json.at(0).get<std::int64_t>();
-    for (const auto& one : json.at(1)) {
-      lines.push_back(one.get<std::string>());
-      ++num_lines;
+  Verdict all =
+      united(session.all_gather(told(verify_share(session, directory, index, threads > 0 ? threads : cores, decode))));
+  std::string counts_differ;
+  if (all.counts.shards == index.shards.size()) {
+    try {
+      check_set_counts(directory, index, all.counts.records, all.counts.classes);
+    } catch (const Error& error) {
+      counts_differ = error.what();
     }
   }
   if (session.rank() == 0) {
@@ -186,17 +273,18 @@ int run_verify_command(const MpiSession& session, int argc, const char* const* a
     for (const ShardIndexEntry& entry : index.shards) {
       total += entry.size_bytes;
     }
-    std::sort(lines.begin(), lines.end());
-    for (const std::string& one : lines) {
+    for (const std::string& one : all.lines) {
       fmt::print("{}\n", one);
+    }
+    if (!counts_differ.empty()) {
+      fmt::print("{}\n", counts_differ);
     }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
     fmt::print("{} {} records in {} shards, {}, {:.2f} s, {}/s: {}\n", directory.string(), index.num_records,
                index.shards.size(), size_text(static_cast<double>(total)), seconds,
-               size_text(static_cast<double>(total) / seconds),
-               bad_shards == 0 ? "no damage" : fmt::format("{} lines of damage in {} shards", num_lines, bad_shards));
+               size_text(static_cast<double>(total) / seconds), ending(all, !counts_differ.empty(), decode));
   }
-  return bad_shards == 0 ? 0 : 1;
+  return all.bad_shards == 0 && counts_differ.empty() ? 0 : 1;
 }
 
 }  // namespace maskedkd

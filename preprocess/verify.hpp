@@ -12,11 +12,16 @@ namespace maskedkd {
 
 class MpiSession;
 
-// What is wrong with one shard, a line each that begins with its path; empty where nothing is. Bad records are named
-// one by one (shard, number, class, file); of a shard whose tables are damaged no record can be told. bytes: grows by
-// what was read. Throws nothing of the shard's doing.
-std::vector<std::string> verify_shard(const std::filesystem::path& directory, const ShardIndex& index,
-                                      std::size_t shard, std::atomic<std::int64_t>& bytes);
+struct ShardVerdict {
+  std::vector<std::string> lines;          // what is wrong, a line each that begins with the shard's path
+  std::vector<std::int64_t> class_counts;  // of its records; empty where it can't be opened
+};
+
+// Bad records are named one by one (shard, number, class, file); of a shard whose tables are damaged no record can be
+// told. decode: each record must be an image of its shape too. bytes: grows by what was read. Throws nothing of the
+// shard's doing.
+ShardVerdict verify_shard(const std::filesystem::path& directory, const ShardIndex& index, std::size_t shard,
+                          bool decode, std::atomic<std::int64_t>& bytes);
 
 // `maskedkd_pack verify DIR`. Collective: the ranks share the shards. 1 where anything is damaged.
 int run_verify_command(const MpiSession& session, int argc, const char* const* argv);

@@ -4,6 +4,7 @@
 #include "mpi_check.hpp"
 
 #include <algorithm>
+#include <exception>
 
 namespace maskedkd {
 
@@ -13,6 +14,7 @@ struct RankReports::State {
   MPI_Comm world = MPI_COMM_NULL;  // of its own: nobody else's messages
   int rank = 0;
   std::size_t num_values = 0;
+  int num_exceptions = std::uncaught_exceptions();  // when it was made
   MPI_Request request = MPI_REQUEST_NULL;
   std::vector<double> sent;                 // the values, then whether it is the last
   std::vector<std::vector<double>> newest;  // of each rank; on rank 0
@@ -25,12 +27,17 @@ RankReports::RankReports(const MpiSession& session, std::size_t num_values) : st
   state_->newest.assign(static_cast<std::size_t>(session.size()), std::vector<double>(num_values + 1, 0.0));
 }
 
-// After an exception messages may be under way; the job is about to end.
+// MPI_Comm_free is collective: on the way out of an exception the other ranks may never come to it. What is still under
+// way keeps its memory; the job is about to end.
 RankReports::~RankReports() {
-  int arrived = 1;
-  MPI_Test(&state_->request, &arrived, MPI_STATUS_IGNORE);
+  int arrived = 0;
+  if (std::uncaught_exceptions() == state_->num_exceptions) {
+    MPI_Test(&state_->request, &arrived, MPI_STATUS_IGNORE);
+  }
   if (arrived != 0) {
     MPI_Comm_free(&state_->world);
+  } else {
+    static_cast<void>(state_.release());  // NOLINT(bugprone-unused-return-value)
   }
 }
 

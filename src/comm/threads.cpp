@@ -1,6 +1,7 @@
 #include "maskedkd/comm/threads.hpp"
 
-#include "host_name.hpp"
+#include "cgroup.hpp"
+#include "maskedkd/base/host_name.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 
 #include <sched.h>
@@ -8,55 +9,44 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <fstream>
+#include <string>
+#include <vector>
 
 namespace maskedkd {
 namespace {
-
-// Cores that a cgroup's quota allows, or a large number where there is none.
-double cgroup_cores() {
-  std::ifstream v2("/sys/fs/cgroup/cpu.max");
-  std::string quota;
-  double period = 0;
-  if (v2 >> quota >> period && quota != "max" && period > 0) {
-    return std::stod(quota) / period;
-  }
-  std::ifstream v1_quota("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), v1_period("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  double quota_us = 0;
-  if (v1_quota >> quota_us && v1_period >> period && quota_us > 0 && period > 0) {
-    return quota_us / period;
-  }
-  return 1e9;
-}
 
 int positive_environment(const char* name) {
   const char* text = std::getenv(name);
   return text != nullptr ? std::max(0, std::atoi(text)) : 0;
 }
 
-// The cores that this process may use, shared with the ranks that may use the same ones. Collective.
+}  // namespace
+
 int cores_for_rank(const MpiSession& session) {
   cpu_set_t mask;
   CPU_ZERO(&mask);
   const int cores = sched_getaffinity(0, sizeof(mask), &mask) == 0 ? CPU_COUNT(&mask) : 1;
-  // Ranks that are bound to cores of their own don't share them: all masks together hold more than one of them does.
   std::string bits;
   for (int core = 0; core < CPU_SETSIZE; ++core) {
     bits += CPU_ISSET(core, &mask) ? '1' : '0';
   }
+  const std::string host = host_name() + ' ', own_group = own_cgroup();
+  const std::string key = host + bits + ' ';
   std::int64_t sharing = 0;
-  const std::string key = host_name() + ' ' + bits;
-  for (const std::string& other : session.all_gather(key)) {
-    sharing += other == key;
+  std::vector<std::string> groups;  // of the ranks on this machine
+  for (const std::string& other : session.all_gather(key + own_group)) {
+    // Ranks that are bound to cores of their own don't share them: all masks together hold more than one of them does.
+    sharing += other.starts_with(key) ? 1 : 0;
+    if (other.starts_with(host)) {
+      groups.push_back(other.substr(key.size()));
+    }
   }
-  const double quota = cgroup_cores() / session.local_size();
+  const double quota = cgroup_cores("/sys/fs/cgroup", own_group, groups);
   const int own =
       static_cast<int>(std::min(static_cast<double>(cores) / static_cast<double>(sharing), std::floor(quota)));
   const int granted = positive_environment("SLURM_CPUS_PER_TASK");
   return std::max(1, granted > 0 ? std::min(own, granted) : own);
 }
-
-}  // namespace
 
 int threads_for_rank(const MpiSession& session) {
   const int cores = cores_for_rank(session);

@@ -1,7 +1,7 @@
 #include "maskedkd/comm/topology.hpp"
 
-#include "host_name.hpp"
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/base/host_name.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 
 #include <nlohmann/json.hpp>

@@ -41,14 +41,8 @@ ImageRegion copy_raw(const Record& record, const Wanted* wanted) {
 
 }  // namespace
 
-void check_size(std::int64_t height, std::int64_t width) {
-  if (height < 1 || width < 1 || height > kLargestImage / width) {
-    throw Error(fmt::format("an image of {} x {} pixels is refused", width, height));
-  }
-}
-
 PixelBox box_of(std::int64_t height, std::int64_t width, const Wanted* wanted) {
-  check_size(height, width);
+  refuse_size(height, width);
   if (wanted == nullptr) {
     return {0, 0, static_cast<int>(height), static_cast<int>(width)};
   }

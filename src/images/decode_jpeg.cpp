@@ -1,4 +1,5 @@
 #include "decoders.hpp"
+#include "file_parts.hpp"
 #include "jpeg_errors.hpp"
 #include "maskedkd/base/error.hpp"
 
@@ -127,14 +128,10 @@ struct JpegDecoder {
 
 }  // namespace
 
-bool is_jpeg(std::span<const std::uint8_t> bytes) {
-  return bytes.size() > 3 && bytes[0] == 0xFF && bytes[1] == 0xD8 && bytes[2] == 0xFF;
-}
-
 RecordShape read_jpeg_shape(std::span<const std::uint8_t> bytes) {
   JpegDecoder decoder(bytes);
   decoder.read_header();
-  check_size(decoder.info.image_height, decoder.info.image_width);
+  refuse_size(decoder.info.image_height, decoder.info.image_width);
   return {static_cast<std::int32_t>(decoder.info.image_height), static_cast<std::int32_t>(decoder.info.image_width),
           decoder.info.num_components == 1 ? 1 : 3};
 }

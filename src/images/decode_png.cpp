@@ -1,4 +1,5 @@
 #include "decoders.hpp"
+#include "file_parts.hpp"
 #include "maskedkd/base/error.hpp"
 
 #include <png.h>
@@ -117,14 +118,12 @@ void append(std::vector<std::uint8_t>& pixels, const std::uint8_t* row, const Pi
 
 }  // namespace
 
-bool is_png(std::span<const std::uint8_t> bytes) { return bytes.size() > 8 && png_sig_cmp(bytes.data(), 0, 8) == 0; }
-
 RecordShape read_png_shape(std::span<const std::uint8_t> bytes) {
   PngDecoder decoder(bytes);
   decoder.read_header();
   const auto height = png_get_image_height(decoder.png, decoder.info);
   const auto width = png_get_image_width(decoder.png, decoder.info);
-  check_size(height, width);
+  refuse_size(height, width);
   const bool gray = (png_get_color_type(decoder.png, decoder.info) & PNG_COLOR_MASK_COLOR) == 0;
   return {static_cast<std::int32_t>(height), static_cast<std::int32_t>(width), gray ? 1 : 3};
 }

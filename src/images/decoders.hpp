@@ -15,14 +15,10 @@ struct Wanted {
   PixelBox box;
 };
 
-// Throws Error where a side is 0 or there are too many pixels.
-void check_size(std::int64_t height, std::int64_t width);
 // The box that is wanted of a file whose header says [height, width]; all of it where `wanted` is null. Throws Error
 // where the size isn't the one that was said, or the box doesn't lie within it.
 PixelBox box_of(std::int64_t height, std::int64_t width, const Wanted* wanted);
 
-bool is_jpeg(std::span<const std::uint8_t> bytes);
-bool is_png(std::span<const std::uint8_t> bytes);
 RecordShape read_jpeg_shape(std::span<const std::uint8_t> bytes);
 RecordShape read_png_shape(std::span<const std::uint8_t> bytes);
 // The box's pixels, no more.

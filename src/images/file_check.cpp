@@ -6,8 +6,18 @@
 
 namespace maskedkd {
 
+bool is_jpeg(std::span<const std::uint8_t> bytes) {
+  return bytes.size() > 3 && bytes[0] == 0xFF && bytes[1] == 0xD8 && bytes[2] == 0xFF;
+}
+
+bool is_png(std::span<const std::uint8_t> bytes) {
+  constexpr std::uint8_t kSignature[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1A, '\n'};
+  return bytes.size() > std::size(kSignature) &&
+         std::equal(std::begin(kSignature), std::end(kSignature), bytes.begin());
+}
+
 void refuse_size(std::int64_t height, std::int64_t width) {
-  if (height < 1 || width < 1 || height > kLargestImage / width) {
+  if (!is_image_size(height, width)) {
     throw usage_error(fmt::format("an image of {} x {} pixels is refused", width, height));
   }
 }
@@ -44,11 +54,10 @@ int exif_orientation(std::span<const std::uint8_t> tiff) {
 }
 
 ImageFileFacts check_image_file(std::span<const std::uint8_t> file_bytes) {
-  constexpr std::uint8_t kPng[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1A, '\n'};
-  if (file_bytes.size() > 3 && file_bytes[0] == 0xFF && file_bytes[1] == 0xD8 && file_bytes[2] == 0xFF) {
+  if (is_jpeg(file_bytes)) {
     return check_jpeg(file_bytes);
   }
-  if (file_bytes.size() > 8 && std::equal(std::begin(kPng), std::end(kPng), file_bytes.begin())) {
+  if (is_png(file_bytes)) {
     return check_png(file_bytes);
   }
   throw usage_error("neither JPEG nor PNG");

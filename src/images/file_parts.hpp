@@ -10,8 +10,16 @@
 
 namespace maskedkd {
 
-inline constexpr std::int64_t kLargestImage = std::int64_t{1} << 28;  // pixels, of what is read at all
+// What is read at all: at most 2^28 pixels, also by the tables of a shard.
+inline bool is_image_size(std::int64_t height, std::int64_t width) {
+  constexpr std::int64_t kMostPixels = std::int64_t{1} << 28;
+  return height >= 1 && width >= 1 && height <= kMostPixels / width;
+}
+// By the first bytes; a file of no more than them is neither.
+bool is_jpeg(std::span<const std::uint8_t> bytes);
+bool is_png(std::span<const std::uint8_t> bytes);
 
+// Throws Error (usage) where is_image_size() does not hold.
 void refuse_size(std::int64_t height, std::int64_t width);
 // 1 where there is none, or no valid one. tiff: what follows "Exif\0\0" in a JPEG, a PNG's chunk eXIf.
 int exif_orientation(std::span<const std::uint8_t> tiff);

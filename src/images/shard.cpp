@@ -1,5 +1,6 @@
 #include "maskedkd/images/shard.hpp"
 
+#include "file_parts.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/hdf5.hpp"
@@ -10,8 +11,6 @@
 
 namespace maskedkd {
 namespace {
-
-constexpr std::int64_t kMostPixels = std::int64_t{1} << 28;  // as images/image.hpp reads them
 
 template <typename T>
 std::span<const std::uint8_t> bytes_of(const std::vector<T>& values) {
@@ -44,7 +43,7 @@ void validate(const Shard& shard, std::uint64_t num_bytes) {
     ++counts[static_cast<std::size_t>(shard.labels[i])];
     const std::int64_t height = shard.shapes[3 * i], width = shard.shapes[3 * i + 1],
                        channels = shard.shapes[3 * i + 2];
-    require(height > 0 && width > 0 && height <= kMostPixels / width && (channels == 1 || channels == 3),
+    require(is_image_size(height, width) && (channels == 1 || channels == 3),
             fmt::format("record {} has an impossible shape", i));
     require(shard.encoding == RecordEncoding::file ||
                 static_cast<std::uint64_t>(height * width * channels) == shard.offsets[i + 1] - shard.offsets[i],
@@ -55,17 +54,6 @@ void validate(const Shard& shard, std::uint64_t num_bytes) {
 }
 
 }  // namespace
-
-std::string_view to_string(RecordEncoding encoding) { return encoding == RecordEncoding::file ? "file" : "raw"; }
-
-RecordEncoding parse_record_encoding(std::string_view text) {
-  for (const RecordEncoding encoding : {RecordEncoding::file, RecordEncoding::raw}) {
-    if (text == to_string(encoding)) {
-      return encoding;
-    }
-  }
-  throw usage_error(fmt::format("'{}' is no way to store records", text), "choose from file, raw");
-}
 
 std::uint32_t Shard::table_checksum() const {
   std::vector<std::uint8_t> all;
@@ -164,8 +152,6 @@ RecordNames read_record_names(const std::filesystem::path& path, std::int64_t nu
     throw usage_error(fmt::format("{} is no good shard: {}", path.string(), error.what()), "pack the set again");
   }
 }
-
-std::string shard_name(std::int64_t shard_index) { return fmt::format("shard-{:05}.h5", shard_index); }
 
 ShardIndexEntry describe_shard(const std::filesystem::path& path, const Shard& tables, std::uint64_t bytes_offset) {
   ShardIndexEntry entry{path.filename().string(),

@@ -42,13 +42,14 @@ const json& member(const json& object, const char* key) {
   return *value;
 }
 
-std::int64_t whole_number(const json& object, const char* key) {
-  const json& value = member(object, key);
+std::int64_t whole(const json& value, std::string_view name) {
   if (!value.is_number_unsigned() || value.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max()) {
-    refuse(fmt::format("has a {} that is no whole number", key));
+    refuse(fmt::format("has a {} that is no whole number", printable_name(name)));
   }
   return value.get<std::int64_t>();
 }
+
+std::int64_t whole_number(const json& object, const char* key) { return whole(member(object, key), key); }
 
 const std::string& text_of(const json& object, const char* key) {
   const json& value = member(object, key);
@@ -74,6 +75,15 @@ std::string digest_of(const json& object, const char* key) {
   return text;
 }
 
+// It names the folder that --stage-to copies into.
+const std::string& set_id_of(const json& content) {
+  const std::string& id = text_of(content, "set_id");
+  if (id.empty() || id.size() > kDigestLength || id.find_first_not_of("0123456789abcdef") != std::string::npos) {
+    refuse("has a set_id that is none");
+  }
+  return id;
+}
+
 std::int64_t sum_of(std::int64_t a, std::int64_t b) {
   if (__builtin_add_overflow(a, b, &a)) {
     refuse("counts more than can be");
@@ -96,10 +106,7 @@ std::vector<std::int64_t> class_counts_of(const json& content, std::int64_t num_
   std::vector<std::int64_t> counts;
   std::int64_t total = 0;
   for (const json& count : list_of(content, "class_counts")) {
-    if (!count.is_number_unsigned() || count.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max()) {
-      refuse("has a class count that is no whole number");
-    }
-    counts.push_back(count.get<std::int64_t>());
+    counts.push_back(whole(count, "class count"));
     total = sum_of(total, counts.back());
   }
   if (total != num_records) {
@@ -118,9 +125,20 @@ std::map<std::string, std::int64_t> odd_of(const json& content) {
     refuse("has an odd that is no object");
   }
   for (const auto& [name, count] : given->items()) {
-    odd[name] = whole_number(*given, name.c_str());
+    odd[name] = whole(count, name);
   }
   return odd;
+}
+
+FileCheck check_of(const json& object) {
+  const auto given = object.find("check");
+  if (given == object.end() || *given == to_string(FileCheck::structure)) {
+    return FileCheck::structure;
+  }
+  if (*given != to_string(FileCheck::decode)) {
+    refuse("has a check that is none");
+  }
+  return FileCheck::decode;
 }
 
 ShardIndexEntry entry_of(const json& object) {
@@ -135,6 +153,7 @@ ShardIndexEntry entry_of(const json& object) {
   entry.num_bytes = static_cast<std::uint64_t>(whole_number(object, "num_bytes"));
   entry.frame_sha256 = digest_of(object, "frame_sha256");
   entry.odd = odd_of(object);
+  entry.check = check_of(object);
   const auto whole = object.find("sha256");
   entry.sha256 = whole != object.end() && *whole != "" ? digest_of(object, "sha256") : "";
   if (entry.bytes_offset > entry.size_bytes || entry.num_bytes > entry.size_bytes - entry.bytes_offset) {
@@ -171,7 +190,8 @@ nlohmann::ordered_json json_of(const ShardIndexEntry& entry) {
                                    {"bytes_offset", entry.bytes_offset},
                                    {"num_bytes", entry.num_bytes},
                                    {"frame_sha256", entry.frame_sha256},
-                                   {"sha256", entry.sha256}};
+                                   {"sha256", entry.sha256},
+                                   {"check", to_string(entry.check)}};
   if (!entry.odd.empty()) {
     object["odd"] = entry.odd;
   }
@@ -179,6 +199,21 @@ nlohmann::ordered_json json_of(const ShardIndexEntry& entry) {
 }
 
 }  // namespace
+
+std::string_view to_string(RecordEncoding encoding) { return encoding == RecordEncoding::file ? "file" : "raw"; }
+
+std::string_view to_string(FileCheck check) { return check == FileCheck::structure ? "structure" : "decode"; }
+
+RecordEncoding parse_record_encoding(std::string_view text) {
+  for (const RecordEncoding encoding : {RecordEncoding::file, RecordEncoding::raw}) {
+    if (text == to_string(encoding)) {
+      return encoding;
+    }
+  }
+  throw usage_error(fmt::format("{} is no way to store records", quoted_name(text)), "choose from file, raw");
+}
+
+std::string shard_name(std::int64_t shard_index) { return fmt::format("shard-{:05}.h5", shard_index); }
 
 std::string serialise(const ShardIndexEntry& entry) { return json_of(entry).dump(); }
 
@@ -214,7 +249,7 @@ ShardIndex parse_shard_index(std::string_view text, const std::filesystem::path&
     }
     ShardIndex index;
     index.encoding = parse_record_encoding(text_of(content, "encoding"));
-    index.set_id = text_of(content, "set_id");
+    index.set_id = set_id_of(content);
     index.num_records = whole_number(content, "num_records");
     index.class_names = class_names_of(content);
     index.class_counts = class_counts_of(content, index.num_records);

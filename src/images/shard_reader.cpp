@@ -2,6 +2,7 @@
 
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/base/quoted_name.hpp"
+#include "maskedkd/images/shard_tables.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "shard_files.hpp"
 
@@ -16,46 +17,6 @@ struct OpenShard {
   std::int64_t first_record = 0;
   Shard tables;  // without bytes and class names
 };
-
-OpenShard open_shard(const std::filesystem::path& directory, const ShardIndex& index, std::size_t position) {
-  const ShardIndexEntry& entry = index.shards[position];
-  OpenShard shard;
-  shard.path = directory / entry.name;
-  const auto refuse = [&](const std::string& why) {
-    return usage_error(fmt::format("{} {}", shard.path.string(), why),
-                       "remove it if it is there, and start maskedkd_pack again with the same options");
-  };
-  if (entry.name != shard_name(static_cast<std::int64_t>(position))) {
-    throw refuse("is named in the index out of its turn");
-  }
-  std::error_code error;
-  const std::uint64_t size = std::filesystem::file_size(shard.path, error);
-  if (error) {
-    throw refuse("is missing");
-  }
-  if (size != entry.size_bytes) {
-    throw refuse(fmt::format("has {} bytes instead of {}: it was cut or replaced", size, entry.size_bytes));
-  }
-  if (entry.bytes_offset > size || entry.num_bytes > size - entry.bytes_offset) {
-    throw refuse("has no room for the records that the index puts there");
-  }
-  if (frame_digest(shard.path, entry) != entry.frame_sha256) {
-    throw refuse("was damaged, or belongs to another set");
-  }
-  shard.tables = read_shard_tables(shard.path, shard.bytes_offset);
-  if (shard.tables.set_id != index.set_id) {
-    throw refuse("belongs to another set");
-  }
-  if (shard.tables.shard_index != static_cast<std::int64_t>(position) ||
-      shard.tables.num_shards != static_cast<std::int64_t>(index.shards.size()) ||
-      shard.tables.num_records() != entry.num_records || shard.tables.encoding != index.encoding ||
-      shard.tables.class_names != index.class_names || shard.bytes_offset != entry.bytes_offset ||
-      shard.tables.offsets.back() != entry.num_bytes) {
-    throw refuse("does not agree with the set's index");
-  }
-  shard.tables.class_names = {};
-  return shard;
-}
 
 // The file that a record came from; empty where the shard does not say, or is not what the index says any more.
 std::string source_of(const std::filesystem::path& path, const ShardIndexEntry& entry, std::int64_t record) {
@@ -95,8 +56,9 @@ ShardSet::ShardSet(const std::filesystem::path& directory) : state_(std::make_un
   std::int64_t num_records = 0;
   std::vector<std::int64_t> class_counts(state_->index.class_names.size(), 0);
   for (std::size_t i = 0; i < state_->index.shards.size(); ++i) {
-    OpenShard shard = open_shard(directory, state_->index, i);
-    shard.first_record = num_records;
+    ShardTables opened = open_shard_tables(directory, state_->index, i);
+    OpenShard shard{std::move(opened.path), opened.bytes_offset, num_records, std::move(opened.tables)};
+    shard.tables.class_names = {};
     num_records += shard.tables.num_records();
     for (std::size_t c = 0; c < class_counts.size(); ++c) {
       class_counts[c] += shard.tables.class_counts[c];
@@ -104,11 +66,7 @@ ShardSet::ShardSet(const std::filesystem::path& directory) : state_(std::make_un
     shard.tables.class_counts = {};
     state_->shards.push_back(std::move(shard));
   }
-  if (num_records != state_->index.num_records || class_counts != state_->index.class_counts) {
-    throw usage_error(
-        fmt::format("{}: the shards hold other numbers of images than its index says", directory.string()),
-        "pack the set again");
-  }
+  check_set_counts(directory, state_->index, num_records, class_counts);
   std::vector<std::filesystem::path> paths;
   for (const OpenShard& shard : state_->shards) {
     paths.push_back(shard.path);

@@ -1,6 +1,7 @@
 #include "maskedkd/images/shard_writer.hpp"
 
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/base/host_name.hpp"
 #include "maskedkd/io/hdf5.hpp"
 
 #include <fcntl.h>
@@ -15,9 +16,10 @@
 namespace maskedkd {
 namespace {
 
-// With the process in the name: a killed job's rank may outlive it for a moment and still write.
+// With machine and process in the name: a killed job's rank may outlive it for a moment and still write, and ranks on
+// two machines may have one number.
 std::filesystem::path temporary_of(const std::filesystem::path& path) {
-  return path.parent_path() / fmt::format(".tmp-{}-{}", path.filename().string(), ::getpid());
+  return path.parent_path() / fmt::format(".tmp-{}-{}-{}", path.filename().string(), host_name(), ::getpid());
 }
 
 // The file without its records: what lies before them and what lies after.

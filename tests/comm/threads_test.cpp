@@ -1,6 +1,6 @@
 // CPU threads a rank gets, with the cores really taken away.
-#include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/comm/threads.hpp"
+#include "maskedkd/comm/mpi_session.hpp"
 #include "support/mpi_test.hpp"
 
 #include <gtest/gtest.h>
@@ -87,6 +87,9 @@ TEST_F(Threads, AreWhatTheUserOrSlurmSays) {
   EXPECT_LE(threads_for_rank(mpi_session()), static_cast<int>(cores_.size()));
   setenv("OMP_NUM_THREADS", "7", 1);
   EXPECT_EQ(threads_for_rank(mpi_session()), 7);
+  EXPECT_LE(cores_for_rank(mpi_session()), static_cast<int>(cores_.size()));
+  setenv("OMP_NUM_THREADS", "4096", 1);
+  EXPECT_LE(cores_for_rank(mpi_session()), static_cast<int>(cores_.size()));
   for (const char* nonsense : {"", "0", "-3", "many"}) {
     setenv("OMP_NUM_THREADS", nonsense, 1);
     const int threads = threads_for_rank(mpi_session());

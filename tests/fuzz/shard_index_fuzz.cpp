@@ -5,16 +5,6 @@
 
 namespace maskedkd {
 
-// The two that live beside HDF5, which the fuzzer does not link.
-std::string shard_name(std::int64_t shard_index) { return fmt::format("shard-{:05}.h5", shard_index); }
-std::string_view to_string(RecordEncoding encoding) { return encoding == RecordEncoding::file ? "file" : "raw"; }
-RecordEncoding parse_record_encoding(std::string_view text) {
-  if (text != "file" && text != "raw") {
-    throw usage_error("no way to store records");
-  }
-  return text == "file" ? RecordEncoding::file : RecordEncoding::raw;
-}
-
 namespace {
 
 bool is_digest(const std::string& text) {
@@ -23,6 +13,8 @@ bool is_digest(const std::string& text) {
 
 void check(const ShardIndex& index) {
   fuzz::expect(index.num_records > 0 && !index.shards.empty() && !index.class_names.empty(), "there are images");
+  fuzz::expect(!index.set_id.empty() && index.set_id.find_first_not_of("0123456789abcdef") == std::string::npos,
+               "a set_id can be a folder's name");
   fuzz::expect(index.class_names.size() == index.class_counts.size(), "a count a class");
   __int128 in_classes = 0, in_shards = 0;
   for (const std::int64_t count : index.class_counts) {

@@ -133,6 +133,20 @@ TEST_F(ShardReader, ForeignFiles) {
   expect_refused("shard-00001.h5 is no good shard");
 }
 
+// --stage-to makes a folder of this name.
+TEST_F(ShardReader, ASetIdThatIsNoneOrAPath) {
+  for (const char* id : {"", "/../../../OWNED0", "..", "ABCD", "0123 abcd", "x\\ny"}) {
+    write_file_atomically(index(), serialise(set_.index));
+    change_index("\"0123abcd\"", "\"" + std::string(id) + "\"");
+    expect_refused("index.json is no index of packed images: it has a set_id that is none");
+  }
+}
+
+TEST_F(ShardReader, WhatTheIndexNamesIsShownInOneLine) {
+  change_index("\"raw\"", R"("a\nb\u001b[31m")");
+  expect_refused("it 'a?b?[31m' is no way to store records");
+}
+
 TEST_F(ShardReader, ALabelBeyondTheClasses) {
   // The counts have no place for the label: HDF5 holds what a faulty writer could write.
   forge_shard([](Shard& forged) { forged.labels[2] = 3; });

@@ -1,6 +1,7 @@
 // A shard that is written record by record: what comes out, with and without a forecast, and where it can't be written.
 #include "maskedkd/images/shard_writer.hpp"
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/base/host_name.hpp"
 #include "maskedkd/images/shard_reader.hpp"
 #include "packed_set.hpp"
 #include "support/error_of.hpp"
@@ -66,6 +67,14 @@ void expect_equal(const ShardIndexEntry& a, const ShardIndexEntry& b) {
   EXPECT_EQ(a.num_bytes, b.num_bytes);
   EXPECT_EQ(a.frame_sha256, b.frame_sha256);
   EXPECT_EQ(a.sha256, b.sha256);
+}
+
+// Two machines' ranks may have one process number.
+TEST(ShardWriter, ItsUnfinishedFileIsThisMachinesAndThisProcesses) {
+  const TemporaryDirectory folder;
+  const ShardWriter writer(folder.path() / shard_name(3), described());
+  const fs::path only = fs::directory_iterator(folder.path())->path();
+  EXPECT_EQ(only.filename().string(), fmt::format(".tmp-shard-00003.h5-{}-{}", host_name(), getpid()));
 }
 
 // The digests that came along the way are those that the file has when it is read.

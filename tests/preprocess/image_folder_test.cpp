@@ -23,7 +23,8 @@ void expect_listed_as(const ImageFolder& folder, const fs::path& root, const nlo
   std::vector<std::string> files, expected_files;
   std::vector<std::int64_t> labels, expected_labels;
   for (std::int64_t i = 0; i < folder.size(); ++i) {
-    files.push_back(fs::path(folder.describe(i)).lexically_relative(root).string());
+    files.push_back(folder.name(i));
+    EXPECT_TRUE(fs::is_regular_file(root / files.back())) << files.back();
     labels.push_back(folder.read(i, {}).record.label);
   }
   for (const auto& file : expected.at("files")) {
@@ -144,8 +145,15 @@ TEST(ImageFolder, WhatIsNoTreeOfImagesIsRefusedByName) {
   EXPECT_NE(refusal(root).find("dangling.jpg"), std::string::npos);
   fs::remove(root / "bee" / "dangling.jpg");
   fs::create_directory_symlink(".", root / "bee" / "circle");
-  EXPECT_NE(refusal(root).find("can't list"), std::string::npos);
+  EXPECT_NE(refusal(root).find("bee/circle leads back to a folder that it lies in"), std::string::npos);
   fs::remove(root / "bee" / "circle");
+  fs::create_directories(root / "bee" / "deep");
+  fs::create_directory_symlink(folder.path(), root / "bee" / "deep" / "up");  // to what the root itself lies in
+  EXPECT_NE(refusal(root).find("deep/up leads back"), std::string::npos);
+  fs::remove(root / "bee" / "deep" / "up");
+  fs::create_directory_symlink("../bee", root / "wasp");  // a second way to a folder, but no circle
+  EXPECT_EQ(refusal(root), "");
+  fs::remove(root / "wasp");
   for (const char* set : {"train", "val"}) {
     fs::create_directories(folder.path() / "sets" / set / "bee");
     std::ofstream(folder.path() / "sets" / set / "bee" / "x.jpg") << "x";
@@ -262,6 +270,10 @@ TEST(ImageFolder, LabelsComeFromAFileAndClassesFromAMap) {
   expect_refused("b.JPEG 0\nd.jpg 99999999999\n", "labels.txt:2: the label '99999999999'");
   expect_refused("b.JPEG 0\nb.JPEG 1\n", "labels.txt:2: 'b.JPEG' is there twice");
   expect_refused("b.JPEG 0\nd.jpg\n", "labels.txt:2: a label is missing");
+  for (const char* outside : {"/etc/x.jpg", "../x.jpg", "more/../../x.jpg", "more/.."}) {
+    expect_refused(fmt::format("b.JPEG 0\n{} 1\n", outside),
+                   fmt::format("labels.txt:2: '{}' does not lie below --data-path", outside));
+  }
   expect_refused("\t1\n", "labels.txt:1: a path is missing");
   expect_refused("\n\n", "labels.txt lists no files");
   expect_refused("b.JPEG 0\ne.jpg 1\n", "e.jpg: No such file");

@@ -60,6 +60,77 @@ TEST(PackFaults, OddFilesArePackedAsPilReadsThemAndBrokenOnesNamed) {
   }
 }
 
+TEST(PackFaults, ABrokenFileOfAnyNameIsOneCleanLine) {
+  const TemporaryDirectory folder;
+  const fs::path root = folder.path() / "in";
+  fs::create_directories(root / "a");
+  fs::copy_file(reference_path("plain") / "class 1" / "001.jpg", root / "a" / "x.jpg");
+  std::ofstream(root / "a" / "k\nl\x1b[31m.jpg") << "no image";
+  for (const char* broken : {"fatal", "skip"}) {
+    const ProcessResult result = run_pack(
+        0, {"--data-path", root.string(), "--output-dir", (folder.path() / "out").string(), "--on-broken", broken});
+    EXPECT_NE(result.output.find("k?l?[31m.jpg"), std::string::npos) << result.output;
+    EXPECT_EQ(result.output.find("[31m.jpg"), result.output.find("k?l?") + 4) << result.output;
+    EXPECT_EQ(result.output.find("\x1b[31m.jpg"), std::string::npos) << result.output;
+  }
+}
+
+// A JPEG whose data was cut and closed again, and a PNG of good chunks that hold half its rows: no walk over the
+// structure can tell.
+TEST(PackFaults, ImagesThatOnlyDecodingFindsBrokenAreNamedAndTakenOutLater) {
+  const TemporaryDirectory folder;
+  const std::string in = (folder.path() / "in").string(), out = (folder.path() / "out").string();
+  const ProcessResult made = run_process(
+      {MASKEDKD_PYTHON, "-c",
+       "import sys, os, struct, zlib, numpy as np, PIL.Image as I\n"
+       "root = sys.argv[1] + '/a'; os.makedirs(root)\n"
+       "r = np.random.default_rng(3)\n"
+       "for i in range(12):\n"
+       "    I.fromarray(r.integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(f'{root}/{i:02}.jpg')\n"
+       "whole = open(root + '/05.jpg', 'rb').read()\n"
+       "open(root + '/05.jpg', 'wb').write(whole[:-400] + b'\\xff\\xd9')\n"
+       "def chunk(kind, data):\n"
+       "    return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))\n"
+       "png = (b'\\x89PNG\\r\\n\\x1a\\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 8, 8, 8, 0, 0, 0, 0)) +\n"
+       "       chunk(b'IDAT', zlib.compress(bytes(9 * 4))) + chunk(b'IEND', b''))\n"
+       "open(root + '/half.png', 'wb').write(png)\n",
+       in});
+  ASSERT_EQ(made.exit_code, 0) << made.output;
+  const auto packing = [&](const std::string& check) {
+    const ProcessResult result = run_pack(2, {"--data-path", in, "--output-dir", out, "--records-per-shard", "4",
+                                              "--shuffle", "false", "--on-broken", "skip", "--check", check});
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+    return result.output;
+  };
+  const std::string first = packing("structure");
+  EXPECT_NE(first.find("half.png"), std::string::npos) << first;
+  EXPECT_NE(first.find("12 images of 1 classes"), std::string::npos) << first;
+  EXPECT_EQ(run_pack(2, {"verify", out}).exit_code, 0);
+  const ProcessResult verified = run_pack(2, {"verify", "--decode", out});
+  EXPECT_EQ(verified.exit_code, 1) << verified.output;
+  EXPECT_NE(verified.output.find("shard-00001.h5, record 1, class 'a', a/05.jpg: can't be decoded ("),
+            std::string::npos)
+      << verified.output;
+  EXPECT_NE(verified.output.find("1 lines of damage in 1 shards"), std::string::npos) << verified.output;
+  const auto before = digests_of(out);
+
+  const std::string second = packing("decode");
+  EXPECT_NE(second.find("left out " + in + "/a/05.jpg"), std::string::npos) << second;
+  EXPECT_NE(second.find("11 images of 1 classes"), std::string::npos) << second;
+  const auto after = digests_of(out);
+  EXPECT_EQ(after.at("shard-00000.h5"), before.at("shard-00000.h5"));
+  EXPECT_EQ(after.at("shard-00002.h5"), before.at("shard-00002.h5"));
+  EXPECT_EQ(run_pack(2, {"verify", "--decode", out}).exit_code, 0);
+  for (const char* check : {"decode", "structure"}) {
+    const std::string again = packing(check);
+    EXPECT_NE(again.find("packed already, nothing to do"), std::string::npos) << again;
+  }
+  EXPECT_EQ(digests_of(out), after);
+  fs::remove_all(out);
+  packing("decode");
+  EXPECT_EQ(digests_of(out), after) << "as if it had been decoded at once";
+}
+
 TEST(PackFaults, NamesOfAllKindsComeThrough) {
   const TemporaryDirectory folder;
   const ProcessResult result = run_pack(3, {"--data-path", reference_path("nasty").string(), "--output-dir",

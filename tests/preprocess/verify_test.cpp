@@ -1,5 +1,7 @@
 // Damage anywhere in a set is found, and said where it is.
 #include "preprocess/verify.hpp"
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/images/shard_reader.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "pack_program.hpp"
 #include "support/temporary_directory.hpp"
@@ -7,9 +9,34 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <fstream>
 #include <random>
+
+namespace {
+
+// Of every file: where this program's pread() fails.
+std::atomic<std::int64_t> bad_begin = 0, bad_end = 0;
+
+}  // namespace
+
+extern "C" ssize_t pread(int file, void* bytes, std::size_t count, off_t offset) {
+  if (offset < bad_end && offset + static_cast<off_t>(count) > bad_begin) {
+    errno = EIO;
+    return -1;
+  }
+  return syscall(SYS_pread64, file, bytes, count, offset);
+}
+
+extern "C" ssize_t pread64(int file, void* bytes, std::size_t count, off_t offset) {
+  return pread(file, bytes, count, offset);
+}
 
 namespace maskedkd::testing {
 namespace {
@@ -36,7 +63,7 @@ class Verify : public ::testing::Test {
   fs::path shard(std::size_t i) const { return set() / index_.shards.at(i).name; }
   std::vector<std::string> verified(std::size_t i) const {
     std::atomic<std::int64_t> bytes = 0;
-    return verify_shard(set(), index_, i, bytes);
+    return verify_shard(set(), index_, i, false, bytes).lines;
   }
 
   TemporaryDirectory folder_;
@@ -66,11 +93,53 @@ TEST_F(Verify, TheProgramNamesEachDamagedRecordOnAnyNumberOfRanks) {
           tables.class_names[static_cast<std::size_t>(tables.labels[record])], names[record]);
       EXPECT_NE(bad.output.find(line), std::string::npos) << bad.output << line;
     }
-    for (const char* line : {"shard-00003.h5 has damaged tables", "shard-00004.h5 has 1000 bytes instead of ",
-                             "shard-00006.h5 is not there", "5 lines of damage in 4 shards"}) {
+    for (const char* line :
+         {"shard-00003.h5 has damaged tables", "shard-00004.h5 has 1000 bytes instead of ", "shard-00006.h5 is missing",
+          "5 lines of damage in 4 shards; remove the shards named and start maskedkd_pack again"}) {
       EXPECT_NE(bad.output.find(line), std::string::npos) << bad.output << line;
     }
   }
+}
+
+// What the trainer refuses, verify must not pass.
+TEST_F(Verify, AnIndexThatSaysOtherNumbersThanTheShardsIsDamage) {
+  const auto expect_refused = [&](const std::string& part) {
+    write_file_atomically(set() / kShardIndexName, serialise(index_));
+    EXPECT_THROW(ShardSet{set()}, Error);
+    const ProcessResult result = run_pack(2, {"verify", set().string()});
+    EXPECT_EQ(result.exit_code, 1) << result.output;
+    EXPECT_NE(result.output.find(part), std::string::npos) << result.output;
+  };
+  const ShardIndex whole = index_;
+  ++index_.class_counts[0];
+  --index_.class_counts[1];
+  expect_refused("the shards hold other numbers of images than its index says");
+  index_ = whole;
+  std::uint64_t offset = 0;
+  const Shard last = read_shard_tables(shard(6), offset);
+  for (std::size_t c = 0; c < index_.class_counts.size(); ++c) {
+    index_.class_counts[c] -= last.class_counts[c];
+  }
+  index_.num_records -= last.num_records();
+  index_.shards.pop_back();
+  expect_refused("shard-00000.h5 does not agree with the set's index");
+}
+
+TEST_F(Verify, ADiskThatFailsWithinOneRecordCostsThatRecord) {
+  std::uint64_t offset = 0;
+  const Shard tables = read_shard_tables(shard(2), offset);
+  bad_begin = static_cast<std::int64_t>(offset + tables.offsets[4]);
+  bad_end = static_cast<std::int64_t>(offset + tables.offsets[5]);
+  const std::vector<std::string> lines = verified(2);
+  bad_end = bad_begin = 0;
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_TRUE(lines[0].starts_with(shard(2).string() + ", record 4, class ")) << lines[0];
+  EXPECT_NE(lines[0].find("can't be read ("), std::string::npos) << lines[0];
+  bad_end = 1;  // the first byte: no table can be read
+  const std::vector<std::string> none = verified(2);
+  bad_end = 0;
+  ASSERT_EQ(none.size(), 1u);
+  EXPECT_TRUE(none[0].starts_with(shard(2).string())) << none[0];
 }
 
 // An index of before the files' digests: tables and records are looked at all the same.

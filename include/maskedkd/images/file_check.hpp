@@ -1,6 +1,6 @@
 // What an image file's structure tells without decoding it: a walk over a JPEG's segments to the end of the last scan,
 // or a PNG's chunks with their checksums, some GB a second. The packer looks at files so that it passes on unchanged,
-// and decodes only those of which this can't tell.
+// and decodes only those of which this can't tell, and PNGs, whose checksums don't say that all pixels are there.
 #pragma once
 
 #include "maskedkd/images/shard.hpp"

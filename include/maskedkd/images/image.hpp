@@ -39,7 +39,8 @@ struct ImageRegion {
 RecordShape read_image_shape(std::span<const std::uint8_t> file_bytes);
 
 // JPEG (gray, YCbCr, RGB, CMYK, YCCK) and PNG (gray, palette, RGB, alpha dropped, 16 bits as PIL converts them). A
-// truncated or corrupt file is an Error, not a gray half.
+// truncated or corrupt file is an Error, not a gray half; also a JPEG cut within its data and closed with an end
+// marker, which PIL loads and fills with gray.
 Image decode_image(std::span<const std::uint8_t> file_bytes);
 
 // A record of either encoding; raw gray becomes three equal channels. Throws Error where shape and bytes disagree.

@@ -14,7 +14,9 @@
 //   attribute format_version  int64       1
 //   attribute encoding        string      "file": a record is a JPEG or PNG file unchanged;
 //                                         "raw": uint8 pixels [height, width, channels]
-//   attribute set_id          string      the same in all shards of a set: SHA-256 of what is packed and how
+//   attribute set_id          string      the same in all shards of a set: SHA-256 of what is packed and how, in
+//   lower-case
+//                                         hexadecimal
 //   attribute shard_index     int64       0 <= shard_index < num_shards
 //   attribute num_shards      int64
 //   attribute table_checksum  int64       CRC-32 of offsets, labels, checksums and shapes, end to end
@@ -23,12 +25,12 @@
 //   attribute class_counts    int64  [C]  records of each class in this shard
 //
 // index.json: {"format_version", "encoding", "set_id", "num_records", "class_names", "class_counts" (of the set),
-// "shards": [{"name", "num_records", "size_bytes", "bytes_offset", "num_bytes", "frame_sha256", "sha256", "odd"
-// (optional: how many of the images were what, "gray": 17)}]}. The frame is the file without the records: all before
-// bytes_offset and all from bytes_offset + num_bytes on. A reader compares its digest before HDF5 sees the file,
-// because HDF5 may crash on damage instead of reporting it; the records have their own checksums. sha256 is the whole
-// file's, as sha256sum says it. The files depend on the source and the options alone, not on the number of ranks or the
-// time.
+// "shards": [{"name", "num_records", "size_bytes", "bytes_offset", "num_bytes", "frame_sha256", "sha256", "check"
+// (optional: "structure", or "decode" where each image was decoded once in full), "odd" (optional: how many of the
+// images were what, "gray": 17)}]}. The frame is the file without the records: all before bytes_offset and all from
+// bytes_offset + num_bytes on. A reader compares its digest before HDF5 sees the file, because HDF5 may crash on damage
+// instead of reporting it; the records have their own checksums. sha256 is the whole file's, as sha256sum says it. The
+// files depend on the source and the options alone, not on the number of ranks or the time.
 //
 //   import h5py, io, PIL.Image
 //   with h5py.File("shard-00000.h5") as f:
@@ -52,6 +54,13 @@ inline constexpr std::string_view kShardIndexName = "index.json";
 enum class RecordEncoding { file, raw };
 std::string_view to_string(RecordEncoding encoding);
 RecordEncoding parse_record_encoding(std::string_view text);  // throws Error
+
+// What was seen of an image file before it became a record.
+enum class FileCheck {
+  structure,  // markers, chunks and checksums; what they can't vouch for, and every PNG, is decoded
+  decode      // every image is decoded once in full
+};
+std::string_view to_string(FileCheck check);
 
 struct RecordShape {
   std::int32_t height = 0;
@@ -124,6 +133,7 @@ struct ShardIndexEntry {
   std::string frame_sha256;        // of the rest of the file
   std::string sha256;              // of the whole file; empty in an index that was written before this field
   std::map<std::string, std::int64_t> odd = {};  // how many of its images were "gray", "cmyk", ...
+  FileCheck check = FileCheck::structure;        // of all its images; what an index without this field means
 };
 
 // What index.json says.

@@ -1,3 +1,4 @@
+// This machine's name, for messages and for names of files that several machines write into one folder.
 #pragma once
 
 #include <unistd.h>
