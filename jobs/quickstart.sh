@@ -93,5 +93,5 @@ what the teacher saw   $folder/masks.png
 packed images          $folder/packed/{train,test}
 checkpoints            $folder/{teacher,student}/checkpoints     (best: the best one)
 training logs          $folder/{teacher,student}/log.txt
-programs               $build/bin/maskedkd_{pack,train,evaluate,weights}
+programs               $build/bin/maskedkd_{pack,preview,train,evaluate,weights}
 EOT

@@ -79,6 +79,25 @@ bool is_packed_already(const PackOptions& options, const std::string& set_id, st
   return false;
 }
 
+// The set whose packing is under way in a folder: finished shards of another one are hours of somebody's work.
+constexpr const char* kUnderWay = ".packing";
+
+void refuse_another_unfinished(const PackOptions& options, const std::string& set_id) {
+  const std::filesystem::path marker = options.output_dir / kUnderWay;
+  if (!std::filesystem::exists(marker) || read_text_file(marker) == set_id) {
+    return;
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(options.output_dir)) {
+    if (is_note_name(entry.path().filename().string())) {
+      throw usage_error(fmt::format("{} holds an interrupted packing of other images or with other options",
+                                    options.output_dir.string()),
+                        fmt::format("give the same (an image that came, went or changed its size makes another set), "
+                                    "choose another --output-dir, or remove {} to begin anew",
+                                    marker.string()));
+    }
+  }
+}
+
 // Removes what interrupted packings left here that no shard of this set will replace.
 void sweep_leftovers(const PackOptions& options, std::int64_t num_shards) {
   sweep_unfinished(options.output_dir);
@@ -210,7 +229,9 @@ PackSummary pack(const MpiSession& session, const ImageSource& source, const Pac
     lock.emplace(options.output_dir, fmt::format("maskedkd_pack, process {}", ::getpid()));
     summary.was_there = is_packed_already(options, set_id, source.size());
     if (!summary.was_there) {
+      refuse_another_unfinished(options, set_id);
       sweep_leftovers(options, plan.num_shards());
+      write_file_atomically(options.output_dir / kUnderWay, set_id);
     }
   }
   summary.was_there = session.broadcast(summary.was_there ? "there" : "") == "there";
@@ -227,6 +248,7 @@ PackSummary pack(const MpiSession& session, const ImageSource& source, const Pac
   if (session.rank() == 0) {
     write_file_atomically(options.output_dir / kShardIndexName, serialise(index));
     remove_notes(options.output_dir);
+    std::filesystem::remove(options.output_dir / kUnderWay);
   }
   session.barrier();
   summarise(index, source.size(), summary);

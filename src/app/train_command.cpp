@@ -227,6 +227,9 @@ std::optional<TrainCommand> TrainCommand::parse(int argc, const char* const* arg
   if (on_bad.limit < 1) {
     throw usage_error(fmt::format("--bad-records-limit {} must be at least 1", on_bad.limit));
   }
+  if (command.train.stage_to.empty()) {
+    line.refuse_given({"stage-leave-free"}, "no --stage-to", "nothing is copied");
+  }
   command.train.bad_records_limit = on_bad.skip ? on_bad.limit : 0;
   find_sets(command.train);
   command.train.student = student.resolve(line, command.train.data_path);

@@ -114,8 +114,11 @@ void ShardSet::read(std::int64_t index, Record& record) const {
       throw;
     }
     if (crc32_of(record.bytes) != shard.tables.checksums[i]) {
-      throw BadRecord(fmt::format("{} has another checksum than when it was packed", describe(index)),
-                      "the file was damaged: remove it and start maskedkd_pack again with the same options");
+      throw BadRecord(
+          fmt::format("{} has another checksum than when it was packed", describe(index)),
+          fmt::format("remove {} and start maskedkd_pack again with the same options; maskedkd_pack verify finds "
+                      "all that is damaged",
+                      shard.path.filename().string()));
     }
   };
   const std::filesystem::path place = state_->files->path(number);

@@ -1,7 +1,9 @@
 """The loader beside PIL, torchvision, timm and torch's DataLoader: the same JPEGs (windows of photographs, 500 x 375, quality
-95 to 98, half of them 4:2:0), the same number of workers, in turns. Images a second of normalised float32 batches on the CPU.
+95 to 98, half of them 4:2:0), the same number of workers, in turns. Images a second of normalised float32 batches on the CPU, or, with
+--bytes, of the bytes that the loader hands to a device, which normalises them itself (the other side always normalises).
 
-  loader_bench.py BUILD_DIR [--rounds 5] [--workers 2] [--photographs FOLDER] [--images 1200] [--cases recipe,repeats,...]
+  loader_bench.py BUILD_DIR [--rounds 5] [--workers 2] [--photographs FOLDER] [--images 1200] [--bytes]
+                  [--cases recipe,repeats,...]
 
 recipe: crop, flip, RandAugment, erasing. repeats: the same with each image three times in a row, as repeated augmentation deals
 them to the eight micro-batches of a step; locality: --repeat-locality. crop: decode, random crop, resize. evaluation: resize to
@@ -73,6 +75,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--images", type=int, default=1200)
+    parser.add_argument("--bytes", action="store_true")
     parser.add_argument("--photographs", type=pathlib.Path, default=pathlib.Path("/usr/share/backgrounds/mate/nature"))
     parser.add_argument("--cases", default="recipe,repeats,locality,crop,evaluation,resized,decoded")
     options = parser.parse_args()
@@ -88,7 +91,7 @@ def main():
 
         def own_rate(packed, case, *flags, batches=24):
             run = subprocess.run([options.build / "bench/loader_bench", place / packed, "--case", case, "--workers",
-                                  str(options.workers), "--batches", str(batches), "--normalise", *flags],
+                                  str(options.workers), "--batches", str(batches), *([] if options.bytes else ["--normalise"]), *flags],
                                  check=True, capture_output=True, text=True)
             return json.loads(run.stdout)["images_per_second"]
 

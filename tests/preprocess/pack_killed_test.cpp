@@ -108,6 +108,24 @@ TEST_F(PackKilled, AfterEachShard) {
 
 // MASKEDKD_KILLS=60 on 24 November 2026 (2 cores, Zen 4): 47 of 60 killed before the end, all went on to the same
 // bytes.
+// Finished shards of an interrupted packing are not thrown away for a mistyped flag.
+TEST_F(PackKilled, OtherOptionsDoNotReplaceAnUnfinishedSet) {
+  const fs::path out = folder_.path() / "other";
+  const ProcessResult whole = run_pack(0, arguments_for(out));
+  ASSERT_EQ(whole.exit_code, 0) << whole.output;
+  fs::remove(out / "index.json");  // as if it had been killed just before: the shards, their set, one note
+  write_file_atomically(out / ".packing", "0123");
+  write_file_atomically(out / ".packed-shard-00000.json", "{}");
+  const auto shards = digests_of_existing(out);
+  const ProcessResult refused = run_pack(0, arguments_for(out));
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_NE(refused.output.find("holds an interrupted packing of other images"), std::string::npos) << refused.output;
+  EXPECT_EQ(digests_of_existing(out), shards);
+  fs::remove(out / ".packing");
+  expect_unharmed(out, 0);
+  EXPECT_FALSE(fs::exists(out / ".packing"));
+}
+
 TEST_F(PackKilled, AfterAnyTime) {
   const char* asked = std::getenv("MASKEDKD_KILLS");
   const int num_kills = asked != nullptr ? std::atoi(asked) : 4;
