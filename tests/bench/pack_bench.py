@@ -130,10 +130,10 @@ def main():
         for i, half in enumerate(halves):
             (folder / f"half{i}").write_bytes(b"".join(path.read_bytes() for path, _ in half))
 
-        def pack(*extra, ranks=2, check=""):
+        def pack(*extra, ranks=2, shard_size="32MiB"):  # many shards a rank, as large sets have
             out = folder / "packed"
             shutil.rmtree(out, ignore_errors=True)
-            command = [options.bin / "maskedkd_pack", "--data-path", source, "--output-dir", out, "--shard-size", "64MiB", *extra]
+            command = [options.bin / "maskedkd_pack", "--data-path", source, "--output-dir", out, "--shard-size", shard_size, *extra]
             result = subprocess.run((["mpiexec", "-n", str(ranks)] if ranks > 1 else []) + command, check=True,
                                     capture_output=True, text=True)
             text = [line for line in result.stdout.splitlines() if " images of " in line][-1]
@@ -175,7 +175,7 @@ def main():
             "h5py script, headers, 2 processes": lambda: timed(lambda: scripts(h5py_shard, shards(False), True)),
             "h5py script, decodes": lambda: timed(lambda: scripts(h5py_shard, shards(True), False)),
             "h5py script, decodes, 2 processes": lambda: timed(lambda: scripts(h5py_shard, shards(True), True)),
-            "pack --resize 256": lambda: pack("--resize", "256"),
+            "pack --resize 256": lambda: pack("--resize", "256", shard_size="8MiB"),
             "Pillow script, 256, 2 processes": lambda: timed(lambda: scripts(pillow_shard, resized, True)),
         }
         seconds = {way: [] for way in ways}
