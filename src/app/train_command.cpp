@@ -67,15 +67,16 @@ void bind_data(CommandLine& line, TrainOptions& train, BadRecordFlags& on_bad) {
           "stage-to", train.stage_to,
           "folder on the node's own disk, say $TMPDIR: the shards are copied there once a node, while training goes on")
       .option("stage-leave-free", train.stage_leave_free, "share of that disk that stays free for others")
-      .option("on-bad-record", "stop",
-              "what a damaged training record does: stop (ends the run), or skip (is told, and the one after it takes "
-              "its place)",
-              [&on_bad](const std::string& text) {
-                if (text != "stop" && text != "skip") {
-                  throw usage_error(fmt::format("--on-bad-record: '{}' is unknown", text), "choose from stop, skip");
-                }
-                on_bad.skip = text == "skip";
-              })
+      .option(
+          "on-bad-record", "stop",
+          "what a damaged record does, of training or evaluation: stop (ends the run), or skip (is told, and the one "
+          "after it takes its place)",
+          [&on_bad](const std::string& text) {
+            if (text != "stop" && text != "skip") {
+              throw usage_error(fmt::format("--on-bad-record: '{}' is unknown", text), "choose from stop, skip");
+            }
+            on_bad.skip = text == "skip";
+          })
       .option("bad-records-limit", on_bad.limit, "skip: as many damaged records a rank are replaced, one more stops")
       .option("repeats", train.repeats, "repeated augmentation: times that an image comes in a row; 1: plain shuffle")
       .option("repeat-locality", train.repeat_locality,

@@ -57,6 +57,7 @@ EvaluationResult evaluate(const MpiSession& session, const Vit& model, at::Devic
   loading.num_workers = options.num_workers;
   loading.prefetch = options.prefetch;
   loading.pin_memory = device.is_cuda();
+  loading.bad_records_limit = options.bad_records_limit;
   Loader loader(set, loading, [&, batch = first]() mutable -> std::optional<BatchRequest> {
     return batch == last ? std::nullopt : std::optional(batch_request(batch++, options.batch, set.num_records()));
   });

@@ -77,7 +77,8 @@ bool Trainer::finish_epoch() {
   }
   if (options_.bad_records_limit > 0) {
     const std::vector<double> bad = session_.all_gather(std::array{static_cast<double>(loader_->counts().bad_records)});
-    line["bad_records"] = std::accumulate(bad.begin(), bad.end(), 0.0);  // a rank's each, since its start
+    line["bad_records"] =
+        static_cast<std::int64_t>(std::accumulate(bad.begin(), bad.end(), 0.0));  // a rank's each, since its start
   }
   if (teacher_) {
     line["kept_patches"] = distillation_.kept_patches(state_.epoch);
@@ -99,6 +100,7 @@ EvaluationResult Trainer::evaluate_student(const std::string& title) const {
   how.batch = options_.eval_batch;
   how.num_workers = options_.num_workers;
   how.prefetch = options_.prefetch > 0 ? options_.prefetch : how.prefetch;
+  how.bad_records_limit = options_.bad_records_limit;
   how.compute_dtype = scalar_type(options_.precision);
   return evaluate(session_, student_, device_, *eval_set_, how, title);
 }

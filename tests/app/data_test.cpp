@@ -35,12 +35,12 @@ class DataTest : public ::testing::Test {
 
   fs::path run(const std::string& name) const { return place_.path() / name; }
 
-  // Damages the pixels of some records of the training set, without a word to its index.
-  void damage(const std::vector<std::int64_t>& records) const {
-    const ShardSet set(data_ / "train");
+  // Damages the pixels of some records of a set, without a word to its index.
+  void damage(const std::vector<std::int64_t>& records, const std::string& name = "train") const {
+    const ShardSet set(data_ / name);
     for (const std::int64_t record : records) {
       const ShardIndexEntry& entry = set.shard(static_cast<std::size_t>(record / 100));
-      std::fstream file(data_ / "train" / entry.name, std::ios::in | std::ios::out | std::ios::binary);
+      std::fstream file(data_ / name / entry.name, std::ios::in | std::ios::out | std::ios::binary);
       file.seekp(static_cast<std::streamoff>(entry.bytes_offset) + record % 100 * 256 + 17);
       file.put('\xA5').put('\x5A').put('\xA5');
     }
@@ -85,6 +85,18 @@ TEST_F(DataTest, ADamagedRecordStopsOrIsSkippedUpToALimit) {
   EXPECT_NE(limited.exit_code, 0);
   EXPECT_NE(limited.output.find("3 damaged records, more than --bad-records-limit 2"), std::string::npos)
       << limited.output;
+}
+
+// An epoch's work is not lost to a damaged record of the evaluation set where such records may be left out.
+TEST_F(DataTest, ADamagedRecordOfTheEvaluationSetToo) {
+  damage({40}, "val");
+  const ProcessResult stopped = train(data_, "stopped", {});
+  EXPECT_NE(stopped.exit_code, 0);
+  EXPECT_NE(stopped.output.find("val/shard-00000.h5, record 40"), std::string::npos) << stopped.output;
+  const ProcessResult skipped = train(data_, "skipped", {"--on-bad-record", "skip"});
+  EXPECT_EQ(skipped.exit_code, 0) << skipped.output;
+  EXPECT_NE(skipped.output.find("val/shard-00000.h5, record 40"), std::string::npos) << skipped.output;
+  EXPECT_NE(log_without_times(run("skipped")).find("test_acc1"), std::string::npos);
 }
 
 TEST_F(DataTest, WhatWouldChangeNothingOrCanNotBeIsRefused) {

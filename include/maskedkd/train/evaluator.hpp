@@ -17,7 +17,8 @@ struct EvaluationOptions {
   int num_workers = 2;
   int prefetch = 4;
   at::ScalarType compute_dtype = at::kFloat;
-  void validate() const;  // throws Error (usage)
+  int bad_records_limit = 0;  // damaged records a rank that are told, and the next one counted in their place
+  void validate() const;      // throws Error (usage)
 };
 
 struct EvaluationResult {
