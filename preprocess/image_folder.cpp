@@ -159,6 +159,14 @@ std::vector<std::string> folders_in(const fs::path& root) {
   return names;
 }
 
+std::string text_of(const fs::path& file, const char* flag) {
+  std::error_code unreachable;
+  if (!fs::is_regular_file(file, unreachable)) {
+    throw usage_error(fmt::format("--{}: {} is not a file", flag, shown(file)), "name an existing one");
+  }
+  return read_text_file(file);
+}
+
 // What rank 0 says, on every rank.
 std::string from_rank_zero(const Peers& peers, const std::function<std::string()>& say) {
   return peers.all_gather(peers.rank == 0 ? say() : "").front();
@@ -168,7 +176,7 @@ std::optional<ClassMap> read_class_map(const ClassOptions& classes) {
   if (classes.class_map.empty()) {
     return std::nullopt;
   }
-  ClassMap map = parse_class_map(read_text_file(classes.class_map), classes.class_map);
+  ClassMap map = parse_class_map(text_of(classes.class_map, "class-map"), classes.class_map);
   for (const std::string& name : map.class_names) {
     if (!is_utf8(name)) {
       throw usage_error(fmt::format("{}: a class has a name that is not UTF-8", classes.class_map.string()));
@@ -256,7 +264,7 @@ void ImageFolder::list_class_folders(const ClassOptions& classes, const Peers& p
 
 void ImageFolder::list_labelled_files(const ClassOptions& classes, const Peers& peers) {
   const std::optional<ClassMap> map = read_class_map(classes);
-  const std::string text = from_rank_zero(peers, [&] { return read_text_file(classes.labels_file); });
+  const std::string text = from_rank_zero(peers, [&] { return text_of(classes.labels_file, "labels-file"); });
   LabelledFiles labelled = parse_labels(text, classes.labels_file, map ? &*map : nullptr);
   class_names_ = std::move(labelled.class_names);
   for (const std::string& name : class_names_) {

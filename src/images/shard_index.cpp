@@ -274,6 +274,12 @@ ShardIndex read_shard_index(const std::filesystem::path& directory) {
                       "pack them with maskedkd_pack");
   }
   if (!std::filesystem::exists(path)) {
+    for (const char* name : {"train", "val"}) {
+      if (std::filesystem::exists(directory / name / kShardIndexName)) {
+        throw usage_error(fmt::format("{} is no packed set, but holds one", directory.string()),
+                          fmt::format("name {}", (directory / name).string()));
+      }
+    }
     const bool begun = holds_unfinished_packing(directory);
     throw usage_error(fmt::format("{} has no {}{}", directory.string(), kShardIndexName,
                                   begun ? ": its packing was interrupted" : ""),

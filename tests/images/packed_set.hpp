@@ -31,6 +31,7 @@ inline Record random_record(std::mt19937_64& random, std::int64_t num_classes) {
 inline PackedSet write_set(const std::filesystem::path& directory, const std::vector<Record>& records,
                            std::size_t per_shard, const std::vector<std::string>& class_names,
                            RecordEncoding encoding = RecordEncoding::raw, const std::string& set_id = "0123abcd") {
+  std::filesystem::create_directories(directory);
   PackedSet set;
   set.records = records;
   set.index.encoding = encoding;

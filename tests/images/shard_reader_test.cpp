@@ -206,6 +206,19 @@ TEST_F(ShardReader, ABrokenIndex) {
   EXPECT_EQ(refusal(), "");
 }
 
+// The folder of sets is named for a set now and then.
+TEST_F(ShardReader, TheFolderThatHoldsASetNamesIt) {
+  const TemporaryDirectory parent;
+  write_set(parent.path() / "val", 4, 2);
+  try {
+    ShardSet{parent.path()};
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("is no packed set, but holds one"), std::string::npos) << error.what();
+    EXPECT_EQ(error.hint(), "name " + (parent.path() / "val").string());
+  }
+}
+
 // Names are said where the shard has them, and left out where they can no longer be trusted.
 TEST_F(ShardReader, ADamagedRecordIsNamedByTheFileThatItCameFrom) {
   const TemporaryDirectory folder;

@@ -49,6 +49,10 @@ TEST(PackBadInput, IsAnsweredWithOneLine) {
   expect_refused(0, {"--data-path", plain, "--output-dir", (folder.path() / "file").string()}, "file");
   expect_refused(2, {"--data-pth", plain, "--output-dir", out}, "unknown option --data-pth; did you mean --data-path?");
   expect_refused(0, {"--data-path", plain, "--output-dir", plain + "/shards"}, "lies inside --data-path");
+  for (const std::string flag : {"--labels-file", "--class-map"}) {
+    expect_refused(2, {"--data-path", plain, "--output-dir", out, flag, nowhere},
+                   flag + ": " + nowhere + " is not a file");
+  }
   expect_refused(0, {"--data-path", plain}, "--output-dir is missing");
   expect_refused(0, {"--output-dir", out}, "--data-path is missing");
   expect_refused(0, {"--data-path", plain, "--output-dir", out, "--records-per-shard", "0"}, "--records-per-shard 0");
