@@ -19,6 +19,7 @@ from timm.data.random_erasing import RandomErasing
 from torchvision import transforms
 
 import odd_files
+import pictures
 
 OUT = pathlib.Path(sys.argv[1])
 warnings.filterwarnings("ignore", message="Palette images with Transparency")
@@ -26,15 +27,7 @@ RNG = np.random.default_rng(20240607)
 
 
 def picture(height, width):
-    """Smooth colours, hard edges and noise: what a resampler and a JPEG coder can get wrong."""
-    y, x = np.mgrid[0:height, 0:width].astype(float)
-    planes = []
-    for _ in range(3):
-        fy, fx, phase = RNG.uniform(0.01, 0.6), RNG.uniform(0.01, 0.6), RNG.uniform(0, 6)
-        plane = 127 + 100 * np.sin(fy * y + fx * x + phase)
-        plane[(x > RNG.uniform(0, width)) & (y > RNG.uniform(0, height))] = RNG.choice([0, 255])
-        planes.append(plane + RNG.normal(0, RNG.choice([0, 5, 60]), plane.shape))
-    return np.clip(np.stack(planes, -1), 0, 255).astype(np.uint8)
+    return pictures.smooth_with_edges(RNG, height, width)
 
 
 def resample():

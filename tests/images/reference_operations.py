@@ -13,6 +13,8 @@ from safetensors.numpy import save_file
 from timm.data import auto_augment as timm
 from torchvision import transforms
 
+import pictures
+
 OUT = pathlib.Path(sys.argv[1])
 RNG = np.random.default_rng(20251125)
 FILL = (124, 116, 104)
@@ -36,14 +38,7 @@ def picture(height, width):
         photograph = PHOTOGRAPHS[RNG.integers(0, len(PHOTOGRAPHS))]
         left, top = RNG.integers(0, photograph.width - width), RNG.integers(0, photograph.height - height)
         return np.asarray(photograph.crop((left, top, left + width, top + height)))
-    y, x = np.mgrid[0:height, 0:width].astype(float)
-    planes = []
-    for _ in range(3):
-        fy, fx, phase = RNG.uniform(0.01, 0.6), RNG.uniform(0.01, 0.6), RNG.uniform(0, 6)
-        plane = 127 + 100 * np.sin(fy * y + fx * x + phase)
-        plane[(x > RNG.uniform(0, width)) & (y > RNG.uniform(0, height))] = RNG.choice([0, 255])
-        planes.append(plane + RNG.normal(0, RNG.choice([0, 5, 60]), plane.shape))
-    return np.clip(np.stack(planes, -1), 0, 255).astype(np.uint8)
+    return pictures.smooth_with_edges(RNG, height, width)
 
 
 def apply(image, kind, argument, bicubic):
