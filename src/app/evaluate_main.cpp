@@ -119,7 +119,7 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
     }
   }
   command.masks.keep.of(model.options().num_patches(), "keep");  // refused before the long part
-  const EvaluationResult result = evaluate(session, model, device, set, command.evaluation, "evaluating");
+  const EvaluationResult result = *evaluate(session, model, device, set, command.evaluation, "evaluating");
   if (session.rank() == 0) {
     fmt::print("{}: {} images, acc@1 {:.2f} %, acc@5 {:.2f} %, loss {:.4f}, {:.0f} images/s\n", file.string(),
                result.num_images, result.accuracy_top1, result.accuracy_top5, result.loss, result.images_per_second);

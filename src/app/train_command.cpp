@@ -185,6 +185,14 @@ void bind_run(CommandLine& line, TrainCommand& command) {
               "a checkpoint every so many steps besides epochs' ends; 0: off")
       .option("checkpoint-minutes", train.checkpoint_minutes, "the same every so many minutes; 0: off")
       .option("keep-checkpoints", train.keep_checkpoints, "newest checkpoints to keep, beside the best one")
+      .option("max-checkpoint-age", train.max_checkpoint_age_minutes,
+              "a checkpoint that can't be written is tried again at the next one's time; when none has worked for so "
+              "many minutes, the run ends; 0: never")
+      .option("checkpoint-file-mb", train.checkpoint_file_mb,
+              "optimizer and average of more than so many MB are written by several ranks, a file each")
+      .option("time-limit", train.time_limit,
+              "when to stop with a checkpoint and exit code 85: auto (in time before the job's end, as Slurm or "
+              "MASKEDKD_JOB_END says), none, or a time from now as sbatch takes it: 90, 1:30:00, 2-12:00")
       .option("stop-after-steps", train.stop_after_steps,
               "stop with a checkpoint and exit code 85 after so many steps of this start; 0: off")
       .option("eval-batch", train.eval_batch, "images of a forward pass in evaluation")

@@ -51,6 +51,9 @@ int train(const MpiSession& session, int argc, char** argv) {
     at::globalContext().setDeterministicCuDNN(true);
     at::globalContext().setDeterministicFillUninitializedMemory(false);  // nothing here reads what it has not written
   }
+  if (is_finished(session, command->train, command->texts)) {
+    return static_cast<int>(ExitCode::finished);
+  }
   const at::Device device = choose_device(session, command->device);
   const int threads = command->threads > 0 ? command->threads : threads_for_rank(session);
   at::set_num_threads(threads);

@@ -3,44 +3,16 @@
 #include "manifest.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/checkpoint/checkpoint.hpp"
-#include "maskedkd/io/atomic_directory.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/posix.hpp"
+#include "parts.hpp"
 
-#include <unistd.h>
-
-#include <cstdio>
+#include <optional>
 
 namespace maskedkd {
 namespace {
 
 constexpr std::uint64_t kSlackBytes = std::uint64_t{1} << 20;  // headers, manifest, file system blocks
-
-void check_free_space(const std::filesystem::path& root, const CheckpointContent& content) {
-  std::uint64_t needed = kSlackBytes + content.state_json.size();
-  for (const auto& [group, tensors] : content.groups) {
-    for (const auto& [name, tensor] : tensors) {
-      needed += tensor.nbytes();
-    }
-  }
-  std::error_code error;
-  const std::filesystem::space_info space = std::filesystem::space(root, error);
-  if (!error && space.available < needed) {
-    throw Error(fmt::format("no room for a checkpoint in {}: {} MB needed, {} MB free", root.string(), needed >> 20,
-                            space.available >> 20),
-                "free some space, or lower --keep-checkpoints; earlier checkpoints are untouched");
-  }
-}
-
-// Renamed before it is removed, so that a kill in between leaves nothing that looks like a checkpoint.
-void remove_checkpoint(const std::filesystem::path& path) {
-  const std::filesystem::path doomed =
-      path.parent_path() / fmt::format(".tmp-removed-{}-{}", path.filename().string(), ::getpid());
-  std::error_code ignored;
-  std::filesystem::remove_all(doomed, ignored);
-  std::filesystem::rename(path, doomed);
-  std::filesystem::remove_all(doomed);
-}
 
 // Throws Error where it is of a newer format.
 bool verifies(const std::filesystem::path& path) {
@@ -54,80 +26,125 @@ bool verifies(const std::filesystem::path& path) {
   }
 }
 
+std::uint64_t bytes_of(const CheckpointContent& content) {
+  std::uint64_t bytes = content.state_json.size();
+  for (const auto& [stem, tensors] : content.groups) {
+    for (const auto& [name, tensor] : tensors) {
+      bytes += tensor.nbytes();
+    }
+  }
+  return bytes;
+}
+
+void write_synced(const std::filesystem::path& path, std::string_view text) {
+  const FileDescriptor file = create_file(path);
+  write_all(file, {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}, path);
+  sync_file(file, path);
+}
+
 }  // namespace
 
-std::filesystem::path save_checkpoint(const std::filesystem::path& root, const CheckpointContent& content) {
+void check_free_space(const std::filesystem::path& root, std::uint64_t tensor_bytes) {
+  const std::uint64_t needed = kSlackBytes + tensor_bytes;
+  std::error_code error;
+  const std::filesystem::space_info space = std::filesystem::space(root, error);
+  if (!error && space.available < needed) {
+    throw Error(fmt::format("no room for a checkpoint in {}: {} MB needed, {} MB free", root.string(), needed >> 20,
+                            space.available >> 20),
+                "free some space, or lower --keep-checkpoints; earlier checkpoints are untouched");
+  }
+}
+
+std::filesystem::path save_checkpoint(const Lease& lease, const std::filesystem::path& root,
+                                      const CheckpointContent& content, const std::atomic<bool>* cancelled) {
+  const std::filesystem::path made = unfinished_folder(lease.workshop(), content);
+  const auto told = [&](const Error& error) {
+    std::error_code ignored;
+    std::filesystem::remove_all(made, ignored);
+    return Error(fmt::format("can't save a checkpoint in {}: {}", root.string(), error.what()),
+                 error.hint().empty() ? "earlier checkpoints are untouched" : error.hint(), error.code(),
+                 error.where());
+  };
   try {
     std::filesystem::create_directories(root);
-    const std::filesystem::path path = root / checkpoint_name(content.step);
+    const std::filesystem::path path = checkpoint_path(root, content.step, content.evaluated);
     if (std::filesystem::exists(path)) {
       if (verifies(path)) {
         return path;
       }
-      remove_checkpoint(path);
+      lease.take_away(path);
     }
-    check_free_space(root, content);
-    AtomicDirectory directory(path);
+    check_free_space(root, bytes_of(content));
+    std::filesystem::create_directory(made);  // or another writer has
     Manifest manifest;
     manifest.step = content.step;
-    const auto list = [&](const std::string& name) {
-      const std::filesystem::path file = directory.path() / name;
-      manifest.files[name] = {std::filesystem::file_size(file), sha256_of_file(file)};
-    };
-    for (const auto& [group, tensors] : content.groups) {
-      const std::string name = group + std::string(kGroupSuffix);
-      write_safetensors(directory.path() / name, tensors, {{"format", "pt"}});
-      list(name);
+    manifest.evaluated = content.evaluated;
+    for (const auto& [stem, tensors] : content.groups) {
+      manifest.files[stem + std::string(kGroupSuffix)] = write_group(made, stem, tensors);
     }
-    write_file_atomically(directory.path() / kStateName, content.state_json);
-    list(std::string(kStateName));
-    write_file_atomically(directory.path() / kManifestName, manifest_text(manifest, sha256_of_text));
-    directory.commit();
+    write_synced(made / kStateName, content.state_json);
+    manifest.files[std::string(kStateName)] = {content.state_json.size(), sha256_of_text(content.state_json)};
+    collect_parts(made, content.elsewhere, cancelled, manifest);
+    write_synced(made / kManifestName, manifest_text(manifest, sha256_of_text));
+    sync_directory(made);
+    lease.put(made, path);
     return path;
+  } catch (const Fenced&) {
+    throw;
   } catch (const std::filesystem::filesystem_error& error) {
-    throw Error(fmt::format("can't save a checkpoint in {}: {}", root.string(), error.code().message()),
-                "earlier checkpoints are untouched");
+    lease.check();
+    throw told(Error(error.code().message()));
+  } catch (const NewerFormat&) {
+    throw;
   } catch (const Error& error) {
-    throw Error(fmt::format("can't save a checkpoint in {}: {}", root.string(), error.what()),
-                error.hint().empty() ? "earlier checkpoints are untouched" : error.hint(), error.code(), error.where());
+    lease.check();
+    throw told(error);
   }
 }
 
-void mark_best(const std::filesystem::path& root, const std::filesystem::path& checkpoint) {
-  const std::filesystem::path temporary = root / fmt::format(".tmp-best-{}", ::getpid());
-  std::error_code ignored;
-  std::filesystem::remove(temporary, ignored);
-  try {
-    std::filesystem::create_directory_symlink(checkpoint.filename(), temporary);
-    std::filesystem::rename(temporary, root / kBestName);
-  } catch (const std::filesystem::filesystem_error& error) {
-    std::filesystem::remove(temporary, ignored);
-    throw Error(fmt::format("can't mark the best checkpoint in {}: {}", root.string(), error.code().message()));
-  }
-  sync_directory(root);
+void mark_best(const Lease& lease, const std::filesystem::path& root, const std::filesystem::path& checkpoint) {
+  lease.put_link(checkpoint.filename(), root / kBestName);
 }
 
-void retain_checkpoints(const std::filesystem::path& root, const RetentionOptions& options) {
-  try {
-    std::vector<std::filesystem::path> checkpoints = list_checkpoints(root);
-    // A run that fell back behind damaged checkpoints saves steps before theirs: were those counted, it would throw
-    // away what it can go on from.
-    int whole = 0;
-    while (!checkpoints.empty() && whole < options.keep_last) {
-      const bool few = checkpoints.size() <= static_cast<std::size_t>(options.keep_last - whole);
-      whole += few || verifies(checkpoints.back()) ? 1 : 0;
-      checkpoints.pop_back();
+void retain_checkpoints(const Lease& lease, const std::filesystem::path& root, const RetentionOptions& options,
+                        std::set<std::filesystem::path>* verified) {
+  const auto is_whole = [&](const std::filesystem::path& checkpoint) {
+    if (verified != nullptr && verified->count(checkpoint) > 0) {
+      return true;
     }
-    std::error_code no_best;
-    const std::filesystem::path best = std::filesystem::read_symlink(root / kBestName, no_best).filename();
-    for (const auto& checkpoint : checkpoints) {
-      if (checkpoint.filename() != best) {
-        remove_checkpoint(checkpoint);
+    const bool whole = verifies(checkpoint);
+    if (whole && verified != nullptr) {
+      verified->insert(checkpoint);
+    }
+    return whole;
+  };
+  std::vector<std::filesystem::path> checkpoints = list_checkpoints(root);
+  std::vector<std::filesystem::path> doomed;
+  // A run that fell back behind damaged checkpoints saves steps before theirs: were those counted, it would throw
+  // away what it can go on from.
+  int whole = 0;
+  std::optional<std::int64_t> evaluated;  // step whose evaluated checkpoint is whole
+  while (!checkpoints.empty() && whole < options.keep_last) {
+    const std::filesystem::path checkpoint = checkpoints.back();
+    const CheckpointName name = *parse_checkpoint_name(checkpoint.filename().string());
+    checkpoints.pop_back();
+    if (!name.evaluated && evaluated == name.step) {
+      doomed.push_back(checkpoint);
+    } else if (is_whole(checkpoint)) {
+      ++whole;
+      evaluated = name.evaluated ? std::optional(name.step) : std::nullopt;
+    }
+  }
+  checkpoints.insert(checkpoints.end(), doomed.begin(), doomed.end());
+  std::error_code no_best;
+  const std::filesystem::path best = std::filesystem::read_symlink(root / kBestName, no_best).filename();
+  for (const auto& checkpoint : checkpoints) {
+    if (checkpoint.filename() != best) {
+      lease.take_away(checkpoint);
+      if (verified != nullptr) {
+        verified->erase(checkpoint);
       }
     }
-    sweep_unfinished(root);
-  } catch (const std::filesystem::filesystem_error& error) {
-    throw Error(fmt::format("can't remove old checkpoints in {}: {}", root.string(), error.code().message()));
   }
 }
 

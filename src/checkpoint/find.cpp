@@ -5,6 +5,7 @@
 #include "maskedkd/checkpoint/checkpoint.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/posix.hpp"
+#include "parts.hpp"
 
 #include <algorithm>
 
@@ -57,8 +58,8 @@ Manifest verified_manifest(const std::filesystem::path& path) {
 
 void verify_checkpoint(const std::filesystem::path& path) { verified_manifest(path); }
 
-std::filesystem::path checkpoint_path(const std::filesystem::path& root, std::int64_t step) {
-  return root / checkpoint_name(step);
+std::filesystem::path checkpoint_path(const std::filesystem::path& root, std::int64_t step, bool evaluated) {
+  return root / to_string(CheckpointName{step, evaluated});
 }
 
 LoadedCheckpoint load_checkpoint(const std::filesystem::path& given) {
@@ -72,10 +73,11 @@ LoadedCheckpoint load_checkpoint(const std::filesystem::path& given) {
   LoadedCheckpoint loaded;
   loaded.path = path;
   loaded.step = manifest.step;
+  loaded.evaluated = manifest.evaluated;
   for (const auto& [name, expected] : manifest.files) {
     const std::filesystem::path file = name;
     if (file.extension() == kGroupSuffix) {
-      loaded.groups[file.stem().string()] = read_safetensors(path / file).tensors;
+      loaded.groups[group_of_stem(file.stem().string())].merge(read_safetensors(path / file).tensors);
     }
   }
   loaded.state_json = read_text_file(path / kStateName);
@@ -94,17 +96,17 @@ void verify_checkpoint_file(const std::filesystem::path& file) {
 }
 
 std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& root) {
-  std::vector<std::pair<std::int64_t, std::filesystem::path>> found;
+  std::vector<std::pair<CheckpointName, std::filesystem::path>> found;
   std::error_code missing;
   for (const auto& entry : std::filesystem::directory_iterator(root, missing)) {
-    const auto step = step_of_name(entry.path().filename().string());
-    if (step && entry.is_directory()) {
-      found.emplace_back(*step, entry.path());
+    const auto name = parse_checkpoint_name(entry.path().filename().string());
+    if (name && entry.is_directory()) {
+      found.emplace_back(*name, entry.path());
     }
   }
   std::sort(found.begin(), found.end());
   std::vector<std::filesystem::path> paths;
-  for (auto& [step, path] : found) {
+  for (auto& [name, path] : found) {
     paths.push_back(std::move(path));
   }
   return paths;

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <compare>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -20,6 +21,7 @@ inline constexpr std::string_view kStateName = "state.json";
 inline constexpr std::string_view kBestName = "best";
 inline constexpr std::string_view kGroupSuffix = ".safetensors";
 inline constexpr std::string_view kStepPrefix = "step-";
+inline constexpr std::string_view kEvaluatedSuffix = "-evaluated";
 
 // Of a format that this program does not know yet: no damage, and nothing to pass over in silence, or to replace.
 class NewerFormat : public Error {
@@ -30,19 +32,29 @@ class NewerFormat : public Error {
 // Throws what load_checkpoint throws, without reading a tensor.
 void verify_checkpoint(const std::filesystem::path& path);
 
-inline std::string checkpoint_name(std::int64_t step) { return fmt::format("{}{:09}", kStepPrefix, step); }
-
-inline std::optional<std::int64_t> step_of_name(std::string_view name) {
-  if (name.substr(0, kStepPrefix.size()) != kStepPrefix) {
-    return std::nullopt;
-  }
-  name.remove_prefix(kStepPrefix.size());
+struct CheckpointName {
   std::int64_t step = 0;
-  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), step);
-  if (error != std::errc() || end != name.data() + name.size() || step < 0) {
+  bool evaluated = false;
+  auto operator<=>(const CheckpointName&) const = default;
+};
+
+inline std::string to_string(const CheckpointName& name) {
+  return fmt::format("{}{:09}{}", kStepPrefix, name.step, name.evaluated ? kEvaluatedSuffix : "");
+}
+
+inline std::optional<CheckpointName> parse_checkpoint_name(std::string_view text) {
+  if (!text.starts_with(kStepPrefix)) {
     return std::nullopt;
   }
-  return step;
+  text.remove_prefix(kStepPrefix.size());
+  CheckpointName name;
+  name.evaluated = text.ends_with(kEvaluatedSuffix);
+  text.remove_suffix(name.evaluated ? kEvaluatedSuffix.size() : 0);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), name.step);
+  if (error != std::errc() || end != text.data() + text.size() || name.step < 0) {
+    return std::nullopt;
+  }
+  return name;
 }
 
 }  // namespace maskedkd

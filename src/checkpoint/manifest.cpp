@@ -84,6 +84,11 @@ Manifest parse_manifest(std::string_view text, const std::filesystem::path& chec
   }
   Manifest manifest;
   manifest.step = static_cast<std::int64_t>(*step);
+  const auto evaluated = content.find("evaluated");
+  if (evaluated != content.end() && !evaluated->is_boolean()) {
+    refuse("says neither yes nor no to evaluated");
+  }
+  manifest.evaluated = evaluated != content.end() && evaluated->get<bool>();
   for (const auto& [name, value] : content["files"].items()) {
     const auto file = parse_file(value);
     if (!is_plain_name(name) || !file) {
@@ -100,6 +105,9 @@ Manifest parse_manifest(std::string_view text, const std::filesystem::path& chec
 std::string manifest_text(const Manifest& manifest, Digest digest) {
   nlohmann::json content = {
       {"format_version", kCheckpointFormatVersion}, {"step", manifest.step}, {"files", nlohmann::json::object()}};
+  if (manifest.evaluated) {
+    content["evaluated"] = true;
+  }
   for (const auto& [name, file] : manifest.files) {
     content["files"][name] = {{"size_bytes", file.size_bytes}, {"sha256", file.sha256}};
   }

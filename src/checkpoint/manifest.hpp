@@ -17,6 +17,7 @@ struct ManifestFile {
 
 struct Manifest {
   std::int64_t step = 0;
+  bool evaluated = false;
   std::map<std::string, ManifestFile> files;  // plain names, of files beside the manifest
 };
 

@@ -37,18 +37,7 @@ AtomicDirectory::~AtomicDirectory() {
 }
 
 void AtomicDirectory::commit() {
-  try {
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(temporary_path_)) {
-      if (entry.is_directory()) {
-        sync_directory(entry.path());
-      } else if (entry.is_regular_file()) {
-        sync_file(open_for_reading(entry.path()), entry.path());
-      }
-    }
-  } catch (const std::filesystem::filesystem_error& error) {
-    throw Error(fmt::format("can't read {}: {}", temporary_path_.string(), error.code().message()));
-  }
-  sync_directory(temporary_path_);
+  sync_tree(temporary_path_);
   // rename() would replace an empty folder silently; anything that is there is somebody's.
   if (std::filesystem::exists(final_path_)) {
     throw Error(fmt::format("{} exists already", final_path_.string()));
@@ -58,6 +47,21 @@ void AtomicDirectory::commit() {
   }
   committed_ = true;
   sync_directory(final_path_.parent_path());
+}
+
+void sync_tree(const std::filesystem::path& directory) {
+  try {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(directory)) {
+      if (entry.is_directory()) {
+        sync_directory(entry.path());
+      } else if (entry.is_regular_file()) {
+        sync_file(open_for_reading(entry.path()), entry.path());
+      }
+    }
+  } catch (const std::filesystem::filesystem_error& error) {
+    throw Error(fmt::format("can't read {}: {}", directory.string(), error.code().message()));
+  }
+  sync_directory(directory);
 }
 
 void sweep_unfinished(const std::filesystem::path& parent) {

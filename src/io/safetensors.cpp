@@ -3,6 +3,7 @@
 
 #include "foreign_file.hpp"
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "safetensors_header.hpp"
 
@@ -13,6 +14,8 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <future>
+#include <span>
 
 namespace maskedkd {
 namespace {
@@ -128,7 +131,7 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path) {
 }
 
 void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
-                       const std::map<std::string, std::string>& metadata) {
+                       const std::map<std::string, std::string>& metadata, Sha256* digest) {
   const std::string text = header_text(path, tensors, metadata);
   const std::uint64_t header_bytes = text.size();
   // Not emptied: tensors may be mapped from it, these ones even.
@@ -136,14 +139,29 @@ void write_safetensors(const std::filesystem::path& path, const NamedTensors& te
   if (std::filesystem::is_regular_file(path, none)) {
     std::filesystem::remove(path, none);
   }
-  const FileDescriptor file = create_file(path);
-  write_all(file, {reinterpret_cast<const std::uint8_t*>(&header_bytes), sizeof(header_bytes)}, path);
-  write_all(file, {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}, path);
+  std::vector<at::Tensor> local;
   for (const auto& [name, tensor] : tensors) {
-    const at::Tensor local = tensor.detach().cpu().contiguous();
-    write_all(file, {static_cast<const std::uint8_t*>(local.const_data_ptr()), local.nbytes()}, path);
+    local.push_back(tensor.detach().cpu().contiguous());
   }
+  const auto for_each_piece = [&](const auto& take) {
+    take(std::span(reinterpret_cast<const std::uint8_t*>(&header_bytes), sizeof(header_bytes)));
+    take(std::span(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
+    for (const at::Tensor& tensor : local) {
+      take(std::span(static_cast<const std::uint8_t*>(tensor.const_data_ptr()), tensor.nbytes()));
+    }
+  };
+  // A core hashes about as fast as a good disk writes: beside each other they take the time of one.
+  std::future<void> hashing;
+  if (digest != nullptr) {
+    hashing =
+        std::async(std::launch::async, [&] { for_each_piece([&](const auto& piece) { digest->update(piece); }); });
+  }
+  const FileDescriptor file = create_file(path);
+  for_each_piece([&](const auto& piece) { write_all(file, piece, path); });
   sync_file(file, path);
+  if (hashing.valid()) {
+    hashing.get();
+  }
 }
 
 }  // namespace maskedkd

@@ -12,6 +12,7 @@
 #include <ATen/ops/topk.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <numeric>
 
@@ -28,6 +29,14 @@ BatchRequest batch_request(std::int64_t batch, std::int64_t size, std::int64_t n
   return request;
 }
 
+// Few enough for a stop within seconds, enough for the ranks not to wait for one another all the time.
+constexpr std::int64_t kBatchesBetweenAsking = 4;
+
+bool any_rank(const MpiSession& session, bool mine) {
+  const std::vector<double> all = session.all_gather(std::array{mine ? 1.0 : 0.0});
+  return std::find(all.begin(), all.end(), 1.0) != all.end();
+}
+
 }  // namespace
 
 void EvaluationOptions::validate() const {
@@ -38,8 +47,9 @@ void EvaluationOptions::validate() const {
   }
 }
 
-EvaluationResult evaluate(const MpiSession& session, const Vit& model, at::Device device, const ShardSet& set,
-                          const EvaluationOptions& options, const std::string& title) {
+std::optional<EvaluationResult> evaluate(const MpiSession& session, const Vit& model, at::Device device,
+                                         const ShardSet& set, const EvaluationOptions& options,
+                                         const std::string& title) {
   if (set.num_classes() != model.options().num_classes) {
     throw usage_error(fmt::format("{} has {} classes, the model {}", set.directory().string(), set.num_classes(),
                                   model.options().num_classes),
@@ -69,7 +79,15 @@ EvaluationResult evaluate(const MpiSession& session, const Vit& model, at::Devic
   {
     // Of all ranks, which go at one pace.
     Progress progress(title, "img", set.num_records(), session.rank() == 0 && !title.empty());
-    for (std::int64_t batch = first; batch < last; ++batch) {
+    const std::int64_t longest = (num_batches + session.size() - 1) / session.size();
+    for (std::int64_t done = 0; done < longest; ++done) {
+      if (options.stop && done % kBatchesBetweenAsking == 0 && any_rank(session, options.stop())) {
+        return std::nullopt;
+      }
+      const std::int64_t batch = first + done;
+      if (batch >= last) {
+        continue;
+      }
       const std::optional<MicroBatch> loaded = loader.next();
       const at::Tensor labels = loaded->labels.to(device);                                             // [B]
       const at::Tensor logits = model.forward(normalised_images(*loaded, device), how).answer();       // [B, C]

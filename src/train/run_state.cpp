@@ -18,17 +18,31 @@ namespace {
 constexpr std::array<std::string_view, 7> kFixed = {"repeat-locality", "seed",      "batch-size",     "micro-batch",
                                                     "repeats",         "precision", "model-ema-decay"};
 // These say where and how to run, not what is computed.
-constexpr std::array<std::string_view, 22> kFree = {"stage-to",         "stage-leave-free",
-                                                    "on-bad-record",    "bad-records-limit",
-                                                    "output-dir",       "data-path",
-                                                    "eval-data-path",   "teacher-path",
-                                                    "finetune",         "reinit-head",
-                                                    "resume",           "workers",
-                                                    "prefetch",         "threads",
-                                                    "device",           "eval-batch",
-                                                    "keep-checkpoints", "stop-after-steps",
-                                                    "checkpoint-steps", "checkpoint-minutes",
-                                                    "teacher-model",    "model"};
+constexpr std::array<std::string_view, 25> kFree = {"stage-to",
+                                                    "stage-leave-free",
+                                                    "on-bad-record",
+                                                    "bad-records-limit",
+                                                    "output-dir",
+                                                    "data-path",
+                                                    "eval-data-path",
+                                                    "teacher-path",
+                                                    "finetune",
+                                                    "reinit-head",
+                                                    "resume",
+                                                    "workers",
+                                                    "prefetch",
+                                                    "threads",
+                                                    "device",
+                                                    "eval-batch",
+                                                    "keep-checkpoints",
+                                                    "stop-after-steps",
+                                                    "checkpoint-steps",
+                                                    "checkpoint-minutes",
+                                                    "teacher-model",
+                                                    "model",
+                                                    "time-limit",
+                                                    "max-checkpoint-age",
+                                                    "checkpoint-file-mb"};
 
 // What a run did that was started before there was a choice.
 constexpr std::array<std::pair<const char*, const char*>, 12> kBeforeThereWasA = {
@@ -55,6 +69,11 @@ bool names(const RunState& state, std::string_view name) {
 template <typename List>
 bool contains(const List& list, std::string_view name) {
   return std::find(list.begin(), list.end(), name) != list.end();
+}
+
+[[noreturn]] void refuse_change(const std::string& what, const std::string& was, const std::string& is) {
+  throw usage_error(fmt::format("the run was started with {} {}, now it is {}", what, was, is),
+                    "give the old value, or start in another --output-dir");
 }
 
 // What differs between two models, of each of them: "width 192, depth 12" and "width 384, depth 24".
@@ -146,26 +165,22 @@ RunState parse_run_state(const std::string& text, const std::string& source) {
 }
 
 std::vector<std::string> compare_runs(const RunState& before, const RunState& now) {
-  const auto refuse = [](const std::string& what, const std::string& was, const std::string& is) {
-    throw usage_error(fmt::format("the run was started with {} {}, now it is {}", what, was, is),
-                      "give the old value, or start in another --output-dir");
-  };
   // By what they say: a description that was written before a field existed lacks it.
   const auto compare_models = [&](const std::string& what, const std::string& old, const std::string& other) {
     const VitOptions was = parse_model_description(old, "the checkpoint"),
                      is = parse_model_description(other, "this run");
     if (was != is) {
       const auto [old_values, new_values] = differences(was, is);
-      refuse(what, old_values, new_values);
+      refuse_change(what, old_values, new_values);
     }
   };
   compare_models("a model of", before.model, now.model);
   if (before.data_set_id != now.data_set_id) {
-    refuse("the data set", before.data_set_id, now.data_set_id);
+    refuse_change("the data set", before.data_set_id, now.data_set_id);
   }
   if (before.teacher_sha256 != now.teacher_sha256) {
     const auto name = [](const std::string& digest) { return digest.empty() ? "none" : "of SHA-256 " + digest; };
-    refuse("a teacher", name(before.teacher_sha256), name(now.teacher_sha256));
+    refuse_change("a teacher", name(before.teacher_sha256), name(now.teacher_sha256));
   }
   // One file can be two teachers: positions of another grid are interpolated.
   if (!before.teacher_model.empty() && !now.teacher_model.empty()) {
@@ -180,11 +195,21 @@ std::vector<std::string> compare_runs(const RunState& before, const RunState& no
     // A new default must not change a run that began before there was a choice.
     const bool began_before = contains(kFixedForOlderRuns, name) && !names(before, name);
     if (contains(kFixed, name) || began_before) {
-      refuse("--" + name, *old, text);
+      refuse_change("--" + name, *old, text);
     }
     told.push_back(fmt::format("--{} changes from {} to {}", name, *old, text));
   }
   return told;
+}
+
+void refuse_fixed_changes(const OptionTexts& before, const OptionTexts& now) {
+  for (const auto& [name, text] : now) {
+    for (const auto& [known, old] : before) {
+      if (known == name && old != text && contains(kFixed, name)) {
+        refuse_change("--" + name, old, text);
+      }
+    }
+  }
 }
 
 }  // namespace maskedkd

@@ -76,6 +76,9 @@ void TrainOptions::validate(int world_size) const {
   require(keep_checkpoints >= 1, fmt::format("--keep-checkpoints {} must be at least 1", keep_checkpoints));
   require(checkpoint_steps >= 0 && checkpoint_minutes >= 0 && stop_after_steps >= 0,
           "--checkpoint-steps, --checkpoint-minutes and --stop-after-steps must not be below 0");
+  require(max_checkpoint_age_minutes >= 0,
+          fmt::format("--max-checkpoint-age {} must not be below 0", max_checkpoint_age_minutes));
+  require(checkpoint_file_mb >= 1, fmt::format("--checkpoint-file-mb {} must be at least 1", checkpoint_file_mb));
   require(eval_batch >= 1, fmt::format("--eval-batch {} must be at least 1", eval_batch));
   const bool distils = distillation.type != DistillationType::none;
   require(!distils || !teacher_path.empty(), "--teacher-path is missing",

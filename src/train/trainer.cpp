@@ -4,21 +4,28 @@
 #include "maskedkd/base/progress.hpp"
 #include "maskedkd/comm/gradient_reducer.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
-#include "maskedkd/train/stop_signal.hpp"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace maskedkd {
+namespace {
+
+// What a rank adds to its losses in share().
+enum Flag : std::size_t { flag_stop, flag_due, flag_busy, flag_failed, kNumFlags };
+
+}  // namespace
 
 // The loop. Everything that a step needs is a function of (seed, epoch, step, micro-batch); everything that it changes
 // is in the checkpoint.
 ExitCode Trainer::run() {
   const std::int64_t steps = sampler_.steps_per_epoch();
-  bool stop = false;
+  bool stop = any_rank(stop_asked());  // a signal may have come while all this was read
   while (state_.epoch < options_.schedule.epochs && !stop) {
     begin_epoch();
     while (state_.step < steps && !stop) {
@@ -28,25 +35,35 @@ ExitCode Trainer::run() {
       ++state_.global_step;
       ++steps_here_;
       stop = report.stop;
-      if ((stop || report.checkpoint) && state_.step < steps) {
-        save();
+      if (report.checkpoint && !stop && state_.step < steps) {
+        start_saving();
       }
     }
     if (state_.step == steps) {
-      stop |= finish_epoch();  // which saves
+      stop |= finish_epoch();
     }
   }
   progress_.reset();
-  if (state_.epoch < options_.schedule.epochs) {
-    spdlog::info("stopped after step {} (epoch {}, step {} of {}) with a checkpoint", state_.global_step, state_.epoch,
-                 state_.step, steps);
+  const bool saved = save_at_last();
+  if (state_.epoch < options_.schedule.epochs || !saved) {
+    spdlog::info("stopped after step {} (epoch {}, step {} of {}) {}", state_.global_step, state_.epoch, state_.step,
+                 steps,
+                 state_.global_step == 0 ? "before the first one"
+                 : saved                 ? "with a checkpoint"
+                                         : "without a new checkpoint");
+    show_status("stopped");
+    folder_.end(status_);
     return ExitCode::requeue;
   }
+  folder_.write_finished(state_, status_.last_checkpoint);
   spdlog::info("finished: {} epochs, {} steps", state_.epoch, state_.global_step);
+  show_status("finished");
+  folder_.end(status_);
   return ExitCode::finished;
 }
 
 Trainer::StepReport Trainer::train_step() {
+  step_began_ = Clock::now();
   std::vector<double> losses;  // of this rank's micro-batches
   at::Tensor gradient;         // [P]
   if (options_.deterministic) {
@@ -61,6 +78,7 @@ Trainer::StepReport Trainer::train_step() {
   }
   const StepReport report = share(losses);
   apply(gradient);
+  longest_step_s_ = std::max(longest_step_s_, std::chrono::duration<double>(Clock::now() - step_began_).count());
   return report;
 }
 
@@ -87,18 +105,16 @@ Trainer::StepReport Trainer::share(const std::vector<double>& losses) {
   const int per_step = options_.micro_batches_per_step();
   const auto places = static_cast<std::size_t>((per_step + session_.size() - 1) / session_.size());
   std::vector<double> mine = losses;
-  mine.resize(places + 2, 0.0);
+  mine.resize(places + kNumFlags, 0.0);
   const bool last_allowed = options_.stop_after_steps > 0 && steps_here_ + 1 >= options_.stop_after_steps;
-  mine[places] = stop_requested() || last_allowed ? 1 : 0;
-  const std::int64_t step = state_.global_step + 1;
-  const double minutes = std::chrono::duration<double>(Clock::now() - last_saved_).count() / 60;
-  mine[places + 1] = (options_.checkpoint_steps > 0 && step % options_.checkpoint_steps == 0) ||
-                             (options_.checkpoint_minutes > 0 && minutes >= options_.checkpoint_minutes)
-                         ? 1
-                         : 0;
+  mine[places + flag_stop] = stop_asked() || last_allowed ? 1 : 0;
+  mine[places + flag_due] = checkpoint_is_due() ? 1 : 0;
+  mine[places + flag_busy] = saver_->busy() ? 1 : 0;
+  mine[places + flag_failed] = std::exchange(save_failed_, false) ? 1 : 0;
   const std::vector<double> all = session_.all_gather(mine);
   StepReport report;
   int micro_batch = 0;
+  bool busy = false;
   for (int rank = 0; rank < session_.size(); ++rank) {
     const double* row = &all[static_cast<std::size_t>(rank) * mine.size()];
     const MicroBatchShare share = micro_batch_share(per_step, rank, session_.size());
@@ -111,9 +127,14 @@ Trainer::StepReport Trainer::share(const std::vector<double>& losses) {
       }
       report.loss_sum += row[i];
     }
-    report.stop |= row[places] != 0;
-    report.checkpoint |= rank == 0 && row[places + 1] != 0;  // clocks differ: rank 0's counts
+    report.stop |= row[places + flag_stop] != 0;
+    report.checkpoint |= rank == 0 && row[places + flag_due] != 0;  // clocks differ: rank 0's counts
+    busy |= row[places + flag_busy] != 0;
+    if (row[places + flag_failed] != 0) {
+      saver_->cancel();  // it may wait for that rank's part
+    }
   }
+  report.checkpoint &= !busy;
   show_progress(report.loss_sum / per_step);
   return report;
 }

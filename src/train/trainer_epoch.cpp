@@ -29,8 +29,9 @@ void Trainer::begin_epoch() {
   progress_->update(state_.step * sampler_.global_batch(), "");
 }
 
-void Trainer::show_progress(double loss) const {
+void Trainer::show_progress(double loss) {
   const double waited = loader_->counts().seconds_waited - epoch_clock_.waited_before_s;
+  show_status("running");
   progress_->update((state_.step + 1) * sampler_.global_batch(),
                     fmt::format("loss {:.4f}  lr {:.2e}  waiting for data {:.0f} %", loss, learning_rate(state_.step),
                                 100 * waited / seconds_since(epoch_clock_.began)));
@@ -46,26 +47,35 @@ bool Trainer::finish_epoch() {
   nlohmann::ordered_json line = {{"train_lr", learning_rate(steps - 1)}, {"train_loss", loss}};
   std::string told = fmt::format("train loss {:.4f}", loss);
   if (eval_set_) {
-    const EvaluationResult result = evaluate_student("evaluating");
+    start_saving();  // an evaluation is long, and may not come to its end
+    show_status("evaluating");
+    const std::optional<EvaluationResult> evaluated = evaluate_student("evaluating");
+    if (!evaluated) {
+      return true;
+    }
+    const EvaluationResult& result = *evaluated;
     line["test_loss"] = result.loss;
     line["test_acc1"] = result.accuracy_top1;
     line["test_acc5"] = result.accuracy_top5;
     told += fmt::format(", test acc@1 {:.2f} %, acc@5 {:.2f} %, loss {:.4f}", result.accuracy_top1,
                         result.accuracy_top5, result.loss);
-    if (result.accuracy_top1 > state_.best_accuracy) {
-      state_.best_accuracy = result.accuracy_top1;
-      state_.best_epoch = state_.epoch;
-      state_.best_step = state_.global_step;
-    }
     if (average_) {
       const at::NoGradGuard no_grad;
       const at::Tensor trained = parameters_.values().clone();
       parameters_.values().copy_(average_->values());
-      const EvaluationResult averaged = evaluate_student("evaluating the average");
+      const std::optional<EvaluationResult> averaged = evaluate_student("evaluating the average");
       parameters_.values().copy_(trained);
-      line["test_ema_acc1"] = averaged.accuracy_top1;
-      line["test_ema_acc5"] = averaged.accuracy_top5;
-      told += fmt::format(", of the average {:.2f} %", averaged.accuracy_top1);
+      if (!averaged) {
+        return true;
+      }
+      line["test_ema_acc1"] = averaged->accuracy_top1;
+      line["test_ema_acc5"] = averaged->accuracy_top5;
+      told += fmt::format(", of the average {:.2f} %", averaged->accuracy_top1);
+    }
+    if (result.accuracy_top1 > state_.best_accuracy) {
+      state_.best_accuracy = result.accuracy_top1;
+      state_.best_epoch = state_.epoch;
+      state_.best_step = state_.global_step;
     }
   }
   line["epoch"] = state_.epoch;
@@ -88,32 +98,49 @@ bool Trainer::finish_epoch() {
   ++state_.epoch;
   state_.step = 0;
   state_.epoch_loss_sum = 0;
-  save();
-  write_log();
-  const std::vector<double> asked = session_.all_gather(std::array{stop_requested() ? 1.0 : 0.0});
-  return std::find(asked.begin(), asked.end(), 1.0) != asked.end();
+  start_saving();
+  folder_.write_log(state_.history);
+  return any_rank(stop_asked());
 }
 
-EvaluationResult Trainer::evaluate_student(const std::string& title) const {
+bool Trainer::any_rank(bool mine) const {
+  const std::vector<double> all = session_.all_gather(std::array{mine ? 1.0 : 0.0});
+  return std::find(all.begin(), all.end(), 1.0) != all.end();
+}
+
+// The time limit is rank 0's: clocks differ.
+bool Trainer::stop_asked() const {
+  constexpr double kToEnd = 15;  // seconds for what surrounds a step and a save
+  return stop_requested() ||
+         (session_.rank() == 0 && time_limit_.within(2 * longest_step_s_ + 2 * longest_save_s_ + kToEnd));
+}
+
+void Trainer::show_status(const std::string& state) {
+  const std::int64_t steps = sampler_.steps_per_epoch();
+  status_.state = state;
+  status_.epoch = state_.epoch;
+  status_.epochs = options_.schedule.epochs;
+  status_.step = state_.global_step;
+  status_.steps = options_.schedule.epochs * steps;
+  const std::int64_t timed = state_.step - epoch_clock_.first_step;
+  if (timed > 0) {
+    const double seconds = seconds_since(epoch_clock_.began);
+    status_.images_per_second = static_cast<double>(timed * sampler_.global_batch()) / seconds;
+    status_.eta_s = seconds / static_cast<double>(timed) * static_cast<double>(status_.steps - status_.step);
+  }
+  folder_.show(status_);
+}
+
+std::optional<EvaluationResult> Trainer::evaluate_student(const std::string& title) const {
   EvaluationOptions how;
   how.augment = options_.augment;
   how.batch = options_.eval_batch;
   how.num_workers = options_.num_workers;
   how.prefetch = options_.prefetch > 0 ? options_.prefetch : how.prefetch;
   how.bad_records_limit = options_.bad_records_limit;
+  how.stop = [this] { return stop_asked(); };
   how.compute_dtype = scalar_type(options_.precision);
   return evaluate(session_, student_, device_, *eval_set_, how, title);
-}
-
-void Trainer::write_log() const {
-  if (session_.rank() != 0) {
-    return;
-  }
-  std::string text;
-  for (const std::string& line : state_.history) {
-    text += line + "\n";
-  }
-  write_file_atomically(options_.output_dir / "log.txt", text);
 }
 
 }  // namespace maskedkd

@@ -10,23 +10,12 @@
 #include "maskedkd/train/trainer.hpp"
 #include "maskedkd/train/weights_source.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 
 namespace maskedkd {
 namespace {
-
-std::optional<DirectoryLock> lock_output(const MpiSession& session, const TrainOptions& options) {
-  std::optional<DirectoryLock> lock;
-  if (session.rank() == 0) {
-    create_writable_directory(options.output_dir);
-    lock.emplace(options.output_dir, fmt::format("maskedkd_train, process {}", ::getpid()));
-  }
-  session.barrier();
-  return lock;
-}
 
 // Rank 0 finds the file: a run that still goes on may get another best checkpoint meanwhile.
 std::filesystem::path found_by_rank_0(const MpiSession& session, const std::filesystem::path& weights,
@@ -91,6 +80,11 @@ std::string describe_teacher(const TrainOptions& options, const VitOptions& teac
   return text;
 }
 
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
 // Once, not by every rank.
 void tell(const MpiSession& session, const std::vector<std::string>& lines) {
   for (const std::string& line : lines) {
@@ -117,7 +111,7 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
     : session_(session),
       options_(with_teacher_found(session, options)),
       device_(device),
-      lock_(lock_output(session, options)),
+      folder_(session, options.output_dir),
       train_set_(options.data_path),
       eval_set_(options.eval_data_path.empty() ? std::nullopt : std::make_optional<ShardSet>(options.eval_data_path)),
       sampler_(sampler_of(options, train_set_)),
@@ -128,7 +122,8 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
       scaler_(options.precision == Precision::fp16),
       distillation_(options_, student_, teacher_ ? &*teacher_ : nullptr, device),
       communicator_(make_communicator(session, device)),
-      share_(micro_batch_share(options.micro_batches_per_step(), session.rank(), session.size())) {
+      share_(micro_batch_share(options.micro_batches_per_step(), session.rank(), session.size())),
+      time_limit_(options.time_limit, variable) {
   if (options.precision == Precision::fp16 && !device.is_cuda()) {
     throw usage_error("--precision fp16 is for GPUs, and this run is on CPUs", "take bf16 or fp32");
   }
@@ -169,11 +164,12 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
   }
   start_staging();
   start_loader();
+  saver_ = std::make_unique<BackgroundSaver>(folder_.lease(), folder_.workshop(), folder_.checkpoints(),
+                                             RetentionOptions{options.keep_checkpoints});
+  show_status("starting");
 }
 
 Trainer::~Trainer() = default;
-
-std::filesystem::path Trainer::checkpoint_root() const { return options_.output_dir / "checkpoints"; }
 
 bool Trainer::resume() {
   // Rank 0 chooses and verifies; the others read the same one.
@@ -181,19 +177,20 @@ bool Trainer::resume() {
   std::optional<LoadedCheckpoint> checkpoint;
   if (session_.rank() == 0) {
     if (options_.resume == "auto") {
-      sweep_unfinished(checkpoint_root());
+      sweep_unfinished(folder_.checkpoints());
       checkpoint = find_newest_checkpoint(
-          checkpoint_root(), [](const std::string& damage) { spdlog::warn("{}; trying the one before", damage); });
+          folder_.checkpoints(), [](const std::string& damage) { spdlog::warn("{}; trying the one before", damage); });
     } else if (options_.resume == "none") {
-      if (!list_checkpoints(checkpoint_root()).empty()) {
+      if (!list_checkpoints(folder_.checkpoints()).empty()) {
         throw usage_error(
-            fmt::format("{} holds checkpoints of a run, and --resume is none", checkpoint_root().string()),
+            fmt::format("{} holds checkpoints of a run, and --resume is none", folder_.checkpoints().string()),
             "go on with --resume auto, or choose another --output-dir");
       }
     } else {
       checkpoint = load_checkpoint(options_.resume);
-      const std::filesystem::path newest =
-          list_checkpoints(checkpoint_root()).empty() ? checkpoint->path : list_checkpoints(checkpoint_root()).back();
+      const std::filesystem::path newest = list_checkpoints(folder_.checkpoints()).empty()
+                                               ? checkpoint->path
+                                               : list_checkpoints(folder_.checkpoints()).back();
       if (!std::filesystem::equivalent(newest, checkpoint->path)) {
         throw usage_error(
             fmt::format("--resume {}: {} is newer and would stand in the way", options_.resume, newest.string()),
@@ -202,7 +199,11 @@ bool Trainer::resume() {
     }
     chosen = checkpoint ? checkpoint->path.string() : "";
   }
+  folder_.begin_with(std::filesystem::path(chosen).filename().string());
   chosen = session_.broadcast(chosen);
+  if (session_.rank() == 0) {
+    check_free_space(folder_.checkpoints(), bytes_of_state());
+  }
   if (chosen.empty()) {
     return false;
   }
@@ -239,20 +240,25 @@ void Trainer::take_up(const LoadedCheckpoint& checkpoint) {
   scaler_.restore(before.loss_scale, before.good_steps);
   RunState now = before;
   now.options = state_.options;
-  if (checkpoint.path.parent_path() != std::filesystem::weakly_canonical(checkpoint_root())) {
+  if (checkpoint.path.parent_path() != std::filesystem::weakly_canonical(folder_.checkpoints())) {
     now.best_accuracy = -1;  // that checkpoint lies elsewhere
     now.best_epoch = now.best_step = -1;
   }
   state_ = std::move(now);
+  on_disk_ = position();
   spdlog::info("going on from {}: epoch {}, step {} of {}", checkpoint.path.string(), state_.epoch, state_.step,
                sampler_.steps_per_epoch());
   if (session_.rank() == 0) {
     // A kill between a save and what follows it leaves these behind.
-    const std::filesystem::path best = checkpoint_path(checkpoint_root(), state_.best_step);
-    if (state_.best_step >= 0 && std::filesystem::exists(best)) {
-      mark_best(checkpoint_root(), best);
+    for (const bool evaluated : {true, false}) {  // by a run without, or from before there was, a name of its own
+      const std::filesystem::path best = checkpoint_path(folder_.checkpoints(), state_.best_step, evaluated);
+      if (state_.best_step >= 0 && std::filesystem::exists(best)) {
+        mark_best(*folder_.lease(), folder_.checkpoints(), best);
+        break;
+      }
     }
-    write_log();
+    folder_.write_log(state_.history);
+    status_.last_checkpoint = checkpoint.path.filename().string();
   }
 }
 
@@ -285,28 +291,6 @@ void Trainer::start_loader() {
       [source = MicroBatchSource(sampler_, share_, options_.schedule.epochs, state_.epoch, state_.step)]() mutable {
         return source.next();
       });
-}
-
-void Trainer::save() {
-  last_saved_ = std::chrono::steady_clock::now();
-  if (session_.rank() != 0) {
-    return;
-  }
-  CheckpointContent content;
-  content.step = state_.global_step;
-  content.groups["model"] = parameters_.named_views(parameters_.values());
-  content.groups["optimizer"] = optimizer_.state();
-  if (average_) {
-    content.groups["ema"] = parameters_.named_views(average_->values());
-  }
-  state_.loss_scale = scaler_.scale();
-  state_.good_steps = scaler_.good_steps();
-  content.state_json = to_json(state_);
-  const std::filesystem::path path = save_checkpoint(checkpoint_root(), content);
-  if (state_.best_step == state_.global_step) {
-    mark_best(checkpoint_root(), path);
-  }
-  retain_checkpoints(checkpoint_root(), {options_.keep_checkpoints});
 }
 
 }  // namespace maskedkd

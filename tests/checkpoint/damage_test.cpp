@@ -1,8 +1,6 @@
 // Whatever happens to a checkpoint's bytes is noticed, the one before is taken, and it is told.
-#include "maskedkd/io/digest.hpp"
-#include "support/temporary_directory.hpp"
-
 #include "example.hpp"
+#include "maskedkd/io/digest.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -17,8 +15,8 @@ const std::vector<std::string> kFiles = {"model.safetensors", "optimizer.safeten
 class Damage : public ::testing::Test {
  protected:
   void SetUp() override {
-    save_checkpoint(root_.path(), example_state(10));
-    newest_ = save_checkpoint(root_.path(), example_state(20));
+    save_checkpoint(root_.lease(), root_.path(), example_state(10));
+    newest_ = save_checkpoint(root_.lease(), root_.path(), example_state(20));
   }
   // The newest one is passed over for the one before, and the message names folder and file.
   ::testing::AssertionResult falls_back(const std::string& file) {
@@ -40,7 +38,7 @@ class Damage : public ::testing::Test {
     return ::testing::AssertionFailure() << "loaded";
   }
 
-  TemporaryDirectory root_;
+  RunFolder root_;
   fs::path newest_;
 };
 
@@ -185,7 +183,8 @@ TEST_F(Damage, ANewerFormatIsAnErrorAndNotDamage) {
 TEST_F(Damage, ANewerFormatIsNeverOverwritten) {
   make_newer(newest_);
   const std::string before = read_bytes(newest_ / "manifest.json");
-  EXPECT_NE(error_of([&] { save_checkpoint(root_.path(), example_state(20)); }).find("format 2"), std::string::npos);
+  EXPECT_NE(error_of([&] { save_checkpoint(root_.lease(), root_.path(), example_state(20)); }).find("format 2"),
+            std::string::npos);
   EXPECT_EQ(read_bytes(newest_ / "manifest.json"), before);
 }
 

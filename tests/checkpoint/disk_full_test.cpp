@@ -1,7 +1,5 @@
 // A disk that is full before, or in the middle of, saving: an Error, the earlier checkpoints as they were, and nothing
 // that passes for a new one.
-#include "support/temporary_directory.hpp"
-
 #include "example.hpp"
 
 #include <signal.h>
@@ -24,8 +22,8 @@ void only_the_old_one_is_there(const fs::path& root, std::int64_t step) {
 
 // A limit on a file's size cuts the writing off at any byte of any file, as a full disk does.
 TEST(DiskFull, InTheMiddleOfAnyFile) {
-  const TemporaryDirectory root;
-  save_checkpoint(root.path(), example_state(1, kScale));
+  const RunFolder root;
+  save_checkpoint(root.lease(), root.path(), example_state(1, kScale));
   std::mt19937 random(17);
   for (int i = 0; i < 24; ++i) {
     // The largest file, the optimizer's, has about 126 KB; small ones are cut by the first limits.
@@ -36,7 +34,7 @@ TEST(DiskFull, InTheMiddleOfAnyFile) {
       const rlimit limit{limit_bytes, limit_bytes};
       setrlimit(RLIMIT_FSIZE, &limit);
       try {
-        save_checkpoint(root.path(), example_state(2, kScale));
+        save_checkpoint(root.lease(), root.path(), example_state(2, kScale));
         _exit(1);
       } catch (const Error& error) {
         const std::string text = error.what();
@@ -53,7 +51,7 @@ TEST(DiskFull, InTheMiddleOfAnyFile) {
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "limit " << limit_bytes << ", status " << status;
     only_the_old_one_is_there(root.path(), 1);
   }
-  save_checkpoint(root.path(), example_state(2, kScale));
+  save_checkpoint(root.lease(), root.path(), example_state(2, kScale));
   EXPECT_TRUE(is_example_state(*find_newest_checkpoint(root.path(), nothing_is_damaged), 2, kScale));
 }
 
@@ -61,18 +59,25 @@ TEST(DiskFull, InTheMiddleOfAnyFile) {
 class SmallDisk {
  public:
   explicit SmallDisk(const char* options)
-      : mounted_(mount("tmpfs", directory_.path().c_str(), "tmpfs", 0, options) == 0) {}
+      : mounted_(mount("tmpfs", directory_.path().c_str(), "tmpfs", 0, options) == 0) {
+    if (mounted_) {
+      lease_.emplace(directory_.path(), this_process("a test"));
+    }
+  }
   ~SmallDisk() {
+    lease_.reset();
     if (mounted_) {
       umount2(directory_.path().c_str(), MNT_DETACH);
     }
   }
   bool mounted() const { return mounted_; }
   const fs::path& path() const { return directory_.path(); }
+  const Lease& lease() const { return *lease_; }
 
  private:
   TemporaryDirectory directory_;
   bool mounted_;
+  std::optional<Lease> lease_;
 };
 
 TEST(DiskFull, TooSmallADiskIsToldBeforeAnythingIsWritten) {
@@ -80,27 +85,27 @@ TEST(DiskFull, TooSmallADiskIsToldBeforeAnythingIsWritten) {
   if (!disk.mounted()) {
     GTEST_SKIP() << "can't mount a small tmpfs here (not root, or in a container)";
   }
-  save_checkpoint(disk.path(), example_state(1, kScale));
+  save_checkpoint(disk.lease(), disk.path(), example_state(1, kScale));
   write_bytes(disk.path() / "filler", std::string(1 << 20, 'x'));
-  const std::string message = error_of([&] { save_checkpoint(disk.path(), example_state(2, kScale)); });
+  const std::string message = error_of([&] { save_checkpoint(disk.lease(), disk.path(), example_state(2, kScale)); });
   EXPECT_NE(message.find("no room for a checkpoint"), std::string::npos) << message;
   EXPECT_NE(message.find("1 MB needed, 0 MB free"), std::string::npos) << message;
   only_the_old_one_is_there(disk.path(), 1);
   fs::remove(disk.path() / "filler");
-  save_checkpoint(disk.path(), example_state(2, kScale));
+  save_checkpoint(disk.lease(), disk.path(), example_state(2, kScale));
   EXPECT_TRUE(is_example_state(*find_newest_checkpoint(disk.path(), nothing_is_damaged), 2, kScale));
 }
 
 // Room for bytes but not for names: the file system says "no space" at the folder, the first file, the last file.
 TEST(DiskFull, NoSpaceLeftAtAnyFile) {
   for (int free_names = 0; free_names < 6; ++free_names) {
-    // One for the root, six for the first checkpoint and its files.
-    const SmallDisk disk(("size=16m,nr_inodes=" + std::to_string(7 + free_names)).c_str());
+    // One for the root, four for the lease, six for the first checkpoint and its files.
+    const SmallDisk disk(("size=16m,nr_inodes=" + std::to_string(11 + free_names)).c_str());
     if (!disk.mounted()) {
       GTEST_SKIP() << "can't mount a small tmpfs here (not root, or in a container)";
     }
-    save_checkpoint(disk.path(), example_state(1, kScale));
-    const std::string message = error_of([&] { save_checkpoint(disk.path(), example_state(2, kScale)); });
+    save_checkpoint(disk.lease(), disk.path(), example_state(1, kScale));
+    const std::string message = error_of([&] { save_checkpoint(disk.lease(), disk.path(), example_state(2, kScale)); });
     EXPECT_NE(message.find("No space left on device"), std::string::npos) << free_names << ": " << message;
     only_the_old_one_is_there(disk.path(), 1);
   }

@@ -3,6 +3,7 @@
 
 #include "maskedkd/checkpoint/checkpoint.hpp"
 #include "support/error_of.hpp"
+#include "support/temporary_directory.hpp"
 
 #include <ATen/ops/empty.h>
 #include <gtest/gtest.h>
@@ -11,6 +12,7 @@
 #include <cstring>
 #include <fstream>
 #include <functional>
+#include <optional>
 #include <random>
 #include <set>
 #include <string>
@@ -68,17 +70,39 @@ inline bool is_example_state(const LoadedCheckpoint& loaded, std::int64_t step, 
   return true;
 }
 
+// A folder of checkpoints that this process may write into.
+class RunFolder {
+ public:
+  RunFolder() : RunFolder("") {}
+  explicit RunFolder(const fs::path& below) : path_(directory_.path() / below) { start_anew(); }
+  const fs::path& path() const { return path_; }
+  const Lease& lease() const { return *lease_; }
+  // As the next start of the run does.
+  void start_anew() {
+    lease_.reset();
+    lease_.emplace(path_, this_process("a test"));
+  }
+
+ private:
+  TemporaryDirectory directory_;
+  fs::path path_;
+  std::optional<Lease> lease_;
+};
+
+// But the lease.
 inline std::set<std::string> names_in(const fs::path& directory) {
   std::set<std::string> names;
   for (const auto& entry : fs::directory_iterator(directory)) {
     names.insert(entry.path().filename().string());
   }
+  names.erase(".lease");
   return names;
 }
 
+// Whether somebody began something in a workshop of that run and did not put it in its place.
 inline bool has_leftovers(const fs::path& root) {
-  for (const std::string& name : names_in(root)) {
-    if (name.rfind(".tmp-", 0) == 0) {
+  for (const auto& generation : fs::directory_iterator(root / ".lease")) {
+    if (names_in(generation) != std::set<std::string>{"beat", "owner.json"}) {
       return true;
     }
   }

@@ -1,8 +1,5 @@
 // SIGKILL at any instant of saving, marking and retaining: the newest checkpoint that loads is the old or the new one,
 // whole, and what is left over is swept.
-#include "maskedkd/io/atomic_directory.hpp"
-#include "support/temporary_directory.hpp"
-
 #include "example.hpp"
 
 #include <signal.h>
@@ -16,27 +13,27 @@ namespace {
 
 constexpr std::int64_t kScale = 3000;  // 0.5 MB: saving takes long enough to be hit inside
 
-void save_as_training_does(const fs::path& root, const CheckpointContent& content) {
-  const fs::path path = save_checkpoint(root, content);
+void save_as_training_does(const RunFolder& run, const CheckpointContent& content) {
+  const fs::path path = save_checkpoint(run.lease(), run.path(), content);
   if (content.step % 3 == 0) {
-    mark_best(root, path);
+    mark_best(run.lease(), run.path(), path);
   }
-  retain_checkpoints(root, {2});
+  retain_checkpoints(run.lease(), run.path(), {2});
 }
 
 // MASKEDKD_KILLS=N: how many. 1000 kills on 2 cores (Zen 4), 2026-11-24: 822 inside of saving, 711 with leftovers, none
 // with less than the old or the new checkpoint.
 TEST(Kill, NeverLeavesLessThanTheOldOrTheNew) {
   const int kills = count_from_environment("MASKEDKD_KILLS", 40);
-  const TemporaryDirectory root;
+  RunFolder root;
   std::mt19937 random(7);
   std::int64_t step = 1;
-  save_as_training_does(root.path(), example_state(step, kScale));
+  save_as_training_does(root, example_state(step, kScale));
   const CheckpointContent probe = example_state(1000, kScale);
   const auto started = std::chrono::steady_clock::now();
   {
-    const TemporaryDirectory other;
-    save_as_training_does(other.path(), probe);
+    const RunFolder other;
+    save_as_training_does(other, probe);
   }
   const auto save_us = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - started).count());
@@ -52,7 +49,7 @@ TEST(Kill, NeverLeavesLessThanTheOldOrTheNew) {
       if (write(ready[1], "x", 1) != 1) {
         _exit(1);
       }
-      save_as_training_does(root.path(), next);
+      save_as_training_does(root, next);
       if (write(done[1], "x", 1) != 1) {
         _exit(1);
       }
@@ -83,7 +80,7 @@ TEST(Kill, NeverLeavesLessThanTheOldOrTheNew) {
       ASSERT_EQ(best.step % 3, 0);
       ASSERT_TRUE(is_example_state(best, best.step, kScale));
     }
-    sweep_unfinished(root.path());
+    root.start_anew();
     ASSERT_FALSE(has_leftovers(root.path()));
     step = found->step;
     // Kills between saving and retaining may add up; once through, there are two and the best.

@@ -1,8 +1,6 @@
 // Manifests that somebody made up, each with its own right SHA-256: what they list must be files beside them.
-#include "maskedkd/io/digest.hpp"
-#include "support/temporary_directory.hpp"
-
 #include "example.hpp"
+#include "maskedkd/io/digest.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -12,7 +10,7 @@ namespace {
 class HostileManifest : public ::testing::Test {
  protected:
   void SetUp() override {
-    checkpoint_ = save_checkpoint(root_.path(), example_state(20));
+    checkpoint_ = save_checkpoint(root_.lease(), root_.path(), example_state(20));
     sound_ = nlohmann::json::parse(read_bytes(checkpoint_ / "manifest.json"));
   }
   // What is said of it; the text is sealed with its SHA-256 as save_checkpoint does.
@@ -29,7 +27,7 @@ class HostileManifest : public ::testing::Test {
     return message;
   }
 
-  TemporaryDirectory root_;
+  RunFolder root_;
   fs::path checkpoint_;
   nlohmann::json sound_;
 };

@@ -9,9 +9,9 @@ namespace maskedkd::testing {
 namespace {
 
 TEST(Checkpoint, EveryBitComesBack) {
-  const TemporaryDirectory root;
+  const RunFolder root;
   for (const std::int64_t step : {0, 1, 41, 1251, 375300}) {
-    const fs::path path = save_checkpoint(root.path(), example_state(step));
+    const fs::path path = save_checkpoint(root.lease(), root.path(), example_state(step));
     EXPECT_EQ(path, checkpoint_path(root.path(), step));
     const LoadedCheckpoint loaded = load_checkpoint(path);
     EXPECT_TRUE(is_example_state(loaded, step)) << step;
@@ -27,9 +27,9 @@ TEST(Checkpoint, EveryBitComesBack) {
 
 // Steps past nine digits sort by number, not by name.
 TEST(Checkpoint, NewestIsByNumber) {
-  const TemporaryDirectory root;
+  const RunFolder root;
   for (const std::int64_t step : {999999999, 1000000000, 5}) {
-    save_checkpoint(root.path(), example_state(step));
+    save_checkpoint(root.lease(), root.path(), example_state(step));
   }
   fs::create_directory(root.path() / "step-x");
   fs::create_directory(root.path() / "step-");
@@ -45,7 +45,7 @@ TEST(Checkpoint, NewestIsByNumber) {
 }
 
 TEST(Checkpoint, NoneIsNoError) {
-  const TemporaryDirectory root;
+  const RunFolder root;
   EXPECT_FALSE(find_newest_checkpoint(root.path(), nothing_is_damaged));
   EXPECT_FALSE(find_newest_checkpoint(root.path() / "none", nothing_is_damaged));
   EXPECT_TRUE(list_checkpoints(root.path() / "none").empty());
@@ -54,8 +54,8 @@ TEST(Checkpoint, NoneIsNoError) {
 
 // sha256sum and Python's json agree with the manifest.
 TEST(Checkpoint, ManifestIsWhatOtherToolsSay) {
-  const TemporaryDirectory root;
-  const fs::path path = save_checkpoint(root.path(), example_state(7));
+  const RunFolder root;
+  const fs::path path = save_checkpoint(root.lease(), root.path(), example_state(7));
   EXPECT_EQ(names_in(path), (std::set<std::string>{"ema.safetensors", "manifest.json", "model.safetensors",
                                                    "optimizer.safetensors", "state.json"}));
   const auto manifest = nlohmann::json::parse(read_bytes(path / "manifest.json"));
@@ -69,37 +69,39 @@ TEST(Checkpoint, ManifestIsWhatOtherToolsSay) {
 }
 
 TEST(Checkpoint, TheSameStateIsTheSameBytes) {
-  const TemporaryDirectory one, other;
-  const fs::path a = save_checkpoint(one.path(), example_state(7)), b = save_checkpoint(other.path(), example_state(7));
+  const RunFolder one, other;
+  const fs::path a = save_checkpoint(one.lease(), one.path(), example_state(7)),
+                 b = save_checkpoint(other.lease(), other.path(), example_state(7));
   for (const std::string& name : names_in(a)) {
     EXPECT_TRUE(read_bytes(a / name) == read_bytes(b / name)) << name;
   }
 }
 
 TEST(Checkpoint, TheSameStepTwiceIsFine) {
-  const TemporaryDirectory root;
-  const fs::path path = save_checkpoint(root.path(), example_state(7));
+  const RunFolder root;
+  const fs::path path = save_checkpoint(root.lease(), root.path(), example_state(7));
   const auto written = fs::last_write_time(path / "manifest.json");
-  EXPECT_EQ(save_checkpoint(root.path(), example_state(7)), path);
+  EXPECT_EQ(save_checkpoint(root.lease(), root.path(), example_state(7)), path);
   EXPECT_EQ(fs::last_write_time(path / "manifest.json"), written);  // not touched
   EXPECT_EQ(names_in(root.path()), std::set<std::string>{"step-000000007"});
   // A damaged one is replaced.
   fs::resize_file(path / "model.safetensors", 10);
-  EXPECT_EQ(save_checkpoint(root.path(), example_state(7)), path);
+  EXPECT_EQ(save_checkpoint(root.lease(), root.path(), example_state(7)), path);
   EXPECT_TRUE(is_example_state(load_checkpoint(path), 7));
   EXPECT_EQ(names_in(root.path()), std::set<std::string>{"step-000000007"});
 }
 
 TEST(Checkpoint, RelativeRootsWork) {
-  const TemporaryDirectory root;
+  const RunFolder root;
   const fs::path before = fs::current_path();
   fs::current_path(root.path());
   for (const char* given : {"run", "./run", "run/"}) {
-    save_checkpoint(given, example_state(3));
-    const fs::path path = save_checkpoint(given, example_state(4));
-    mark_best(given, path);
+    const Lease lease(given, this_process("a test"));
+    save_checkpoint(lease, given, example_state(3));
+    const fs::path path = save_checkpoint(lease, given, example_state(4));
+    mark_best(lease, given, path);
     EXPECT_TRUE(is_example_state(load_checkpoint(fs::path(given) / "best"), 4)) << given;
-    retain_checkpoints(given, {1});
+    retain_checkpoints(lease, given, {1});
     EXPECT_EQ(names_in("run"), (std::set<std::string>{"best", "step-000000004"})) << given;
     fs::remove_all("run");
   }
@@ -107,13 +109,13 @@ TEST(Checkpoint, RelativeRootsWork) {
 }
 
 TEST(Checkpoint, UnwritablePlacesAreErrors) {
-  const TemporaryDirectory root;
+  const RunFolder root;
   write_bytes(root.path() / "file", "x");
-  EXPECT_NE(error_of([&] { save_checkpoint(root.path() / "file", example_state(1)); }).find("can't save"),
-            std::string::npos);
-  EXPECT_NE(error_of([&] { save_checkpoint(root.path() / "file" / "run", example_state(1)); }).find("can't save"),
-            std::string::npos);
-  EXPECT_NE(error_of([&] { save_checkpoint("/proc/self", example_state(1)); }).find("can't save"), std::string::npos);
+  for (const fs::path& place : {root.path() / "file", root.path() / "file" / "run", fs::path("/proc/self")}) {
+    EXPECT_NE(error_of([&] { save_checkpoint(root.lease(), place, example_state(1)); }).find("can't save"),
+              std::string::npos);
+  }
+  EXPECT_FALSE(has_leftovers(root.path()));
 }
 
 }  // namespace

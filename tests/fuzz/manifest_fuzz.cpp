@@ -24,7 +24,7 @@ void check(const Manifest& manifest) {
 }
 
 bool same(const Manifest& a, const Manifest& b) {
-  return a.step == b.step &&
+  return a.step == b.step && a.evaluated == b.evaluated &&
          std::equal(a.files.begin(), a.files.end(), b.files.begin(), b.files.end(), [](const auto& x, const auto& y) {
            return x.first == y.first && x.second.size_bytes == y.second.size_bytes &&
                   x.second.sha256 == y.second.sha256;

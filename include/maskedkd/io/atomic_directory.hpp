@@ -24,6 +24,9 @@ class AtomicDirectory {
   bool committed_ = false;
 };
 
+// Syncs every regular file in the directory, and all folders; throws Error.
+void sync_tree(const std::filesystem::path& directory);
+
 // Removes what killed writers left in `parent`. Only for the one process that holds the directory's lock.
 void sweep_unfinished(const std::filesystem::path& parent);
 

@@ -14,6 +14,8 @@
 
 namespace maskedkd {
 
+class Sha256;
+
 struct TensorInfo {
   at::ScalarType dtype;
   std::vector<std::int64_t> shape;
@@ -44,8 +46,8 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path);
 // Tensors of any device are copied to the CPU. A file of that name is replaced, never written into: tensors mapped from
 // it stay whole. The file is synced, not renamed: callers write into a directory that
 // appears as a whole (io/atomic_directory.hpp). The bytes are a function of the arguments alone. Throws Error; names
-// must be unique and not "__metadata__".
+// must be unique and not "__metadata__". digest: takes in the file's bytes, of memory, while they are written.
 void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
-                       const std::map<std::string, std::string>& metadata = {});
+                       const std::map<std::string, std::string>& metadata = {}, Sha256* digest = nullptr);
 
 }  // namespace maskedkd

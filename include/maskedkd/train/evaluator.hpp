@@ -5,6 +5,8 @@
 #include "maskedkd/images/shard_reader.hpp"
 #include "maskedkd/model/vit.hpp"
 
+#include <functional>
+#include <optional>
 #include <string>
 
 namespace maskedkd {
@@ -18,7 +20,10 @@ struct EvaluationOptions {
   int prefetch = 4;
   at::ScalarType compute_dtype = at::kFloat;
   int bad_records_limit = 0;  // damaged records a rank that are told, and the next one counted in their place
-  void validate() const;      // throws Error (usage)
+  // Asked on every rank now and then, and answered for all: as soon as one rank says yes, all leave. Empty: never
+  // asked.
+  std::function<bool()> stop;
+  void validate() const;  // throws Error (usage)
 };
 
 struct EvaluationResult {
@@ -30,9 +35,10 @@ struct EvaluationResult {
 };
 
 // Collective. The set is cut into batches that do not depend on the ranks; each batch is one rank's, and the batches'
-// sums are added in their order. A distilled model answers with the mean of its heads. Shows progress where `title` is
-// not empty.
-EvaluationResult evaluate(const MpiSession& session, const Vit& model, at::Device device, const ShardSet& set,
-                          const EvaluationOptions& options, const std::string& title);
+// sums are added in their order. nullopt where it was stopped. A distilled model answers with the mean of its heads.
+// Shows progress where `title` is not empty.
+std::optional<EvaluationResult> evaluate(const MpiSession& session, const Vit& model, at::Device device,
+                                         const ShardSet& set, const EvaluationOptions& options,
+                                         const std::string& title);
 
 }  // namespace maskedkd

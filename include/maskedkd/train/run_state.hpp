@@ -40,4 +40,7 @@ RunState parse_run_state(const std::string& json, const std::string& source);  /
 // but which changes the outcome, is returned as lines to tell.
 std::vector<std::string> compare_runs(const RunState& before, const RunState& now);
 
+// Of these alone: the options that no run may change.
+void refuse_fixed_changes(const OptionTexts& before, const OptionTexts& now);
+
 }  // namespace maskedkd

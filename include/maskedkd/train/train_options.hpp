@@ -66,6 +66,9 @@ struct TrainOptions {
   std::int64_t checkpoint_steps = 0;  // besides the end of each epoch; 0: never
   double checkpoint_minutes = 10;     // the same by time; 0: never
   int keep_checkpoints = 2;
+  double max_checkpoint_age_minutes = 120;  // failed saves end the run when none has worked for so long; 0: never
+  int checkpoint_file_mb = 1024;            // optimizer and average of more than that are written by several ranks
+  std::string time_limit = "auto";          // as TimeLimit takes it
   std::int64_t stop_after_steps = 0;  // as if the stop signal came after that many steps of this process; 0: never
   int eval_batch = 128;
 

@@ -1,23 +1,24 @@
 // The training loop: what each rank does, step by step, from wherever the run is to its end or to a stop signal.
 // trainer.cpp: the loop and a step. trainer_epoch.cpp: an epoch's end. trainer_state.cpp: how a run begins, is taken up
-// again and is saved.
+// again. trainer_save.cpp: how it is saved while it goes on.
 #pragma once
 
 #include "maskedkd/base/error.hpp"
-#include "maskedkd/checkpoint/checkpoint.hpp"
+#include "maskedkd/checkpoint/background_saver.hpp"
 #include "maskedkd/comm/communicator.hpp"
 #include "maskedkd/data/loader.hpp"
 #include "maskedkd/data/sampler.hpp"
 #include "maskedkd/distill/teacher.hpp"
 #include "maskedkd/images/staging.hpp"
-#include "maskedkd/io/posix.hpp"
 #include "maskedkd/train/adamw.hpp"
 #include "maskedkd/train/distillation_step.hpp"
 #include "maskedkd/train/evaluator.hpp"
 #include "maskedkd/train/flat_parameters.hpp"
 #include "maskedkd/train/loss_scaler.hpp"
 #include "maskedkd/train/micro_batch_source.hpp"
+#include "maskedkd/train/run_folder.hpp"
 #include "maskedkd/train/run_state.hpp"
+#include "maskedkd/train/time_limit.hpp"
 #include "maskedkd/train/train_options.hpp"
 
 #include <chrono>
@@ -47,7 +48,14 @@ class Trainer {
   struct StepReport {
     double loss_sum = 0;  // over the step's micro-batches, in their order
     bool stop = false;
-    bool checkpoint = false;
+    bool checkpoint = false;  // is due, and no rank still writes the one before
+  };
+
+  // Where the run is, as its checkpoints are named.
+  struct CheckpointPosition {
+    std::int64_t step = 0;
+    bool evaluated = false;
+    bool operator==(const CheckpointPosition&) const = default;
   };
 
   // What this process has done of the running epoch, for its speed.
@@ -65,23 +73,32 @@ class Trainer {
   double learning_rate(std::int64_t step) const;
 
   void begin_epoch();
-  void show_progress(double loss) const;
-  bool finish_epoch();  // whether a stop signal came meanwhile
-  EvaluationResult evaluate_student(const std::string& title) const;
-  void write_log() const;
+  void show_progress(double loss);
+  bool finish_epoch();  // whether the run is to stop; the epoch is then not finished where the evaluation was not
+  std::optional<EvaluationResult> evaluate_student(const std::string& title) const;
+  bool checkpoint_is_due();
+  bool stop_asked() const;  // of this rank: a signal, or the time limit
+  bool any_rank(bool mine) const;
+  void show_status(const std::string& state);
 
   bool resume();  // whether there was a checkpoint
   void start_from_weights();
   void take_up(const LoadedCheckpoint& checkpoint);
   void start_staging();
   void start_loader();
-  void save();
-  std::filesystem::path checkpoint_root() const;
+  void start_saving();
+  bool finish_saving();  // whether the one under way, if any, is on the disk
+  bool save_at_last();   // the last one of this start: tried again before it is given up
+  CheckpointContent snapshot();
+  CheckpointPosition position() const;
+  void note_saved(const SaveResult& result);
+  std::map<std::string, NamedTensors> state_groups() const;  // views, of what a checkpoint holds
+  std::uint64_t bytes_of_state() const;
 
   const MpiSession& session_;
   const TrainOptions options_;
   const at::Device device_;
-  std::optional<DirectoryLock> lock_;  // rank 0's
+  RunFolder folder_;
   ShardSet train_set_;
   std::optional<ShardSet> eval_set_;
   std::optional<Staging> train_staging_, eval_staging_;
@@ -98,7 +115,15 @@ class Trainer {
   RunState state_;
   MicroBatchShare share_;        // this rank's of every step
   std::int64_t steps_here_ = 0;  // of this process
-  Clock::time_point last_saved_ = Clock::now();
+  TimeLimit time_limit_;
+  std::unique_ptr<BackgroundSaver> saver_;
+  Clock::time_point last_save_began_ = Clock::now(), last_save_worked_ = Clock::now();
+  Clock::time_point step_began_ = Clock::now();
+  double longest_step_s_ = 0, longest_save_s_ = 0;  // of this process
+  int save_attempts_ = 0;
+  std::optional<CheckpointPosition> being_saved_, on_disk_;
+  bool save_failed_ = false;  // this rank's last one; told with the next step
+  RunStatus status_;
   EpochClock epoch_clock_;
   std::unique_ptr<Progress> progress_;
 };

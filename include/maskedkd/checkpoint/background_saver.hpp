@@ -1,0 +1,50 @@
+// Saves checkpoints by a thread while training goes on: writes, hashes, renames, marks the best, reads the new one back
+// and then removes old ones. One at a time. The trainer has one a rank; rank 0's commits, the others' write parts.
+#pragma once
+
+#include "maskedkd/checkpoint/checkpoint.hpp"
+
+#include <future>
+#include <memory>
+
+namespace maskedkd {
+
+struct SaveResult {
+  std::filesystem::path path;  // of the checkpoint; of a part: empty
+  double seconds = 0;
+  std::string error;    // one line with its hint; empty: it is saved
+  bool fenced = false;  // the error is that another start has the run
+};
+
+class BackgroundSaver {
+ public:
+  // lease: nullptr in a process that writes parts only. workshop: the lease's. Both outlive this.
+  BackgroundSaver(const Lease* lease, std::filesystem::path workshop, std::filesystem::path root,
+                  const RetentionOptions& retention);
+  BackgroundSaver(const BackgroundSaver&) = delete;
+  BackgroundSaver& operator=(const BackgroundSaver&) = delete;
+  ~BackgroundSaver();  // waits; a save that waits for other writers is cancelled
+
+  // Whether a save is under way. One whose result was not taken yet is not.
+  bool busy() const;
+  // The tensors are this save's alone from now on. Not while busy. is_best: `best` points to it afterwards.
+  void start(CheckpointContent content, bool is_best);
+  // Another writer has failed: the save under way, if any, waits for no more parts.
+  void cancel() noexcept;
+  // Of the save that has ended and was not asked for yet.
+  std::optional<SaveResult> take_result();
+  // The same, waited for; nullopt where there is none.
+  std::optional<SaveResult> wait();
+
+ private:
+  SaveResult save(const CheckpointContent& content, bool is_best);
+
+  const Lease* lease_;
+  std::filesystem::path workshop_, root_;
+  RetentionOptions retention_;
+  std::set<std::filesystem::path> verified_;  // the saving thread's
+  std::atomic<bool> cancelled_{false};
+  std::future<SaveResult> running_;
+};
+
+}  // namespace maskedkd

@@ -1,0 +1,112 @@
+// Who may write into a run's folder: one process at a time, the newest. A cluster gives a job's node up for lost and
+// starts the job again elsewhere while the old processes may still live behind a dead link; when the link comes back,
+// they must not write into what is another's now. No lock of a network file system can promise that. This does, with
+// nothing but mkdir and rename being atomic:
+//
+//   <run>/.lease/000000007/           the folder of generation 7: whoever could make it holds the run
+//   <run>/.lease/000000007/owner.json   who that is, and what became of it
+//   <run>/.lease/000000007/beat         a number that grows while it lives
+//
+// Everything that appears in the run or leaves it is renamed out of, or into, that folder. The next generation first
+// makes its own folder, then takes the older ones away, whole; from then on each rename of an old process fails for
+// want of its folder, whatever it had checked before. One process of a run, rank 0's, holds the lease; the other ranks
+// write into its folder by its path, and are shut out with it.
+#pragma once
+
+#include "maskedkd/base/error.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace maskedkd {
+
+// Another generation has the run: this process must end, and not be started again.
+class Fenced : public Error {
+ public:
+  using Error::Error;
+};
+
+// A process, as others can recognise it.
+struct LeaseOwner {
+  std::string program;  // for messages
+  std::string host;
+  std::string boot;  // this start of the machine, with the namespace that process numbers belong to
+  std::int64_t process = 0;
+  std::string process_started;  // numbers come again: the kernel's start time of that process
+  std::string job;              // of the cluster; empty: none
+  std::int64_t restarts = 0;    // of that job so far
+  std::string describe() const;
+};
+
+// This process, with the job and its restarts as Slurm's environment has them.
+LeaseOwner this_process(std::string program);
+
+struct LeaseOptions {
+  // How long another machine's owner may show no beat before it counts as dead.
+  std::chrono::milliseconds patience = std::chrono::seconds(20);
+  std::chrono::milliseconds beat = std::chrono::seconds(2);
+};
+
+// What an owner leaves to the next generation: plain text of its own, kept in owner.json.
+struct LeaseNote {
+  std::string ended;       // empty: it was killed, or still lives; else the word that release() was given
+  std::string began_with;  // the checkpoint that it went on from; empty: it began the run, or never got there
+  int starts_in_vain = 0;  // automatic restarts in a row that brought no new checkpoint
+};
+
+class Lease {
+ public:
+  // Takes the run: makes the folders where they are missing. At once where nobody holds it, where the owner's process
+  // is gone from this machine, or where it is an earlier start of the same job; after patience without a beat where it
+  // lives elsewhere. Throws Error (usage) naming the owner where it lives, and Error where the folder can't be written.
+  // on_wait: told in one line why it takes long.
+  Lease(const std::filesystem::path& run, LeaseOwner owner, const LeaseOptions& options = {},
+        const std::function<void(const std::string&)>& on_wait = {});
+  Lease(const Lease&) = delete;
+  Lease& operator=(const Lease&) = delete;
+  ~Lease();  // as release("")
+
+  std::int64_t generation() const noexcept { return generation_; }
+  const LeaseOwner& owner() const noexcept { return owner_; }
+  const LeaseNote& previous() const noexcept { return previous_; }  // of the generation before
+  // Where things are made before they are put into the run; on the run's file system.
+  const std::filesystem::path& workshop() const noexcept { return workshop_; }
+
+  // From now on a thread beats, and calls on_lost once where another generation has taken over, which must end the
+  // process. on_beat: called by that thread after each beat; what it throws is passed over.
+  void keep_beating(std::function<void(const Error&)> on_lost, std::function<void()> on_beat = {});
+  // Throws Fenced where another generation has taken over.
+  void check() const;
+
+  // Renames what was made in the workshop to its place in the run, a folder only where nothing is; syncs both folders.
+  // Throws Fenced and Error.
+  void put(const std::filesystem::path& made, const std::filesystem::path& place) const;
+  void put_text(std::string_view text, const std::filesystem::path& place) const;  // a file, synced
+  void put_link(const std::filesystem::path& target, const std::filesystem::path& place) const;
+  // Renames it into the workshop, then removes it; nothing where it is not there.
+  void take_away(const std::filesystem::path& place) const;
+
+  void write_note(const LeaseNote& note);
+  // The next generation need not wait. word: how it ended ("finished", "stopped", "error").
+  void release(const std::string& word);
+
+ private:
+  struct Heart;
+  void write_owner() const;
+  [[noreturn]] void fail(const std::string& what, const std::filesystem::path& path, int reason) const;
+
+  std::filesystem::path workshop_;
+  LeaseOwner owner_;
+  LeaseOptions options_;
+  LeaseNote previous_, note_;
+  std::int64_t generation_ = 0;
+  bool released_ = false;
+  std::unique_ptr<Heart> heart_;
+};
+
+}  // namespace maskedkd

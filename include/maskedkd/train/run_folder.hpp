@@ -1,0 +1,68 @@
+// A run's folder, as the ranks of one start have it: rank 0 holds its lease and writes what lies beside the
+// checkpoints; the others know the lease's workshop.
+//
+//   <run>/checkpoints/...   see checkpoint/checkpoint.hpp
+//   <run>/log.txt           a JSON object an epoch
+//   <run>/status.json       a flat JSON object, every few seconds: for jobs/status.sh
+//   <run>/finished.json     only when all epochs are done: a start finds it and ends at once
+#pragma once
+
+#include "maskedkd/checkpoint/lease.hpp"
+#include "maskedkd/train/run_state.hpp"
+#include "maskedkd/train/train_options.hpp"
+
+#include <mutex>
+#include <optional>
+
+namespace maskedkd {
+
+class MpiSession;
+
+// Collective. Whether the run in that folder has done as many epochs already as it is asked for now. Throws Error
+// (usage) where what may not change under a run differs from that run's.
+bool is_finished(const MpiSession& session, const TrainOptions& options, const OptionTexts& texts);
+
+// Of a run, for people who look in from outside.
+struct RunStatus {
+  std::string state = "starting";  // starting, running, evaluating, stopped, finished, failed
+  std::int64_t epoch = 0, epochs = 0;
+  std::int64_t step = 0, steps = 0;  // of the whole run
+  double images_per_second = 0;
+  double eta_s = 0;
+  std::string last_checkpoint;
+  std::int64_t last_checkpoint_time = 0;  // seconds since 1970
+};
+
+class RunFolder {
+ public:
+  // Collective. Makes the folder and takes its lease on rank 0, which ends the process where another start takes the
+  // run over later. Throws Error (usage) where it is in use or can't be written.
+  RunFolder(const MpiSession& session, const std::filesystem::path& folder);
+  ~RunFolder();
+
+  const std::filesystem::path& checkpoints() const noexcept { return checkpoints_; }
+  const std::filesystem::path& workshop() const noexcept { return workshop_; }  // the lease's, on every rank
+  const Lease* lease() const noexcept { return lease_ ? &*lease_ : nullptr; }   // rank 0's
+
+  // What follows does nothing on other ranks than 0.
+
+  // checkpoint: what this start goes on from; empty: nothing. Throws Error (no_requeue) after three automatic restarts
+  // in a row that were killed, or failed, before one new checkpoint.
+  void begin_with(const std::string& checkpoint);
+  void show(const RunStatus& status);  // written by the lease's thread
+  void write_log(const std::vector<std::string>& history) const;
+  // The mark. Throws Error.
+  void write_finished(const RunState& state, const std::string& checkpoint) const;
+  // No more writing: the next start need not wait.
+  void end(const RunStatus& status);
+
+ private:
+  void write_status() const;
+
+  std::filesystem::path folder_, checkpoints_, workshop_;
+  std::optional<Lease> lease_;
+  mutable std::mutex mutex_;
+  std::optional<RunStatus> status_;
+};
+
+}  // namespace maskedkd

@@ -1,0 +1,286 @@
+#include "maskedkd/checkpoint/lease.hpp"
+
+#include "lease_files.hpp"
+#include "maskedkd/io/atomic_directory.hpp"
+#include "maskedkd/io/posix.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <condition_variable>
+#include <cstdio>
+#include <cstring>
+#include <mutex>
+#include <thread>
+
+namespace maskedkd {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+constexpr const char* kGone = "another start of this run has taken its folder over (or somebody removed .lease in it)";
+constexpr auto kBetweenLooks = std::chrono::milliseconds(200);
+
+// The older folders, whole. A process that still fills one is only in the way: its name is gone already.
+void take_older_away(const fs::path& leases, std::int64_t generation) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(leases, ignored)) {
+    const std::string name = entry.path().filename().string();
+    const auto number = generation_of_name(name);
+    if (number && *number < generation) {
+      const fs::path away = leases / fmt::format(".taken-{}-by-{}", name, generation);
+      fs::remove_all(away, ignored);
+      if (std::rename(entry.path().c_str(), away.c_str()) != 0 && errno != ENOENT) {
+        throw Error(fmt::format("can't take {} away: {}", entry.path().string(), std::strerror(errno)));
+      }
+    }
+  }
+  for (const auto& entry : fs::directory_iterator(leases, ignored)) {
+    if (entry.path().filename().string().front() != '.') {
+      continue;
+    }
+    for (int tries = 0; tries < 50 && fs::exists(entry.path(), ignored); ++tries) {
+      fs::remove_all(entry.path(), ignored);
+      if (ignored) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      }
+    }
+  }
+  sync_directory(leases);
+}
+
+// Whether the owner of that folder may be passed over now; waits where only time can tell.
+void outlive(const fs::path& folder, const LeaseOwner& me, const LeaseOptions& options,
+             const std::function<void(const std::string&)>& on_wait) {
+  const std::optional<LeaseRecord> record = read_lease_record(folder);
+  const auto refuse = [&] {
+    throw usage_error(fmt::format("{} is in use by {}", folder.parent_path().parent_path().string(),
+                                  record ? record->owner.describe() : "another process"),
+                      "wait for it to end, or choose another folder");
+  };
+  if (record) {
+    const LeaseOwner& owner = record->owner;
+    const bool earlier_start = !owner.job.empty() && owner.job == me.job && owner.restarts < me.restarts;
+    if (record->released || earlier_start) {
+      return;
+    }
+    if (owner.boot == me.boot) {
+      if (process_lives(owner)) {
+        refuse();
+      }
+      return;
+    }
+  }
+  if (on_wait) {
+    on_wait(fmt::format("waiting up to {} s for a sign of life of {}, which had this run last",
+                        std::chrono::duration_cast<std::chrono::seconds>(options.patience).count(),
+                        record ? record->owner.describe() : "another process"));
+  }
+  const std::string before = read_beat(folder);
+  const Clock::time_point end = Clock::now() + options.patience;
+  while (Clock::now() < end) {
+    std::this_thread::sleep_for(kBetweenLooks);
+    if (read_beat(folder) != before) {
+      refuse();
+    }
+  }
+}
+
+}  // namespace
+
+struct Lease::Heart {
+  std::mutex mutex;
+  std::condition_variable wake;
+  bool stop = false;
+  std::thread thread;
+};
+
+Lease::Lease(const fs::path& run, LeaseOwner owner, const LeaseOptions& options,
+             const std::function<void(const std::string&)>& on_wait)
+    : owner_(std::move(owner)), options_(options) {
+  const fs::path leases = fs::absolute(run) / kLeaseFolder;
+  create_writable_directory(leases);
+  if (const std::int64_t newest = newest_generation(leases); newest > 0) {
+    const fs::path before = leases / generation_name(newest);
+    outlive(before, owner_, options_, on_wait);
+    if (const auto record = read_lease_record(before)) {
+      previous_ = record->note;
+    }
+    generation_ = newest;
+  }
+  ++generation_;
+  note_.starts_in_vain = previous_.starts_in_vain;
+  // Filled before it gets its name, so that no generation is without an owner. rename() takes no folder's place that
+  // has something in it.
+  workshop_ = leases / fmt::format(".new-{}-{}-{}", owner_.host, owner_.process, generation_);
+  std::error_code ignored;
+  fs::remove_all(workshop_, ignored);
+  create_writable_directory(workshop_);
+  write_owner();
+  write_beat(workshop_, 0);
+  const fs::path claimed = leases / generation_name(generation_);
+  if (std::rename(workshop_.c_str(), claimed.c_str()) != 0) {
+    const int reason = errno;
+    fs::remove_all(workshop_, ignored);
+    if (reason == EEXIST || reason == ENOTEMPTY || reason == ENOENT) {
+      throw usage_error(fmt::format("{} has just been taken by another process", run.string()),
+                        "wait for it to end, or choose another folder");
+    }
+    throw Error(fmt::format("can't take {}: {}", run.string(), std::strerror(reason)));
+  }
+  workshop_ = claimed;
+  if (newest_generation(leases) != generation_) {
+    fs::remove_all(workshop_, ignored);
+    throw usage_error(fmt::format("{} has just been taken by another process", run.string()),
+                      "wait for it to end, or choose another folder");
+  }
+  take_older_away(leases, generation_);
+}
+
+Lease::~Lease() {
+  try {
+    release("");
+  } catch (const std::exception&) {
+    // The next start finds out by itself.
+  }
+}
+
+void Lease::keep_beating(std::function<void(const Error&)> on_lost, std::function<void()> on_beat) {
+  heart_ = std::make_unique<Heart>();
+  heart_->thread = std::thread([this, on_lost = std::move(on_lost), on_beat = std::move(on_beat)] {
+    std::unique_lock lock(heart_->mutex);
+    for (std::int64_t beats = 1;; ++beats) {
+      if (heart_->wake.wait_for(lock, options_.beat, [&] { return heart_->stop; })) {
+        return;
+      }
+      try {
+        write_beat(workshop_, beats);
+        if (on_beat) {
+          on_beat();
+        }
+      } catch (const Error&) {
+        // A file system that hiccups is no other generation.
+        try {
+          check();
+        } catch (const Fenced& lost) {
+          on_lost(lost);
+          return;
+        }
+      }
+    }
+  });
+}
+
+void Lease::check() const {
+  // Opened, not looked at: a network file system may answer a look from memory. Any other trouble proves nothing.
+  const FileDescriptor beat(::open((workshop_ / kBeatName).c_str(), O_RDONLY | O_CLOEXEC));
+  if (beat.get() < 0 && (errno == ENOENT || errno == ESTALE)) {
+    throw Fenced(kGone, fmt::format("generation {} of it must not write there any more", generation_),
+                 ExitCode::no_requeue);
+  }
+}
+
+void Lease::fail(const std::string& what, const fs::path& path, int reason) const {
+  if (reason == ENOENT || reason == ESTALE) {
+    check();
+  }
+  throw Error(fmt::format("{} {}: {}", what, path.string(), std::strerror(reason)));
+}
+
+void Lease::put(const fs::path& made, const fs::path& place) const {
+  std::error_code none;
+  // rename() would replace an empty folder silently; anything that is there is somebody's.
+  if (fs::is_directory(fs::symlink_status(made, none)) && fs::exists(fs::symlink_status(place, none))) {
+    throw Error(fmt::format("{} exists already", place.string()));
+  }
+  if (std::rename(made.c_str(), place.c_str()) != 0) {
+    fail("can't write", place, errno);
+  }
+  sync_directory(place.parent_path());
+}
+
+void Lease::put_text(std::string_view text, const fs::path& place) const {
+  const fs::path made = workshop_ / place.filename();
+  try {
+    write_file_atomically(made, text);
+    put(made, place);
+  } catch (const Error&) {
+    std::error_code ignored;
+    fs::remove(made, ignored);
+    check();
+    throw;
+  }
+}
+
+void Lease::put_link(const fs::path& target, const fs::path& place) const {
+  const fs::path made = workshop_ / place.filename();
+  std::error_code error;
+  fs::remove(made, error);
+  fs::create_directory_symlink(target, made, error);
+  if (error) {
+    fail("can't make a link for", place, error.value());
+  }
+  try {
+    put(made, place);
+  } catch (const Error&) {
+    fs::remove(made, error);
+    throw;
+  }
+}
+
+void Lease::take_away(const fs::path& place) const {
+  const fs::path doomed = workshop_ / fmt::format("removed-{}", place.filename().string());
+  std::error_code error;
+  fs::remove_all(doomed, error);
+  if (std::rename(place.c_str(), doomed.c_str()) != 0) {
+    const int reason = errno;
+    check();
+    if (reason == ENOENT) {
+      return;
+    }
+    fail("can't remove", place, reason);
+  }
+  sync_directory(place.parent_path());
+  fs::remove_all(doomed, error);
+  if (error) {
+    fail("can't remove", doomed, error.value());
+  }
+}
+
+void Lease::write_note(const LeaseNote& note) {
+  note_ = note;
+  write_owner();
+}
+
+void Lease::write_owner() const {
+  try {
+    write_file_atomically(workshop_ / kOwnerName, lease_record_text({owner_, note_, released_}));
+  } catch (const Error&) {
+    if (generation_name(generation_) == workshop_.filename()) {
+      check();
+    }
+    throw;
+  }
+}
+
+void Lease::release(const std::string& word) {
+  if (released_) {
+    return;
+  }
+  if (heart_) {
+    {
+      const std::lock_guard lock(heart_->mutex);
+      heart_->stop = true;
+    }
+    heart_->wake.notify_one();
+    heart_->thread.join();
+    heart_.reset();
+  }
+  released_ = true;
+  note_.ended = word;
+  write_owner();
+}
+
+}  // namespace maskedkd

@@ -1,0 +1,162 @@
+#include "lease_files.hpp"
+
+#include "maskedkd/base/host_name.hpp"
+#include "maskedkd/io/posix.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+#include <nlohmann/json.hpp>
+
+#include <cerrno>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+namespace maskedkd {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kDigits = 9;
+constexpr std::uint64_t kLargestRecordBytes = std::uint64_t{1} << 16;
+
+std::string text_of(const char* path) {
+  std::ifstream file(path);
+  std::string text;
+  std::getline(file, text);
+  return text;
+}
+
+// What follows the program's name, which may hold blanks and brackets, in /proc/<process>/stat (man 5 proc): the
+// state, then 18 numbers, then the start time in clock ticks since the machine's start.
+struct ProcessStat {
+  std::string state, started;
+};
+ProcessStat stat_of(std::int64_t process) {
+  const std::string line = text_of(fmt::format("/proc/{}/stat", process).c_str());
+  const std::size_t name_end = line.rfind(')');
+  if (name_end == std::string::npos) {
+    return {};
+  }
+  std::istringstream rest(line.substr(name_end + 1));
+  ProcessStat stat;
+  rest >> stat.state;
+  for (int skipped = 0; skipped < 18; ++skipped) {
+    rest >> stat.started;
+  }
+  rest >> stat.started;
+  return stat;
+}
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : "";
+}
+
+}  // namespace
+
+LeaseOwner this_process(std::string program) {
+  LeaseOwner owner;
+  owner.program = std::move(program);
+  owner.host = host_name();
+  std::error_code none;
+  owner.boot = text_of("/proc/sys/kernel/random/boot_id") + " " + fs::read_symlink("/proc/self/ns/pid", none).string();
+  owner.process = ::getpid();
+  owner.process_started = stat_of(owner.process).started;
+  owner.job = variable("SLURM_JOB_ID");
+  owner.restarts = std::atoll(variable("SLURM_RESTART_COUNT").c_str());
+  return owner;
+}
+
+std::string LeaseOwner::describe() const {
+  return fmt::format("{} on {}, process {}{}", program, host, process, job.empty() ? "" : ", job " + job);
+}
+
+bool process_lives(const LeaseOwner& owner) {
+  const ProcessStat stat = stat_of(owner.process);
+  return !stat.started.empty() && stat.started == owner.process_started && stat.state != "Z" && stat.state != "X";
+}
+
+std::string lease_record_text(const LeaseRecord& record) {
+  const nlohmann::ordered_json json = {
+      {"program", record.owner.program},
+      {"host", record.owner.host},
+      {"boot", record.owner.boot},
+      {"process", record.owner.process},
+      {"process_started", record.owner.process_started},
+      {"job", record.owner.job},
+      {"restarts", record.owner.restarts},
+      {"released", record.released},
+      {"ended", record.note.ended},
+      {"began_with", record.note.began_with},
+      {"starts_in_vain", record.note.starts_in_vain},
+  };
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+std::optional<LeaseRecord> read_lease_record(const fs::path& folder) {
+  try {
+    const fs::path path = folder / kOwnerName;
+    if (fs::file_size(path) > kLargestRecordBytes) {
+      return std::nullopt;
+    }
+    const auto json = nlohmann::json::parse(read_text_file(path));
+    LeaseRecord record;
+    json.at("program").get_to(record.owner.program);
+    json.at("host").get_to(record.owner.host);
+    json.at("boot").get_to(record.owner.boot);
+    json.at("process").get_to(record.owner.process);
+    json.at("process_started").get_to(record.owner.process_started);
+    json.at("job").get_to(record.owner.job);
+    json.at("restarts").get_to(record.owner.restarts);
+    json.at("released").get_to(record.released);
+    json.at("ended").get_to(record.note.ended);
+    json.at("began_with").get_to(record.note.began_with);
+    json.at("starts_in_vain").get_to(record.note.starts_in_vain);
+    return record;
+  } catch (const std::exception&) {
+    return std::nullopt;
+  }
+}
+
+std::string generation_name(std::int64_t generation) { return fmt::format("{:0{}}", generation, kDigits); }
+
+std::optional<std::int64_t> generation_of_name(const std::string& name) {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+  if (error != std::errc() || end != name.data() + name.size() || number < 1 || generation_name(number) != name) {
+    return std::nullopt;
+  }
+  return number;
+}
+
+std::int64_t newest_generation(const fs::path& leases) {
+  std::int64_t newest = 0;
+  std::error_code missing;
+  for (const auto& entry : fs::directory_iterator(leases, missing)) {
+    newest = std::max(newest, generation_of_name(entry.path().filename().string()).value_or(0));
+  }
+  return newest;
+}
+
+void write_beat(const fs::path& folder, std::int64_t beats) {
+  const fs::path path = folder / kBeatName;
+  const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
+  if (file.get() < 0) {
+    throw Error(fmt::format("can't open {}: {}", path.string(), std::strerror(errno)));
+  }
+  const std::string text = fmt::format("{:020}\n", beats);
+  write_at(file, 0, {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}, path);
+}
+
+std::string read_beat(const fs::path& folder) {
+  try {
+    return read_text_file(folder / kBeatName);
+  } catch (const Error&) {
+    return "";
+  }
+}
+
+}  // namespace maskedkd

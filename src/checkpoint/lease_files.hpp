@@ -1,0 +1,35 @@
+// The files of a lease, and what the kernel knows of a process. Internal to this room.
+#pragma once
+
+#include "maskedkd/checkpoint/lease.hpp"
+
+#include <optional>
+
+namespace maskedkd {
+
+inline constexpr const char* kLeaseFolder = ".lease";
+inline constexpr const char* kOwnerName = "owner.json";
+inline constexpr const char* kBeatName = "beat";
+
+struct LeaseRecord {
+  LeaseOwner owner;
+  LeaseNote note;
+  bool released = false;
+};
+
+std::string lease_record_text(const LeaseRecord& record);
+// nullopt: missing or damaged, as a power cut leaves it.
+std::optional<LeaseRecord> read_lease_record(const std::filesystem::path& folder);
+
+std::string generation_name(std::int64_t generation);
+std::optional<std::int64_t> generation_of_name(const std::string& name);
+std::int64_t newest_generation(const std::filesystem::path& leases);  // 0: none
+
+// In place, of constant length: needs no room on a full disk. Throws Error where the folder is gone.
+void write_beat(const std::filesystem::path& folder, std::int64_t beats);
+std::string read_beat(const std::filesystem::path& folder);  // empty where there is none
+
+// Whether that very process still runs on this machine.
+bool process_lives(const LeaseOwner& owner);
+
+}  // namespace maskedkd

@@ -1,0 +1,67 @@
+#include "maskedkd/train/time_limit.hpp"
+
+#include "maskedkd/base/error.hpp"
+
+#include <cstdlib>
+#include <regex>
+
+namespace maskedkd {
+namespace {
+
+// man 1 sbatch, --time: minutes, minutes:seconds, hours:minutes:seconds, days-hours[:minutes[:seconds]].
+std::optional<double> parse_slurm_time(const std::string& text) {
+  static const std::regex with_days(R"((\d{1,5})-(\d{1,5})(?::(\d{1,5}))?(?::(\d{1,5}))?)");
+  static const std::regex without(R"((\d{1,9})(?::(\d{1,5}))?(?::(\d{1,5}))?)");
+  std::smatch found;
+  const auto number = [&](std::size_t i) { return found[i].matched ? std::atof(found[i].str().c_str()) : 0.0; };
+  if (std::regex_match(text, found, with_days)) {
+    return ((number(1) * 24 + number(2)) * 60 + number(3)) * 60 + number(4);
+  }
+  if (std::regex_match(text, found, without)) {
+    return found[3].matched ? (number(1) * 60 + number(2)) * 60 + number(3) : number(1) * 60 + number(2);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+TimeLimit::TimeLimit(const std::string& text, const std::function<std::string(const char*)>& environment) {
+  using std::chrono::duration;
+  std::optional<double> seconds;
+  if (text == "auto") {
+    for (const char* name : {"MASKEDKD_JOB_END", "SLURM_JOB_END_TIME"}) {
+      const std::string value = environment(name);
+      if (value.empty()) {
+        continue;
+      }
+      if (!std::regex_match(value, std::regex(R"(\d{1,12})"))) {
+        throw usage_error(fmt::format("{}={} is no time in seconds since 1970", name, value),
+                          "unset it, or give --time-limit yourself");
+      }
+      const duration<double> now = std::chrono::system_clock::now().time_since_epoch();
+      seconds = std::atof(value.c_str()) - now.count();
+      break;
+    }
+  } else if (text != "none") {
+    seconds = parse_slurm_time(text);
+    if (!seconds) {
+      throw usage_error(fmt::format("--time-limit: '{}' is no time", text),
+                        "give auto, none, or a time as sbatch takes it: 90 (minutes), 1:30:00, 2-12:00");
+    }
+  }
+  if (seconds) {
+    end_ = std::chrono::steady_clock::now() +
+           std::chrono::duration_cast<std::chrono::steady_clock::duration>(duration<double>(*seconds));
+  }
+}
+
+std::optional<double> TimeLimit::seconds_left() const {
+  if (!end_) {
+    return std::nullopt;
+  }
+  return std::chrono::duration<double>(*end_ - std::chrono::steady_clock::now()).count();
+}
+
+bool TimeLimit::within(double seconds) const { return end_ && *seconds_left() < seconds; }
+
+}  // namespace maskedkd

@@ -1,0 +1,161 @@
+// Checkpoints while training goes on: the step waits for a copy of the state in host memory only.
+#include "maskedkd/base/log.hpp"
+#include "maskedkd/comm/mpi_session.hpp"
+#include "maskedkd/train/trainer.hpp"
+
+#include <ctime>
+#include <thread>
+
+namespace maskedkd {
+namespace {
+
+constexpr int kLastTries = 4;
+constexpr auto kBetweenLastTries = std::chrono::seconds(2);  // then twice as long, ...
+
+}  // namespace
+
+std::map<std::string, NamedTensors> Trainer::state_groups() const {
+  std::map<std::string, NamedTensors> groups;
+  groups["model"] = parameters_.named_views(parameters_.values());
+  groups["optimizer"] = optimizer_.state();
+  if (average_) {
+    groups["ema"] = parameters_.named_views(average_->values());
+  }
+  return groups;
+}
+
+std::uint64_t Trainer::bytes_of_state() const {
+  std::uint64_t bytes = 0;
+  for (const auto& [group, tensors] : state_groups()) {
+    for (const auto& [name, tensor] : tensors) {
+      bytes += tensor.nbytes();
+    }
+  }
+  return bytes;
+}
+
+bool Trainer::checkpoint_is_due() {
+  if (const auto result = saver_->take_result()) {
+    note_saved(*result);
+  }
+  const std::int64_t step = state_.global_step + 1;
+  const double minutes = std::chrono::duration<double>(Clock::now() - last_save_began_).count() / 60;
+  return (options_.checkpoint_steps > 0 && step % options_.checkpoint_steps == 0) ||
+         (options_.checkpoint_minutes > 0 && minutes >= options_.checkpoint_minutes);
+}
+
+// An epoch's end is in the state only after its evaluation.
+Trainer::CheckpointPosition Trainer::position() const {
+  return {state_.global_step, eval_set_.has_value() && state_.step == 0};
+}
+
+// This rank's part of the state, in memory of its own.
+CheckpointContent Trainer::snapshot() {
+  state_.loss_scale = scaler_.scale();
+  state_.good_steps = scaler_.good_steps();
+  CheckpointContent content;
+  content.step = position().step;
+  content.evaluated = position().evaluated;
+  content.attempt = ++save_attempts_;
+  content.state_json = to_json(state_);
+  const auto groups = state_groups();
+  // Readers of weights look for model.safetensors.
+  for (const PlannedFile& file :
+       plan_checkpoint_files(groups, session_.size(), static_cast<std::uint64_t>(options_.checkpoint_file_mb) << 20,
+                             /*whole=*/{"model"})) {
+    if (file.writer != session_.rank()) {
+      content.elsewhere.insert(file.stem);
+      continue;
+    }
+    NamedTensors& copies = content.groups[file.stem];
+    for (std::size_t i = file.first; i < file.last; ++i) {
+      const auto& [name, tensor] = groups.at(file.group)[i];
+      copies.emplace_back(name, tensor.detach().to(at::kCPU, tensor.scalar_type(), /*non_blocking=*/false,
+                                                   /*copy=*/true));
+    }
+  }
+  return content;
+}
+
+void Trainer::start_saving() {
+  finish_saving();
+  last_save_began_ = Clock::now();
+  being_saved_ = position();
+  CheckpointContent content = snapshot();
+  const bool is_best = being_saved_->evaluated && state_.best_step == state_.global_step;
+  if (session_.rank() == 0 || !content.groups.empty()) {
+    saver_->start(std::move(content), is_best);
+  }
+}
+
+// The other ranks first: where one of their parts failed, rank 0's save would wait for it.
+bool Trainer::finish_saving() {
+  const auto wait = [&] {
+    if (const auto result = saver_->wait()) {
+      note_saved(*result);
+    }
+  };
+  if (session_.rank() != 0) {
+    wait();
+  }
+  if (any_rank(session_.rank() != 0 && std::exchange(save_failed_, false))) {
+    saver_->cancel();
+  }
+  if (session_.rank() == 0) {
+    wait();
+  }
+  const bool saved = !any_rank(session_.rank() == 0 && std::exchange(save_failed_, false));
+  if (saved && being_saved_) {
+    on_disk_ = being_saved_;
+  }
+  being_saved_.reset();
+  return saved;
+}
+
+bool Trainer::save_at_last() {
+  if (state_.global_step == 0) {
+    return true;  // a start from the beginning is as good
+  }
+  auto pause = kBetweenLastTries;
+  finish_saving();  // the end of an epoch has begun it already
+  for (int tries = 0; on_disk_ != position(); ++tries, pause *= 2) {
+    if (tries > 0) {
+      if (tries == kLastTries) {
+        return false;
+      }
+      std::this_thread::sleep_for(pause);
+    }
+    start_saving();
+    finish_saving();
+  }
+  return true;
+}
+
+void Trainer::note_saved(const SaveResult& result) {
+  longest_save_s_ = std::max(longest_save_s_, result.seconds);
+  if (result.fenced) {
+    throw Fenced(result.error, "", ExitCode::no_requeue);
+  }
+  const bool saved = !result.path.empty() || (session_.rank() != 0 && result.error.empty());
+  if (!result.error.empty()) {
+    spdlog::warn("{}{}", result.error, saved ? "" : "; the run goes on, and tries again at the next checkpoint");
+  }
+  save_failed_ = !saved;
+  if (saved) {
+    last_save_worked_ = Clock::now();
+    if (session_.rank() == 0) {
+      status_.last_checkpoint = result.path.filename().string();
+      status_.last_checkpoint_time = static_cast<std::int64_t>(std::time(nullptr));
+    }
+    return;
+  }
+  const double minutes = std::chrono::duration<double>(Clock::now() - last_save_worked_).count() / 60;
+  if (session_.rank() == 0 && options_.max_checkpoint_age_minutes > 0 &&
+      minutes > options_.max_checkpoint_age_minutes) {
+    throw Error(
+        fmt::format("no checkpoint could be written for {:.0f} minutes; the last reason: {}", minutes, result.error),
+        "mend the file system, and start again; --max-checkpoint-age says how long it may last");
+  }
+}
+
+}  // namespace maskedkd

@@ -1,0 +1,265 @@
+// One writer a run, the newest: who may take it, and that nobody else can write into it whatever he had in hand.
+#include "maskedkd/checkpoint/lease.hpp"
+
+#include "example.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <nlohmann/json.hpp>
+
+#include <thread>
+
+namespace maskedkd::testing {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr LeaseOptions kQuick{.patience = 400ms, .beat = 50ms};
+
+LeaseOwner somewhere_else(const std::string& job = "", std::int64_t restarts = 0) {
+  LeaseOwner owner = this_process("maskedkd_train");
+  owner.host = "host7";
+  owner.boot = "another machine";
+  owner.job = job;
+  owner.restarts = restarts;
+  return owner;
+}
+
+LeaseOwner here(const std::string& job = "", std::int64_t restarts = 0) {
+  LeaseOwner owner = this_process("maskedkd_train");
+  owner.job = job;
+  owner.restarts = restarts;
+  return owner;
+}
+
+// A process that takes the run and then does `then` until it is killed.
+pid_t child_that_holds(
+    const fs::path& run, const std::function<void(Lease&)>& then = [](Lease&) { pause(); }) {
+  int ready[2];
+  EXPECT_EQ(pipe(ready), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    try {
+      Lease lease(run, here(), kQuick);
+      _exit(write(ready[1], "x", 1) == 1 ? (then(lease), 0) : 1);
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "%s\n", error.what());
+      _exit(1);
+    }
+  }
+  close(ready[1]);
+  char byte = 0;
+  EXPECT_EQ(read(ready[0], &byte, 1), 1);
+  close(ready[0]);
+  return child;
+}
+
+void kill_and_wait(pid_t child) {
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+}
+
+TEST(Lease, GenerationsGrowAndARunThatWasLetGoIsFreeAtOnce) {
+  const TemporaryDirectory run;
+  for (int generation = 1; generation <= 3; ++generation) {
+    const auto started = std::chrono::steady_clock::now();
+    Lease lease(run.path() / "deep" / "run", somewhere_else(), {.patience = 1h, .beat = 1h});
+    EXPECT_EQ(lease.generation(), generation);
+    EXPECT_EQ(lease.previous().ended, generation == 1 ? "" : "stopped");
+    EXPECT_EQ(lease.previous().began_with, generation == 1 ? "" : "step-000000007");
+    EXPECT_LT(std::chrono::steady_clock::now() - started, 10s);
+    EXPECT_EQ(names_in(run.path() / "deep" / "run" / ".lease").size(), 1u) << "the older ones are gone";
+    lease.write_note({.ended = "", .began_with = "step-000000007", .starts_in_vain = 2});
+    lease.release("stopped");
+  }
+}
+
+TEST(Lease, ALivingProcessOfThisMachineIsNamedAndADeadOneIsNot) {
+  const TemporaryDirectory run;
+  const pid_t child = child_that_holds(run.path());
+  const std::string message = error_of([&] { Lease lease(run.path(), here(), kQuick); });
+  EXPECT_NE(message.find("is in use by maskedkd_train on " + here().host + ", process " + std::to_string(child)),
+            std::string::npos)
+      << message;
+  kill(child, SIGSTOP);  // stopped is not dead
+  EXPECT_NE(error_of([&] { Lease lease(run.path(), here(), kQuick); }).find("in use by"), std::string::npos);
+  kill_and_wait(child);
+  const Lease lease(run.path(), here(), {.patience = 1h, .beat = 1h});
+  EXPECT_EQ(lease.generation(), 2);
+}
+
+TEST(Lease, AProcessNumberThatCameAgainIsSomebodyElse) {
+  const TemporaryDirectory run;
+  LeaseOwner before = here();
+  before.process_started = "1";
+  const Lease killed(run.path(), before, kQuick);
+  const Lease lease(run.path(), here(), {.patience = 1h, .beat = 1h});
+  EXPECT_EQ(lease.generation(), 2);
+}
+
+TEST(Lease, OfAnotherMachineItIsTheBeatThatCounts) {
+  const TemporaryDirectory run;
+  std::string waited;
+  {
+    Lease elsewhere(run.path(), somewhere_else("17"), kQuick);
+    elsewhere.keep_beating([](const Error&) {});
+    const std::string message = error_of(
+        [&] { Lease lease(run.path(), here("18", 5), kQuick, [&](const std::string& line) { waited = line; }); });
+    EXPECT_NE(message.find("in use by maskedkd_train on host7"), std::string::npos) << message;
+    EXPECT_NE(message.find("job 17"), std::string::npos) << message;
+    EXPECT_NE(waited.find("maskedkd_train on host7"), std::string::npos) << waited;
+  }
+  // Silent: gone after patience, not before.
+  const TemporaryDirectory other;
+  const Lease silent(other.path(), somewhere_else(), kQuick);
+  const auto started = std::chrono::steady_clock::now();
+  const Lease lease(other.path(), here(), kQuick);
+  EXPECT_GE(std::chrono::steady_clock::now() - started, kQuick.patience);
+  EXPECT_EQ(lease.generation(), 2);
+  EXPECT_NE(error_of([&] { silent.check(); }).find("taken its folder over"), std::string::npos);
+}
+
+TEST(Lease, ALaterStartOfTheSameJobTakesOverFromOneThatStillLives) {
+  const TemporaryDirectory run;
+  Lease old(run.path(), here("17", 1), {.patience = 1h, .beat = 20ms});
+  std::atomic<int> lost{0};
+  old.keep_beating([&](const Error& error) { lost = static_cast<int>(error.code()); });
+  EXPECT_NE(error_of([&] { Lease lease(run.path(), here("17", 1), kQuick); }).find("in use"), std::string::npos);
+  EXPECT_NE(error_of([&] { Lease lease(run.path(), here("17", 0), kQuick); }).find("in use"), std::string::npos);
+  const Lease lease(run.path(), here("17", 2), {.patience = 1h, .beat = 1h});
+  EXPECT_EQ(lease.generation(), 2);
+  for (int tries = 0; lost == 0 && tries < 500; ++tries) {
+    std::this_thread::sleep_for(10ms);
+  }
+  EXPECT_EQ(lost, static_cast<int>(ExitCode::no_requeue)) << "the old one is told";
+}
+
+// Everything that the old one had in hand, checked and ready to be put into its place.
+TEST(Lease, TheOldOneCanDoNothingMore) {
+  const TemporaryDirectory place;
+  const fs::path run = place.path() / "run", root = run / "checkpoints";
+  const Lease old(run, here("17", 0), kQuick);
+  save_checkpoint(old, root, example_state(1));
+  const fs::path second = save_checkpoint(old, root, example_state(2));
+  old.put_text("1\n", run / "log.txt");
+  fs::create_directory(old.workshop() / "made");
+  const int handle = open(old.workshop().c_str(), O_RDONLY | O_DIRECTORY);  // as a network file system's client has
+  const Lease lease(run, here("17", 1), kQuick);
+  const auto files = [&] {
+    std::map<std::string, std::string> all;
+    for (const auto& entry : fs::recursive_directory_iterator(run)) {
+      if (entry.path().string().find(".lease") == std::string::npos) {
+        all[entry.path()] = entry.is_regular_file() ? read_bytes(entry.path()) : "";
+      }
+    }
+    return all;
+  };
+  const auto before = files();
+  const std::vector<std::function<void()>> deeds = {
+      [&] { save_checkpoint(old, root, example_state(3)); },
+      [&] {
+        save_checkpoint(old, root, example_state(2));
+        save_checkpoint(old, root, example_state(4));
+      },
+      [&] { mark_best(old, root, second); },
+      [&] { retain_checkpoints(old, root, {1}); },
+      [&] { old.put_text("2\n", run / "log.txt"); },
+      [&] { old.put(old.workshop() / "made", root / "step-000000009"); },
+      [&] { old.take_away(second); },
+      [&] { old.check(); },
+      [&] { save_checkpoint_part(old.workshop(), example_state(3)); },
+  };
+  for (std::size_t i = 0; i < deeds.size(); ++i) {
+    const std::string message = error_of(deeds[i]);
+    EXPECT_TRUE(message.find("taken its folder over") != std::string::npos || i + 1 == deeds.size()) << i << message;
+    EXPECT_FALSE(message.empty()) << i;
+    EXPECT_EQ(files(), before) << i;
+  }
+  EXPECT_NE(mkdirat(handle, "made", 0755), 0) << "the folder itself is gone, not only its name";
+  EXPECT_NE(renameat(handle, "made", AT_FDCWD, (root / "step-000000009").c_str()), 0);
+  close(handle);
+  save_checkpoint(lease, root, example_state(3));
+  EXPECT_TRUE(is_example_state(*find_newest_checkpoint(root, nothing_is_damaged), 3));
+}
+
+// Two processes that write as fast as they can, and one after the other takes the run from them.
+TEST(Lease, NothingIsWrittenAfterTheTakeOver) {
+  const int rounds = count_from_environment("MASKEDKD_TAKE_OVERS", 15);
+  const TemporaryDirectory place;
+  const fs::path run = place.path(), log = run / "log.txt";
+  for (int round = 0; round < rounds; ++round) {
+    const std::string job = std::to_string(round);
+    std::atomic<bool> end{false};
+    const auto old = std::make_unique<Lease>(run, here(job, 0), kQuick);
+    std::thread writer([&] {
+      try {
+        for (int i = 0; !end; ++i) {
+          old->put_text("old " + std::to_string(i), log);
+        }
+      } catch (const Fenced&) {
+      }
+    });
+    std::this_thread::sleep_for(std::chrono::microseconds(500 * round));
+    const Lease lease(run, here(job, 1), kQuick);
+    lease.put_text("new", log);
+    for (int look = 0; look < 20; ++look) {
+      ASSERT_EQ(read_bytes(log), "new") << round;
+      std::this_thread::sleep_for(1ms);
+    }
+    end = true;
+    writer.join();
+  }
+}
+
+TEST(Lease, OfManyThatComeAtOnceOneGetsIt) {
+  const TemporaryDirectory run;
+  for (int round = 0; round < 5; ++round) {
+    std::vector<pid_t> children;
+    for (int i = 0; i < 8; ++i) {
+      const pid_t child = fork();
+      if (child == 0) {
+        try {
+          const Lease lease(run.path(), here(), kQuick);
+          std::this_thread::sleep_for(600ms);
+          lease.check();
+          _exit(0);
+        } catch (const Error&) {
+          _exit(7);
+        }
+      }
+      children.push_back(child);
+    }
+    int holders = 0;
+    for (const pid_t child : children) {
+      int status = 0;
+      waitpid(child, &status, 0);
+      ASSERT_TRUE(WIFEXITED(status));
+      holders += WEXITSTATUS(status) == 0 ? 1 : 0;
+    }
+    EXPECT_EQ(holders, 1) << round;
+  }
+}
+
+TEST(Lease, WhatAPowerCutLeftIsNoOwner) {
+  for (const char* text : {"", "{", "[]", "{\"program\": 7}"}) {
+    const TemporaryDirectory run;
+    {
+      const Lease lease(run.path(), here(), kQuick);
+      write_bytes(lease.workshop() / "owner.json", text);
+      const Lease next(run.path(), here(), kQuick);
+      EXPECT_EQ(next.generation(), 2) << text;
+    }
+  }
+}
+
+TEST(Lease, UnwritablePlacesAreErrors) {
+  const TemporaryDirectory place;
+  write_bytes(place.path() / "file", "x");
+  EXPECT_NE(error_of([&] { Lease lease(place.path() / "file", here(), kQuick); }).find("file"), std::string::npos);
+  EXPECT_NE(error_of([&] { Lease lease("/proc/self/run", here(), kQuick); }).find("/proc/self/run"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace maskedkd::testing
