@@ -1,10 +1,8 @@
 // The promise that everything else serves: a run that is stopped or killed, and goes on, is the run that never was.
-#include "app/small_run.hpp"
-#include "support/temporary_directory.hpp"
+#include "app/training_run.hpp"
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <random>
@@ -17,49 +15,7 @@ namespace fs = std::filesystem;
 
 constexpr int kSteps = 48;  // of the whole run
 
-class Resume : public ::testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    place = new TemporaryDirectory;
-    pack_images(data(), 256);
-    const ProcessResult trained =
-        run_process(on_ranks(1, "maskedkd_train", teacher_arguments(data(), run_folder("teacher"))));
-    ASSERT_EQ(trained.exit_code, 0) << trained.output;
-  }
-  static void TearDownTestSuite() { delete place; }
-
-  static fs::path data() { return place->path() / "data"; }
-  static fs::path teacher() { return place->path() / "teacher" / "checkpoints" / "step-000000008"; }
-  static fs::path run_folder(const std::string& name) { return place->path() / name; }
-
-  static ProcessResult train(int ranks, const std::string& name, const Arguments& more = {}) {
-    return run_process(on_ranks(ranks, "maskedkd_train", student_arguments(data(), teacher(), run_folder(name), more)));
-  }
-  // A run of its own kind that nothing disturbed; made once.
-  static fs::path undisturbed(const std::string& kind, const Arguments& more = {}) {
-    const std::string name = "undisturbed-" + kind;
-    if (!fs::exists(run_folder(name))) {
-      const ProcessResult result = train(1, name, more);
-      EXPECT_EQ(result.exit_code, 0) << result.output;
-    }
-    return run_folder(name);
-  }
-
-  static TemporaryDirectory* place;
-};
-TemporaryDirectory* Resume::place = nullptr;
-
-// The newest checkpoint's path, or an empty one.
-fs::path newest(const fs::path& checkpoints) {
-  fs::path last;
-  std::error_code missing;
-  for (const auto& entry : fs::directory_iterator(checkpoints, missing)) {
-    if (entry.path().filename().string().rfind("step-", 0) == 0) {
-      last = std::max(last, entry.path());
-    }
-  }
-  return last;
-}
+class Resume : public TrainingRun {};
 
 // Steps 41 to 48 are in the log of the last epoch and in the weights.
 TEST_F(Resume, FortyStepsThenEightAreThoseOfARunNeverStopped) {
@@ -116,14 +72,10 @@ TEST_F(Resume, EverythingAStateCanHold) {
 
 TEST_F(Resume, StopSignalsEndTheStepAndAskForMore) {
   const fs::path expected = undisturbed("plain");
-  const fs::path checkpoints = run_folder("signalled") / "checkpoints";
   for (const int signal_number : {SIGUSR1, SIGTERM}) {
-    const fs::path before = newest(checkpoints);
-    // To the rank itself, as a cluster's step manager does.
-    Arguments direct = student_arguments(data(), teacher(), run_folder("signalled"), {"--checkpoint-steps", "1"});
-    direct.insert(direct.begin(), std::string(MASKEDKD_BIN_DIR) + "/maskedkd_train");
-    BackgroundProcess training(direct);
-    while (training.running() && newest(checkpoints) == before) {
+    const fs::path before = newest("signalled");
+    BackgroundProcess training(alone("signalled", {"--checkpoint-steps", "1"}));
+    while (training.running() && newest("signalled") == before) {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
     training.signal(signal_number);

@@ -1,0 +1,58 @@
+// When a job ends, as Slurm's environment and sbatch's notation have it.
+#include "maskedkd/train/time_limit.hpp"
+
+#include "support/error_of.hpp"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+namespace maskedkd::testing {
+namespace {
+
+using Environment = std::map<std::string, std::string>;
+
+TimeLimit limit(const std::string& text, const Environment& environment = {}) {
+  return TimeLimit(text, [&](const char* name) {
+    const auto found = environment.find(name);
+    return found == environment.end() ? std::string() : found->second;
+  });
+}
+
+std::string in_seconds(double seconds) {
+  const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
+  return std::to_string(static_cast<std::int64_t>(now.count() + seconds));
+}
+
+// man 1 sbatch, --time.
+TEST(TimeLimit, IsWrittenAsSbatchWritesIt) {
+  const std::map<std::string, double> cases = {{"90", 5400},        {"0:30", 30},         {"90:15", 5415},
+                                               {"1:30:00", 5400},   {"2-0", 172800},      {"2-12", 216000},
+                                               {"2-12:30", 217800}, {"1-00:00:05", 86405}};
+  for (const auto& [text, seconds] : cases) {
+    ASSERT_TRUE(limit(text).seconds_left()) << text;
+    EXPECT_NEAR(*limit(text).seconds_left(), seconds, 1) << text;
+  }
+  for (const char* text : {"", "soon", "1:2:3:4", "-5", "1.5", "2-", "90 ", "99999999999999999999"}) {
+    EXPECT_NE(error_of([&] { limit(text); }).find("is no time"), std::string::npos) << text;
+  }
+}
+
+TEST(TimeLimit, ComesFromTheJob) {
+  EXPECT_FALSE(limit("none", {{"SLURM_JOB_END_TIME", in_seconds(100)}}).seconds_left());
+  EXPECT_FALSE(limit("auto").seconds_left());
+  EXPECT_FALSE(limit("auto").within(1e9));
+  EXPECT_NEAR(*limit("auto", {{"SLURM_JOB_END_TIME", in_seconds(100)}}).seconds_left(), 100, 2);
+  const TimeLimit given = limit("auto", {{"SLURM_JOB_END_TIME", in_seconds(9)}, {"MASKEDKD_JOB_END", in_seconds(500)}});
+  EXPECT_NEAR(*given.seconds_left(), 500, 2);
+  EXPECT_TRUE(given.within(510));
+  EXPECT_FALSE(given.within(490));
+  EXPECT_TRUE(limit("auto", {{"MASKEDKD_JOB_END", in_seconds(-5)}}).within(0)) << "past is past";
+  EXPECT_NE(error_of([&] {
+              limit("auto", {{"MASKEDKD_JOB_END", "tomorrow"}});
+            }).find("MASKEDKD_JOB_END=tomorrow"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace maskedkd::testing
