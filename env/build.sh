@@ -3,6 +3,7 @@
 #
 #   env/build.sh DIR [CMAKE ARGUMENT]...     say: env/build.sh build -DMASKEDKD_CUDA=OFF
 set -euo pipefail
+# shellcheck source=env/paths.sh
 source "$(dirname "${BASH_SOURCE[0]}")/paths.sh"
 [ $# -gt 0 ] || { sed -n '2,4s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 directory=${1%/}

@@ -12,6 +12,7 @@
 # of a user shares it. Needs root or sudo only where a package is missing.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=env/paths.sh
 source "$here/paths.sh"
 
 say() { printf '[install] %s\n' "$*"; }

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034  # for those that source it
 # Where things lie; sourced by every script, changes nothing. Reads LIBTORCH_ROOT and MASKEDKD_CACHE where they are set.
 maskedkd_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 MASKEDKD_CACHE=${MASKEDKD_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/maskedkd}

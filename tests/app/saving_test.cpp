@@ -219,7 +219,7 @@ TEST_F(Saving, RestartsInVainEndWith93) {
     ASSERT_EQ(newest("vain"), before);
   }
   setenv("SLURM_RESTART_COUNT", "4", 1);
-  const ProcessResult refused = train(1, "vain", epochs);
+  const ProcessResult refused = run_process(alone("vain", epochs));
   EXPECT_EQ(refused.exit_code, 93) << refused.output;
   EXPECT_TRUE(says(refused, "3 restarts in a row ended without a new checkpoint")) << refused.output;
   // Submitted by hand it may go on.

@@ -6,7 +6,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$root"
 source env/paths.sh
 command -v clang-tidy >/dev/null || { echo "clang-tidy is missing: apt-get install clang-tidy" >&2; exit 1; }
-build=build-tidy
+build="build-tidy"
 mkdir -p "$build"
 # Without ccache in front of the compiler: clang-tidy reads the commands.
 cmake -G Ninja -B "$build" -S . -DMASKEDKD_CCACHE=OFF >"$build/configure.log" 2>&1 || { cat "$build/configure.log" >&2; exit 1; }

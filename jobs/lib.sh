@@ -1,0 +1,144 @@
+# What the job scripts share: the site, how ranks are started, when a job goes back into the queue. Sourced from the
+# repository's folder.
+# shellcheck shell=bash disable=SC2154  # site_* come from the site's file
+# shellcheck source=env/site.sh
+source "${MASKEDKD_SITE:-env/site.sh}"
+# shellcheck source=env/paths.sh
+source env/paths.sh
+site_setup
+
+say() { printf '[%s] %s\n' "$(date +%H:%M:%S)" "$*"; }
+die() { printf '%s\n' "$*" >&2; exit 2; }
+
+# sbatch_flags: what the site says of a job, a flag a line.
+sbatch_flags() {
+  printf '%s\n' ${site_partition:+"--partition=$site_partition"} ${site_account:+"--account=$site_account"} \
+    ${site_time:+"--time=$site_time"} "--nodes=$site_nodes" "--ntasks-per-node=$site_ranks_per_node" \
+    ${site_cpus_per_rank:+"--cpus-per-task=$site_cpus_per_rank"} "${site_sbatch[@]}"
+  [ "$site_gpus_per_node" -eq 0 ] || printf '%s\n' "--gpus-per-node=$site_gpus_per_node"
+}
+
+# start_ranks PROGRAM ARGUMENT...: on all ranks of the job, without a job on this machine's. srun, as only it passes the
+# cluster's notice on to the ranks at once; mpiexec keeps it for itself.
+start_ranks() {
+  local program=$site_build/bin/$1
+  shift
+  [ -x "$program" ] || die "$program is missing: env/install.sh build && env/build.sh $site_build -DMASKEDKD_TESTS=OFF"
+  if [ -n "${SLURM_JOB_ID:-}" ]; then
+    srun "${site_srun[@]}" --kill-on-bad-exit=1 "$program" "$@"
+  else
+    mpiexec -n $((site_nodes * site_ranks_per_node)) "$program" "$@"
+  fi
+}
+
+# export_job_end: when the cluster will end this job, in seconds since 1970, for --time-limit auto.
+export_job_end() {
+  unset MASKEDKD_JOB_END  # of an earlier start
+  local end=${SLURM_JOB_END_TIME:-}
+  if [ -z "$end" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
+    end=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%e) && end=$(date --date="$end" +%s 2>/dev/null) || end=
+  fi
+  [ -z "$end" ] || export MASKEDKD_JOB_END=$end
+}
+
+# job_field NAME: of this job, as the cluster has it now.
+job_field() { scontrol show job --oneliner "$SLURM_JOB_ID" 2>/dev/null | sed -n "s/.*\b$1=\([^ ]*\).*/\1/p"; }
+
+# go_back CODE SECONDS: into the queue, to go on; CODE is how the ranks ended after SECONDS. Returns where there is
+# nothing to go back to. Exiting instead would end the job for good (slurm.conf's RequeueExit apart).
+go_back() {
+  if [ -z "${SLURM_JOB_ID:-}" ] || [ -n "${MASKEDKD_INTERACTIVE:-}" ]; then return 0; fi
+  local state restarts=${SLURM_RESTART_COUNT:-0}
+  state=$(job_field JobState)
+  case $state in
+    CANCELLED*) say "the job was cancelled"; return 0 ;;
+  esac
+  # Of a later start of this job, an earlier one that was cut off must keep its hands.
+  [ "$(job_field Restarts)" = "$restarts" ] || { say "this job has been started again already"; return 0; }
+  if [ "$1" -ne 85 ] && [ "$2" -lt 30 ]; then  # a node that kills everything must not start it twice a second
+    sleep $((restarts < 10 ? 5 * restarts : 50))
+  fi
+  say "back into the queue (restart $((restarts + 1)))"
+  scontrol requeue "$SLURM_JOB_ID" || say "scontrol requeue failed: the cluster may be doing it itself"
+  sleep 120  # until the cluster ends this script
+}
+
+# run_job PROGRAM ARGUMENT...: the whole life of a job. Ends the script.
+run_job() {
+  local code=0 began=$SECONDS
+  export_job_end
+  # USR1 at the time limit and TERM are the ranks' to act on; this shell waits for them. CONT must not be trapped.
+  local interrupted=
+  trap 'interrupted=1' USR1 TERM
+  start_ranks "$@" &
+  local step=$! again
+  wait "$step" || code=$?
+  while [ -n "$interrupted" ]; do  # a signal ends wait before the ranks have ended, or as they do
+    interrupted=
+    again=0
+    wait "$step" || again=$?
+    [ "$again" -eq 127 ] || code=$again
+  done
+  case $code in
+    0) say "finished" ;;
+    85) say "stopped with a checkpoint"; go_back $code $((SECONDS - began)) ;;
+    93) say "not to be started again: see above" ;;
+    *)
+      if [ "$code" -ge 128 ]; then
+        say "killed (code $code)"
+        go_back "$code" $((SECONDS - began))
+      else
+        say "ended with code $code: not to be started again before that is mended"
+      fi ;;
+  esac
+  exit "$code"
+}
+
+# gives NAME [RECIPE] ARGUMENT...: whether --NAME is given there.
+gives() {
+  local name=$1 recipe=$2 argument
+  shift 2
+  for argument in "$@"; do
+    case ${argument//_/-} in "--$name" | "--$name="*) return 0 ;; esac
+  done
+  [ -n "$recipe" ] && sed 's/_/-/g' "$recipe" | grep -q "^[[:space:]]*${name}[[:space:]]*="
+}
+
+# value NAME [RECIPE] ARGUMENT...: the text of --NAME, of the command line or else of the recipe.
+value() {
+  local name=$1 recipe=$2 found=
+  shift 2
+  [ -z "$recipe" ] || found=$(sed -n "s/^[[:space:]]*${name}[[:space:]]*=[[:space:]]*\([^[:space:]#]*\).*/\1/p" "$recipe")
+  while [ $# -gt 0 ]; do
+    case $1 in
+      "--$name") found=${2:-} ;;
+      "--$name="*) found=${1#*=} ;;
+    esac
+    shift
+  done
+  printf '%s' "$found"
+}
+
+# train_job DEFAULT_FOLDER [RECIPE] FLAG...: trains. RECIPE: a name of jobs/recipes or a file.
+train_job() {
+  local folder=$1 recipe=
+  shift
+  if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
+    recipe=$1
+    [ -f "$recipe" ] || recipe=jobs/recipes/$1.conf
+    [ -f "$recipe" ] || die "no recipe is called $1; there are: $(cd jobs/recipes && printf '%s ' *.conf | sed 's/\.conf//g')"
+    shift
+    [ -n "$folder" ] || folder=$site_runs/$(basename "$recipe" .conf)
+  fi
+  local flags=()
+  [ -z "$recipe" ] || flags+=(--config "$recipe")
+  gives data-path "$recipe" "$@" || flags+=(--data-path "$site_data")
+  if ! gives output-dir "$recipe" "$@"; then
+    [ -n "$folder" ] || die "name a recipe, or give --output-dir: a run needs a folder of its own"
+    flags+=(--output-dir "$folder")
+  fi
+  local teacher
+  teacher=$(value teacher-model "$recipe" "$@")
+  [ -z "$teacher" ] || gives teacher-path "$recipe" "$@" || flags+=(--teacher-path "$site_weights/$teacher.safetensors")
+  run_job maskedkd_train "${flags[@]}" "$@"
+}

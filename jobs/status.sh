@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# What the runs are doing: all below the site's folder of runs, or those that are named.
+#
+#   jobs/status.sh [--watch SECONDS] [RUN]...
+set -euo pipefail
+export LC_ALL=C
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=jobs/lib.sh
+source jobs/lib.sh
+watch=
+if [ "${1:-}" = --watch ]; then
+  watch=${2:?--watch needs seconds}
+  shift 2
+fi
+
+# field NAME: of the flat JSON object in $json; empty where it has none.
+field() { sed -n "s/.*\"$1\":\"\{0,1\}\([^\",}]*\).*/\1/p" <<<"$json"; }
+length() { # SECONDS for people
+  if [ "$1" -ge 86400 ]; then printf '%dd %02dh' $(($1 / 86400)) $(($1 % 86400 / 3600))
+  elif [ "$1" -ge 3600 ]; then printf '%dh %02dm' $(($1 / 3600)) $(($1 % 3600 / 60))
+  else printf '%dm %02ds' $(($1 / 60)) $(($1 % 60)); fi
+}
+
+show() {
+  local run json now state age steps eta last
+  now=$(date +%s)
+  printf '%-28s %-11s %19s %9s %8s %9s  %-28s %9s\n' run state step epoch restarts images/s 'last checkpoint' ETA
+  for run in "$@"; do
+    json=$(cat "$run/status.json" 2>/dev/null) || { printf '%-28s no status\n' "$run"; continue; }
+    state=$(field state)
+    age=$((now - $(field time)))
+    # It is written every few seconds: silence is a death, or a file system that is away.
+    case $state in starting | running | evaluating) [ $age -lt 60 ] || state="silent $(length $age)" ;; esac
+    eta=
+    if [ "$state" = running ]; then eta=$(length "$(field eta_s)"); fi
+    last=$(field last_checkpoint)
+    steps=$(field last_checkpoint_time)
+    [ -z "$last" ] || [ "${steps:-0}" -eq 0 ] || last="$last ($(length $((now - steps))))"
+    printf '%-28s %-11s %19s %9s %8s %9s  %-28s %9s\n' "${run#"$site_runs"/}" "$state" "$(field step)/$(field steps)" \
+      "$(field epoch)/$(field epochs)" "$(field restarts)" "$(field images_per_second)" "$last" "$eta"
+  done
+}
+
+while :; do
+  if [ $# -gt 0 ]; then
+    runs=("$@")
+  else
+    [ -d "$site_runs" ] || die "there is no folder $site_runs yet"
+    mapfile -t runs < <(find -L "$site_runs" -maxdepth 4 -name status.json -printf '%h\n' | sort)
+    [ ${#runs[@]} -gt 0 ] || die "no run below $site_runs has begun yet"
+  fi
+  [ -z "$watch" ] || clear
+  show "${runs[@]}"
+  [ -n "$watch" ] || break
+  sleep "$watch"
+done

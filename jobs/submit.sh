@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Submits a job with what env/site.sh says of this cluster.
+#
+#   jobs/submit.sh [--dry-run] [FLAG OF SBATCH]... pack|train|evaluate|sweep [ARGUMENT]...
+#
+# --dry-run prints the command and submits nothing. Flags of sbatch have the form --name=value, and win over the site's.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+usage() { sed -n '4,6s/^# \{0,1\}//p' jobs/submit.sh >&2; exit 2; }
+dry=
+given=()
+while [ $# -gt 0 ] && [ "${1#-}" != "$1" ]; do
+  case $1 in
+    --dry-run) dry=1 ;;
+    -h | --help) usage ;;
+    *) given+=("$1") ;;
+  esac
+  shift
+done
+if [ $# -eq 0 ] || [ ! -f "jobs/$1.sbatch" ]; then usage; fi
+job=jobs/$1.sbatch
+shift
+# shellcheck source=jobs/lib.sh
+source jobs/lib.sh
+mapfile -t flags < <(sbatch_flags)
+command=(sbatch "${flags[@]}" "${given[@]}" "$job" "$@")
+if [ -n "$dry" ]; then
+  printf '%q ' "${command[@]}"
+  printf '\n'
+else
+  command -v sbatch >/dev/null || die "there is no sbatch here; without Slurm: bash $job $*"
+  exec "${command[@]}"
+fi
