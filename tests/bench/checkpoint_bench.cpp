@@ -1,0 +1,111 @@
+// What a checkpoint costs: the copy for which a step waits, writing it beside dd with fsync of as many bytes into the
+// same folder, reading it back verified, and a whole start again.
+//   checkpoint_bench FOLDER [MODEL] [ROUNDS]     default: deit_base_patch16_224, 5
+// One round: copy, save, dd, load, in turns; medians are printed. FOLDER is made, and left without what was written.
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/checkpoint/background_saver.hpp"
+#include "maskedkd/model/registry.hpp"
+#include "maskedkd/model/vit.hpp"
+#include "maskedkd/train/adamw.hpp"
+#include "maskedkd/train/flat_parameters.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+
+namespace {
+
+using namespace maskedkd;
+namespace fs = std::filesystem;
+
+template <typename Work>
+double seconds_of(const Work& work) {
+  const auto began = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+NamedTensors copied(const NamedTensors& tensors) {
+  NamedTensors copies;
+  for (const auto& [name, tensor] : tensors) {
+    copies.emplace_back(name, tensor.detach().to(at::kCPU, tensor.scalar_type(), false, /*copy=*/true));
+  }
+  return copies;
+}
+
+void run(const fs::path& folder, const std::string& model_name, int rounds) {
+  Vit model(find_model(model_name), 0);
+  const FlatParameters parameters(model);
+  const AdamW optimizer(parameters, {});
+  const WeightAverage average(parameters, 0.999);
+  const Lease lease(folder, this_process("checkpoint_bench"));
+  const fs::path root = folder / "checkpoints";
+  std::uint64_t bytes = 0;
+  std::vector<double> copy_s, save_s, dd_s, load_s;
+  for (int round = 0; round < rounds; ++round) {
+    CheckpointContent content;
+    content.step = round;
+    content.state_json = "{}";
+    copy_s.push_back(seconds_of([&] {
+      content.groups["model"] = copied(parameters.named_views(parameters.values()));
+      content.groups["optimizer"] = copied(optimizer.state());
+      content.groups["ema"] = copied(parameters.named_views(average.values()));
+    }));
+    bytes = 0;
+    for (const auto& [group, tensors] : content.groups) {
+      for (const auto& [name, tensor] : tensors) {
+        bytes += tensor.nbytes();
+      }
+    }
+    fs::path path;
+    ::sync();
+    save_s.push_back(seconds_of([&] { path = save_checkpoint(lease, root, content); }));
+    content.groups.clear();
+    ::sync();
+    const std::string dd = fmt::format("dd if=/dev/zero of='{}' bs=8M count={} conv=fsync 2>/dev/null",
+                                       (folder / "dd").string(), (bytes + (8 << 20) - 1) / (8 << 20));
+    dd_s.push_back(seconds_of([&] {
+      if (std::system(dd.c_str()) != 0) {
+        throw Error("dd failed");
+      }
+    }));
+    load_s.push_back(seconds_of([&] { load_checkpoint(path); }));
+    fs::remove(folder / "dd");
+    retain_checkpoints(lease, root, {1});
+  }
+  fs::remove_all(root);
+  const double megabytes = static_cast<double>(bytes) / 1e6;
+  fmt::print("{}: {:.0f} MB (weights, two moments, an average), median of {} rounds\n", model_name, megabytes, rounds);
+  fmt::print("copy for which a step waits   {:8.3f} s   {:7.0f} MB/s   {:.3f} % of 5 minutes\n", median(copy_s),
+             megabytes / median(copy_s), 100 * median(copy_s) / 300);
+  fmt::print("saved: written, hashed, synced {:7.3f} s   {:7.0f} MB/s\n", median(save_s), megabytes / median(save_s));
+  fmt::print("dd with fsync                 {:8.3f} s   {:7.0f} MB/s   saving is at {:.2f} of it\n", median(dd_s),
+             megabytes / median(dd_s), median(dd_s) / median(save_s));
+  fmt::print("loaded and verified           {:8.3f} s   {:7.0f} MB/s\n", median(load_s), megabytes / median(load_s));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2) {
+    std::fprintf(stderr, "usage: checkpoint_bench FOLDER [MODEL] [ROUNDS]\n");
+    return 2;
+  }
+  try {
+    run(argv[1], argc > 2 ? argv[2] : "deit_base_patch16_224", argc > 3 ? std::max(1, std::atoi(argv[3])) : 5);
+    return 0;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+}

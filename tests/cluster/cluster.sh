@@ -1,0 +1,172 @@
+#!/usr/bin/env bash
+# A real Slurm cluster on this machine: each node is a network namespace with a slurmd of its own, a bridge is their
+# switch. Everything lies below DIR and under names made of it, so that several clusters stand beside each other.
+#
+#   cluster.sh up DIR [NODES]        2 by default; ends with 77 and a line where it can't be had here
+#   cluster.sh down DIR              leaves no process, interface, namespace or mount behind, whatever state it is in
+#   cluster.sh env DIR               what to source for sbatch, srun, squeue and scontrol
+#   cluster.sh kill-node DIR N       every process of the node, as a power cut; revive-node DIR N starts its slurmd again
+#   cluster.sh cut-link DIR N        and mend-link DIR N: the node lives on, nobody hears of it
+#
+# Partitions: preemptible (the default; its jobs are requeued after 15 s when urgent wants the nodes) and urgent.
+set -euo pipefail
+
+skip() { printf 'no cluster here: %s\n' "$*" >&2; exit 77; }
+die() { printf '%s\n' "$*" >&2; exit 1; }
+
+[ $# -ge 2 ] || { sed -n '5,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+action=$1
+mkdir -p "$2"
+dir=$(cd "$2" && pwd)
+number=${3:-2}
+id=$(printf '%s' "$dir" | sha256sum | cut -c1-5)
+octet() { printf '%d' $((16#${id:$1:2} % 254 + 1)); }
+net=10.$(octet 0).$(octet 2)
+port=$((20000 + 16#${id:0:4} % 10000 * 2))
+bridge=mk${id}b
+namespace() { printf 'mk%s-%s' "$id" "$1"; }
+
+outer() { printf 'mk%sh%s' "$id" "$1"; }  # the bridge's end of a node's cable
+nodes_of() { cat "$dir/nodes" 2>/dev/null || echo 0; }
+export SLURM_CONF=$dir/slurm.conf
+
+write_configuration() {
+  local nodes=$1 node
+  cat >"$dir/slurm.conf" <<EOT
+ClusterName=mk$id
+SlurmctldHost=$(hostname)($net.1)
+SlurmctldPort=$port
+SlurmdPort=$((port + 1))
+AuthType=auth/munge
+AuthInfo=socket=$dir/munge.sock,cred_expire=5
+SlurmUser=root
+SlurmdUser=root
+StateSaveLocation=$dir/state
+SlurmdSpoolDir=$dir/spool-%n
+SlurmctldPidFile=$dir/slurmctld.pid
+SlurmdPidFile=$dir/slurmd-%n.pid
+SlurmctldLogFile=$dir/slurmctld.log
+SlurmdLogFile=$dir/slurmd-%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SlurmdParameters=config_overrides
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+MpiDefault=pmix
+ReturnToService=2
+SlurmdTimeout=10
+SlurmctldTimeout=10
+KillWait=5
+SchedulerParameters=bf_interval=1,sched_interval=2,batch_sched_delay=1
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+GresTypes=gpu
+NodeName=n[1-$nodes] NodeAddr=$net.[11-$((10 + nodes))] CPUs=4 RealMemory=4000 Gres=gpu:2 State=UNKNOWN
+PartitionName=preemptible Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=15 MaxTime=INFINITE
+PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE
+EOT
+  printf 'PMIxCliTmpDirBase=%s/pmix\n' "$dir" >"$dir/mpi.conf"
+  : >"$dir/gres.conf"
+  for node in $(seq "$nodes"); do
+    printf 'NodeName=n%d Name=gpu File=%s/gpu[0-1]\n' "$node" "$dir" >>"$dir/gres.conf"
+  done
+  for device in 0 1; do
+    [ -e "$dir/gpu$device" ] || mknod "$dir/gpu$device" c 1 3
+  done
+}
+
+start_node() {
+  local node=$1
+  mkdir -p "$dir/spool-n$node"
+  # /dev/shm and PMIx's folder of its own, as on a machine of its own: two nodes would meet in them.
+  # shellcheck disable=SC2016
+  setsid nsenter --net="/run/netns/$(namespace "$node")" unshare --mount --uts bash -c '
+    hostname "n$1"
+    mount -t tmpfs tmpfs /dev/shm
+    mount -t tmpfs tmpfs "$2/pmix"
+    exec slurmd -D -N "n$1"' bash "$node" "$dir" >"$dir/slurmd-n$node.out" 2>&1 </dev/null &
+}
+
+kill_node() {
+  local pids
+  for _ in $(seq 50); do
+    pids=$(ip netns pids "$(namespace "$1")" 2>/dev/null) || return 0
+    [ -n "$pids" ] || return 0
+    # shellcheck disable=SC2086
+    kill -KILL $pids 2>/dev/null || true
+    sleep 0.1
+  done
+  die "processes of node $1 do not die: $pids"
+}
+
+up() {
+  local nodes=$number node name
+  [ "$(id -u)" -eq 0 ] || skip "not root"
+  for name in slurmctld slurmd munged ip nsenter unshare; do
+    command -v "$name" >/dev/null || skip "$name is missing (env/install.sh tests)"
+  done
+  [ ! -e "$dir/nodes" ] || die "$dir has a cluster already"
+  echo "$nodes" >"$dir/nodes"
+  ip netns add "$(namespace 1)" 2>/dev/null || { rm "$dir/nodes"; skip "network namespaces are not permitted"; }
+  if ! ip link add "$bridge" type bridge 2>/dev/null; then
+    ip netns del "$(namespace 1)"
+    rm "$dir/nodes"
+    skip "a bridge can't be made"
+  fi
+  trap 'down' ERR
+  ip addr add "$net.1/24" dev "$bridge"
+  ip link set "$bridge" up
+  for node in $(seq "$nodes"); do
+    [ "$node" -eq 1 ] || ip netns add "$(namespace "$node")"
+    ip link add "$(outer "$node")" type veth peer name eth0 netns "$(namespace "$node")"
+    ip link set "$(outer "$node")" master "$bridge" up
+    ip -n "$(namespace "$node")" addr add "$net.$((10 + node))/24" dev eth0
+    ip -n "$(namespace "$node")" link set eth0 up
+    ip -n "$(namespace "$node")" link set lo up
+  done
+  mkdir -p "$dir/state" "$dir/pmix"
+  write_configuration "$nodes"
+  dd if=/dev/urandom of="$dir/munge.key" bs=1024 count=1 2>/dev/null
+  chmod 600 "$dir/munge.key"
+  setsid munged --force --key-file="$dir/munge.key" --socket="$dir/munge.sock" --pid-file="$dir/munged.pid" \
+    --log-file="$dir/munged.log" --seed-file="$dir/munge.seed" >"$dir/munged.out" 2>&1 </dev/null
+  setsid slurmctld -D >"$dir/slurmctld.out" 2>&1 </dev/null &
+  for node in $(seq "$nodes"); do start_node "$node"; done
+  for _ in $(seq 300); do
+    [ "$(sinfo --noheader --Node --partition=urgent --states=idle --format=%N 2>/dev/null | wc -l)" -ne "$nodes" ] || return 0
+    sleep 0.2
+  done
+  tail -n 5 "$dir"/slurm*.log "$dir"/slurm*.out >&2
+  die "the nodes did not come up"
+}
+
+down() {
+  local node pid
+  trap - ERR
+  for node in $(seq "$(nodes_of)"); do kill_node "$node"; done
+  for name in slurmctld munged; do
+    # By their command lines: a pid file may name somebody else's process by now.
+    for pid in $(pgrep -x "$name" || true); do
+      if tr '\0' ' ' <"/proc/$pid/environ" 2>/dev/null | grep -qF "SLURM_CONF=$dir/slurm.conf"; then
+        kill -KILL "$pid" 2>/dev/null || true
+      fi
+    done
+  done
+  for node in $(seq "$(nodes_of)"); do
+    ip link del "$(outer "$node")" 2>/dev/null || true
+    ip netns del "$(namespace "$node")" 2>/dev/null || true
+  done
+  ip link del "$bridge" 2>/dev/null || true
+  rm -f "$dir/nodes" "$dir/munge.sock" "$dir/munge.sock.lock" "$dir/gpu0" "$dir/gpu1"
+}
+
+case $action in
+  up) up ;;
+  down) down ;;
+  env) printf 'export SLURM_CONF=%q\n' "$dir/slurm.conf" ;;
+  kill-node) kill_node "$number" ;;
+  revive-node) start_node "$number" ;;
+  cut-link) ip link set "$(outer "$number")" down ;;
+  mend-link) ip link set "$(outer "$number")" up ;;
+  *) die "unknown action $action" ;;
+esac
