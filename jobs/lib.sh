@@ -49,9 +49,11 @@ job_field() { scontrol show job --oneliner "$SLURM_JOB_ID" 2>/dev/null | sed -n 
 go_back() {
   if [ -z "${SLURM_JOB_ID:-}" ] || [ -n "${MASKEDKD_INTERACTIVE:-}" ]; then return 0; fi
   local state restarts=${SLURM_RESTART_COUNT:-0}
-  state=$(job_field JobState)
+  state=$(job_field JobState)/$(job_field Reason)
   case $state in
-    CANCELLED*) say "the job was cancelled"; return 0 ;;
+    RUNNING/* | */TimeLimit) ;;
+    # Somebody cancelled it; or it is being preempted, and the cluster puts it back itself.
+    *) say "the cluster is ending this job ($state)"; return 0 ;;
   esac
   # Of a later start of this job, an earlier one that was cut off must keep its hands.
   [ "$(job_field Restarts)" = "$restarts" ] || { say "this job has been started again already"; return 0; }
@@ -84,14 +86,14 @@ run_job() {
     85) say "stopped with a checkpoint"; go_back $code $((SECONDS - began)) ;;
     93) say "not to be started again: see above" ;;
     *)
-      if [ "$code" -ge 128 ]; then
+      if [ "$code" -ge 128 ] || [ "$code" -lt 0 ]; then  # below 0: bash's, where a signal came as the ranks ended
         say "killed (code $code)"
         go_back "$code" $((SECONDS - began))
       else
         say "ended with code $code: not to be started again before that is mended"
       fi ;;
   esac
-  exit "$code"
+  exit $((code < 0 ? 143 : code))
 }
 
 # gives NAME [RECIPE] ARGUMENT...: whether --NAME is given there.

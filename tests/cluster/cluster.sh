@@ -149,6 +149,7 @@ down() {
     for pid in $(pgrep -x "$name" || true); do
       if tr '\0' ' ' <"/proc/$pid/environ" 2>/dev/null | grep -qF "SLURM_CONF=$dir/slurm.conf"; then
         kill -KILL "$pid" 2>/dev/null || true
+        while [ -e "/proc/$pid" ] && ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null; do sleep 0.05; done
       fi
     done
   done
