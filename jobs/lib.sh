@@ -57,9 +57,18 @@ go_back() {
   esac
   # Of a later start of this job, an earlier one that was cut off must keep its hands.
   [ "$(job_field Restarts)" = "$restarts" ] || { say "this job has been started again already"; return 0; }
-  if [ "$1" -ne 85 ] && [ "$2" -lt 30 ]; then  # a node that kills everything must not start it twice a second
-    sleep $((restarts < 10 ? 5 * restarts : 50))
+  # Ranks that are killed as soon as they start, as on a node that is broken, do not get as far as counting their
+  # restarts themselves; the job's comment counts for them.
+  local at_once=0
+  if [ "$1" -ne 85 ] && [ "$2" -lt 20 ]; then
+    at_once=$(($(job_field Comment | sed -n 's/^killed-at-once:\([0-9]*\)$/\1/p') + 1))
   fi
+  if [ $at_once -gt 5 ]; then
+    say "killed within 20 s for the ${at_once}th time: see above, then submit it again"
+    return 0
+  fi
+  scontrol update job="$SLURM_JOB_ID" comment="killed-at-once:$at_once" || true
+  sleep $((5 * at_once))
   say "back into the queue (restart $((restarts + 1)))"
   scontrol requeue "$SLURM_JOB_ID" || say "scontrol requeue failed: the cluster may be doing it itself"
   sleep 120  # until the cluster ends this script

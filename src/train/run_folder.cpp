@@ -66,7 +66,6 @@ RunFolder::RunFolder(const MpiSession& session, const fs::path& folder)
   if (session.rank() == 0) {
     lease_.emplace(folder, this_process("maskedkd_train"), LeaseOptions{},
                    [](const std::string& line) { spdlog::info("{}", line); });
-    create_writable_directory(checkpoints_);
     lease_->keep_beating(end_fenced, [this] { write_status(); });
   }
   workshop_ = session.broadcast(lease_ ? lease_->workshop().string() : "");

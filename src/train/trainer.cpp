@@ -44,7 +44,7 @@ ExitCode Trainer::run() {
     }
   }
   progress_.reset();
-  const bool saved = save_at_last();
+  const bool saved = save_at_last(/*tries=*/state_.epoch < options_.schedule.epochs ? 2 : 5);
   if (state_.epoch < options_.schedule.epochs || !saved) {
     spdlog::info("stopped after step {} (epoch {}, step {} of {}) {}", state_.global_step, state_.epoch, state_.step,
                  steps,

@@ -9,8 +9,7 @@
 namespace maskedkd {
 namespace {
 
-constexpr int kLastTries = 4;
-constexpr auto kBetweenLastTries = std::chrono::seconds(2);  // then twice as long, ...
+constexpr auto kBetweenLastTries = std::chrono::seconds(1);  // then twice as long, ...
 
 }  // namespace
 
@@ -112,18 +111,19 @@ bool Trainer::finish_saving() {
   return saved;
 }
 
-bool Trainer::save_at_last() {
+bool Trainer::save_at_last(int tries) {
   if (state_.global_step == 0) {
     return true;  // a start from the beginning is as good
   }
   auto pause = kBetweenLastTries;
   finish_saving();  // the end of an epoch has begun it already
-  for (int tries = 0; on_disk_ != position(); ++tries, pause *= 2) {
-    if (tries > 0) {
-      if (tries == kLastTries) {
-        return false;
-      }
+  for (int tried = 0; on_disk_ != position(); ++tried) {
+    if (tried == tries) {
+      return false;
+    }
+    if (tried > 0) {
       std::this_thread::sleep_for(pause);
+      pause *= 2;
     }
     start_saving();
     finish_saving();

@@ -202,7 +202,7 @@ bool Trainer::resume() {
   folder_.begin_with(std::filesystem::path(chosen).filename().string());
   chosen = session_.broadcast(chosen);
   if (session_.rank() == 0) {
-    check_free_space(folder_.checkpoints(), bytes_of_state());
+    check_free_space(options_.output_dir, bytes_of_state());
   }
   if (chosen.empty()) {
     return false;

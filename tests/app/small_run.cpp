@@ -153,10 +153,12 @@ void expect_same_run(const fs::path& expected, const fs::path& found, int step) 
   EXPECT_EQ(log_without_times(expected), log_without_times(found));
   char name[32];
   std::snprintf(name, sizeof name, "step-%09d", step);
+  const std::string evaluated = std::string(name) + "-evaluated";
+  const std::string last = fs::exists(expected / "checkpoints" / evaluated) ? evaluated : name;
   int compared = 0;
-  for (const auto& entry : fs::directory_iterator(expected / "checkpoints" / name)) {
+  for (const auto& entry : fs::directory_iterator(expected / "checkpoints" / last)) {
     if (entry.path().extension() == ".safetensors") {
-      EXPECT_TRUE(file_bytes(entry.path()) == file_bytes(found / "checkpoints" / name / entry.path().filename()))
+      EXPECT_TRUE(file_bytes(entry.path()) == file_bytes(found / "checkpoints" / last / entry.path().filename()))
           << "another " << entry.path().filename();
       ++compared;
     }

@@ -166,7 +166,9 @@ case $action in
   down) down ;;
   env) printf 'export SLURM_CONF=%q\n' "$dir/slurm.conf" ;;
   kill-node) kill_node "$number" ;;
-  revive-node) start_node "$number" ;;
+  revive-node)
+    rm -rf "$dir/spool-n$number" # as of a node without disks: PMIx trips over sockets of before
+    start_node "$number" ;;
   cut-link) ip link set "$(outer "$number")" down ;;
   mend-link) ip link set "$(outer "$number")" up ;;
   *) die "unknown action $action" ;;

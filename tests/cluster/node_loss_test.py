@@ -56,7 +56,7 @@ class NodeLoss(harness.ClusterTest):
             folder = self.work.folder(name)
             node, = job.nodes()
             old, = cluster.processes(node, 'maskedkd_train')
-            self.assertEqual(status(folder)['generation'], 1)
+            wait_for('its status', lambda: status(folder).get('generation') == 1, 20)
             # Stopped, so that it does not finish the run by itself before the cluster gives it up.
             os.kill(old, signal.SIGSTOP)
             cluster.act('cut-link', node)

@@ -87,8 +87,8 @@ class Trainer {
   void start_staging();
   void start_loader();
   void start_saving();
-  bool finish_saving();  // whether the one under way, if any, is on the disk
-  bool save_at_last();   // the last one of this start: tried again before it is given up
+  bool finish_saving();          // whether the one under way, if any, is on the disk
+  bool save_at_last(int tries);  // the last one of this start
   CheckpointContent snapshot();
   CheckpointPosition position() const;
   void note_saved(const SaveResult& result);
