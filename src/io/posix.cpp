@@ -36,7 +36,7 @@ FileDescriptor open_or_fail(const std::filesystem::path& path, int flags, const 
   return FileDescriptor(descriptor);
 }
 
-// What is missing of them; 0, or the errno.
+// Makes what is missing of them; 0, or the errno.
 int make_directories(const std::filesystem::path& directory) {
   std::error_code unknown;
   if (directory.empty() || std::filesystem::is_directory(directory, unknown)) {
@@ -214,6 +214,12 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
     throw;
   }
   sync_directory(path.has_parent_path() ? path.parent_path() : ".");
+}
+
+void remove_file(const std::filesystem::path& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+    fail("can't remove", path);
+  }
 }
 
 void create_durable_directories(const std::filesystem::path& directory) {

@@ -28,7 +28,7 @@ void fail_at_every_call(bool all_have_hints) {
     ASSERT_EQ(undisturbed.exit_code, 0) << undisturbed.promised.message;
     const std::vector<FaultPoint> points = error_points(read_operations(place.path() / "log"));
     ASSERT_GT(points.size(), 400U) << "the calls are not seen: is the library of faults in front of libc?";
-    for (const FaultPoint& point : chosen_points(points)) {
+    for (const FaultPoint& point : chosen_points(points, 80)) {
       fs::create_directory(run);
       prepare(scenario, run);
       // Every other process lives on after an error that passes, and tries again itself.

@@ -35,7 +35,7 @@ void cut_after_every_call(bool folder_is_there) {
         cuts.push_back({after, Survival::random, after * 4 + seed});
       }
     }
-    for (const Cut& cut : chosen_points(cuts)) {
+    for (const Cut& cut : chosen_points(cuts, 80)) {
       power_cut.rebuild(operations, cut.after, cut.survival, cut.seed, run);
       const Promised promised = promised_by(operations, cut.after);
       // Of a checkpoint that was being removed parts may come back: it is told as damaged, never loaded, and swept.

@@ -57,6 +57,8 @@ void sync_directory(const std::filesystem::path& directory);
 // renamed, directory synced. A killed writer leaves that name, for sweep_unfinished (atomic_directory.hpp).
 std::string read_text_file(const std::filesystem::path& path);
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
+// One that is not there is no error.
+void remove_file(const std::filesystem::path& path);
 // Creates the directory and its parents where missing, durably: the folder that each is in is synced.
 void create_durable_directories(const std::filesystem::path& directory);
 // The same; an Error that says why where it can't be written to.
