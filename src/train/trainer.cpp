@@ -84,7 +84,8 @@ Trainer::StepReport Trainer::train_step() {
   }
   const StepReport report = share(losses);
   apply(gradient);
-  longest_step_s_ = std::max(longest_step_s_, std::chrono::duration<double>(Clock::now() - step_began_).count());
+  // A hiccup is forgotten in some hundred steps.
+  longest_step_s_ = std::max(0.99 * longest_step_s_, std::chrono::duration<double>(Clock::now() - step_began_).count());
   return report;
 }
 
