@@ -64,7 +64,7 @@ void outlive(const fs::path& folder, const LeaseOwner& me, const LeaseOptions& o
   if (record) {
     const LeaseOwner& owner = record->owner;
     const bool earlier_start = !owner.job.empty() && owner.job == me.job && owner.restarts < me.restarts;
-    if (record->released || earlier_start) {
+    if (record->released || earlier_start || !fs::exists(folder / kBeatName)) {
       return;
     }
     if (owner.boot == me.boot) {
@@ -140,13 +140,7 @@ Lease::Lease(const fs::path& run, LeaseOwner owner, const LeaseOptions& options,
   take_older_away(leases, generation_);
 }
 
-Lease::~Lease() {
-  try {
-    release("");
-  } catch (const std::exception&) {
-    // The next start finds out by itself.
-  }
-}
+Lease::~Lease() { release(""); }
 
 void Lease::keep_beating(std::function<void(const Error&)> on_lost, std::function<void()> on_beat) {
   heart_ = std::make_unique<Heart>();
@@ -176,8 +170,12 @@ void Lease::keep_beating(std::function<void(const Error&)> on_lost, std::functio
 
 void Lease::check() const {
   // Opened, not looked at: a network file system may answer a look from memory. Any other trouble proves nothing.
-  const FileDescriptor beat(::open((workshop_ / kBeatName).c_str(), O_RDONLY | O_CLOEXEC));
-  if (beat.get() < 0 && (errno == ENOENT || errno == ESTALE)) {
+  int reason = EINTR;
+  while (reason == EINTR) {
+    const FileDescriptor beat(::open((workshop_ / kBeatName).c_str(), O_RDONLY | O_CLOEXEC));
+    reason = beat.get() < 0 ? errno : 0;
+  }
+  if (reason == ENOENT || reason == ESTALE) {
     throw Fenced(kGone, fmt::format("generation {} of it must not write there any more", generation_),
                  ExitCode::no_requeue);
   }
@@ -268,7 +266,7 @@ void Lease::write_owner() const {
   }
 }
 
-void Lease::release(const std::string& word) {
+void Lease::release(const std::string& word) noexcept {
   if (released_) {
     return;
   }
@@ -283,7 +281,13 @@ void Lease::release(const std::string& word) {
   }
   released_ = true;
   note_.ended = word;
-  write_owner();
+  try {
+    write_owner();
+  } catch (const Error&) {
+    // A full disk, or another start that has the run: neither is this one's matter any more.
+  }
+  std::error_code ignored;
+  fs::remove(workshop_ / kBeatName, ignored);  // even where there is no room to say so, nobody beats here now
 }
 
 }  // namespace maskedkd

@@ -3,14 +3,11 @@
 #include "maskedkd/base/host_name.hpp"
 #include "maskedkd/io/posix.hpp"
 
-#include <fcntl.h>
 #include <unistd.h>
 #include <nlohmann/json.hpp>
 
-#include <cerrno>
 #include <charconv>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <sstream>
 
@@ -143,10 +140,7 @@ std::int64_t newest_generation(const fs::path& leases) {
 
 void write_beat(const fs::path& folder, std::int64_t beats) {
   const fs::path path = folder / kBeatName;
-  const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
-  if (file.get() < 0) {
-    throw Error(fmt::format("can't open {}: {}", path.string(), std::strerror(errno)), hint_for_errno(errno));
-  }
+  const FileDescriptor file = open_for_update(path);
   const std::string text = fmt::format("{:020}\n", beats);
   write_at(file, 0, {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}, path);
 }

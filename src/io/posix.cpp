@@ -107,6 +107,10 @@ FileDescriptor create_file(const std::filesystem::path& path) {
   return open_or_fail(path, O_WRONLY | O_CREAT | O_TRUNC, "can't create");
 }
 
+FileDescriptor open_for_update(const std::filesystem::path& path) {
+  return open_or_fail(path, O_WRONLY | O_CREAT, "can't open");
+}
+
 std::uint64_t file_size_bytes(const FileDescriptor& file, const std::filesystem::path& path) {
   struct stat status {};
   if (fstat(file.get(), &status) != 0) {

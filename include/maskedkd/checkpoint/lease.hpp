@@ -5,7 +5,7 @@
 //
 //   <run>/.lease/000000007/           the folder of generation 7: whoever could make it holds the run
 //   <run>/.lease/000000007/owner.json   who that is, and what became of it
-//   <run>/.lease/000000007/beat         a number that grows while it lives
+//   <run>/.lease/000000007/beat         a number that grows while it lives; gone when it was let go
 //
 // Everything that appears in the run or leaves it is renamed out of, or into, that folder. The next generation first
 // makes its own folder, then takes the older ones away, whole; from then on each rename of an old process fails for
@@ -93,7 +93,7 @@ class Lease {
 
   void write_note(const LeaseNote& note);
   // The next generation need not wait. word: how it ended ("finished", "stopped", "error").
-  void release(const std::string& word);
+  void release(const std::string& word) noexcept;
 
  private:
   struct Heart;

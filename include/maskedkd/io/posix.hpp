@@ -34,6 +34,8 @@ std::string hint_for_errno(int reason);
 FileDescriptor open_for_reading(const std::filesystem::path& path);
 // Creates the file or empties an existing one.
 FileDescriptor create_file(const std::filesystem::path& path);
+// Creates the file or leaves an existing one's bytes, for write_at.
+FileDescriptor open_for_update(const std::filesystem::path& path);
 std::uint64_t file_size_bytes(const FileDescriptor& file, const std::filesystem::path& path);
 // Fills all of `bytes` from `offset`; a file that ends before is an Error. Thread-safe (pread).
 void read_exactly(const FileDescriptor& file, std::uint64_t offset, std::span<std::uint8_t> bytes,
