@@ -54,8 +54,8 @@ class Link {
   explicit Link(Socket socket) : socket_(std::move(socket)) {}  // connected, non-blocking
   // What can't be sent yet waits for the next call; a report that would wait behind others is left out.
   void send(const Frame& frame);
-  std::vector<Frame> receive();              // all that have arrived
-  bool closed() const { return closed_; }    // by the other side, or broken
+  std::vector<Frame> receive();            // all that have arrived
+  bool closed() const { return closed_; }  // by the other side, or broken
   void end_sending();
 
  private:
