@@ -79,6 +79,7 @@ CheckpointContent Trainer::snapshot() {
 
 void Trainer::start_saving() {
   finish_saving();
+  now("copying the state for a checkpoint");
   last_save_began_ = Clock::now();
   being_saved_ = position();
   CheckpointContent content = snapshot();
@@ -90,6 +91,7 @@ void Trainer::start_saving() {
 
 // The other ranks first: where one of their parts failed, rank 0's save would wait for it.
 bool Trainer::finish_saving() {
+  session_.activity().now("waiting for a checkpoint to be written", Activity::Pace::slow);
   const auto wait = [&] {
     if (const auto result = saver_->wait()) {
       note_saved(*result);
@@ -123,7 +125,10 @@ bool Trainer::save_at_last() {
       if (tries == kLastTries) {
         return false;
       }
-      std::this_thread::sleep_for(pause);
+      for (auto slept = std::chrono::seconds(0); slept < pause; slept += std::chrono::seconds(1)) {
+        session_.activity().now("waiting before a checkpoint is tried again");
+        std::this_thread::sleep_for(std::chrono::seconds(1));
+      }
     }
     start_saving();
     finish_saving();
