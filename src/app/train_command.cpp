@@ -2,6 +2,7 @@
 
 #include "maskedkd/app/augmentation_flags.hpp"
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/comm/watchdog.hpp"
 #include "maskedkd/images/shard.hpp"
 #include "maskedkd/model/registry.hpp"
 
@@ -193,6 +194,10 @@ void bind_run(CommandLine& line, TrainCommand& command) {
       .option("time-limit", train.time_limit,
               "when to stop with a checkpoint and exit code 85: auto (in time before the job's end, as Slurm or "
               "MASKEDKD_JOB_END says), none, or a time from now as sbatch takes it: 90, 1:30:00, 2-12:00")
+      .option("hang-timeout", "auto",
+              "when a rank counts as hung that does nothing: the job then ends with exit code 85 and says which one; "
+              "auto (60 seconds, or ten times the longest that anything took), or seconds; 0: off",
+              [&train](const std::string& text) { train.hang_timeout_s = WatchdogOptions::parse_timeout(text); })
       .option("stop-after-steps", train.stop_after_steps,
               "stop with a checkpoint and exit code 85 after so many steps of this start; 0: off")
       .option("eval-batch", train.eval_batch, "images of a forward pass in evaluation")

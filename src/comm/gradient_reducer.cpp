@@ -1,8 +1,12 @@
 #include "maskedkd/comm/gradient_reducer.hpp"
 
+#include "maskedkd/comm/activity.hpp"
+
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
+
+#include <bit>
 
 namespace maskedkd {
 
@@ -22,6 +26,8 @@ void tree_all_reduce_sum(Communicator& communicator, at::Tensor& tensor) {
   if (rank < surplus || rank >= tree_size) {
     communicator.exchange(tensor, received, rank < surplus ? rank + tree_size : rank - tree_size);
     tensor += received;  // both hold the same sum; the one behind needs it no more
+  } else if (surplus > 0) {
+    communicator.activity().pass_over(1);
   }
   if (rank < tree_size) {
     // a + b and b + a are the same bits: both sides of a pair go on with the same number.
@@ -29,12 +35,16 @@ void tree_all_reduce_sum(Communicator& communicator, at::Tensor& tensor) {
       communicator.exchange(tensor, received, rank ^ distance);
       tensor += received;
     }
+  } else {
+    communicator.activity().pass_over(std::countr_zero(static_cast<unsigned>(tree_size)));
   }
   if (rank < surplus || rank >= tree_size) {
     communicator.exchange(tensor, received, rank < surplus ? rank + tree_size : rank - tree_size);
     if (rank >= tree_size) {
       tensor.copy_(received);
     }
+  } else if (surplus > 0) {
+    communicator.activity().pass_over(1);
   }
 }
 

@@ -9,7 +9,9 @@ namespace {
 
 class MpiCommunicator final : public Communicator {
  public:
-  explicit MpiCommunicator(const MpiSession& session) : rank_(session.rank()), size_(session.size()) {
+  explicit MpiCommunicator(const MpiSession& session)
+      : activity_(session.activity()), rank_(session.rank()), size_(session.size()) {
+    const Activity::Waiting waiting(activity_, "MPI_Comm_dup");
     // A communicator of its own: its messages never meet the control plane's.
     check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &comm_), "MPI_Comm_dup");
     check_mpi(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
@@ -17,6 +19,7 @@ class MpiCommunicator final : public Communicator {
   ~MpiCommunicator() override {
     // Collective by the standard: not on the way to an abort, when the others are elsewhere.
     if (std::uncaught_exceptions() == exceptions_before_) {
+      const Activity::Waiting waiting(activity_, "MPI_Comm_free");
       MPI_Comm_free(&comm_);
     }
   }
@@ -25,9 +28,11 @@ class MpiCommunicator final : public Communicator {
 
   int rank() const noexcept override { return rank_; }
   int size() const noexcept override { return size_; }
+  const Activity& activity() const noexcept override { return activity_; }
 
   void all_reduce_sum(at::Tensor& tensor) override {
     float* values = values_of(tensor);
+    const Activity::Waiting waiting(activity_, "all-reduce");
     in_pieces(tensor.numel(), [&](std::int64_t offset, int count) {
       check_mpi(MPI_Allreduce(MPI_IN_PLACE, values + offset, count, MPI_FLOAT, MPI_SUM, comm_), "MPI_Allreduce");
     });
@@ -41,6 +46,7 @@ class MpiCommunicator final : public Communicator {
           fmt::format("exchange of {} values for {} with rank {} of {}", send.numel(), receive.numel(), peer, size_));
     }
     const float* sent = send.const_data_ptr<float>();
+    const Activity::Waiting waiting(activity_, "exchange");
     in_pieces(send.numel(), [&](std::int64_t offset, int count) {
       check_mpi(MPI_Sendrecv(sent + offset, count, MPI_FLOAT, peer, 0, received + offset, count, MPI_FLOAT, peer, 0,
                              comm_, MPI_STATUS_IGNORE),
@@ -50,6 +56,7 @@ class MpiCommunicator final : public Communicator {
 
   void broadcast(at::Tensor& tensor, int root) override {
     float* values = values_of(tensor);
+    const Activity::Waiting waiting(activity_, "broadcast");
     in_pieces(tensor.numel(), [&](std::int64_t offset, int count) {
       check_mpi(MPI_Bcast(values + offset, count, MPI_FLOAT, root, comm_), "MPI_Bcast");
     });
@@ -61,6 +68,7 @@ class MpiCommunicator final : public Communicator {
     return tensor.mutable_data_ptr<float>();
   }
 
+  const Activity& activity_;
   int exceptions_before_ = std::uncaught_exceptions();
   int rank_;
   int size_;

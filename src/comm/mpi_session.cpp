@@ -42,9 +42,13 @@ MpiSession::MpiSession(int& argc, char**& argv) {
 
 MpiSession::~MpiSession() { MPI_Finalize(); }
 
-void MpiSession::barrier() const { check_mpi(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier"); }
+void MpiSession::barrier() const {
+  const Activity::Waiting waiting(activity_, "barrier");
+  check_mpi(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier");
+}
 
 std::vector<double> MpiSession::all_gather(std::span<const double> values) const {
+  const Activity::Waiting waiting(activity_, "all_gather");
   std::vector<double> all(values.size() * static_cast<std::size_t>(size_));
   check_mpi(MPI_Allgather(values.data(), static_cast<int>(values.size()), MPI_DOUBLE, all.data(),
                           static_cast<int>(values.size()), MPI_DOUBLE, MPI_COMM_WORLD),
@@ -62,6 +66,7 @@ std::vector<std::string> MpiSession::all_gather(const std::string& text) const {
 }
 
 std::string MpiSession::broadcast(const std::string& text, int root) const {
+  const Activity::Waiting waiting(activity_, "broadcast");
   std::int64_t length = static_cast<std::int64_t>(text.size());
   check_mpi(MPI_Bcast(&length, 1, MPI_INT64_T, root, MPI_COMM_WORLD), "MPI_Bcast");
   std::string received = rank_ == root ? text : std::string(static_cast<std::size_t>(length), '\0');

@@ -7,6 +7,7 @@
 #include <c10/cuda/CUDAStream.h>
 #include <nccl.h>
 
+#include <atomic>
 #include <cstring>
 #include <exception>
 #include <source_location>
@@ -25,7 +26,7 @@ void check_nccl(ncclResult_t result, const char* call, std::source_location wher
 class NcclCommunicator final : public Communicator {
  public:
   NcclCommunicator(const MpiSession& session, at::Device device)
-      : rank_(session.rank()), size_(session.size()), device_(device) {
+      : activity_(session.activity()), rank_(session.rank()), size_(session.size()), device_(device) {
     const c10::cuda::CUDAGuard guard(device_);
     ncclUniqueId id;
     if (rank_ == 0) {
@@ -33,15 +34,19 @@ class NcclCommunicator final : public Communicator {
     }
     const std::string shared = session.broadcast(std::string(reinterpret_cast<const char*>(&id), sizeof(id)));
     std::memcpy(&id, shared.data(), sizeof(id));
+    const Activity::Waiting waiting(activity_, "ncclCommInitRank");
     check_nccl(ncclCommInitRank(&comm_, size_, id, rank_), "ncclCommInitRank");
   }
   ~NcclCommunicator() override {
-    if (std::uncaught_exceptions() > exceptions_before_) {
+    if (std::uncaught_exceptions() > exceptions_before_ || aborted_) {
       return;  // ending it waits for the other ranks, which wait for this one; the job is about to be aborted
     }
-    ncclResult_t state = ncclSuccess;
-    const bool healthy = ncclCommGetAsyncError(comm_, &state) == ncclSuccess && state == ncclSuccess;
-    const ncclResult_t ended = healthy ? ncclCommDestroy(comm_) : ncclCommAbort(comm_);
+    if (failed_ || !async_error().empty()) {
+      abort();
+      return;
+    }
+    const Activity::Waiting waiting(activity_, "ncclCommDestroy");
+    const ncclResult_t ended = ncclCommDestroy(comm_);
     if (ended != ncclSuccess) {
       spdlog::warn("NCCL did not end cleanly: {}", ncclGetErrorString(ended));
     }
@@ -51,10 +56,30 @@ class NcclCommunicator final : public Communicator {
 
   int rank() const noexcept override { return rank_; }
   int size() const noexcept override { return size_; }
+  const Activity& activity() const noexcept override { return activity_; }
+
+  std::string async_error() override {
+    ncclResult_t state = ncclSuccess;
+    if (aborted_) {
+      return {};
+    }
+    const ncclResult_t asked = ncclCommGetAsyncError(comm_, &state);
+    const ncclResult_t worst = asked != ncclSuccess ? asked : state;
+    return worst == ncclSuccess || worst == ncclInProgress
+               ? std::string()
+               : fmt::format("NCCL: {} ({})", ncclGetErrorString(worst), ncclGetLastError(comm_));
+  }
+
+  void abort() noexcept override {
+    if (!aborted_.exchange(true)) {
+      ncclCommAbort(comm_);
+    }
+  }
 
   void all_reduce_sum(at::Tensor& tensor) override {
     const auto values = values_of(tensor);
-    check_nccl(ncclAllReduce(values, values, tensor.numel(), ncclFloat, ncclSum, comm_, stream()), "ncclAllReduce");
+    const Activity::Waiting waiting(activity_, "all-reduce");
+    check(ncclAllReduce(values, values, tensor.numel(), ncclFloat, ncclSum, comm_, stream()), "ncclAllReduce");
     check_async();
   }
 
@@ -65,16 +90,18 @@ class NcclCommunicator final : public Communicator {
       throw Error(
           fmt::format("exchange of {} values for {} with rank {} of {}", send.numel(), receive.numel(), peer, size_));
     }
-    check_nccl(ncclGroupStart(), "ncclGroupStart");
-    check_nccl(ncclSend(send.const_data_ptr<float>(), send.numel(), ncclFloat, peer, comm_, stream()), "ncclSend");
-    check_nccl(ncclRecv(received, receive.numel(), ncclFloat, peer, comm_, stream()), "ncclRecv");
-    check_nccl(ncclGroupEnd(), "ncclGroupEnd");
+    const Activity::Waiting waiting(activity_, "exchange");
+    check(ncclGroupStart(), "ncclGroupStart");
+    check(ncclSend(send.const_data_ptr<float>(), send.numel(), ncclFloat, peer, comm_, stream()), "ncclSend");
+    check(ncclRecv(received, receive.numel(), ncclFloat, peer, comm_, stream()), "ncclRecv");
+    check(ncclGroupEnd(), "ncclGroupEnd");
     check_async();
   }
 
   void broadcast(at::Tensor& tensor, int root) override {
     const auto values = values_of(tensor);
-    check_nccl(ncclBroadcast(values, values, tensor.numel(), ncclFloat, root, comm_, stream()), "ncclBroadcast");
+    const Activity::Waiting waiting(activity_, "broadcast");
+    check(ncclBroadcast(values, values, tensor.numel(), ncclFloat, root, comm_, stream()), "ncclBroadcast");
     check_async();
   }
 
@@ -84,17 +111,24 @@ class NcclCommunicator final : public Communicator {
     return tensor.mutable_data_ptr<float>();
   }
   cudaStream_t stream() const { return c10::cuda::getCurrentCUDAStream(device_.index()).stream(); }
-  void check_async() const {
+  void check(ncclResult_t result, const char* call, std::source_location where = std::source_location::current()) {
+    failed_ |= result != ncclSuccess;
+    check_nccl(result, call, where);
+  }
+  void check_async() {
     ncclResult_t state = ncclSuccess;
-    check_nccl(ncclCommGetAsyncError(comm_, &state), "ncclCommGetAsyncError");
-    check_nccl(state, "a NCCL operation");
+    check(aborted_ ? ncclRemoteError : ncclCommGetAsyncError(comm_, &state), "ncclCommGetAsyncError");
+    check(state, "a NCCL operation");
   }
 
+  const Activity& activity_;
   int rank_;
   int size_;
   int exceptions_before_ = std::uncaught_exceptions();
   at::Device device_;
   ncclComm_t comm_ = nullptr;
+  bool failed_ = false;
+  std::atomic<bool> aborted_{false};  // by the watchdog's thread
 };
 
 }  // namespace

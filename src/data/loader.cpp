@@ -209,6 +209,9 @@ struct Loader::State {
     } catch (...) {
       failure = std::current_exception();
     }
+    if (options.on_record) {
+      options.on_record();
+    }
     lock.lock();
     ++counts.records_decoded;
     counts.images_made += static_cast<std::int64_t>(task->places.size());

@@ -67,6 +67,7 @@ std::optional<EvaluationResult> evaluate(const MpiSession& session, const Vit& m
   loading.num_workers = options.num_workers;
   loading.prefetch = options.prefetch;
   loading.pin_memory = device.is_cuda();
+  loading.on_record = [&session] { session.activity().beat(); };
   loading.bad_records_limit = options.bad_records_limit;
   Loader loader(set, loading, [&, batch = first]() mutable -> std::optional<BatchRequest> {
     return batch == last ? std::nullopt : std::optional(batch_request(batch++, options.batch, set.num_records()));
@@ -88,7 +89,9 @@ std::optional<EvaluationResult> evaluate(const MpiSession& session, const Vit& m
       if (batch >= last) {
         continue;
       }
+      session.activity().now(fmt::format("evaluation batch {} of {}: waiting for data", done + 1, last - first));
       const std::optional<MicroBatch> loaded = loader.next();
+      session.activity().now(fmt::format("evaluation batch {} of {}: forward", done + 1, last - first));
       const at::Tensor labels = loaded->labels.to(device);                                             // [B]
       const at::Tensor logits = model.forward(normalised_images(*loaded, device), how).answer();       // [B, C]
       const at::Tensor hits = std::get<1>(logits.topk(top, 1)).eq(labels.unsqueeze(1)).to(at::kLong);  // [B, 5]

@@ -18,7 +18,7 @@ namespace {
 constexpr std::array<std::string_view, 7> kFixed = {"repeat-locality", "seed",      "batch-size",     "micro-batch",
                                                     "repeats",         "precision", "model-ema-decay"};
 // These say where and how to run, not what is computed.
-constexpr std::array<std::string_view, 25> kFree = {"stage-to",
+constexpr std::array<std::string_view, 26> kFree = {"stage-to",
                                                     "stage-leave-free",
                                                     "on-bad-record",
                                                     "bad-records-limit",
@@ -41,6 +41,7 @@ constexpr std::array<std::string_view, 25> kFree = {"stage-to",
                                                     "teacher-model",
                                                     "model",
                                                     "time-limit",
+                                                    "hang-timeout",
                                                     "max-checkpoint-age",
                                                     "checkpoint-file-mb"};
 

@@ -1,6 +1,7 @@
 #include "maskedkd/train/train_options.hpp"
 
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/comm/watchdog.hpp"
 
 namespace maskedkd {
 namespace {
@@ -76,6 +77,7 @@ void TrainOptions::validate(int world_size) const {
   require(keep_checkpoints >= 1, fmt::format("--keep-checkpoints {} must be at least 1", keep_checkpoints));
   require(checkpoint_steps >= 0 && checkpoint_minutes >= 0 && stop_after_steps >= 0,
           "--checkpoint-steps, --checkpoint-minutes and --stop-after-steps must not be below 0");
+  WatchdogOptions{hang_timeout_s, {}}.validate();
   require(max_checkpoint_age_minutes >= 0,
           fmt::format("--max-checkpoint-age {} must not be below 0", max_checkpoint_age_minutes));
   require(checkpoint_file_mb >= 1, fmt::format("--checkpoint-file-mb {} must be at least 1", checkpoint_file_mb));

@@ -45,6 +45,7 @@ ExitCode Trainer::run() {
   }
   progress_.reset();
   const bool saved = save_at_last(/*tries=*/state_.epoch < options_.schedule.epochs ? 2 : 5);
+  watchdog_.stop();
   if (state_.epoch < options_.schedule.epochs || !saved) {
     spdlog::info("stopped after step {} (epoch {}, step {} of {}) {}", state_.global_step, state_.epoch, state_.step,
                  steps,
@@ -74,19 +75,29 @@ Trainer::StepReport Trainer::train_step() {
   at::Tensor gradient;         // [P]
   if (options_.deterministic) {
     gradient = gradient_sum(share_.first, share_.last, losses);
+    now("adding gradients");
     tree_all_reduce_sum(*communicator_, gradient);
   } else {
     gradient = at::zeros_like(parameters_.values());
     for (int micro_batch = share_.first; micro_batch < share_.last; ++micro_batch) {
       add_micro_batch(gradient, losses);
     }
+    now("adding gradients");
     communicator_->all_reduce_sum(gradient);
   }
+  now("telling losses");
   const StepReport report = share(losses);
+  now("updating weights");
   apply(gradient);
   // A hiccup is forgotten in some hundred steps.
   longest_step_s_ = std::max(0.99 * longest_step_s_, std::chrono::duration<double>(Clock::now() - step_began_).count());
   return report;
+}
+
+// The first step of a process compiles, allocates and reads for the first time.
+void Trainer::now(const char* what) const {
+  session_.activity().now(fmt::format("step {}: {}", state_.global_step, what),
+                          steps_here_ == 0 ? Activity::Pace::slow : Activity::Pace::usual);
 }
 
 // Halves of halves: with a power of two of ranks each rank's run is a subtree of the one tree over all micro-batches.
@@ -102,7 +113,9 @@ at::Tensor Trainer::gradient_sum(int first, int last, std::vector<double>& losse
 }
 
 void Trainer::add_micro_batch(const at::Tensor& gradient, std::vector<double>& losses) {
+  now("waiting for data");
   const std::optional<MicroBatch> batch = loader_->next();
+  now("forward and backward");
   parameters_.bind_gradients(gradient);
   losses.push_back(distillation_.run(*batch, scaler_.scale()).item<double>());
 }

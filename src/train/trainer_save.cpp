@@ -78,6 +78,7 @@ CheckpointContent Trainer::snapshot() {
 
 void Trainer::start_saving() {
   finish_saving();
+  now("copying the state for a checkpoint");
   last_save_began_ = Clock::now();
   being_saved_ = position();
   CheckpointContent content = snapshot();
@@ -89,6 +90,7 @@ void Trainer::start_saving() {
 
 // The other ranks first: where one of their parts failed, rank 0's save would wait for it.
 bool Trainer::finish_saving() {
+  session_.activity().now("waiting for a checkpoint to be written", Activity::Pace::slow);
   const auto wait = [&] {
     if (const auto result = saver_->wait()) {
       note_saved(*result);
@@ -122,6 +124,7 @@ bool Trainer::save_at_last(int tries) {
       return false;
     }
     if (tried > 0) {
+      session_.activity().now("waiting before a checkpoint is tried again", Activity::Pace::slow);
       std::this_thread::sleep_for(pause);
       pause *= 2;
     }

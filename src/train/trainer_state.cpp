@@ -85,6 +85,11 @@ std::string variable(const char* name) {
   return value != nullptr ? value : "";
 }
 
+WatchdogOptions watching(const MpiSession& session, const TrainOptions& options) {
+  session.activity().now("opening data, student and teacher", Activity::Pace::slow);
+  return {options.hang_timeout_s, {}};
+}
+
 // Once, not by every rank.
 void tell(const MpiSession& session, const std::vector<std::string>& lines) {
   for (const std::string& line : lines) {
@@ -112,6 +117,7 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
       options_(with_teacher_found(session, options)),
       device_(device),
       folder_(session, options.output_dir),
+      watchdog_(session, watching(session, options)),
       train_set_(options.data_path),
       eval_set_(options.eval_data_path.empty() ? std::nullopt : std::make_optional<ShardSet>(options.eval_data_path)),
       sampler_(sampler_of(options, train_set_)),
@@ -122,6 +128,7 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
       scaler_(options.precision == Precision::fp16),
       distillation_(options_, student_, teacher_ ? &*teacher_ : nullptr, device),
       communicator_(make_communicator(session, device)),
+      watched_communicator_(watchdog_.watch(*communicator_)),
       share_(micro_batch_share(options.micro_batches_per_step(), session.rank(), session.size())),
       time_limit_(options.time_limit, variable) {
   if (options.precision == Precision::fp16 && !device.is_cuda()) {
@@ -172,6 +179,7 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
 Trainer::~Trainer() = default;
 
 bool Trainer::resume() {
+  session_.activity().now("taking up a checkpoint", Activity::Pace::slow);
   // Rank 0 chooses and verifies; the others read the same one.
   std::string chosen;
   std::optional<LoadedCheckpoint> checkpoint;
@@ -283,6 +291,7 @@ void Trainer::start_loader() {
   const int shared = options_.repeats > 1 && !options_.repeat_locality ? share_.last - share_.first : 1;
   loading.prefetch = options_.prefetch > 0 ? options_.prefetch : shared + 4;
   loading.open_together = std::min(shared, loading.prefetch);
+  loading.on_record = [this] { session_.activity().beat(); };
   loading.bad_records_limit = options_.bad_records_limit;
   loading.pin_memory = device_.is_cuda();
   loading.raw_crops = options_.augment_on_gpu;

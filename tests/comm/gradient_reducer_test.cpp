@@ -10,6 +10,7 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -132,6 +133,17 @@ TEST_F(TreeSum, CarriesInfinityAndNanToEveryRank) {
   EXPECT_TRUE(std::isinf(tensor[0].item<float>()));
   EXPECT_TRUE(std::isnan(tensor[1].item<float>()));
   EXPECT_EQ(tensor[2].item<float>(), 0.0F);
+}
+
+// Also where some exchange less than others: a watchdog compares the counts.
+TEST_F(TreeSum, CountsAsManyCollectivesOnEveryRank) {
+  const std::uint64_t before = session_.activity().read().collectives;
+  at::Tensor tensor = at::zeros({3});
+  tree_all_reduce_sum(*communicator_, tensor);
+  const auto counted = static_cast<double>(session_.activity().read().collectives - before);
+  for (const double other : session_.all_gather(std::array{counted})) {
+    EXPECT_EQ(other, counted);
+  }
 }
 
 TEST_F(TreeSum, OfNothingIsNothing) {

@@ -6,9 +6,11 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <string>
 
 namespace maskedkd {
 
+class Activity;
 class MpiSession;
 
 class Communicator {
@@ -21,6 +23,13 @@ class Communicator {
   // Sends `send` to peer and receives as much from it; both sides call it, others need not.
   virtual void exchange(const at::Tensor& send, at::Tensor& receive, int peer) = 0;
   virtual void broadcast(at::Tensor& tensor, int root) = 0;
+
+  // What follows is not collective. Where this rank's collectives are told and counted.
+  virtual const Activity& activity() const noexcept = 0;
+  // Any thread. What went wrong behind the last calls, in one line; empty: nothing, as far as is known.
+  virtual std::string async_error() { return {}; }
+  // Any thread, once the process is to end: whatever waits for other ranks is given up. Nothing else may follow.
+  virtual void abort() noexcept {}
 };
 
 // Over MPI for a CPU device, over NCCL for a CUDA device (Error where this build has none).

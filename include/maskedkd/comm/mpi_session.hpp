@@ -3,6 +3,8 @@
 // comm/communicator.hpp.
 #pragma once
 
+#include "maskedkd/comm/activity.hpp"
+
 #include <cstdint>
 #include <span>
 #include <string>
@@ -25,6 +27,9 @@ class MpiSession {
   int local_rank() const noexcept { return local_rank_; }  // among the ranks of this node (shared memory)
   int local_size() const noexcept { return local_size_; }
 
+  // What this rank's main thread is doing, for a watchdog.
+  const Activity& activity() const noexcept { return activity_; }
+
   // All collective; all throw Error.
   void barrier() const;
   // values of every rank, rank by rank: [size * values.size()]; the same count on every rank.
@@ -36,6 +41,7 @@ class MpiSession {
   [[noreturn]] void abort(int exit_code) const noexcept;
 
  private:
+  Activity activity_;
   int rank_ = 0;
   int size_ = 1;
   int local_rank_ = 0;

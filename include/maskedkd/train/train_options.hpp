@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -69,7 +70,8 @@ struct TrainOptions {
   double max_checkpoint_age_minutes = 120;  // failed saves end the run when none has worked for so long; 0: never
   int checkpoint_file_mb = 1024;            // optimizer and average of more than that are written by several ranks
   std::string time_limit = "auto";          // as TimeLimit takes it
-  std::int64_t stop_after_steps = 0;  // as if the stop signal came after that many steps of this process; 0: never
+  std::int64_t stop_after_steps = 0;     // as if the stop signal came after that many steps of this process; 0: never
+  std::optional<double> hang_timeout_s;  // as WatchdogOptions has it: nullopt: learned; 0: no watchdog
   int eval_batch = 128;
 
   int micro_batches_per_step() const { return static_cast<int>(global_batch / micro_batch); }

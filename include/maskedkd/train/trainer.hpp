@@ -6,6 +6,7 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/checkpoint/background_saver.hpp"
 #include "maskedkd/comm/communicator.hpp"
+#include "maskedkd/comm/watchdog.hpp"
 #include "maskedkd/data/loader.hpp"
 #include "maskedkd/data/sampler.hpp"
 #include "maskedkd/distill/teacher.hpp"
@@ -66,6 +67,7 @@ class Trainer {
   };
 
   StepReport train_step();
+  void now(const char* what) const;  // for the watchdog
   at::Tensor gradient_sum(int first, int last, std::vector<double>& losses);
   void add_micro_batch(const at::Tensor& gradient, std::vector<double>& losses);
   StepReport share(const std::vector<double>& losses);
@@ -99,6 +101,7 @@ class Trainer {
   const TrainOptions options_;
   const at::Device device_;
   RunFolder folder_;
+  Watchdog watchdog_;
   ShardSet train_set_;
   std::optional<ShardSet> eval_set_;
   std::optional<Staging> train_staging_, eval_staging_;
@@ -111,6 +114,7 @@ class Trainer {
   LossScaler scaler_;
   DistillationStep distillation_;
   std::unique_ptr<Communicator> communicator_;
+  Watchdog::Watched watched_communicator_;
   std::unique_ptr<Loader> loader_;
   RunState state_;
   MicroBatchShare share_;        // this rank's of every step

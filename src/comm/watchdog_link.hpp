@@ -1,0 +1,84 @@
+// How the watchdog's threads talk: frames of one size over TCP, sent and received without waiting.
+#pragma once
+
+#include "hang_diagnosis.hpp"
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace maskedkd {
+
+struct Frame {
+  // report: what a rank does, with the token. failure: its communicator's error, in `doing`. goodbye: the sender is no
+  // hang. answer: rank 0's, with what it does. end, show_stack: from rank 0, the process is to end.
+  enum class Kind : std::uint32_t { report, failure, goodbye, answer, end, show_stack };
+  Kind kind = Kind::report;
+  std::int32_t rank = 0;
+  double timeout_s = 0;  // of an answer: what makes a hang now
+  double stalled_s = 0;
+  double cpu_s = 0;
+  double longest_s = 0;
+  std::uint64_t collectives = 0;
+  std::uint32_t waits = 0;
+  std::uint32_t is_slow = 0;
+  std::array<char, 40> token{};
+  std::array<char, 64> host{};
+  std::array<char, 168> doing{};
+
+  static Frame of(Kind kind, int rank, const RankState& state);
+  RankState state() const;  // of a linked rank, heard just now
+};
+
+class Socket {
+ public:
+  explicit Socket(int descriptor = -1) noexcept : descriptor_(descriptor) {}
+  Socket(Socket&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
+  Socket& operator=(Socket&& other) noexcept {
+    std::swap(descriptor_, other.descriptor_);
+    return *this;
+  }
+  Socket(const Socket&) = delete;
+  Socket& operator=(const Socket&) = delete;
+  ~Socket();
+  int get() const noexcept { return descriptor_; }
+
+ private:
+  int descriptor_;
+};
+
+class Link {
+ public:
+  explicit Link(Socket socket) : socket_(std::move(socket)) {}  // connected, non-blocking
+  // What can't be sent yet waits for the next call; a report that would wait behind others is left out.
+  void send(const Frame& frame);
+  std::vector<Frame> receive();            // all that have arrived
+  bool closed() const { return closed_; }  // by the other side, or broken
+  void end_sending();
+
+ private:
+  void flush();
+  Socket socket_;
+  std::string in_, out_;
+  bool closed_ = false;
+};
+
+// Where rank 0 listens.
+struct Invitation {
+  std::string host;
+  std::string token;  // who does not know it is no rank of this job
+  int port = 0;
+  std::vector<std::string> addresses;  // IPv4
+};
+std::string to_json(const Invitation& invitation);
+Invitation parse_invitation(const std::string& text);
+
+// local: ranks of this node only. Throws Error.
+std::pair<Socket, Invitation> listen_for_ranks(bool local);
+Socket accept_one(const Socket& listener);  // without a descriptor where nobody has come
+// Tries for at most `seconds`; without a descriptor where nobody answers there.
+Socket connect_to(const std::string& address, int port, double seconds);
+
+}  // namespace maskedkd
