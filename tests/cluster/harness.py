@@ -50,10 +50,14 @@ class Cluster:
         self.place = pathlib.Path(tempfile.mkdtemp(prefix='maskedkd-cluster-'))
         self.folder = self.place / 'slurm'
         self.nodes = nodes
+        # Takes it down where this process is killed: its end of the pipe is then closed.
+        self.undertaker = subprocess.Popen(
+            ['bash', '-c', 'trap "" INT TERM; read -r; "$0" down "$1"; rm -rf "$2"', CLUSTER, self.folder, self.place],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         up = subprocess.run([CLUSTER, 'up', self.folder, str(nodes)], stderr=subprocess.PIPE, text=True)
         if up.returncode == SKIPPED:
             print(up.stderr, end='')
-            shutil.rmtree(self.place)
+            self.down()
             raise SystemExit(SKIPPED)
         if up.returncode != 0:
             self.down()
@@ -66,6 +70,9 @@ class Cluster:
         if self.place.exists():
             self.act('down')
             shutil.rmtree(self.place, ignore_errors=True)
+        if self.undertaker.stdin:
+            self.undertaker.stdin.close()
+            self.undertaker.wait()
 
     def act(self, action, *arguments):
         subprocess.run([CLUSTER, action, self.folder, *map(str, arguments)], check=True, timeout=90)
@@ -80,6 +87,11 @@ class Cluster:
     def idle(self):
         nodes = run('sinfo', '--noheader', '--Node', '--partition=urgent', '--states=idle', '--format=%N').stdout
         return len(nodes.split()) == self.nodes
+
+
+def skip_without_a_cluster():
+    """Ends the process where none can be had."""
+    Cluster(1).down()
 
 
 def _comm(pid):
