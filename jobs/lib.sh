@@ -18,16 +18,16 @@ sbatch_flags() {
   [ "$site_gpus_per_node" -eq 0 ] || printf '%s\n' "--gpus-per-node=$site_gpus_per_node"
 }
 
-# start_ranks PROGRAM ARGUMENT...: on all ranks of the job, without a job on this machine's. srun, as only it passes the
+# start_ranks PROGRAM ARGUMENT...: in this shell's place, on all ranks of the job, or of this machine without one. srun, as only it passes the
 # cluster's notice on to the ranks at once; mpiexec keeps it for itself.
 start_ranks() {
   local program=$site_build/bin/$1
   shift
   [ -x "$program" ] || die "$program is missing: env/install.sh build && env/build.sh $site_build -DMASKEDKD_TESTS=OFF"
   if [ -n "${SLURM_JOB_ID:-}" ]; then
-    srun "${site_srun[@]}" --kill-on-bad-exit=1 "$program" "$@"
+    exec srun "${site_srun[@]}" --kill-on-bad-exit=1 "$program" "$@"
   else
-    mpiexec -n $((site_nodes * site_ranks_per_node)) "$program" "$@"
+    exec mpiexec -n $((site_nodes * site_ranks_per_node)) "$program" "$@"
   fi
 }
 
@@ -44,19 +44,24 @@ export_job_end() {
 # job_field NAME: of this job, as the cluster has it now.
 job_field() { scontrol show job --oneliner "$SLURM_JOB_ID" 2>/dev/null | sed -n "s/.*\b$1=\([^ ]*\).*/\1/p"; }
 
-# go_back CODE SECONDS: into the queue, to go on; CODE is how the ranks ended after SECONDS. Returns where there is
-# nothing to go back to. Exiting instead would end the job for good (slurm.conf's RequeueExit apart).
-go_back() {
-  if [ -z "${SLURM_JOB_ID:-}" ] || [ -n "${MASKEDKD_INTERACTIVE:-}" ]; then return 0; fi
-  local state restarts=${SLURM_RESTART_COUNT:-0}
+# may_go_back: whether the cluster leaves it to this job to go back into the queue; says why not.
+may_go_back() {
+  if [ -z "${SLURM_JOB_ID:-}" ] || [ -n "${MASKEDKD_INTERACTIVE:-}" ]; then return 1; fi
+  local state
   state=$(job_field JobState)/$(job_field Reason)
   case $state in
     RUNNING/* | */TimeLimit) ;;
     # Somebody cancelled it; or it is being preempted, and the cluster puts it back itself.
-    *) say "the cluster is ending this job ($state)"; return 0 ;;
+    *) say "the cluster is ending this job ($state)"; return 1 ;;
   esac
   # Of a later start of this job, an earlier one that was cut off must keep its hands.
-  [ "$(job_field Restarts)" = "$restarts" ] || { say "this job has been started again already"; return 0; }
+  [ "$(job_field Restarts)" = "${SLURM_RESTART_COUNT:-0}" ] || { say "this job has been started again already"; return 1; }
+}
+
+# go_back CODE SECONDS: into the queue, to go on; CODE is how the ranks ended after SECONDS. Returns where there is
+# nothing to go back to. Exiting instead would end the job for good (slurm.conf's RequeueExit apart).
+go_back() {
+  may_go_back || return 0
   # Ranks that are killed as soon as they start, as on a node that is broken, do not get as far as counting their
   # restarts themselves; the job's comment counts for them.
   local at_once=0
@@ -68,9 +73,16 @@ go_back() {
     return 0
   fi
   scontrol update job="$SLURM_JOB_ID" comment="killed-at-once:$at_once" || true
-  sleep $((5 * at_once))
-  say "back into the queue (restart $((restarts + 1)))"
-  scontrol requeue "$SLURM_JOB_ID" || say "scontrol requeue failed: the cluster may be doing it itself"
+  if [ $at_once -gt 0 ]; then
+    sleep $((5 * at_once))
+    may_go_back || return 0  # it may have been cancelled meanwhile
+  fi
+  say "back into the queue (restart $((${SLURM_RESTART_COUNT:-0} + 1)))"
+  if scontrol requeue "$SLURM_JOB_ID"; then
+    trap - USR1 TERM
+  else
+    say "scontrol requeue failed: the cluster may be doing it itself"
+  fi
   sleep 120  # until the cluster ends this script
 }
 
@@ -90,6 +102,9 @@ run_job() {
     wait "$step" || again=$?
     [ "$again" -eq 127 ] || code=$again
   done
+  # From here on signals are ignored, not trapped: bash 5.2 ends a script with a syntax error where a trap runs while it
+  # reads a $(...).
+  trap '' USR1 TERM
   case $code in
     0) say "finished" ;;
     85) say "stopped with a checkpoint"; go_back $code $((SECONDS - began)) ;;

@@ -8,13 +8,19 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=jobs/lib.sh
 source jobs/lib.sh
 watch=
-if [ "${1:-}" = --watch ]; then
-  watch=${2:?--watch needs seconds}
-  shift 2
-fi
+case ${1:-} in
+  --watch)
+    watch=${2:-}
+    [[ $watch =~ ^[1-9][0-9]*$ ]] || die "--watch needs seconds"
+    shift 2 ;;
+  -*)
+    sed -n '4s/^# \{0,1\}//p' jobs/status.sh >&2
+    exit 2 ;;
+esac
 
-# field NAME: of the flat JSON object in $json; empty where it has none.
-field() { sed -n "s/.*\"$1\":\"\{0,1\}\([^\",}]*\).*/\1/p" <<<"$json"; }
+# field NAME: of the flat JSON object in $json; empty where it has none. whole NAME: its whole part, 0 where it has none.
+field() { sed -n "s/.*\"$1\"[[:space:]]*:[[:space:]]*\"\{0,1\}\([^\",}]*\).*/\1/p" <<<"$json" | head -n 1; }
+whole() { field "$1" | sed -n 's/^\(-\{0,1\}[0-9]\{1,18\}\).*/\1/p' | grep . || echo 0; }
 length() { # SECONDS for people
   if [ "$1" -ge 86400 ]; then printf '%dd %02dh' $(($1 / 86400)) $(($1 % 86400 / 3600))
   elif [ "$1" -ge 3600 ]; then printf '%dh %02dm' $(($1 / 3600)) $(($1 % 3600 / 60))
@@ -22,20 +28,21 @@ length() { # SECONDS for people
 }
 
 show() {
-  local run json now state age steps eta last
+  local run json now state age saved eta last
   now=$(date +%s)
   printf '%-28s %-11s %19s %9s %8s %9s  %-28s %9s\n' run state step epoch restarts images/s 'last checkpoint' ETA
   for run in "$@"; do
-    json=$(cat "$run/status.json" 2>/dev/null) || { printf '%-28s no status\n' "$run"; continue; }
+    json=$(tr '\n' ' ' <"$run/status.json" 2>/dev/null) || json=
     state=$(field state)
-    age=$((now - $(field time)))
+    [ -n "$state" ] || { printf '%-28s no status\n' "${run#"$site_runs"/}"; continue; }
+    age=$((now - $(whole time)))
     # It is written every few seconds: silence is a death, or a file system that is away.
     case $state in starting | running | evaluating) [ $age -lt 60 ] || state="silent $(length $age)" ;; esac
     eta=
-    if [ "$state" = running ]; then eta=$(length "$(field eta_s)"); fi
+    if [ "$state" = running ]; then eta=$(length "$(whole eta_s)"); fi
     last=$(field last_checkpoint)
-    steps=$(field last_checkpoint_time)
-    [ -z "$last" ] || [ "${steps:-0}" -eq 0 ] || last="$last ($(length $((now - steps))))"
+    saved=$(whole last_checkpoint_time)
+    [ -z "$last" ] || [ "$saved" -eq 0 ] || last="$last ($(length $((now - saved))))"
     printf '%-28s %-11s %19s %9s %8s %9s  %-28s %9s\n' "${run#"$site_runs"/}" "$state" "$(field step)/$(field steps)" \
       "$(field epoch)/$(field epochs)" "$(field restarts)" "$(field images_per_second)" "$last" "$eta"
   done
@@ -49,7 +56,7 @@ while :; do
     mapfile -t runs < <(find -L "$site_runs" -maxdepth 4 -name status.json -printf '%h\n' | sort)
     [ ${#runs[@]} -gt 0 ] || die "no run below $site_runs has begun yet"
   fi
-  [ -z "$watch" ] || clear
+  [ -z "$watch" ] || [ ! -t 1 ] || clear
   show "${runs[@]}"
   [ -n "$watch" ] || break
   sleep "$watch"

@@ -21,6 +21,9 @@
 namespace maskedkd {
 namespace {
 
+// The set whose packing is under way in a folder: finished shards of another one are hours of somebody's work.
+constexpr const char* kUnderWay = ".packing";
+
 // A set that was damaged is to be mended: what of it still stands is noted before its index goes, so that this can be
 // interrupted like any packing.
 void note_what_is_whole(const PackOptions& options, const ShardIndex& index) {
@@ -66,7 +69,10 @@ bool is_packed_already(const PackOptions& options, const std::string& set_id, st
     const auto is_decoded = [](const ShardIndexEntry& entry) { return entry.check == FileCheck::decode; };
     if (options.records.check_done() == FileCheck::structure ||
         std::all_of(index.shards.begin(), index.shards.end(), is_decoded)) {
-      remove_notes(options.output_dir);  // of a packing that was killed after its last step but one
+      // Of a packing that was killed while it cleaned up.
+      sweep_unfinished(options.output_dir);
+      remove_notes(options.output_dir);
+      remove_file(options.output_dir / kUnderWay);
       return true;
     }
     spdlog::warn("{} was packed with --check structure: decoding what is there", options.output_dir.string());
@@ -74,13 +80,10 @@ bool is_packed_already(const PackOptions& options, const std::string& set_id, st
     spdlog::warn("{}: packing what is missing", error.what());
   }
   note_what_is_whole(options, index);
-  std::filesystem::remove(index_path);
+  remove_file(index_path);
   sync_directory(options.output_dir);
   return false;
 }
-
-// The set whose packing is under way in a folder: finished shards of another one are hours of somebody's work.
-constexpr const char* kUnderWay = ".packing";
 
 void refuse_another_unfinished(const PackOptions& options, const std::string& set_id) {
   const std::filesystem::path marker = options.output_dir / kUnderWay;
@@ -109,7 +112,7 @@ void sweep_leftovers(const PackOptions& options, std::int64_t num_shards) {
     const std::string name = entry.path().filename().string();
     if (name.starts_with("shard-") && name.ends_with(".h5") && own.count(name) == 0) {
       spdlog::warn("removing {}, left there by another packing that was interrupted", entry.path().string());
-      std::filesystem::remove(entry.path());
+      remove_file(entry.path());
     }
   }
 }
@@ -248,7 +251,7 @@ PackSummary pack(const MpiSession& session, const ImageSource& source, const Pac
   if (session.rank() == 0) {
     write_file_atomically(options.output_dir / kShardIndexName, serialise(index));
     remove_notes(options.output_dir);
-    std::filesystem::remove(options.output_dir / kUnderWay);
+    remove_file(options.output_dir / kUnderWay);
   }
   session.barrier();
   summarise(index, source.size(), summary);

@@ -87,7 +87,7 @@ void remove_notes(const std::filesystem::path& directory) {
     }
   }
   for (const std::filesystem::path& note : notes) {
-    std::filesystem::remove(note);
+    remove_file(note);
   }
 }
 

@@ -2,7 +2,7 @@
 # Installs what is missing, builds with warnings as errors, runs the tests. Arguments go to ctest:
 #
 #   tests/run.sh                 all
-#   tests/run.sh -L unit         those with one label: unit, mpi, gpu
+#   tests/run.sh -L unit         those with one label: unit, mpi, cluster, gpu
 #   tests/run.sh -R sampler -V   those whose name matches, with their output
 #
 # MASKEDKD_BUILD names the build folder (default: build/tests).

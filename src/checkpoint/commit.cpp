@@ -66,7 +66,7 @@ std::filesystem::path save_checkpoint(const Lease& lease, const std::filesystem:
                  error.where());
   };
   try {
-    std::filesystem::create_directories(root);
+    create_durable_directories(root);
     const std::filesystem::path path = checkpoint_path(root, content.step, content.evaluated);
     if (std::filesystem::exists(path)) {
       if (verifies(path)) {
@@ -93,7 +93,7 @@ std::filesystem::path save_checkpoint(const Lease& lease, const std::filesystem:
     throw;
   } catch (const std::filesystem::filesystem_error& error) {
     lease.check();
-    throw told(Error(error.code().message()));
+    throw told(Error(error.code().message(), hint_for_errno(error.code().value())));
   } catch (const NewerFormat&) {
     throw;
   } catch (const Error& error) {

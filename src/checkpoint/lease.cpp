@@ -33,7 +33,8 @@ void take_older_away(const fs::path& leases, std::int64_t generation) {
       const fs::path away = leases / fmt::format(".taken-{}-by-{}", name, generation);
       fs::remove_all(away, ignored);
       if (std::rename(entry.path().c_str(), away.c_str()) != 0 && errno != ENOENT) {
-        throw Error(fmt::format("can't take {} away: {}", entry.path().string(), std::strerror(errno)));
+        throw Error(fmt::format("can't take {} away: {}", entry.path().string(), std::strerror(errno)),
+                    hint_for_errno(errno));
       }
     }
   }
@@ -128,7 +129,7 @@ Lease::Lease(const fs::path& run, LeaseOwner owner, const LeaseOptions& options,
       throw usage_error(fmt::format("{} has just been taken by another process", run.string()),
                         "wait for it to end, or choose another folder");
     }
-    throw Error(fmt::format("can't take {}: {}", run.string(), std::strerror(reason)));
+    throw Error(fmt::format("can't take {}: {}", run.string(), std::strerror(reason)), hint_for_errno(reason));
   }
   workshop_ = claimed;
   if (newest_generation(leases) != generation_) {
@@ -186,7 +187,9 @@ void Lease::fail(const std::string& what, const fs::path& path, int reason) cons
   if (reason == ENOENT || reason == ESTALE) {
     check();
   }
-  throw Error(fmt::format("{} {}: {}", what, path.string(), std::strerror(reason)));
+  const std::string hint = hint_for_errno(reason);
+  throw Error(fmt::format("{} {}: {}", what, path.string(), std::strerror(reason)),
+              hint.empty() ? "checkpoints are untouched" : hint);
 }
 
 void Lease::put(const fs::path& made, const fs::path& place) const {

@@ -145,7 +145,7 @@ void write_beat(const fs::path& folder, std::int64_t beats) {
   const fs::path path = folder / kBeatName;
   const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
   if (file.get() < 0) {
-    throw Error(fmt::format("can't open {}: {}", path.string(), std::strerror(errno)));
+    throw Error(fmt::format("can't open {}: {}", path.string(), std::strerror(errno)), hint_for_errno(errno));
   }
   const std::string text = fmt::format("{:020}\n", beats);
   write_at(file, 0, {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}, path);

@@ -3,6 +3,9 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/posix.hpp"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -12,6 +15,10 @@ namespace maskedkd {
 namespace {
 
 constexpr const char* kUnfinished = ".tmp-";
+
+Error failure(const std::string& what, const std::filesystem::path& path, int reason = errno) {
+  return Error(fmt::format("{} {}: {}", what, path.string(), std::strerror(reason)), hint_for_errno(reason));
+}
 
 }  // namespace
 
@@ -23,10 +30,14 @@ AtomicDirectory::AtomicDirectory(std::filesystem::path final_path)
   std::string pattern =
       (final_path_.parent_path() / (kUnfinished + final_path_.filename().string() + "-XXXXXX")).string();
   if (mkdtemp(pattern.data()) == nullptr) {
-    throw Error(fmt::format("can't create a folder for {}: {}", final_path_.string(), std::strerror(errno)));
+    throw failure("can't create a folder for", final_path_);
   }
   temporary_path_ = pattern;
-  std::filesystem::permissions(temporary_path_, std::filesystem::perms(0755));
+  if (::chmod(temporary_path_.c_str(), 0755) != 0) {
+    const Error error = failure("can't set the permissions of", temporary_path_);
+    ::rmdir(temporary_path_.c_str());
+    throw error;
+  }
 }
 
 AtomicDirectory::~AtomicDirectory() {
@@ -43,7 +54,7 @@ void AtomicDirectory::commit() {
     throw Error(fmt::format("{} exists already", final_path_.string()));
   }
   if (std::rename(temporary_path_.c_str(), final_path_.c_str()) != 0) {
-    throw Error(fmt::format("can't put {} in its place: {}", final_path_.string(), std::strerror(errno)));
+    throw failure("can't put in its place", final_path_);
   }
   committed_ = true;
   sync_directory(final_path_.parent_path());
@@ -59,7 +70,7 @@ void sync_tree(const std::filesystem::path& directory) {
       }
     }
   } catch (const std::filesystem::filesystem_error& error) {
-    throw Error(fmt::format("can't read {}: {}", directory.string(), error.code().message()));
+    throw failure("can't read", directory, error.code().value());
   }
   sync_directory(directory);
 }

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <random>
 #include <thread>
 
 namespace maskedkd {
@@ -21,15 +22,7 @@ constexpr std::size_t kLargestTransfer = std::size_t{1} << 30;  // Linux moves a
 
 // The reason, and what a person can do about it.
 [[noreturn]] void fail(const std::string& what, const std::filesystem::path& path, int reason = errno) {
-  std::string hint;
-  if (reason == ENOSPC || reason == EDQUOT) {
-    hint = "free some space on that file system";
-  } else if (reason == EACCES || reason == EPERM || reason == EROFS) {
-    hint = "check the permissions of that folder";
-  } else if (reason == EMFILE) {
-    hint = "raise the limit of open files: ulimit -n";
-  }
-  throw Error(fmt::format("{} {}: {}", what, path.string(), std::strerror(reason)), hint);
+  throw Error(fmt::format("{} {}: {}", what, path.string(), std::strerror(reason)), hint_for_errno(reason));
 }
 
 FileDescriptor open_or_fail(const std::filesystem::path& path, int flags, const char* what) {
@@ -43,7 +36,46 @@ FileDescriptor open_or_fail(const std::filesystem::path& path, int flags, const 
   return FileDescriptor(descriptor);
 }
 
+// Makes what is missing of them; 0, or the errno.
+int make_directories(const std::filesystem::path& directory) {
+  std::error_code unknown;
+  if (directory.empty() || std::filesystem::is_directory(directory, unknown)) {
+    return 0;
+  }
+  const std::filesystem::path parent = directory.parent_path();
+  if (const int reason = make_directories(parent); reason != 0 || !directory.has_filename()) {
+    return reason;  // no name: given with a slash at its end
+  }
+  if (::mkdir(directory.c_str(), 0777) != 0) {
+    const int reason = errno;  // unless another process was faster
+    return reason == EEXIST && std::filesystem::is_directory(directory, unknown) ? 0 : reason;
+  }
+  const std::filesystem::path above = parent.empty() ? "." : parent;
+  if (::access(above.c_str(), R_OK) == 0) {  // a folder may be open for writing only
+    sync_directory(above);
+  }
+  return 0;
+}
+
 }  // namespace
+
+std::string hint_for_errno(int reason) {
+  switch (reason) {
+    case ENOSPC:
+    case EDQUOT:
+      return "free some space on that file system";
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return "check the permissions of that folder";
+    case EMFILE:
+      return "raise the limit of open files: ulimit -n";
+    case EIO:
+      return "the disk or the file server fails: ask its administrator";
+    default:
+      return "";
+  }
+}
 
 FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
 
@@ -142,8 +174,10 @@ void write_at(const FileDescriptor& file, std::uint64_t offset, std::span<const 
 }
 
 void sync_file(const FileDescriptor& file, const std::filesystem::path& path) {
-  if (::fsync(file.get()) != 0) {
-    fail("can't sync", path);
+  while (::fsync(file.get()) != 0) {
+    if (errno != EINTR) {  // a network file system may be interrupted in it
+      fail("can't sync", path);
+    }
   }
 }
 
@@ -159,9 +193,17 @@ std::string read_text_file(const std::filesystem::path& path) {
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
-  const std::filesystem::path temporary = path.parent_path() / (".tmp-" + path.filename().string());
+  // Whoever writes the same file, in another process or on another machine, has a name of its own.
+  std::filesystem::path temporary;
+  FileDescriptor file;
+  do {
+    temporary = path.parent_path() / fmt::format(".tmp-{}-{:08x}", path.filename().string(), std::random_device()());
+    file = FileDescriptor(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  } while (file.get() < 0 && (errno == EINTR || errno == EEXIST));
+  if (file.get() < 0) {
+    fail("can't create", temporary);
+  }
   try {
-    const FileDescriptor file = create_file(temporary);
     write_all(file, {reinterpret_cast<const std::uint8_t*>(content.data()), content.size()}, temporary);
     sync_file(file, temporary);
     if (std::rename(temporary.c_str(), path.c_str()) != 0) {
@@ -174,11 +216,21 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
   sync_directory(path.has_parent_path() ? path.parent_path() : ".");
 }
 
+void remove_file(const std::filesystem::path& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+    fail("can't remove", path);
+  }
+}
+
+void create_durable_directories(const std::filesystem::path& directory) {
+  if (const int reason = make_directories(directory); reason != 0) {
+    fail("can't create the folder", directory, reason);
+  }
+}
+
 void create_writable_directory(const std::filesystem::path& directory) {
-  std::error_code error;
-  std::filesystem::create_directories(directory, error);
-  if (error) {
-    throw usage_error(fmt::format("can't create the folder {}: {}", directory.string(), error.message()),
+  if (const int reason = make_directories(directory); reason != 0) {
+    throw usage_error(fmt::format("can't create the folder {}: {}", directory.string(), std::strerror(reason)),
                       "choose a folder that you may write to");
   }
   if (!std::filesystem::is_directory(directory)) {

@@ -151,7 +151,13 @@ void RunFolder::write_log(const std::vector<std::string>& history) const {
     for (const std::string& line : history) {
       text += line + "\n";
     }
-    lease_->put_text(text, folder_ / "log.txt");
+    try {
+      lease_->put_text(text, folder_ / "log.txt");
+    } catch (const Fenced&) {
+      throw;
+    } catch (const Error& error) {  // it is in every checkpoint too
+      spdlog::warn("{}; {}; it is written again at the next epoch's end", error.what(), error.hint());
+    }
   }
 }
 

@@ -55,7 +55,13 @@ ExitCode Trainer::run() {
     folder_.end(status_);
     return ExitCode::requeue;
   }
-  folder_.write_finished(state_, status_.last_checkpoint);
+  try {
+    folder_.write_finished(state_, status_.last_checkpoint);
+  } catch (const Fenced&) {
+    throw;
+  } catch (const Error& error) {  // the next start finds all epochs done, and has only the mark to write
+    throw Error(error.what(), error.hint(), ExitCode::requeue, error.where());
+  }
   spdlog::info("finished: {} epochs, {} steps", state_.epoch, state_.global_step);
   show_status("finished");
   folder_.end(status_);
@@ -78,7 +84,8 @@ Trainer::StepReport Trainer::train_step() {
   }
   const StepReport report = share(losses);
   apply(gradient);
-  longest_step_s_ = std::max(longest_step_s_, std::chrono::duration<double>(Clock::now() - step_began_).count());
+  // A hiccup is forgotten in some hundred steps.
+  longest_step_s_ = std::max(0.99 * longest_step_s_, std::chrono::duration<double>(Clock::now() - step_began_).count());
   return report;
 }
 

@@ -102,7 +102,8 @@ inline std::set<std::string> names_in(const fs::path& directory) {
 // Whether somebody began something in a workshop of that run and did not put it in its place.
 inline bool has_leftovers(const fs::path& root) {
   for (const auto& generation : fs::directory_iterator(root / ".lease")) {
-    if (names_in(generation) != std::set<std::string>{"beat", "owner.json"}) {
+    if (generation.path().filename().string().front() == '.' ||  // of one that did not get its name, or was taken away
+        names_in(generation) != std::set<std::string>{"beat", "owner.json"}) {
       return true;
     }
   }

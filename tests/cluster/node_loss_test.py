@@ -61,7 +61,7 @@ class NodeLoss(harness.ClusterTest):
             os.kill(old, signal.SIGSTOP)
             cluster.act('cut-link', node)
             wait_for('the requeue', lambda: job.restarts() > 0, 120)
-            wait_for('the new start', lambda: (folder / '.lease/000000002').exists(), 60)
+            wait_for('the new start', lambda: status(folder).get('generation') == 2, 60)
             self.assertNotEqual(job.nodes(), [node])
             self.assertEqual(cluster.processes(node, 'maskedkd_train'), [old], 'the old one lives, behind a dead link')
             os.kill(old, signal.SIGCONT)

@@ -12,12 +12,14 @@ namespace {
 
 using Environment = std::map<std::string, std::string>;
 
-void check(int mpi_size, const Environment& environment) {
-  check_launch(mpi_size, [&](const char* name) {
+auto reader(const Environment& environment) {
+  return [&environment](const char* name) {
     const auto entry = environment.find(name);
     return entry == environment.end() ? std::string() : entry->second;
-  });
+  };
 }
+
+void check(int mpi_size, const Environment& environment) { check_launch(mpi_size, reader(environment)); }
 
 Environment step(const std::string& tasks) {
   return {{"SLURM_JOB_ID", "7"},  {"SLURM_NTASKS", tasks},         {"SLURM_PROCID", "0"},
@@ -109,6 +111,38 @@ TEST(LaunchCheck, ASizeOfOneWithoutADaemonDoesNotVouch) {
 // Variables left over from an outer mpiexec, say of a container that was started by it, don't vouch for srun's ranks.
 TEST(LaunchCheck, ALauncherOfAnotherSizeDoesNotVouch) {
   expect_refused(1, with(step("4"), {{"OMPI_COMM_WORLD_SIZE", "4"}, {"OMPI_MCA_orte_hnp_uri", "1.0;tcp"}}), "4");
+}
+
+// srun --mpi=none names no PMI; MPI_Init would print a page and exit with 1.
+TEST(Launcher, SrunWithoutPmiIsRefusedBeforeMpiStarts) {
+  const Environment none = step("2");
+  try {
+    check_launcher(reader(none));
+    FAIL() << "not refused";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::usage);
+    EXPECT_STREQ(error.what(), "Slurm started 2 tasks, but no MPI between them");
+    EXPECT_NE(error.hint().find("srun --mpi=pmix"), std::string::npos) << error.hint();
+  }
+}
+
+TEST(Launcher, EveryPmiAndALoneTaskPass) {
+  for (const char* sign : {"PMIX_RANK", "PMI_RANK", "PMI_FD", "OMPI_COMM_WORLD_SIZE"}) {
+    const Environment known = with(step("2"), {{sign, "0"}});
+    EXPECT_NO_THROW(check_launcher(reader(known))) << sign;
+  }
+  for (const Environment& fine : {Environment{}, step("1")}) {
+    EXPECT_NO_THROW(check_launcher(reader(fine)));
+  }
+}
+
+TEST(Launcher, MpiexecInsideAJobIsRemarkedOn) {
+  const Environment mpiexec = {{"OMPI_COMM_WORLD_SIZE", "2"}, {"OMPI_MCA_orte_hnp_uri", "1.0;tcp"}};
+  EXPECT_EQ(launcher_remark(reader(mpiexec)), "");
+  const Environment job = with(mpiexec, {{"SLURM_JOB_ID", "7"}});
+  EXPECT_NE(launcher_remark(reader(job)).find("srun --mpi=pmix"), std::string::npos);
+  const Environment srun = with(step("2"), {{"PMIX_RANK", "0"}});
+  EXPECT_EQ(launcher_remark(reader(srun)), "");
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Files: what is read is whole, what is written is there or not, and every reason is told.
 #include "maskedkd/io/posix.hpp"
+#include "maskedkd/io/atomic_directory.hpp"
 
 #include "maskedkd/base/error.hpp"
 #include "support/error_of.hpp"
@@ -160,6 +161,7 @@ TEST(WriteFileAtomically, ReadersAndKillsSeeTheOldOrTheNew) {
     ASSERT_TRUE(content == a || content == b) << content.size();
   }
   write_file_atomically(path, "after");
+  sweep_unfinished(directory.path());
   EXPECT_EQ(names_in(directory.path()), std::set<std::string>{"log.txt"});
 }
 

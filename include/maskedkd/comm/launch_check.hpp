@@ -12,4 +12,12 @@ namespace maskedkd {
 // or else SLURM_NTASKS, is another number than mpi_size. Inside an allocation mpiexec may start any number of ranks.
 void check_launch(int mpi_size, const std::function<std::string(const char*)>& environment);
 
+// Pure, for the time before MPI_Init, in which Open MPI without a PMI would end the process with a page of text. Throws
+// Error (usage) where srun started this process as one of several and told it of no PMI, as srun --mpi=none does.
+void check_launcher(const std::function<std::string(const char*)>& environment);
+
+// Pure, for the time before MPI_Init: a line for the user of mpiexec inside a Slurm job, empty where there is nothing
+// to say. mpiexec keeps the notice of preemption and of the time limit for itself.
+std::string launcher_remark(const std::function<std::string(const char*)>& environment);
+
 }  // namespace maskedkd

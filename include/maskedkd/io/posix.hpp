@@ -28,6 +28,9 @@ class FileDescriptor {
   int descriptor_ = -1;
 };
 
+// What a person can do about an errno; empty where that is not known.
+std::string hint_for_errno(int reason);
+
 FileDescriptor open_for_reading(const std::filesystem::path& path);
 // Creates the file or empties an existing one.
 FileDescriptor create_file(const std::filesystem::path& path);
@@ -50,10 +53,15 @@ void sync_file(const FileDescriptor& file, const std::filesystem::path& path);
 // Makes the names inside the directory durable.
 void sync_directory(const std::filesystem::path& directory);
 
-// Whole small files. write_file_atomically: written to a temporary name beside it, synced, renamed, directory synced.
+// Whole small files. write_file_atomically: written to a temporary name beside it that is of this call only, synced,
+// renamed, directory synced. A killed writer leaves that name, for sweep_unfinished (atomic_directory.hpp).
 std::string read_text_file(const std::filesystem::path& path);
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
-// Creates the directory and its parents where missing; an Error that says why where it can't be written to.
+// One that is not there is no error.
+void remove_file(const std::filesystem::path& path);
+// Creates the directory and its parents where missing, durably: the folder that each is in is synced.
+void create_durable_directories(const std::filesystem::path& directory);
+// The same; an Error that says why where it can't be written to.
 void create_writable_directory(const std::filesystem::path& directory);
 
 // Held for as long as the object lives; the kernel lets go of it when the process dies, however it dies.

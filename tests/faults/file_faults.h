@@ -1,0 +1,74 @@
+/* Faults at file-system calls. The library that defines these stands between a program and libc, linked in front of it
+ * or preloaded: it numbers the calls (from 1) that change what lies below one folder or that make such a change
+ * durable, and at a chosen one kills the process, makes the call fail, or cuts a write short. It can record all of them
+ * with their data, so that a power cut can be played after any of them (power_cut.hpp).
+ *
+ * A preloaded program is told by its environment: MASKEDKD_FAULTS_ROOT (the folder, no links in it), and optionally
+ * MASKEDKD_FAULTS_PLAN ("KIND N ERRNO" in numbers), MASKEDKD_FAULTS_STATE (a file that holds a struct faults_counts)
+ * and MASKEDKD_FAULTS_LOG. A linked one calls the functions, also in forked children. */
+#pragma once
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum faults_kind {
+  FAULTS_NONE,
+  FAULTS_KILL_BEFORE, /* SIGKILL instead of the call */
+  FAULTS_KILL_AFTER,
+  FAULTS_KILL_HALF, /* writes only: after half of the bytes */
+  FAULTS_ERROR,     /* this call fails with the errno, where it can (faults_applies) */
+  FAULTS_ERROR_ON,  /* this and all later ones, as when a disk is taken away */
+  FAULTS_SHORT,     /* writes only: half of the bytes, which is no error */
+  FAULTS_FULL_DISK  /* from here on there is room for half of a write, then for nothing */
+};
+
+enum faults_call {
+  FAULTS_MARK, /* not a call: see faults_mark */
+  FAULTS_OPEN, /* that creates or empties */
+  FAULTS_WRITE,
+  FAULTS_TRUNCATE,
+  FAULTS_ALLOCATE,
+  FAULTS_SYNC,
+  FAULTS_SYNC_RANGE, /* promises nothing */
+  FAULTS_RENAME,
+  FAULTS_LINK,
+  FAULTS_SYMLINK,
+  FAULTS_UNLINK,
+  FAULTS_RMDIR,
+  FAULTS_MKDIR,
+  FAULTS_CHMOD,
+  FAULTS_CLOSE /* of what was open for writing */
+};
+
+/* In memory that forked children share with their parent. */
+struct faults_counts {
+  uint64_t calls; /* since the last faults_arm */
+  uint64_t fired; /* how many of them the plan touched */
+  uint32_t call;  /* the first that it touched: enum faults_call */
+  char path[500];
+};
+
+/* One call of the log; path, other and data follow it. */
+struct faults_logged_call {
+  uint64_t number;
+  uint32_t call;
+  uint32_t flags; /* FAULTS_CREATED, FAULTS_EMPTIED */
+  uint64_t inode;
+  uint64_t offset; /* or the new size */
+  uint64_t path_bytes, other_bytes, data_bytes;
+};
+enum { FAULTS_CREATED = 1, FAULTS_EMPTIED = 2 };
+
+void faults_watch(const char* root);
+void faults_arm(int kind, uint64_t n, int reason);
+void faults_record(const char* log); /* until faults_record(0); a log that is there is replaced */
+void faults_mark(uint64_t value);    /* into the log: what the program has promised by now */
+const struct faults_counts* faults_state(void);
+int faults_applies(int call, int reason);
+
+#ifdef __cplusplus
+}
+#endif

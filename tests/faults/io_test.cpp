@@ -1,0 +1,121 @@
+// What src/io promises, at every call: whole or not at all, nothing left behind by an error, durable when it returns.
+#include "faults/faulty_child.hpp"
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/io/atomic_directory.hpp"
+#include "maskedkd/io/posix.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <gtest/gtest.h>
+
+namespace maskedkd::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+void write_folder(const fs::path& root) {
+  AtomicDirectory folder(root / "folder");
+  write_file_atomically(folder.path() / "x", "12345678");
+  create_durable_directories(folder.path() / "below");
+  write_file_atomically(folder.path() / "below" / "y", "12345678");
+  folder.commit();
+}
+bool has_folder(const fs::path& root) {
+  return read_text_file(root / "folder" / "x") == "12345678" &&
+         read_text_file(root / "folder" / "below" / "y") == "12345678";
+}
+
+void write_file(const fs::path& root) { write_file_atomically(root / "file", "12345678"); }
+bool has_file(const fs::path& root) { return read_text_file(root / "file") == "12345678"; }
+
+void make_folders(const fs::path& root) { create_writable_directory(root / "a" / "b" / "c"); }
+bool has_folders(const fs::path& root) { return fs::is_directory(root / "a" / "b" / "c"); }
+
+struct Work {
+  std::string name;
+  void (*run)(const fs::path&);
+  bool (*is_done)(const fs::path&);
+  bool may_stay;  // after an error: folders that were made
+};
+const std::vector<Work> kWorks = {{"folder", write_folder, has_folder, false},
+                                  {"file", write_file, has_file, false},
+                                  {"folders", make_folders, has_folders, true}};
+
+std::string names_below(const fs::path& root) {
+  std::string names;
+  for (const auto& entry : fs::recursive_directory_iterator(root)) {
+    names += entry.path().lexically_relative(root).string() + " ";
+  }
+  return names;
+}
+
+TEST(Io, AnErrorAtAnyCallLeavesNothingAndASignalIsNone) {
+  int done = 0;
+  for (const Work& work : kWorks) {
+    const TemporaryDirectory place;
+    const fs::path root = place.path() / "root", log = place.path() / "log";
+    fs::create_directory(root);
+    ASSERT_EQ(run_recorded(root, log, [&](Promised&) { work.run(root); }).exit_code, 0);
+    const std::vector<FaultPoint> points = error_points(read_operations(log));
+    ASSERT_GT(points.size(), 20U);
+    for (const FaultPoint& point : points) {
+      fs::remove_all(root);
+      fs::create_directory(root);
+      const ChildEnd end = run_faulty(root, point, [&](Promised&) { work.run(root); });
+      SCOPED_TRACE(work.name + ", " + point.text() + ", " + end.call);
+      EXPECT_GE(end.fired, 1U);
+      ASSERT_LT(end.exit_code, 2) << end.promised.message;
+      if (end.exit_code == 0) {
+        EXPECT_TRUE(work.is_done(root));
+      } else {
+        EXPECT_FALSE(is_harmless(point)) << end.promised.message;
+        EXPECT_NE(std::string(end.promised.message).find(root.string()), std::string::npos) << end.promised.message;
+        EXPECT_NE(end.promised.hint[0], '\0') << end.promised.message;
+        // Where the last sync fails all is there, and may not last.
+        const bool is_there = fs::exists(root / work.name) && work.is_done(root);
+        if (point.kind == FAULTS_ERROR && !work.may_stay && !is_there) {
+          EXPECT_EQ(names_below(root), "");
+        }
+      }
+      ++done;
+    }
+  }
+  std::printf("%d errors\n", done);
+}
+
+TEST(Io, IsDurableWhenItReturns) {
+  for (const Work& work : kWorks) {
+    const TemporaryDirectory place;
+    const fs::path root = place.path() / "root", log = place.path() / "log", after = place.path() / "after";
+    fs::create_directory(root);
+    const PowerCut power_cut(root);
+    ASSERT_EQ(run_recorded(root, log, [&](Promised&) { work.run(root); }).exit_code, 0);
+    const std::vector<Operation> operations = read_operations(log);
+    for (std::size_t num = 0; num <= operations.size(); ++num) {
+      for (std::uint64_t seed = 0; seed < 4; ++seed) {
+        power_cut.rebuild(operations, num, seed == 0 ? Survival::synced_only : Survival::random, seed, after);
+        if (num == operations.size() || (fs::exists(after / work.name) && !work.may_stay)) {
+          EXPECT_TRUE(work.is_done(after)) << work.name << " after " << num << " of " << operations.size();
+        }
+        fs::remove_all(after);
+      }
+    }
+  }
+}
+
+// Two that write the same file, on whatever machines, do not write into each other's.
+TEST(Io, TemporaryFilesAreOfOneWriter) {
+  const TemporaryDirectory place;
+  std::string names[2];
+  for (std::string& name : names) {
+    const ChildEnd end = run_faulty(place.path(), {FAULTS_KILL_AFTER, 1}, [&](Promised&) { write_file(place.path()); });
+    ASSERT_TRUE(end.killed);
+    name = end.call;
+  }
+  EXPECT_NE(names[0], names[1]);
+  EXPECT_EQ(std::distance(fs::directory_iterator(place.path()), {}), 2);
+  sweep_unfinished(place.path());
+  EXPECT_TRUE(fs::is_empty(place.path()));
+}
+
+}  // namespace
+}  // namespace maskedkd::testing

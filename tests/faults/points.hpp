@@ -1,0 +1,29 @@
+// Which of all the points of a scenario are tried. Without a wish every tenth, from an offset that
+// MASKEDKD_FAULTS_SEED=N changes; MASKEDKD_FAULTS=all, or how many (about, of each kind).
+#pragma once
+
+#include <algorithm>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+namespace maskedkd::testing {
+
+template <typename Point>
+std::vector<Point> chosen_points(const std::vector<Point>& all, std::size_t by_default = 0) {
+  const char* wish = std::getenv("MASKEDKD_FAULTS");
+  const char* seed = std::getenv("MASKEDKD_FAULTS_SEED");
+  std::size_t count = by_default > 0 ? by_default : all.size() / 10 + 1;
+  if (wish != nullptr) {
+    count = std::string(wish) == "all" ? all.size() : static_cast<std::size_t>(std::max(1, std::atoi(wish)));
+  }
+  const std::size_t stride = std::max<std::size_t>(1, all.size() / std::max<std::size_t>(1, count));
+  std::vector<Point> chosen;
+  for (std::size_t i = static_cast<std::size_t>(seed != nullptr ? std::atoi(seed) : 3) % stride; i < all.size();
+       i += stride) {
+    chosen.push_back(all[i]);
+  }
+  return chosen;
+}
+
+}  // namespace maskedkd::testing
