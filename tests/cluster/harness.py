@@ -102,9 +102,11 @@ def _comm(pid):
 
 
 class Job:
-    def __init__(self, *command, log):
+    """command: of sbatch or jobs/submit.sh; submitted: what it said already."""
+
+    def __init__(self, *command, log, submitted=''):
         self.log = log
-        self.number = re.search(r'Submitted batch job (\d+)', run(*command).stdout)[1]
+        self.number = re.search(r'Submitted batch job (\d+)', submitted or run(*command).stdout)[1]
 
     def fields(self):
         text = run('scontrol', 'show', 'job', '--oneliner', self.number, check=False).stdout
