@@ -22,7 +22,7 @@ number=${3:-2}
 id=$(printf '%s' "$dir" | sha256sum | cut -c1-5)
 octet() { printf '%d' $((16#${id:$1:2} % 254 + 1)); }
 net=10.$(octet 0).$(octet 2)
-port=$((20000 + 16#${id:0:4} % 10000 * 2))
+port=$((20000 + 16#${id:0:4} % 6000 * 2))  # below what the kernel gives to those that ask for any
 bridge=mk${id}b
 namespace() { printf 'mk%s-%s' "$id" "$1"; }
 
@@ -106,6 +106,7 @@ up() {
     command -v "$name" >/dev/null || skip "$name is missing (env/install.sh tests)"
   done
   [ ! -e "$dir/nodes" ] || die "$dir has a cluster already"
+  ! ip -4 route show | grep -qF "$net." || die "$net.0/24 is in use here: take another folder"
   echo "$nodes" >"$dir/nodes"
   ip netns add "$(namespace 1)" 2>/dev/null || { rm "$dir/nodes"; skip "network namespaces are not permitted"; }
   if ! ip link add "$bridge" type bridge 2>/dev/null; then
@@ -113,7 +114,7 @@ up() {
     rm "$dir/nodes"
     skip "a bridge can't be made"
   fi
-  trap 'down' ERR
+  trap '[ $? -eq 0 ] || down' EXIT
   ip addr add "$net.1/24" dev "$bridge"
   ip link set "$bridge" up
   for node in $(seq "$nodes"); do
@@ -140,19 +141,31 @@ up() {
   die "the nodes did not come up"
 }
 
-down() {
-  local node pid
-  trap - ERR
-  for node in $(seq "$(nodes_of)"); do kill_node "$node"; done
-  for name in slurmctld munged; do
-    # By their command lines: a pid file may name somebody else's process by now.
-    for pid in $(pgrep -x "$name" || true); do
-      if tr '\0' ' ' <"/proc/$pid/environ" 2>/dev/null | grep -qF "SLURM_CONF=$dir/slurm.conf"; then
-        kill -KILL "$pid" 2>/dev/null || true
-        while [ -e "/proc/$pid" ] && ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null; do sleep 0.05; done
-      fi
-    done
+# Every process that was started with this cluster's SLURM_CONF: its daemons, and srun, salloc and the like of a test
+# that is gone. Not those that this script was started by.
+kill_started() {
+  local pid mine=' ' above=$$ found
+  while [ "${above:-0}" -gt 0 ]; do
+    mine+="$above "
+    above=$(sed -n 's/^PPid:\t//p' "/proc/$above/status" 2>/dev/null || true)
   done
+  for _ in $(seq 50); do
+    found=
+    while read -r pid; do
+      case $mine in *" $pid "*) continue ;; esac
+      if kill -KILL "$pid" 2>/dev/null && ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null; then found+=" $pid"; fi
+    done < <(grep -lzxF "SLURM_CONF=$dir/slurm.conf" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3)
+    [ -n "$found" ] || return 0
+    sleep 0.1
+  done
+  die "processes of $dir do not die:$found"
+}
+
+down() {
+  local node
+  trap - EXIT
+  kill_started
+  for node in $(seq "$(nodes_of)"); do kill_node "$node"; done
   for node in $(seq "$(nodes_of)"); do
     ip link del "$(outer "$node")" 2>/dev/null || true
     ip netns del "$(namespace "$node")" 2>/dev/null || true
@@ -161,6 +174,11 @@ down() {
   rm -f "$dir/nodes" "$dir/munge.sock" "$dir/munge.sock.lock" "$dir/gpu0" "$dir/gpu1"
 }
 
+case $action in
+  kill-node | revive-node | cut-link | mend-link)
+    case ${3:-none} in *[!0-9]*) die "$action needs the number of a node" ;; esac
+    if [ "$number" -lt 1 ] || [ "$number" -gt "$(nodes_of)" ]; then die "there is no node $number in $dir"; fi ;;
+esac
 case $action in
   up) up ;;
   down) down ;;

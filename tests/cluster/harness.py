@@ -50,10 +50,14 @@ class Cluster:
         self.place = pathlib.Path(tempfile.mkdtemp(prefix='maskedkd-cluster-'))
         self.folder = self.place / 'slurm'
         self.nodes = nodes
+        # Takes it down where this process is killed: its end of the pipe is then closed.
+        self.undertaker = subprocess.Popen(
+            ['bash', '-c', 'trap "" INT TERM; read -r; "$0" down "$1"; rm -rf "$2"', CLUSTER, self.folder, self.place],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         up = subprocess.run([CLUSTER, 'up', self.folder, str(nodes)], stderr=subprocess.PIPE, text=True)
         if up.returncode == SKIPPED:
             print(up.stderr, end='')
-            shutil.rmtree(self.place)
+            self.down()
             raise SystemExit(SKIPPED)
         if up.returncode != 0:
             self.down()
@@ -66,6 +70,9 @@ class Cluster:
         if self.place.exists():
             self.act('down')
             shutil.rmtree(self.place, ignore_errors=True)
+        if self.undertaker.stdin:
+            self.undertaker.stdin.close()
+            self.undertaker.wait()
 
     def act(self, action, *arguments):
         subprocess.run([CLUSTER, action, self.folder, *map(str, arguments)], check=True, timeout=90)
@@ -82,6 +89,11 @@ class Cluster:
         return len(nodes.split()) == self.nodes
 
 
+def skip_without_a_cluster():
+    """Ends the process where none can be had."""
+    Cluster(1).down()
+
+
 def _comm(pid):
     try:
         return pathlib.Path(f'/proc/{pid}/comm').read_text().strip()
@@ -90,9 +102,11 @@ def _comm(pid):
 
 
 class Job:
-    def __init__(self, *command, log):
+    """command: of sbatch or jobs/submit.sh; submitted: what it said already."""
+
+    def __init__(self, *command, log, submitted=''):
         self.log = log
-        self.number = re.search(r'Submitted batch job (\d+)', run(*command).stdout)[1]
+        self.number = re.search(r'Submitted batch job (\d+)', submitted or run(*command).stdout)[1]
 
     def fields(self):
         text = run('scontrol', 'show', 'job', '--oneliner', self.number, check=False).stdout
