@@ -48,40 +48,60 @@ class NodeLoss(harness.ClusterTest):
         print(f'{kills} nodes killed, all runs went on elsewhere and finished with the same bits; requeued after '
               f'{max(took):.0f} s at most')
 
-    def test_a_node_that_is_cut_off_and_trains_on(self):
-        cuts = count('MASKEDKD_LINK_CUTS', 1)
+    def test_a_node_that_is_cut_off_and_lives_on(self):
+        cuts, places = count('MASKEDKD_LINK_CUTS', 1), 0
         for i in range(cuts):
-            name = f'cut-{i}'
-            job = self.begin(name, 1)
-            folder = self.work.folder(name)
-            node, = job.nodes()
-            old, = cluster.processes(node, 'maskedkd_train')
-            wait_for('its status', lambda: status(folder).get('generation') == 1, 20)
-            # Stopped, so that it does not finish the run by itself before the cluster gives it up.
-            os.kill(old, signal.SIGSTOP)
-            cluster.act('cut-link', node)
-            wait_for('the requeue', lambda: job.restarts() > 0, 120)
-            wait_for('the new start', lambda: status(folder).get('generation') == 2, 60)
-            self.assertNotEqual(job.nodes(), [node])
-            self.assertEqual(cluster.processes(node, 'maskedkd_train'), [old], 'the old one lives, behind a dead link')
-            os.kill(old, signal.SIGCONT)
-            seen = set()
+            name, nodes = f'cut-{i}', 2 - i % 2
+            with self.subTest(nodes=nodes, run=name):
+                places += self.cut_off(name, nodes)
+        print(f'{cuts} nodes cut off with rank 0 alive: it changed none of {places} files and folders any more and ended '
+              f'itself, the new start finished with the same bits')
 
-            def old_one_ended():
-                seen.add(status(folder).get('generation', 2))
-                return not cluster.processes(node, 'maskedkd_train')
-            wait_for('the old start to end itself', old_one_ended, 20)
-            self.assertLessEqual(seen, {2}, 'the old one wrote after the new one had begun')
-            self.assertEqual(job.wait_until_ended(180), 0, job.output()[-3000:])
-            self.assertEqual(job.restarts(), 1)
-            cluster.act('mend-link', node)
-            self.assertIn('has taken its folder over', job.output())
-            self.assert_same_run(self.expected, folder)
-            wait_for('all nodes', cluster.idle, 90)
-            time.sleep(2)
-            self.assertEqual(job.restarts(), 1, 'the old job script put it back')
-        print(f'{cuts} nodes cut off with the old start alive: it wrote nothing any more and ended itself, the new one '
-              f'finished with the same bits')
+    def cut_off(self, name, nodes):
+        """Cuts off the node of rank 0 and of the job script. How many files and folders the run has then."""
+        job = self.begin(name, nodes)
+        folder = self.work.folder(name)
+        node = job.nodes()[0]
+        old, = cluster.processes(node, 'maskedkd_train')
+        wait_for('its status', lambda: status(folder).get('generation') == 1, 20)
+        # Stopped, so that it does not finish a run of one node by itself before the cluster gives it up.
+        os.kill(old, signal.SIGSTOP)
+        cluster.act('cut-link', node)
+        wait_for('the requeue', lambda: job.restarts() > 0, 120)
+        wait_for('the new start', lambda: status(folder).get('generation') == 2, 60)
+        self.assertNotIn(node, job.nodes())
+        self.assertEqual(cluster.processes(node, 'maskedkd_train'), [old], 'the old one lives, behind a dead link')
+
+        # While the new start is stopped, whatever changes in the run's folder is the old one's doing.
+        new = [pid for other in job.nodes() for pid in cluster.processes(other, 'maskedkd_train')]
+        self.assertEqual(len(new), nodes)
+        for pid in new:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.2)
+        before = everything_below(folder)
+        os.kill(old, signal.SIGCONT)
+        wait_for('the old start to end itself', lambda: not cluster.processes(node, 'maskedkd_train'), 20)
+        self.assertEqual(before, everything_below(folder), 'the old one wrote after the new one had begun')
+        for pid in new:
+            os.kill(pid, signal.SIGCONT)
+
+        self.assertEqual(job.wait_until_ended(180), 0, job.output()[-3000:])
+        cluster.act('mend-link', node)
+        self.assertIn('has taken its folder over', job.output())
+        self.assert_same_run(self.expected, folder)
+        wait_for('all nodes', cluster.idle, 90)
+        time.sleep(2)
+        self.assertEqual(job.restarts(), 1, 'the old job script put it back')
+        return len(before)
+
+
+def everything_below(folder):
+    """Each file and folder with what writing into it, replacing it or removing from it would change."""
+    found = {}
+    for path in [folder, *folder.rglob('*')]:
+        stat = path.lstat()
+        found[str(path)] = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    return found
 
 
 cluster = None
