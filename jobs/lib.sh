@@ -7,6 +7,8 @@ source "${MASKEDKD_SITE:-env/site.sh}"
 source env/paths.sh
 site_setup
 
+srun_failed=189
+
 say() { printf '[%s] %s\n' "$(date +%H:%M:%S)" "$*"; }
 die() { printf '%s\n' "$*" >&2; exit 2; }
 
@@ -18,13 +20,15 @@ sbatch_flags() {
   [ "$site_gpus_per_node" -eq 0 ] || printf '%s\n' "--gpus-per-node=$site_gpus_per_node"
 }
 
-# start_ranks PROGRAM ARGUMENT...: in this shell's place, on all ranks of the job, or of this machine without one. srun, as only it passes the
-# cluster's notice on to the ranks at once; mpiexec keeps it for itself.
+# start_ranks PROGRAM ARGUMENT...: in this shell's place, on all ranks of the job, or on this machine's without one.
+# srun, as only it passes the cluster's notice on to the ranks at once; mpiexec keeps it for itself.
 start_ranks() {
   local program=$site_build/bin/$1
   shift
   [ -x "$program" ] || die "$program is missing: env/install.sh build && env/build.sh $site_build -DMASKEDKD_TESTS=OFF"
   if [ -n "${SLURM_JOB_ID:-}" ]; then
+    # srun's own troubles, as a controller that does not answer, must not look like the program's.
+    export SLURM_EXIT_ERROR=${srun_failed} SLURM_EXIT_IMMEDIATE=${srun_failed}
     exec srun "${site_srun[@]}" --kill-on-bad-exit=1 "$program" "$@"
   else
     exec mpiexec -n $((site_nodes * site_ranks_per_node)) "$program" "$@"
@@ -41,8 +45,15 @@ export_job_end() {
   [ -z "$end" ] || export MASKEDKD_JOB_END=$end
 }
 
-# job_field NAME: of this job, as the cluster has it now.
-job_field() { scontrol show job --oneliner "$SLURM_JOB_ID" 2>/dev/null | sed -n "s/.*\b$1=\([^ ]*\).*/\1/p"; }
+# job_field NAME: of this job, as the cluster has it now; waits while the controller does not answer.
+job_field() {
+  local text tries
+  for tries in $(seq 20); do
+    text=$(scontrol show job --oneliner "$SLURM_JOB_ID" 2>/dev/null) && break
+    sleep "$tries"
+  done
+  sed -n "s/.*\b$1=\([^ ]*\).*/\1/p" <<<"${text:-}"
+}
 
 # may_go_back: whether the cluster leaves it to this job to go back into the queue; says why not.
 may_go_back() {
@@ -50,12 +61,15 @@ may_go_back() {
   local state
   state=$(job_field JobState)/$(job_field Reason)
   case $state in
-    RUNNING/* | */TimeLimit) ;;
+    RUNNING/* | */TimeLimit | /) ;;  # /: nobody answers; asking to be put back will show
     # Somebody cancelled it; or it is being preempted, and the cluster puts it back itself.
     *) say "the cluster is ending this job ($state)"; return 1 ;;
   esac
   # Of a later start of this job, an earlier one that was cut off must keep its hands.
-  [ "$(job_field Restarts)" = "${SLURM_RESTART_COUNT:-0}" ] || { say "this job has been started again already"; return 1; }
+  local restarts
+  restarts=$(job_field Restarts)
+  [ "${restarts:-${SLURM_RESTART_COUNT:-0}}" = "${SLURM_RESTART_COUNT:-0}" ] ||
+    { say "this job has been started again already"; return 1; }
 }
 
 # go_back CODE SECONDS: into the queue, to go on; CODE is how the ranks ended after SECONDS. Returns where there is
@@ -64,25 +78,25 @@ go_back() {
   may_go_back || return 0
   # Ranks that are killed as soon as they start, as on a node that is broken, do not get as far as counting their
   # restarts themselves; the job's comment counts for them.
-  local at_once=0
-  if [ "$1" -ne 85 ] && [ "$2" -lt 20 ]; then
-    at_once=$(($(job_field Comment | sed -n 's/^killed-at-once:\([0-9]*\)$/\1/p') + 1))
-  fi
+  local before at_once=0
+  before=$(job_field Comment | sed -n 's/^killed-at-once:\([0-9]*\)$/\1/p')
+  if [ "$1" -ne 85 ] && [ "$2" -lt 20 ]; then at_once=$((before + 1)); fi
   if [ $at_once -gt 5 ]; then
     say "killed within 20 s for the ${at_once}th time: see above, then submit it again"
     return 0
   fi
-  scontrol update job="$SLURM_JOB_ID" comment="killed-at-once:$at_once" || true
-  if [ $at_once -gt 0 ]; then
-    sleep $((5 * at_once))
-    may_go_back || return 0  # it may have been cancelled meanwhile
+  if [ "$at_once" -ne "${before:-0}" ]; then
+    scontrol update job="$SLURM_JOB_ID" comment="killed-at-once:$at_once" || true
   fi
+  # Not more than a few times a minute, whatever makes it end.
+  if [ "$2" -lt 20 ]; then sleep $((at_once > 0 ? 5 * at_once : 2)); fi
   say "back into the queue (restart $((${SLURM_RESTART_COUNT:-0} + 1)))"
-  if scontrol requeue "$SLURM_JOB_ID"; then
-    trap - USR1 TERM
-  else
-    say "scontrol requeue failed: the cluster may be doing it itself"
-  fi
+  local tries
+  for tries in $(seq 20); do
+    scontrol requeue "$SLURM_JOB_ID" && break
+    sleep "$tries"
+    may_go_back || return 0  # cancelled or put back meanwhile
+  done
   sleep 120  # until the cluster ends this script
 }
 
@@ -91,10 +105,10 @@ run_job() {
   local code=0 began=$SECONDS
   export_job_end
   # USR1 at the time limit and TERM are the ranks' to act on; this shell waits for them. CONT must not be trapped.
-  local interrupted=
-  trap 'interrupted=1' USR1 TERM
+  local interrupted='' step='' again
+  trap 'interrupted=1; kill -USR1 "$step" 2>/dev/null' USR1 TERM
   start_ranks "$@" &
-  local step=$! again
+  step=$!
   wait "$step" || code=$?
   while [ -n "$interrupted" ]; do  # a signal ends wait before the ranks have ended, or as they do
     interrupted=
@@ -111,8 +125,12 @@ run_job() {
     93) say "not to be started again: see above" ;;
     *)
       if [ "$code" -ge 128 ] || [ "$code" -lt 0 ]; then  # below 0: bash's, where a signal came as the ranks ended
-        say "killed (code $code)"
-        go_back "$code" $((SECONDS - began))
+        if [ "$code" -eq "$srun_failed" ]; then say "srun failed"; else say "killed (code $code)"; fi
+        if [ "$1" = maskedkd_evaluate ] && [ -n "${SLURM_JOB_ID:-}" ] && [ "$(job_field Reason)" = TimeLimit ]; then
+          say "an evaluation does not go on where it was: give it a longer --time"
+        else
+          go_back "$code" $((SECONDS - began))
+        fi
       else
         say "ended with code $code: not to be started again before that is mended"
       fi ;;
@@ -132,11 +150,14 @@ gives() {
 
 # value NAME [RECIPE] ARGUMENT...: the text of --NAME, of the command line or else of the recipe.
 value() {
-  local name=$1 recipe=$2 found=
+  local name=$1 recipe=$2 found='' key
   shift 2
-  [ -z "$recipe" ] || found=$(sed -n "s/^[[:space:]]*${name}[[:space:]]*=[[:space:]]*\([^[:space:]#]*\).*/\1/p" "$recipe")
+  if [ -n "$recipe" ]; then
+    key=${name//-/[-_]}
+    found=$(sed -n "s/^[[:space:]]*${key}[[:space:]]*=[[:space:]]*\([^[:space:]#]*\).*/\1/p" "$recipe")
+  fi
   while [ $# -gt 0 ]; do
-    case $1 in
+    case ${1//_/-} in
       "--$name") found=${2:-} ;;
       "--$name="*) found=${1#*=} ;;
     esac

@@ -53,7 +53,7 @@ while :; do
     runs=("$@")
   else
     [ -d "$site_runs" ] || die "there is no folder $site_runs yet"
-    mapfile -t runs < <(find -L "$site_runs" -maxdepth 4 -name status.json -printf '%h\n' | sort)
+    mapfile -t runs < <(find -L "$site_runs" -maxdepth 4 -name .lease -prune -o -name status.json -printf '%h\n' | sort)
     [ ${#runs[@]} -gt 0 ] || die "no run below $site_runs has begun yet"
   fi
   [ -z "$watch" ] || [ ! -t 1 ] || clear

@@ -56,7 +56,11 @@ SaveResult BackgroundSaver::save(const CheckpointContent& content, bool is_best)
     } else {
       result.path = save_checkpoint(*lease_, root_, content, &cancelled_);
       if (is_best) {
-        mark_best(*lease_, root_, result.path);
+        best_ = result.path;
+      }
+      if (!best_.empty()) {  // until it works: retention would take a best one away that nothing marks
+        mark_best(*lease_, root_, best_);
+        best_.clear();
       }
       retain_checkpoints(*lease_, root_, retention_, &verified_);
     }

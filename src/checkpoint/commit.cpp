@@ -21,7 +21,10 @@ bool verifies(const std::filesystem::path& path) {
     return true;
   } catch (const NewerFormat&) {
     throw;
-  } catch (const Error&) {
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::usage) {
+      throw;  // can't be read now, which is no damage
+    }
     return false;
   }
 }
@@ -67,6 +70,7 @@ std::filesystem::path save_checkpoint(const Lease& lease, const std::filesystem:
   };
   try {
     create_durable_directories(root);
+    remove_other_attempts(lease.workshop(), made);
     const std::filesystem::path path = checkpoint_path(root, content.step, content.evaluated);
     if (std::filesystem::exists(path)) {
       if (verifies(path)) {
@@ -74,7 +78,7 @@ std::filesystem::path save_checkpoint(const Lease& lease, const std::filesystem:
       }
       lease.take_away(path);
     }
-    check_free_space(root, bytes_of(content));
+    check_free_space(root, bytes_of(content) + content.bytes_elsewhere);
     std::filesystem::create_directory(made);  // or another writer has
     Manifest manifest;
     manifest.step = content.step;

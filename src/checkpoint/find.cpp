@@ -19,13 +19,10 @@ Manifest read_manifest(const std::filesystem::path& path) {
   if (!none && size > kLargestManifestBytes) {
     refuse_damaged(path, kManifestName, fmt::format("has {} bytes, more than any manifest", size));
   }
-  std::string text;
-  try {
-    text = read_text_file(file);
-  } catch (const Error&) {
+  if (!std::filesystem::is_regular_file(file, none)) {
     refuse_damaged(path, kManifestName, "is missing or can't be read");
   }
-  return parse_manifest(text, path, sha256_of_text);
+  return parse_manifest(read_text_file(file), path, sha256_of_text);
 }
 
 void verify_file(const std::filesystem::path& path, const ManifestFile& expected) {
@@ -121,8 +118,17 @@ std::optional<LoadedCheckpoint> find_newest_checkpoint(const std::filesystem::pa
     } catch (const NewerFormat&) {
       throw;
     } catch (const Error& error) {
+      // What can't be read now is not damaged: to go on from an older one, or from none, would throw it away.
+      if (error.code() != ExitCode::usage) {
+        throw Error(fmt::format("can't read the checkpoint {}: {}", path->string(), error.what()), error.hint(),
+                    ExitCode::requeue, error.where());
+      }
       on_damaged(error.what());
     }
+  }
+  if (!checkpoints.empty()) {
+    throw usage_error(fmt::format("none of the {} checkpoints in {} is whole", checkpoints.size(), root.string()),
+                      "move them away to begin the run anew");
   }
   return std::nullopt;
 }

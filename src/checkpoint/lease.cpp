@@ -23,8 +23,8 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* kGone = "another start of this run has taken its folder over (or somebody removed .lease in it)";
 constexpr auto kBetweenLooks = std::chrono::milliseconds(200);
 
-// The older folders, whole. A process that still fills one is only in the way: its name is gone already.
-void take_older_away(const fs::path& leases, std::int64_t generation) {
+// The older folders, whole.
+void take_older_away(const fs::path& leases, std::int64_t generation, std::chrono::milliseconds patience) {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator(leases, ignored)) {
     const std::string name = entry.path().filename().string();
@@ -38,15 +38,23 @@ void take_older_away(const fs::path& leases, std::int64_t generation) {
       }
     }
   }
+  // A network file system's client may know a folder by its handle still, so that it must go, not only its name.
+  const Clock::time_point end = Clock::now() + patience;
   for (const auto& entry : fs::directory_iterator(leases, ignored)) {
     if (entry.path().filename().string().front() != '.') {
       continue;
     }
-    for (int tries = 0; tries < 50 && fs::exists(entry.path(), ignored); ++tries) {
+    while (fs::exists(fs::symlink_status(entry.path(), ignored))) {
       fs::remove_all(entry.path(), ignored);
-      if (ignored) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      if (!ignored) {
+        break;
       }
+      if (Clock::now() > end) {
+        throw Error(fmt::format("can't remove {}, which an earlier start of the run may still write through: {}",
+                                entry.path().string(), ignored.message()),
+                    "end the processes that hold files in it, then start again", ExitCode::requeue);
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
   }
   sync_directory(leases);
@@ -64,7 +72,9 @@ void outlive(const fs::path& folder, const LeaseOwner& me, const LeaseOptions& o
   if (record) {
     const LeaseOwner& owner = record->owner;
     const bool earlier_start = !owner.job.empty() && owner.job == me.job && owner.restarts < me.restarts;
-    if (record->released || earlier_start || !fs::exists(folder / kBeatName)) {
+    // A copy of a run's folder has its lease too, but not its owner.
+    const bool copied = record->run_folder != folder_identity(folder.parent_path().parent_path());
+    if (record->released || earlier_start || copied || !fs::exists(folder / kBeatName)) {
       return;
     }
     if (owner.boot == me.boot) {
@@ -83,6 +93,10 @@ void outlive(const fs::path& folder, const LeaseOwner& me, const LeaseOptions& o
   const Clock::time_point end = Clock::now() + options.patience;
   while (Clock::now() < end) {
     std::this_thread::sleep_for(kBetweenLooks);
+    if (options.give_up && options.give_up()) {
+      throw Error(fmt::format("asked to stop while waiting for {}", folder.parent_path().parent_path().string()), "",
+                  ExitCode::requeue);
+    }
     if (read_beat(folder) != before) {
       refuse();
     }
@@ -112,7 +126,10 @@ Lease::Lease(const fs::path& run, LeaseOwner owner, const LeaseOptions& options,
     generation_ = newest;
   }
   ++generation_;
+  // Until this start says what it goes on from, it counts for one that went on from where the one before did.
   note_.starts_in_vain = previous_.starts_in_vain;
+  note_.began_with = previous_.began_with;
+  run_folder_ = folder_identity(fs::absolute(run));
   // Filled before it gets its name, so that no generation is without an owner. rename() takes no folder's place that
   // has something in it.
   workshop_ = leases / fmt::format(".new-{}-{}-{}", owner_.host, owner_.process, generation_);
@@ -137,7 +154,7 @@ Lease::Lease(const fs::path& run, LeaseOwner owner, const LeaseOptions& options,
     throw usage_error(fmt::format("{} has just been taken by another process", run.string()),
                       "wait for it to end, or choose another folder");
   }
-  take_older_away(leases, generation_);
+  take_older_away(leases, generation_, options_.patience);
 }
 
 Lease::~Lease() { release(""); }
@@ -155,13 +172,15 @@ void Lease::keep_beating(std::function<void(const Error&)> on_lost, std::functio
         if (on_beat) {
           on_beat();
         }
-      } catch (const Error&) {
+      } catch (const std::exception&) {
         // A file system that hiccups is no other generation.
         try {
           check();
         } catch (const Fenced& lost) {
+          lock.unlock();
           on_lost(lost);
           return;
+        } catch (const std::exception&) {
         }
       }
     }
@@ -257,7 +276,7 @@ void Lease::write_note(const LeaseNote& note) {
 
 void Lease::write_owner() const {
   try {
-    write_file_atomically(workshop_ / kOwnerName, lease_record_text({owner_, note_, released_}));
+    write_file_atomically(workshop_ / kOwnerName, lease_record_text({owner_, note_, released_, run_folder_}));
   } catch (const Error&) {
     if (generation_name(generation_) == workshop_.filename()) {
       check();

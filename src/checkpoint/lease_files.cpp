@@ -3,6 +3,7 @@
 #include "maskedkd/base/host_name.hpp"
 #include "maskedkd/io/posix.hpp"
 
+#include <sys/stat.h>
 #include <unistd.h>
 #include <nlohmann/json.hpp>
 
@@ -86,6 +87,7 @@ std::string lease_record_text(const LeaseRecord& record) {
       {"job", record.owner.job},
       {"restarts", record.owner.restarts},
       {"released", record.released},
+      {"run_folder", record.run_folder},
       {"ended", record.note.ended},
       {"began_with", record.note.began_with},
       {"starts_in_vain", record.note.starts_in_vain},
@@ -109,6 +111,7 @@ std::optional<LeaseRecord> read_lease_record(const fs::path& folder) {
     json.at("job").get_to(record.owner.job);
     json.at("restarts").get_to(record.owner.restarts);
     json.at("released").get_to(record.released);
+    json.at("run_folder").get_to(record.run_folder);
     json.at("ended").get_to(record.note.ended);
     json.at("began_with").get_to(record.note.began_with);
     json.at("starts_in_vain").get_to(record.note.starts_in_vain);
@@ -116,6 +119,11 @@ std::optional<LeaseRecord> read_lease_record(const fs::path& folder) {
   } catch (const std::exception&) {
     return std::nullopt;
   }
+}
+
+std::string folder_identity(const fs::path& folder) {
+  struct stat status {};
+  return ::stat(folder.c_str(), &status) == 0 ? std::to_string(status.st_ino) : "";
 }
 
 std::string generation_name(std::int64_t generation) { return fmt::format("{:0{}}", generation, kDigits); }

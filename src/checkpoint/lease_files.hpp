@@ -15,7 +15,11 @@ struct LeaseRecord {
   LeaseOwner owner;
   LeaseNote note;
   bool released = false;
+  std::string run_folder;  // as folder_identity has it
 };
+
+// What a copy of the folder does not share, on whichever machine it is seen: its number in the file system.
+std::string folder_identity(const std::filesystem::path& folder);
 
 std::string lease_record_text(const LeaseRecord& record);
 // nullopt: missing or damaged, as a power cut leaves it.

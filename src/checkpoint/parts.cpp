@@ -16,6 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kWord = ".written";
+constexpr const char* kAttempt = "-attempt-";
 constexpr auto kBetweenLooks = std::chrono::milliseconds(50);
 
 std::string part_stem(const std::string& group, int part, int num_parts) {
@@ -72,7 +73,16 @@ std::vector<PlannedFile> plan_checkpoint_files(const std::map<std::string, Named
 
 fs::path unfinished_folder(const fs::path& workshop, const CheckpointContent& content) {
   return workshop /
-         fmt::format("{}-attempt-{}", to_string(CheckpointName{content.step, content.evaluated}), content.attempt);
+         fmt::format("{}{}{}", to_string(CheckpointName{content.step, content.evaluated}), kAttempt, content.attempt);
+}
+
+void remove_other_attempts(const fs::path& workshop, const fs::path& but) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(workshop, ignored)) {
+    if (entry.path() != but && entry.path().filename().string().find(kAttempt) != std::string::npos) {
+      fs::remove_all(entry.path(), ignored);
+    }
+  }
 }
 
 ManifestFile write_group(const fs::path& folder, const std::string& stem, const NamedTensors& tensors) {
@@ -100,7 +110,12 @@ void collect_parts(const fs::path& folder, const std::set<std::string>& stems, c
                    Manifest& manifest) {
   for (const std::string& stem : stems) {
     const fs::path word = folder / (stem + kWord);
-    while (!fs::exists(word)) {
+    // Listed, not looked up: a network file system remembers for a while that a name was not there.
+    const auto is_there = [&] {
+      return std::any_of(fs::directory_iterator(folder), fs::directory_iterator(),
+                         [&](const auto& entry) { return entry.path() == word; });
+    };
+    while (!is_there()) {
       if (cancelled != nullptr && *cancelled) {
         throw Error(fmt::format("another rank could not write {}", stem + std::string(kGroupSuffix)));
       }

@@ -13,6 +13,9 @@ std::string group_of_stem(const std::string& stem);
 // Where all writers of one saving meet.
 std::filesystem::path unfinished_folder(const std::filesystem::path& workshop, const CheckpointContent& content);
 
+// What earlier savings have left there: a writer may have been at work still when the others gave up.
+void remove_other_attempts(const std::filesystem::path& workshop, const std::filesystem::path& but);
+
 // Writes and syncs one file; what the manifest says of it.
 ManifestFile write_group(const std::filesystem::path& folder, const std::string& stem, const NamedTensors& tensors);
 

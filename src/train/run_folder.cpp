@@ -3,12 +3,16 @@
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/io/posix.hpp"
+#include "maskedkd/train/stop_signal.hpp"
 
 #include <nlohmann/json.hpp>
 
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <ctime>
+#include <string_view>
+#include <thread>
 
 namespace maskedkd {
 namespace {
@@ -18,11 +22,7 @@ namespace fs = std::filesystem;
 constexpr const char* kFinishedName = "finished.json";
 constexpr int kMostStartsInVain = 3;
 
-[[noreturn]] void end_fenced(const Error& error) {
-  spdlog::error("{}; {}", error.what(), error.hint());
-  spdlog::default_logger_raw()->flush();
-  std::_Exit(static_cast<int>(error.code()));  // the main thread may hang in a dead network
-}
+constexpr auto kForTheMainThread = std::chrono::seconds(20);
 
 // nullopt: there is none, or a power cut left half of one.
 std::optional<nlohmann::json> read_mark(const fs::path& folder) {
@@ -44,7 +44,8 @@ std::optional<nlohmann::json> read_mark(const fs::path& folder) {
 
 bool is_finished(const MpiSession& session, const TrainOptions& options, const OptionTexts& texts) {
   std::string told;
-  if (session.rank() == 0 && options.resume == "auto") {
+  const bool comes_back = this_process("").restarts > 0;  // of a job, with its old command
+  if (session.rank() == 0 && (options.resume == "auto" || comes_back)) {
     const auto mark = read_mark(options.output_dir);
     if (mark && mark->at("epochs").get<std::int64_t>() >= options.schedule.epochs) {
       OptionTexts before;
@@ -64,9 +65,20 @@ bool is_finished(const MpiSession& session, const TrainOptions& options, const O
 RunFolder::RunFolder(const MpiSession& session, const fs::path& folder)
     : folder_(folder), checkpoints_(folder / "checkpoints") {
   if (session.rank() == 0) {
-    lease_.emplace(folder, this_process("maskedkd_train"), LeaseOptions{},
-                   [](const std::string& line) { spdlog::info("{}", line); });
-    lease_->keep_beating(end_fenced, [this] { write_status(); });
+    LeaseOptions options;
+    options.give_up = stop_requested;
+    const LeaseOwner owner = this_process("maskedkd_train");
+    try {
+      lease_.emplace(folder, owner, options, [](const std::string& line) { spdlog::info("{}", line); });
+    } catch (const Error& error) {
+      // A job that comes back to a disk that is full for now must not be lost for it.
+      const bool in_use = std::string_view(error.what()).find("in use by") != std::string_view::npos;
+      if (owner.restarts == 0 || in_use) {
+        throw;
+      }
+      throw Error(error.what(), error.hint(), ExitCode::requeue, error.where());
+    }
+    lease_->keep_beating([this](const Error& error) { end_fenced(error); }, [this] { write_status(); });
   }
   workshop_ = session.broadcast(lease_ ? lease_->workshop().string() : "");
 }
@@ -88,6 +100,21 @@ RunFolder::~RunFolder() {
       // What is wrong is being told already.
     }
   }
+}
+
+void RunFolder::check() const {
+  if (lost_) {
+    lease_->check();
+  }
+}
+
+// By the main thread, which ends the other ranks as well; where it hangs in a dead network, by this one.
+void RunFolder::end_fenced(const Error& error) {
+  lost_ = true;
+  std::this_thread::sleep_for(kForTheMainThread);
+  spdlog::error("{}; {}", error.what(), error.hint());
+  spdlog::default_logger_raw()->flush();
+  std::_Exit(static_cast<int>(error.code()));
 }
 
 void RunFolder::begin_with(const std::string& checkpoint) {
@@ -119,6 +146,7 @@ void RunFolder::show(const RunStatus& status) {
 }
 
 void RunFolder::write_status() const {
+  const std::lock_guard one_at_a_time(writing_);
   RunStatus status;
   {
     const std::lock_guard lock(mutex_);
@@ -142,7 +170,8 @@ void RunFolder::write_status() const {
                                        {"host", owner.host},
                                        {"job", owner.job},
                                        {"time", static_cast<std::int64_t>(std::time(nullptr))}};
-  lease_->put_text(json.dump() + "\n", folder_ / "status.json");
+  lease_->put_text(json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n",
+                   folder_ / "status.json");
 }
 
 void RunFolder::write_log(const std::vector<std::string>& history) const {
@@ -171,10 +200,11 @@ void RunFolder::write_finished(const RunState& state, const std::string& checkpo
   }
   const nlohmann::ordered_json json = {
       {"epochs", state.epoch}, {"global_step", state.global_step}, {"checkpoint", checkpoint}, {"options", options}};
-  lease_->put_text(json.dump(2) + "\n", folder_ / kFinishedName);
+  lease_->put_text(json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n",
+                   folder_ / kFinishedName);
 }
 
-void RunFolder::end(const RunStatus& status) {
+void RunFolder::end(const RunStatus& status, bool in_vain) {
   if (!lease_) {
     return;
   }
@@ -190,7 +220,7 @@ void RunFolder::end(const RunStatus& status) {
     const std::lock_guard lock(mutex_);
     status_.reset();
   }
-  lease_->release(status.state);
+  lease_->release(in_vain ? "in vain" : status.state);
 }
 
 }  // namespace maskedkd

@@ -132,7 +132,8 @@ std::string to_json(const RunState& state) {
                                        {"model", nlohmann::ordered_json::parse(state.model)},
                                        {"options", options},
                                        {"history", history}};
-  return json.dump(2) + "\n";
+  // A path need not be UTF-8; JSON must.
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
 RunState parse_run_state(const std::string& text, const std::string& source) {

@@ -4,6 +4,7 @@
 #include "maskedkd/base/progress.hpp"
 #include "maskedkd/comm/gradient_reducer.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
+#include "maskedkd/train/stop_signal.hpp"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -53,7 +54,9 @@ ExitCode Trainer::run() {
                  : saved                 ? "with a checkpoint"
                                          : "without a new checkpoint");
     show_status("stopped");
-    folder_.end(status_);
+    // Asked to by a signal it may have had no time; one that stops by itself without a new checkpoint would so again.
+    const bool in_vain = !any_rank(stop_requested()) && !(saved && steps_here_ > 0);
+    folder_.end(status_, in_vain);
     return ExitCode::requeue;
   }
   try {
@@ -132,6 +135,7 @@ Trainer::StepReport Trainer::share(const std::vector<double>& losses) {
   mine[places + flag_busy] = saver_->busy() ? 1 : 0;
   mine[places + flag_failed] = std::exchange(save_failed_, false) ? 1 : 0;
   const std::vector<double> all = session_.all_gather(mine);
+  folder_.check();
   StepReport report;
   int micro_batch = 0;
   bool busy = false;
@@ -151,6 +155,7 @@ Trainer::StepReport Trainer::share(const std::vector<double>& losses) {
     report.checkpoint |= rank == 0 && row[places + flag_due] != 0;  // clocks differ: rank 0's counts
     busy |= row[places + flag_busy] != 0;
     if (row[places + flag_failed] != 0) {
+      being_saved_.reset();
       saver_->cancel();  // it may wait for that rank's part
     }
   }

@@ -11,6 +11,13 @@ namespace {
 
 constexpr auto kBetweenLastTries = std::chrono::seconds(1);  // then twice as long, ...
 
+constexpr const char* kMendTheFileSystem =
+    "mend the file system, and start again; --max-checkpoint-age says how long it may last";
+
+double minutes_since(std::chrono::steady_clock::time_point time) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - time).count() / 60;
+}
+
 }  // namespace
 
 std::map<std::string, NamedTensors> Trainer::state_groups() const {
@@ -37,8 +44,14 @@ bool Trainer::checkpoint_is_due() {
   if (const auto result = saver_->take_result()) {
     note_saved(*result);
   }
+  if (saver_->busy() && too_long_without()) {
+    // Its thread may hang in the file system for ever, and everything that unwinds would wait for it.
+    spdlog::error("a checkpoint is being written for {:.0f} minutes; {}", minutes_since(last_save_began_),
+                  kMendTheFileSystem);
+    session_.abort(static_cast<int>(ExitCode::failure));
+  }
   const std::int64_t step = state_.global_step + 1;
-  const double minutes = std::chrono::duration<double>(Clock::now() - last_save_began_).count() / 60;
+  const double minutes = minutes_since(last_save_began_);
   return (options_.checkpoint_steps > 0 && step % options_.checkpoint_steps == 0) ||
          (options_.checkpoint_minutes > 0 && minutes >= options_.checkpoint_minutes);
 }
@@ -64,6 +77,9 @@ CheckpointContent Trainer::snapshot() {
                              /*whole=*/{"model"})) {
     if (file.writer != session_.rank()) {
       content.elsewhere.insert(file.stem);
+      for (std::size_t i = file.first; i < file.last; ++i) {
+        content.bytes_elsewhere += groups.at(file.group)[i].second.nbytes();
+      }
       continue;
     }
     NamedTensors& copies = content.groups[file.stem];
@@ -135,7 +151,7 @@ bool Trainer::save_at_last(int tries) {
 }
 
 void Trainer::note_saved(const SaveResult& result) {
-  longest_save_s_ = std::max(longest_save_s_, result.seconds);
+  longest_save_s_ = std::max(0.7 * longest_save_s_, result.seconds);
   if (result.fenced) {
     throw Fenced(result.error, "", ExitCode::no_requeue);
   }
@@ -152,13 +168,16 @@ void Trainer::note_saved(const SaveResult& result) {
     }
     return;
   }
-  const double minutes = std::chrono::duration<double>(Clock::now() - last_save_worked_).count() / 60;
-  if (session_.rank() == 0 && options_.max_checkpoint_age_minutes > 0 &&
-      minutes > options_.max_checkpoint_age_minutes) {
-    throw Error(
-        fmt::format("no checkpoint could be written for {:.0f} minutes; the last reason: {}", minutes, result.error),
-        "mend the file system, and start again; --max-checkpoint-age says how long it may last");
+  if (too_long_without()) {
+    throw Error(fmt::format("no checkpoint could be written for {:.0f} minutes; the last reason: {}",
+                            minutes_since(last_save_worked_), result.error),
+                kMendTheFileSystem);
   }
+}
+
+bool Trainer::too_long_without() const {
+  return session_.rank() == 0 && options_.max_checkpoint_age_minutes > 0 &&
+         minutes_since(last_save_worked_) > options_.max_checkpoint_age_minutes;
 }
 
 }  // namespace maskedkd

@@ -184,7 +184,9 @@ bool Trainer::resume() {
   std::string chosen;
   std::optional<LoadedCheckpoint> checkpoint;
   if (session_.rank() == 0) {
-    if (options_.resume == "auto") {
+    // A job that comes back with its old command goes on where it was, whatever it began with.
+    const bool comes_back = folder_.lease()->owner().restarts > 0 && !list_checkpoints(folder_.checkpoints()).empty();
+    if (options_.resume == "auto" || comes_back) {
       sweep_unfinished(folder_.checkpoints());
       checkpoint = find_newest_checkpoint(
           folder_.checkpoints(), [](const std::string& damage) { spdlog::warn("{}; trying the one before", damage); });
@@ -210,7 +212,14 @@ bool Trainer::resume() {
   folder_.begin_with(std::filesystem::path(chosen).filename().string());
   chosen = session_.broadcast(chosen);
   if (session_.rank() == 0) {
-    check_free_space(options_.output_dir, bytes_of_state());
+    try {
+      check_free_space(options_.output_dir, bytes_of_state());
+    } catch (const Error& error) {
+      if (chosen.empty()) {
+        throw;
+      }
+      spdlog::warn("{}; {}", error.what(), error.hint());  // as when it happens under way
+    }
   }
   if (chosen.empty()) {
     return false;
@@ -261,7 +270,13 @@ void Trainer::take_up(const LoadedCheckpoint& checkpoint) {
     for (const bool evaluated : {true, false}) {  // by a run without, or from before there was, a name of its own
       const std::filesystem::path best = checkpoint_path(folder_.checkpoints(), state_.best_step, evaluated);
       if (state_.best_step >= 0 && std::filesystem::exists(best)) {
-        mark_best(*folder_.lease(), folder_.checkpoints(), best);
+        try {
+          mark_best(*folder_.lease(), folder_.checkpoints(), best);
+        } catch (const Fenced&) {
+          throw;
+        } catch (const Error& error) {
+          spdlog::warn("{}; {}", error.what(), error.hint());
+        }
         break;
       }
     }

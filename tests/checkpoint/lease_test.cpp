@@ -16,7 +16,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr LeaseOptions kQuick{.patience = 400ms, .beat = 50ms};
+const LeaseOptions kQuick{.patience = 400ms, .beat = 50ms};
 
 LeaseOwner somewhere_else(const std::string& job = "", std::int64_t restarts = 0) {
   LeaseOwner owner = this_process("maskedkd_train");

@@ -43,6 +43,7 @@ class BackgroundSaver {
   std::filesystem::path workshop_, root_;
   RetentionOptions retention_;
   std::set<std::filesystem::path> verified_;  // the saving thread's
+  std::filesystem::path best_;                // to be marked
   std::atomic<bool> cancelled_{false};
   std::future<SaveResult> running_;
 };

@@ -47,7 +47,8 @@ struct CheckpointContent {
   std::map<std::string, NamedTensors> groups;
   std::string state_json;
   std::set<std::string> elsewhere;  // stems that other writers write into it
-  int attempt = 0;                  // the same for all writers of one saving, and no other saving's
+  std::uint64_t bytes_elsewhere = 0;
+  int attempt = 0;  // the same for all writers of one saving, and no other saving's
 };
 
 // What comes out, verified; a group of several files is put together.
@@ -94,7 +95,8 @@ LoadedCheckpoint load_checkpoint(const std::filesystem::path& path);
 void verify_checkpoint_file(const std::filesystem::path& file);
 
 // The newest that verifies, newest first; each damaged one is told to on_damaged and passed over. nullopt: there is
-// none. A checkpoint of a newer format is an Error, not damage.
+// none; an Error (usage) where there are some and none verifies. What can't be read (EIO) is an Error (requeue), what
+// is of a newer format one too: neither is damage.
 std::optional<LoadedCheckpoint> find_newest_checkpoint(const std::filesystem::path& root,
                                                        const std::function<void(const std::string&)>& on_damaged);
 

@@ -8,9 +8,9 @@
 //   <run>/.lease/000000007/beat         a number that grows while it lives; gone when it was let go
 //
 // Everything that appears in the run or leaves it is renamed out of, or into, that folder. The next generation first
-// makes its own folder, then takes the older ones away, whole; from then on each rename of an old process fails for
-// want of its folder, whatever it had checked before. One process of a run, rank 0's, holds the lease; the other ranks
-// write into its folder by its path, and are shut out with it.
+// makes its own folder, then renames the older ones away and removes them, whole, before it goes on; from then on each
+// rename of an old process fails for want of its folder, whatever it had checked before. One process of a run, rank
+// 0's, holds the lease; the other ranks write into its folder by its path, and are shut out with it.
 #pragma once
 
 #include "maskedkd/base/error.hpp"
@@ -50,6 +50,7 @@ struct LeaseOptions {
   // How long another machine's owner may show no beat before it counts as dead.
   std::chrono::milliseconds patience = std::chrono::seconds(20);
   std::chrono::milliseconds beat = std::chrono::seconds(2);
+  std::function<bool()> give_up = {};  // asked while waiting: an Error (requeue) where it says yes
 };
 
 // What an owner leaves to the next generation: plain text of its own, kept in owner.json.
@@ -103,6 +104,7 @@ class Lease {
   std::filesystem::path workshop_;
   LeaseOwner owner_;
   LeaseOptions options_;
+  std::string run_folder_;
   LeaseNote previous_, note_;
   std::int64_t generation_ = 0;
   bool released_ = false;

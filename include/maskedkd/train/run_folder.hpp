@@ -11,6 +11,7 @@
 #include "maskedkd/train/run_state.hpp"
 #include "maskedkd/train/train_options.hpp"
 
+#include <atomic>
 #include <mutex>
 #include <optional>
 
@@ -47,21 +48,25 @@ class RunFolder {
   // What follows does nothing on other ranks than 0.
 
   // checkpoint: what this start goes on from; empty: nothing. Throws Error (no_requeue) after three automatic restarts
-  // in a row that were killed, or failed, before one new checkpoint.
+  // in a row that were killed, failed, or ended by themselves before one new checkpoint.
   void begin_with(const std::string& checkpoint);
   void show(const RunStatus& status);  // written by the lease's thread
   void write_log(const std::vector<std::string>& history) const;
   // The mark. Throws Error.
   void write_finished(const RunState& state, const std::string& checkpoint) const;
-  // No more writing: the next start need not wait.
-  void end(const RunStatus& status);
+  // Throws Fenced where another start has taken the run.
+  void check() const;
+  // No more writing: the next start need not wait. in_vain: it ends by itself and has brought the run no further.
+  void end(const RunStatus& status, bool in_vain = false);
 
  private:
   void write_status() const;
+  void end_fenced(const Error& error);
 
   std::filesystem::path folder_, checkpoints_, workshop_;
   std::optional<Lease> lease_;
-  mutable std::mutex mutex_;
+  std::atomic<bool> lost_{false};
+  mutable std::mutex mutex_, writing_;
   std::optional<RunStatus> status_;
 };
 

@@ -94,6 +94,7 @@ class Trainer {
   CheckpointContent snapshot();
   CheckpointPosition position() const;
   void note_saved(const SaveResult& result);
+  bool too_long_without() const;                             // a checkpoint that could be written
   std::map<std::string, NamedTensors> state_groups() const;  // views, of what a checkpoint holds
   std::uint64_t bytes_of_state() const;
 
