@@ -18,8 +18,8 @@ sbatch_flags() {
   [ "$site_gpus_per_node" -eq 0 ] || printf '%s\n' "--gpus-per-node=$site_gpus_per_node"
 }
 
-# start_ranks PROGRAM ARGUMENT...: in this shell's place, on all ranks of the job, or of this machine without one. srun, as only it passes the
-# cluster's notice on to the ranks at once; mpiexec keeps it for itself.
+# start_ranks PROGRAM ARGUMENT...: in this shell's place, on all ranks of the job, or of this machine without one. By
+# srun, as only it passes the cluster's notice on to the ranks at once; mpiexec keeps it for itself.
 start_ranks() {
   local program=$site_build/bin/$1
   shift
