@@ -153,11 +153,14 @@ TEST_F(Damage, AnEmptyFolderOfThatNameIsPassedOver) {
   EXPECT_NE(told[0].find("step-000000030"), std::string::npos) << told[0];
 }
 
-TEST_F(Damage, AllDamagedIsNoneAndEachIsTold) {
+// Nothing begins anew in silence beside weeks of work, whatever became of it.
+TEST_F(Damage, AllDamagedIsAnErrorAndEachIsTold) {
   fs::resize_file(newest_ / "model.safetensors", 100);
   fs::remove(checkpoint_path(root_.path(), 10) / "manifest.json");
   int told = 0;
-  EXPECT_FALSE(find_newest_checkpoint(root_.path(), [&](const std::string&) { ++told; }));
+  const std::string message =
+      error_of([&] { find_newest_checkpoint(root_.path(), [&](const std::string&) { ++told; }); });
+  EXPECT_NE(message.find("none of the 2 checkpoints in"), std::string::npos) << message;
   EXPECT_EQ(told, 2);
 }
 

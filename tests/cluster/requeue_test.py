@@ -1,0 +1,88 @@
+"""Job scripts that go back into the queue: a packing that is killed, a training under a hail of signals. Full count:
+MASKEDKD_SIGNAL_HAILS=5.
+"""
+import os
+import pathlib
+import signal
+import sys
+import time
+import unittest
+
+import harness
+from harness import BUILD, count, newest_step, run, wait_for
+
+
+EPOCHS = '30'  # 8 steps each
+
+
+def batch_shells(node):
+    """The processes that run job scripts there."""
+    return [pid for pid in cluster.processes(node, 'bash')
+            if b'slurm_script' in pathlib.Path(f'/proc/{pid}/cmdline').read_bytes()]
+
+
+class Requeue(harness.ClusterTest):
+    @classmethod
+    def setUpClass(cls):
+        cls.work = harness.Work(cluster, nodes=1)
+        cls.work.pack()
+        cls.work.train_teacher()
+
+    def pack_job(self, name, images, *flags):
+        log = self.work.place / f'{name}.log'
+        words = [*images, '--records-per-shard', '4', '--output-dir', self.work.place / name]
+        return harness.Job('jobs/submit.sh', f'--output={log}', *flags, 'pack', *words, log=log), words
+
+    def shards(self, name):
+        return {path.name: path.read_bytes() for path in (self.work.place / name).glob('shard-*.h5')}
+
+    def test_a_packing_that_is_killed_goes_on(self):
+        images = self.work.write_images(1200)
+        del images[images.index('--records-per-shard'):]
+        job, words = self.pack_job('killed', images)
+        folder = self.work.place / 'killed'
+        wait_for('a shard', lambda: len(self.shards('killed')) >= 20, 60)
+        run('scancel', '--signal=KILL', f'{job.number}.0')
+        wait_for('the requeue', lambda: job.restarts() == 1, 60)
+        self.assertFalse((folder / 'index.json').exists(), 'it was finished before it was killed')
+        before = {path.name: path.stat().st_mtime_ns for path in folder.glob('shard-*.h5')}
+        self.assertGreaterEqual(len(before), 20)
+        self.assertEqual(job.wait_until_ended(90), 0, job.output())
+        kept = [name for name, time_ns in before.items() if (folder / name).stat().st_mtime_ns == time_ns]
+        self.assertGreaterEqual(len(kept), 20, 'it began anew')
+        words[-1] = self.work.place / 'alone'
+        run(BUILD / 'bin/maskedkd_pack', *words)
+        self.assertEqual(self.shards('alone'), self.shards('killed'))
+
+    def went_back_or_ended(self, job):
+        return job.restarts() > 0 or job.state() in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMEOUT')
+
+    # bash 5.2.15 dies of a trapped signal that comes while it reads a $(...): what follows the ranks' end must not trap.
+    def test_a_hail_of_signals_while_the_ranks_stop(self):
+        wanted, sent = count('MASKEDKD_SIGNAL_HAILS', 1), 0
+        expected = self.work.undisturbed('--epochs', EPOCHS)
+        for hail in range(wanted):
+            name = f'hail-{hail}'
+            job = self.work.submit(name, '--epochs', EPOCHS)
+            wait_for('a checkpoint', lambda: newest_step(self.work.folder(name)) >= 20, 90)
+            self.assertEqual(job.state(), 'RUNNING', job.output())
+            shell = min(batch_shells(job.nodes()[0]))
+            run('scancel', '--signal=USR1', job.number)
+            end = time.time() + 60
+            while not self.went_back_or_ended(job) and time.time() < end:
+                burst_end = time.time() + 0.5
+                while time.time() < burst_end and os.path.exists(f'/proc/{shell}'):
+                    # Not TERM: after a requeue that is the cluster's way to end the script.
+                    os.kill(shell, signal.SIGUSR1)
+                    sent += 1
+                    time.sleep(0.002)
+            self.assertEqual((job.restarts(), job.output().count('back into the queue')), (1, 1), job.output())
+            self.assertEqual(job.wait_until_ended(180), 0, job.output())
+            self.assert_same_run(expected, self.work.folder(name))
+        print(f'{wanted} job scripts under {sent} signals went back into the queue')
+
+
+cluster = None
+if __name__ == '__main__':
+    cluster = harness.Cluster(nodes=2)
+    unittest.main(argv=sys.argv, verbosity=2)
