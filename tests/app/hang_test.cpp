@@ -3,6 +3,7 @@
 #include "app/small_run.hpp"
 #include "support/temporary_directory.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
