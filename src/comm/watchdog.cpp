@@ -58,7 +58,8 @@ void WatchdogOptions::validate() const {
 class Watchdog::Monitor {
  public:
   Monitor(const MpiSession& session, WatchdogOptions options)
-      : activity_(session.activity()),
+      : session_(session),
+        activity_(session.activity()),
         rank_(session.rank()),
         size_(session.size()),
         options_(std::move(options)),
@@ -92,6 +93,7 @@ class Watchdog::Monitor {
     wake_.notify_all();
     if (thread_.joinable()) {
       thread_.join();
+      session_.end_within(options_.on_hang ? 0 : options_.timeout_s.value_or(kShortestTimeout_s));
     }
   }
 
@@ -393,6 +395,7 @@ class Watchdog::Monitor {
     std::_Exit(static_cast<int>(ExitCode::requeue));
   }
 
+  const MpiSession& session_;
   const Activity& activity_;
   const int rank_, size_;
   const WatchdogOptions options_;

@@ -45,7 +45,7 @@ ExitCode Trainer::run() {
   }
   progress_.reset();
   const bool saved = save_at_last();
-  watchdog_.stop();
+  session_.activity().now("ending the run", Activity::Pace::slow);
   if (state_.epoch < options_.schedule.epochs || !saved) {
     spdlog::info("stopped after step {} (epoch {}, step {} of {}) {}", state_.global_step, state_.epoch, state_.step,
                  steps,
@@ -54,12 +54,14 @@ ExitCode Trainer::run() {
                                          : "without a new checkpoint");
     show_status("stopped");
     folder_.end(status_);
+    session_.barrier();  // while a watchdog still looks at it
     return ExitCode::requeue;
   }
   folder_.write_finished(state_, status_.last_checkpoint);
   spdlog::info("finished: {} epochs, {} steps", state_.epoch, state_.global_step);
   show_status("finished");
   folder_.end(status_);
+  session_.barrier();
   return ExitCode::finished;
 }
 

@@ -1,5 +1,6 @@
 // Preloaded into a rank: makes a chosen call of it sleep for good, or each one for a while.
-//   HANG_CALL    pread (of a shard), MPI_Sendrecv or MPI_Allgather
+//   HANG_CALL    pread (of a shard, by a thread beside the main one), MPI_Sendrecv or MPI_Allgather
+//   HANG_PATH    pread: what the file's path has in it; unset: "/shard-"
 //   HANG_RANK    the rank that hangs, as Open MPI numbers it; unset: all
 //   HANG_NUMBER  which of its calls, from 1; 0: each
 //   HANG_MS      how long; unset: for good
@@ -37,7 +38,8 @@ static int is_shard(int file) {
   snprintf(link, sizeof link, "/proc/self/fd/%d", file);
   const ssize_t length = readlink(link, path, sizeof path - 1);
   path[length > 0 ? length : 0] = '\0';
-  return strstr(path, "/shard-") != NULL;
+  const char* chosen = getenv("HANG_PATH");
+  return strstr(path, chosen != NULL ? chosen : "/shard-") != NULL && gettid() != getpid();
 }
 
 // The next one of that name: the system's.
