@@ -4,8 +4,11 @@
 #include "maskedkd/comm/launch_check.hpp"
 #include "mpi_check.hpp"
 
+#include <atomic>
+#include <chrono>
 #include <cstdlib>
-#include <numeric>
+#include <memory>
+#include <thread>
 
 namespace maskedkd {
 namespace {
@@ -40,7 +43,21 @@ MpiSession::MpiSession(int& argc, char**& argv) {
   check_mpi(MPI_Comm_free(&node), "MPI_Comm_free");
 }
 
-MpiSession::~MpiSession() { MPI_Finalize(); }
+MpiSession::~MpiSession() {
+  const auto ended = std::make_shared<std::atomic<bool>>(false);
+  if (end_within_s_ > 0) {
+    std::thread([ended, seconds = end_within_s_] {
+      std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+      if (!*ended) {
+        spdlog::error("the other ranks have not come to the end of the job for {:.0f} s; it ends with {}", seconds,
+                      static_cast<int>(ExitCode::requeue));
+        std::_Exit(static_cast<int>(ExitCode::requeue));
+      }
+    }).detach();
+  }
+  MPI_Finalize();
+  *ended = true;
+}
 
 void MpiSession::barrier() const {
   const Activity::Waiting waiting(activity_, "barrier");

@@ -50,7 +50,8 @@ struct ShardSet::State {
   }
 };
 
-ShardSet::ShardSet(const std::filesystem::path& directory) : state_(std::make_unique<State>()) {
+ShardSet::ShardSet(const std::filesystem::path& directory, const std::function<void()>& on_shard)
+    : state_(std::make_unique<State>()) {
   state_->directory = directory;
   state_->index = read_shard_index(directory);
   std::int64_t num_records = 0;
@@ -65,6 +66,9 @@ ShardSet::ShardSet(const std::filesystem::path& directory) : state_(std::make_un
     }
     shard.tables.class_counts = {};
     state_->shards.push_back(std::move(shard));
+    if (on_shard) {
+      on_shard();
+    }
   }
   check_set_counts(directory, state_->index, num_records, class_counts);
   std::vector<std::filesystem::path> paths;

@@ -46,7 +46,7 @@ ExitCode Trainer::run() {
   }
   progress_.reset();
   const bool saved = save_at_last(/*tries=*/state_.epoch < options_.schedule.epochs ? 2 : 5);
-  watchdog_.stop();
+  session_.activity().now("ending the run", Activity::Pace::slow);
   if (state_.epoch < options_.schedule.epochs || !saved) {
     spdlog::info("stopped after step {} (epoch {}, step {} of {}) {}", state_.global_step, state_.epoch, state_.step,
                  steps,
@@ -57,6 +57,7 @@ ExitCode Trainer::run() {
     // Asked to by a signal it may have had no time; one that stops by itself without a new checkpoint would so again.
     const bool in_vain = !any_rank(stop_requested()) && !(saved && steps_here_ > 0);
     folder_.end(status_, in_vain);
+    session_.barrier();  // while a watchdog still looks at it
     return ExitCode::requeue;
   }
   try {
@@ -69,6 +70,7 @@ ExitCode Trainer::run() {
   spdlog::info("finished: {} epochs, {} steps", state_.epoch, state_.global_step);
   show_status("finished");
   folder_.end(status_);
+  session_.barrier();
   return ExitCode::finished;
 }
 

@@ -90,6 +90,10 @@ WatchdogOptions watching(const MpiSession& session, const TrainOptions& options)
   return {options.hang_timeout_s, {}};
 }
 
+std::function<void()> beats_of(const MpiSession& session) {
+  return [&session] { session.activity().beat(); };
+}
+
 // Once, not by every rank.
 void tell(const MpiSession& session, const std::vector<std::string>& lines) {
   for (const std::string& line : lines) {
@@ -118,8 +122,10 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
       device_(device),
       folder_(session, options.output_dir),
       watchdog_(session, watching(session, options)),
-      train_set_(options.data_path),
-      eval_set_(options.eval_data_path.empty() ? std::nullopt : std::make_optional<ShardSet>(options.eval_data_path)),
+      train_set_(options.data_path, beats_of(session)),
+      eval_set_(options.eval_data_path.empty()
+                    ? std::nullopt
+                    : std::make_optional<ShardSet>(options.eval_data_path, beats_of(session))),
       sampler_(sampler_of(options, train_set_)),
       student_(make_student(options_, train_set_, device)),
       teacher_(make_teacher(options_, device)),
@@ -306,7 +312,7 @@ void Trainer::start_loader() {
   const int shared = options_.repeats > 1 && !options_.repeat_locality ? share_.last - share_.first : 1;
   loading.prefetch = options_.prefetch > 0 ? options_.prefetch : shared + 4;
   loading.open_together = std::min(shared, loading.prefetch);
-  loading.on_record = [this] { session_.activity().beat(); };
+  loading.on_record = beats_of(session_);
   loading.bad_records_limit = options_.bad_records_limit;
   loading.pin_memory = device_.is_cuda();
   loading.raw_crops = options_.augment_on_gpu;

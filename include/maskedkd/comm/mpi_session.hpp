@@ -30,6 +30,9 @@ class MpiSession {
   // What this rank's main thread is doing, for a watchdog.
   const Activity& activity() const noexcept { return activity_; }
 
+  // When this session ends, which waits for all ranks, and has taken so long, the process ends with ExitCode::requeue.
+  void end_within(double seconds) const noexcept { end_within_s_ = seconds; }
+
   // All collective; all throw Error.
   void barrier() const;
   // values of every rank, rank by rank: [size * values.size()]; the same count on every rank.
@@ -42,6 +45,7 @@ class MpiSession {
 
  private:
   Activity activity_;
+  mutable double end_within_s_ = 0;  // 0: however long it takes
   int rank_ = 0;
   int size_ = 1;
   int local_rank_ = 0;

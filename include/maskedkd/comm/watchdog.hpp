@@ -35,7 +35,8 @@ class Watchdog {
   Watchdog& operator=(const Watchdog&) = delete;
   ~Watchdog();
 
-  // Not collective. From now on this rank counts as gone, and is not watched any more; waits a part of a second.
+  // Not collective. From now on this rank counts as gone, and is not watched any more; waits a part of a second. Only
+  // the end of the session is still limited, to the timeout.
   void stop() noexcept;
 
   // For as long as it lives the thread asks the communicator for errors; one ends the job as a hang does. Before the

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -25,7 +26,8 @@ class ShardSet {
  public:
   // Throws Error (usage) in one line for: no directory, no index, a missing, truncated or foreign shard (another
   // set_id, another size), wrong dtypes or shapes, offsets that go back or past the end, labels outside the classes.
-  explicit ShardSet(const std::filesystem::path& directory);
+  // on_shard: called after each shard, for there may be thousands on a slow disk.
+  explicit ShardSet(const std::filesystem::path& directory, const std::function<void()>& on_shard = {});
   ShardSet(ShardSet&&) noexcept;
   ~ShardSet();
 
