@@ -11,8 +11,6 @@ namespace {
 
 constexpr double kLauncherNeeds_s = 3;
 constexpr std::size_t kMostTold = 4;
-// Of its stalled time: a thread that polls for others takes more, also where ranks share cores.
-constexpr double kSleepersCpu = 0.01;
 
 std::string tell(const RankState& state, double timeout_s) {
   switch (state.link) {
@@ -107,7 +105,7 @@ std::optional<Hang> find_hang(std::span<const RankState> ranks, std::optional<do
     return std::nullopt;
   }
   std::vector<int> asleep = behind;
-  std::erase_if(asleep, [&](int rank) { return state_of(rank).cpu_s > kSleepersCpu * state_of(rank).stalled_s; });
+  std::erase_if(asleep, [&](int rank) { return state_of(rank).awake >= 0.5; });
   return hang_if_any(asleep.empty() ? behind : asleep);
 }
 

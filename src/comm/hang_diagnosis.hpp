@@ -19,7 +19,7 @@ struct RankState {
   RankLink link = RankLink::absent;
   double silent_s = 0;   // since its monitor was heard last; of one that died: since then
   double stalled_s = 0;  // that its main thread had not beaten for, when it was heard last
-  double cpu_s = 0;      // of them on a processor: who waits in MPI polls
+  double awake = 0;      // share of that in which it ran or was ready to: who waits in MPI polls
   double longest_s = 0;  // its longest interval between beats so far, but for slow ones
   std::uint64_t collectives = 0;
   bool waits = false;  // for other ranks

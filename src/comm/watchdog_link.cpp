@@ -77,7 +77,7 @@ Frame Frame::of(Kind kind, int rank, const RankState& state) {
   frame.kind = kind;
   frame.rank = rank;
   frame.stalled_s = state.stalled_s;
-  frame.cpu_s = state.cpu_s;
+  frame.awake = state.awake;
   frame.longest_s = state.longest_s;
   frame.collectives = state.collectives;
   frame.waits = state.waits ? 1 : 0;
@@ -92,7 +92,7 @@ RankState Frame::state() const {
   state.link = RankLink::linked;
   state.host = text_of(host);
   state.stalled_s = stalled_s;
-  state.cpu_s = cpu_s;
+  state.awake = awake;
   state.longest_s = longest_s;
   state.collectives = collectives;
   state.waits = waits != 0;

@@ -19,7 +19,7 @@ struct Frame {
   std::int32_t rank = 0;
   double timeout_s = 0;  // of an answer: what makes a hang now
   double stalled_s = 0;
-  double cpu_s = 0;
+  double awake = 0;
   double longest_s = 0;
   std::uint64_t collectives = 0;
   std::uint32_t waits = 0;

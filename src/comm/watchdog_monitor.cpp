@@ -9,10 +9,12 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <fstream>
 
 namespace maskedkd {
 namespace {
@@ -25,6 +27,16 @@ constexpr double kHungRankSpeaks_s = 1;  // before the first process ends, and t
 constexpr double kEndAnyway_s = 5;       // where standard error or a driver blocks
 
 void sleep_for(double seconds) { std::this_thread::sleep_for(Seconds(seconds)); }
+
+// Whether the thread of this process runs, or would if there were a processor for it. Time on a processor tells less:
+// who polls and yields gets hardly any of it on a busy machine.
+bool is_awake(int thread) {
+  std::ifstream stat(fmt::format("/proc/self/task/{}/stat", thread));
+  std::string line;
+  std::getline(stat, line);
+  const std::size_t name_ends = line.rfind(") ");  // a name may have anything in it
+  return name_ends != std::string::npos && line[name_ends + 2] == 'R';
+}
 
 void end_anyway() {
   std::thread([] {
@@ -53,7 +65,7 @@ Watchdog::Monitor::Monitor(const MpiSession& session, WatchdogOptions options)
   ranks_.resize(static_cast<std::size_t>(size_));
   own_.link = RankLink::linked;
   own_.host = host_name();
-  pthread_getcpuclockid(pthread_self(), &main_clock_);
+  main_thread_ = static_cast<int>(::gettid());
   make_main_stack_ready();
   // The main thread's signals stay its own.
   sigset_t all, before;
@@ -109,9 +121,6 @@ bool Watchdog::Monitor::wait(double seconds) {
 
 void Watchdog::Monitor::look_at_main(double passed_s) {
   const Activity::State state = activity_.read();
-  timespec used{};
-  clock_gettime(main_clock_, &used);
-  const double cpu_s = static_cast<double>(used.tv_sec) + 1e-9 * static_cast<double>(used.tv_nsec);
   own_.stalled_s += passed_s;
   if (state.beats != beats_) {
     if (own_.pace == Activity::Pace::usual) {
@@ -119,9 +128,11 @@ void Watchdog::Monitor::look_at_main(double passed_s) {
     }
     beats_ = state.beats;
     own_.stalled_s = 0;
-    cpu_at_beat_s_ = cpu_s;
+    looks_ = looks_awake_ = 0;
   }
-  own_.cpu_s = cpu_s - cpu_at_beat_s_;
+  ++looks_;
+  looks_awake_ += is_awake(main_thread_) ? 1 : 0;
+  own_.awake = static_cast<double>(looks_awake_) / looks_;
   own_.collectives = state.collectives;
   own_.waits = state.waits_in != nullptr;
   own_.pace = state.pace;

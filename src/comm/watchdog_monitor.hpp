@@ -6,8 +6,6 @@
 #include "maskedkd/comm/watchdog.hpp"
 #include "watchdog_link.hpp"
 
-#include <time.h>
-
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -53,7 +51,7 @@ class Watchdog::Monitor {
   const WatchdogOptions options_;
   const double tick_s_;
   Invitation invitation_;
-  clockid_t main_clock_{};
+  int main_thread_ = 0;  // the system's number
 
   std::mutex mutex_;
   std::condition_variable wake_;
@@ -64,12 +62,12 @@ class Watchdog::Monitor {
   // The thread's.
   RankState own_;
   std::uint64_t beats_ = 0;
-  double cpu_at_beat_s_ = 0;
-  Socket listener_;               // rank 0's
-  std::vector<Peer> peers_;       // rank 0's
-  std::vector<RankState> ranks_;  // rank 0's
-  std::optional<Link> link_;      // to rank 0
-  RankState boss_;                // rank 0
+  int looks_ = 0, looks_awake_ = 0;  // since the last beat
+  Socket listener_;                  // rank 0's
+  std::vector<Peer> peers_;          // rank 0's
+  std::vector<RankState> ranks_;     // rank 0's
+  std::optional<Link> link_;         // to rank 0
+  RankState boss_;                   // rank 0
   double boss_timeout_s_ = kShortestTimeout_s;
   std::string told_;
   bool ended_ = false;

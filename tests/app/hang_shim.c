@@ -28,9 +28,9 @@ static void maybe_sleep(const char* call, atomic_int* calls) {
   if (number != 0 && atomic_fetch_add(calls, 1) + 1 != number) {
     return;
   }
-  for (int slept = 0; ms < 0 || slept < ms; slept += 10) {
-    usleep(10000);
-  }
+  do {
+    usleep(ms < 0 ? 1000000 : ms * 1000);
+  } while (ms < 0);
 }
 
 static int is_shard(int file) {

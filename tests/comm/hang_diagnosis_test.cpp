@@ -13,7 +13,7 @@ RankState rank_that(const std::string& doing, double stalled_s) {
   state.link = RankLink::linked;
   state.silent_s = 0.4;
   state.stalled_s = stalled_s;
-  state.cpu_s = 0.3 * stalled_s;
+  state.awake = 0.9;
   state.pace = Activity::Pace::usual;
   state.doing = doing;
   return state;
@@ -72,7 +72,7 @@ TEST(HangDiagnosis, WhereAllWaitThoseWithTheFewestCollectivesAreNamed) {
 
 TEST(HangDiagnosis, OfEqualsThoseThatSleepWhileOthersPoll) {
   RankState sleeper = waits(9, 70);
-  sleeper.cpu_s = 0.01;
+  sleeper.awake = 0.1;
   EXPECT_EQ(culprits({waits(9, 70), sleeper, waits(9, 70)}), Ranks{1});
   EXPECT_EQ(culprits({sleeper, sleeper}), (Ranks{0, 1}));
 }
