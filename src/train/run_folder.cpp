@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 constexpr const char* kFinishedName = "finished.json";
 constexpr int kMostStartsInVain = 3;
 
-constexpr auto kForTheMainThread = std::chrono::seconds(20);
+constexpr auto kForTheMainThread = std::chrono::seconds(10);
 
 // nullopt: there is none, or a power cut left half of one.
 std::optional<nlohmann::json> read_mark(const fs::path& folder) {

@@ -80,7 +80,7 @@ class NodeLoss(harness.ClusterTest):
         time.sleep(0.2)
         before = everything_below(folder)
         os.kill(old, signal.SIGCONT)
-        wait_for('the old start to end itself', lambda: not cluster.processes(node, 'maskedkd_train'), 20)
+        wait_for('the old start to end itself', lambda: not cluster.processes(node, 'maskedkd_train'), 40)
         self.assertEqual(before, everything_below(folder), 'the old one wrote after the new one had begun')
         for pid in new:
             os.kill(pid, signal.SIGCONT)
