@@ -124,8 +124,8 @@ void Watchdog::Monitor::connect() {
       return;
     }
   }
-  spdlog::warn("the watchdog of rank 0 on host {} can't be reached at {}, port {}: this rank watches itself only",
-               invitation_.host, fmt::join(addresses, ", "), invitation_.port);
+  spdlog::warn("this rank watches itself only: rank 0's watchdog can't be reached at {} ({}), port {}",
+               fmt::join(addresses, ", "), invitation_.host, invitation_.port);
 }
 
 void Watchdog::Monitor::follow(double passed_s) {
