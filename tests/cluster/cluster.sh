@@ -125,6 +125,7 @@ up() {
     ip -n "$(namespace "$node")" link set eth0 up
     ip -n "$(namespace "$node")" link set lo up
   done
+  rm -rf "$dir/state" "$dir"/spool-n*  # an earlier cluster's jobs would be waited for
   mkdir -p "$dir/state" "$dir/pmix"
   write_configuration "$nodes"
   dd if=/dev/urandom of="$dir/munge.key" bs=1024 count=1 2>/dev/null

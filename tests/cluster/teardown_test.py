@@ -91,7 +91,10 @@ class Teardown(unittest.TestCase):
         self.assertEqual(down.returncode, 0, down.stdout)
         client.wait(timeout=10)
         self.assert_nothing_is_left(traces)
-        # The other one is none the worse.
+        # The other one is none the worse, and neither is another one in the same place.
+        names = run('srun', '--nodes=2', '--mpi=none', 'hostname', env=self.up(first)).stdout.split()
+        self.assertEqual(sorted(names), ['n1', 'n2'])
+        cluster('down', first)
         names = run('srun', '--nodes=2', '--mpi=none', 'hostname', env=other).stdout.split()
         self.assertEqual(sorted(names), ['n1', 'n2'])
         cluster('down', second)
