@@ -73,6 +73,9 @@ Watchdog::Monitor::Monitor(const MpiSession& session, WatchdogOptions options)
   pthread_sigmask(SIG_SETMASK, &all, &before);
   thread_ = std::thread([this] { run(); });
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  // Nobody goes on before all are watched: a rank 0 that stopped before it had answered would be missed by nobody.
+  settled_.get_future().wait();
+  session.barrier();
 }
 
 void Watchdog::Monitor::stop() noexcept {
@@ -96,6 +99,7 @@ void Watchdog::Monitor::run() {
   if (rank_ != 0) {
     connect();
   }
+  settled_.set_value();
   auto before = Clock::now();
   while (!wait(tick_s_) && !ended_) {
     const auto now = Clock::now();

@@ -7,6 +7,7 @@
 #include "watchdog_link.hpp"
 
 #include <condition_variable>
+#include <future>
 #include <mutex>
 #include <thread>
 
@@ -71,6 +72,7 @@ class Watchdog::Monitor {
   double boss_timeout_s_ = kShortestTimeout_s;
   std::string told_;
   bool ended_ = false;
+  std::promise<void> settled_;  // the link is made, or given up
   std::thread thread_;
 };
 
