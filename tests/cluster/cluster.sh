@@ -84,7 +84,10 @@ start_node() {
     hostname "n$1"
     mount -t tmpfs tmpfs /dev/shm
     mount -t tmpfs tmpfs "$2/pmix"
-    exec slurmd -D -N "n$1"' bash "$node" "$dir" >"$dir/slurmd-n$node.out" 2>&1 </dev/null &
+    # As a service would be: slurmd 22.05 now and then aborts when steps begin together (double free).
+    cd "$2"
+    ulimit -c 0
+    until slurmd -D -N "n$1"; do sleep 0.5; done' bash "$node" "$dir" >"$dir/slurmd-n$node.out" 2>&1 </dev/null &
 }
 
 kill_node() {
@@ -125,6 +128,7 @@ up() {
     ip -n "$(namespace "$node")" link set eth0 up
     ip -n "$(namespace "$node")" link set lo up
   done
+  rm -rf "$dir/state" "$dir"/spool-n*  # an earlier cluster's jobs would be waited for
   mkdir -p "$dir/state" "$dir/pmix"
   write_configuration "$nodes"
   dd if=/dev/urandom of="$dir/munge.key" bs=1024 count=1 2>/dev/null

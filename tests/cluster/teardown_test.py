@@ -91,11 +91,25 @@ class Teardown(unittest.TestCase):
         self.assertEqual(down.returncode, 0, down.stdout)
         client.wait(timeout=10)
         self.assert_nothing_is_left(traces)
-        # The other one is none the worse.
+        # The other one is none the worse, and neither is another one in the same place.
+        names = run('srun', '--nodes=2', '--mpi=none', 'hostname', env=self.up(first)).stdout.split()
+        self.assertEqual(sorted(names), ['n1', 'n2'])
+        cluster('down', first)
         names = run('srun', '--nodes=2', '--mpi=none', 'hostname', env=other).stdout.split()
         self.assertEqual(sorted(names), ['n1', 'n2'])
         cluster('down', second)
         self.assert_nothing_is_left(Traces(second))
+
+    def test_a_daemon_of_a_node_that_crashes_is_started_again(self):
+        environment = self.up(self.folders[0])
+        traces = Traces(self.folders[0])
+        before = [line for line in traces.look()['processes'] if line.endswith(' slurmd')]
+        for line in before:
+            os.kill(int(line.split()[0]), signal.SIGABRT)
+        wait_for('two others', lambda: len([line for line in traces.look()['processes'] if line.endswith(' slurmd') and
+                                            line not in before]) == 2, 20)
+        names = run('srun', '--nodes=2', '--mpi=none', 'hostname', env=environment).stdout.split()
+        self.assertEqual(sorted(names), ['n1', 'n2'])
 
     def test_one_that_was_killed_while_it_came_up(self):
         folder, tries, alive = self.folders[0], 8, 0
