@@ -78,7 +78,7 @@ class Preemption(harness.ClusterTest):
     def test_a_job_at_its_time_limit_requeues_itself(self):
         # The smallest limit is a minute; the trainer keeps 15 s of it, and what two steps and saves take.
         job = self.work.submit('limited', '--epochs', '100000', flags=['--time=1', '--signal=USR1@1'])
-        wait_for('its requeue', lambda: job.restarts() > 0, 90)
+        wait_for('its requeue', lambda: job.restarts() > 0 and 'stopped with a checkpoint' in job.output(), 180)
         self.assertIn('stopped with a checkpoint', job.output())
         self.assertNotIn('TIME LIMIT', job.output())
         run('scancel', job.number)
