@@ -62,9 +62,16 @@ Watchdog::Monitor::Monitor(const MpiSession& session, WatchdogOptions options)
     invitation = to_json(where);
   }
   invitation_ = parse_invitation(session.broadcast(invitation));
-  ranks_.resize(static_cast<std::size_t>(size_));
-  own_.link = RankLink::linked;
-  own_.host = host_name();
+  const std::vector<std::string> hosts = session.all_gather(host_name());
+  ranks_.resize(hosts.size());
+  for (std::size_t rank = 0; rank < hosts.size(); ++rank) {
+    ranks_[rank].host = hosts[rank];
+  }
+  own_.link = boss_.link = RankLink::linked;
+  own_.host = hosts[static_cast<std::size_t>(rank_)];
+  boss_.host = hosts.front();
+  boss_.doing = "nothing that it told";
+  boss_timeout_s_ = options_.timeout_s.value_or(kShortestTimeout_s);
   main_thread_ = static_cast<int>(::gettid());
   make_main_stack_ready();
   // The main thread's signals stay its own.

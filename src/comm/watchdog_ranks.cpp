@@ -96,7 +96,8 @@ void Watchdog::Monitor::connect() {
   if (invitation_.host == own_.host) {
     addresses.insert(addresses.begin(), "127.0.0.1");
   }
-  for (int round = 0; round < kRounds; ++round) {
+  std::optional<Link> silent;
+  for (int round = 0; round < kRounds && !silent; ++round) {
     for (const std::string& address : addresses) {
       Socket socket = connect_to(address, invitation_.port, 2);
       if (socket.get() < 0) {
@@ -118,11 +119,18 @@ void Watchdog::Monitor::connect() {
           return;
         }
       }
+      if (!link_->closed() && !silent) {
+        silent = std::move(link_);
+      }
       link_.reset();
     }
     if (wait(0.2)) {
       return;
     }
+  }
+  if (silent) {  // its machine has taken the link, but rank 0 may be stopped since
+    link_ = std::move(silent);
+    return;
   }
   spdlog::warn("this rank watches itself only: rank 0's watchdog can't be reached at {} ({}), port {}",
                fmt::join(addresses, ", "), invitation_.host, invitation_.port);

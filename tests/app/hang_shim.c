@@ -1,5 +1,5 @@
 // Preloaded into a rank: makes a chosen call of it sleep for good, or each one for a while.
-//   HANG_CALL    pread (of a shard, by a thread beside the main one), MPI_Sendrecv or MPI_Allgather
+//   HANG_CALL    pread (of a shard, by a thread beside the main one), accept4, MPI_Sendrecv or MPI_Allgather
 //   HANG_PATH    pread: what the file's path has in it; unset: "/shard-"
 //   HANG_RANK    the rank that hangs, as Open MPI numbers it; unset: all
 //   HANG_NUMBER  which of its calls, from 1; 0: each
@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static int number_of(const char* name, int otherwise) {
@@ -59,6 +60,12 @@ ssize_t pread64(int file, void* bytes, size_t count, off64_t offset) {
     maybe_sleep("pread", &preads);
   }
   return NEXT(pread64)(file, bytes, count, offset);
+}
+
+int accept4(int file, struct sockaddr* address, socklen_t* length, int flags) {
+  static atomic_int calls;
+  maybe_sleep("accept4", &calls);
+  return NEXT(accept4)(file, address, length, flags);
 }
 
 int MPI_Sendrecv(const void* send, int send_count, MPI_Datatype send_type, int to, int send_tag, void* receive,

@@ -181,6 +181,13 @@ TEST_F(Hang, IsNamedAndEndsTheJobWhichGoesOnWithTheSameBits) {
   std::printf("%d hangs; the longest took %.1f s from SIGSTOP to the end of the job\n", hangs, longest_s);
 }
 
+// Its machine takes the others' links, but its watchdog answers none: as if it were stopped right at the beginning.
+TEST_F(Hang, RankZeroThatNeverAnswersIsNamed) {
+  const ProcessResult result = run_process(
+      command(2, "no-answer", {"HANG_CALL=accept4", "HANG_RANK=0"}, {"--epochs", "1000"}), kTimeout_s + kMayTake_s);
+  expect_named(result, 0, "does not answer for \\d s");
+}
+
 TEST_F(Hang, NothingIsToldOfAQuietRun) {
   const int runs = count_of("MASKEDKD_QUIET", 3);
   for (int run = 0; run < runs && !HasFailure(); ++run) {
