@@ -126,13 +126,18 @@ class Job:
     def output(self):
         return self.log.read_text(errors='replace') if self.log.exists() else ''
 
+    def wait_for(self, what, condition, timeout):
+        """Fails with all that is known of the job."""
+        try:
+            return wait_for(f'{what} (job {self.number})', condition, timeout)
+        except AssertionError as error:
+            nodes = run('sinfo', '--Node', '--long', check=False).stdout
+            raise AssertionError(f'{error}; it is {self.fields()}\n{nodes}{self.output()[-3000:]}') from None
+
     def wait_until_ended(self, timeout):
         """The exit code."""
         ended = ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMEOUT', 'NODE_FAIL', 'OUT_OF_MEMORY')
-        try:
-            wait_for(f'the end of job {self.number}', lambda: self.state() in ended, timeout)
-        except AssertionError as error:
-            raise AssertionError(f'{error}; it is {self.fields()}\n{self.output()[-3000:]}') from None
+        self.wait_for('its end', lambda: self.state() in ended, timeout)
         return int(self.fields()['ExitCode'].split(':')[0])
 
 

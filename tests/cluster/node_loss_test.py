@@ -26,7 +26,7 @@ class NodeLoss(harness.ClusterTest):
 
     def begin(self, name, nodes):
         job = self.work.submit(name, '--epochs', EPOCHS, flags=[f'--nodes={nodes}'])
-        wait_for('a checkpoint', lambda: newest_step(self.work.folder(name)) >= 20, 90)
+        job.wait_for('a checkpoint', lambda: newest_step(self.work.folder(name)) >= 20, 90)
         self.assertEqual(job.state(), 'RUNNING', job.output()[-2000:])
         return job
 
@@ -39,7 +39,7 @@ class NodeLoss(harness.ClusterTest):
             node = job.nodes()[i % 2]  # the one of rank 0 and of the batch script too
             began = time.time()
             cluster.act('kill-node', node)
-            wait_for('the requeue', lambda: job.restarts() > 0, 90)
+            job.wait_for('the requeue', lambda: job.restarts() > 0, 90)
             took.append(time.time() - began)
             cluster.act('revive-node', node)
             self.assertEqual(job.wait_until_ended(180), 0, job.output()[-3000:])
@@ -66,9 +66,9 @@ class NodeLoss(harness.ClusterTest):
         # Stopped, so that it does not finish a run of one node by itself before the cluster gives it up.
         os.kill(old, signal.SIGSTOP)
         cluster.act('cut-link', node)
-        wait_for('the requeue', lambda: job.restarts() > 0, 120)
+        job.wait_for('the requeue', lambda: job.restarts() > 0, 120)
         leases = folder / '.lease'
-        wait_for('the new start', lambda: sorted(path.name for path in leases.glob('0*')) == ['000000002'], 60)
+        job.wait_for('the new start', lambda: sorted(path.name for path in leases.glob('0*')) == ['000000002'], 60)
         self.assertNotIn(node, job.nodes())
         self.assertEqual(cluster.processes(node, 'maskedkd_train'), [old], 'the old one lives, behind a dead link')
 
