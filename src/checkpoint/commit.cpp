@@ -32,9 +32,7 @@ bool verifies(const std::filesystem::path& path) {
 std::uint64_t bytes_of(const CheckpointContent& content) {
   std::uint64_t bytes = content.state_json.size();
   for (const auto& [stem, tensors] : content.groups) {
-    for (const auto& [name, tensor] : tensors) {
-      bytes += tensor.nbytes();
-    }
+    bytes += total_bytes(tensors);
   }
   return bytes;
 }

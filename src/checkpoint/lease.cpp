@@ -13,6 +13,7 @@
 #include <cstring>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 namespace maskedkd {
 namespace {
@@ -22,6 +23,10 @@ using Clock = std::chrono::steady_clock;
 
 constexpr const char* kGone = "another start of this run has taken its folder over (or somebody removed .lease in it)";
 constexpr auto kBetweenLooks = std::chrono::milliseconds(200);
+
+InUse in_use(std::string message) {
+  return InUse(std::move(message), "wait for it to end, or choose another folder", ExitCode::usage);
+}
 
 // The older folders, whole.
 void take_older_away(const fs::path& leases, std::int64_t generation, std::chrono::milliseconds patience) {
@@ -65,9 +70,8 @@ void outlive(const fs::path& folder, const LeaseOwner& me, const LeaseOptions& o
              const std::function<void(const std::string&)>& on_wait) {
   const std::optional<LeaseRecord> record = read_lease_record(folder);
   const auto refuse = [&] {
-    throw usage_error(fmt::format("{} is in use by {}", folder.parent_path().parent_path().string(),
-                                  record ? record->owner.describe() : "another process"),
-                      "wait for it to end, or choose another folder");
+    throw in_use(fmt::format("{} is in use by {}", folder.parent_path().parent_path().string(),
+                             record ? record->owner.describe() : "another process"));
   };
   if (record) {
     const LeaseOwner& owner = record->owner;
@@ -143,16 +147,14 @@ Lease::Lease(const fs::path& run, LeaseOwner owner, const LeaseOptions& options,
     const int reason = errno;
     fs::remove_all(workshop_, ignored);
     if (reason == EEXIST || reason == ENOTEMPTY || reason == ENOENT) {
-      throw usage_error(fmt::format("{} has just been taken by another process", run.string()),
-                        "wait for it to end, or choose another folder");
+      throw in_use(fmt::format("{} has just been taken by another process", run.string()));
     }
     throw Error(fmt::format("can't take {}: {}", run.string(), std::strerror(reason)), hint_for_errno(reason));
   }
   workshop_ = claimed;
   if (newest_generation(leases) != generation_) {
     fs::remove_all(workshop_, ignored);
-    throw usage_error(fmt::format("{} has just been taken by another process", run.string()),
-                      "wait for it to end, or choose another folder");
+    throw in_use(fmt::format("{} has just been taken by another process", run.string()));
   }
   take_older_away(leases, generation_, options_.patience);
 }

@@ -44,10 +44,7 @@ std::vector<PlannedFile> plan_checkpoint_files(const std::map<std::string, Named
   std::vector<PlannedFile> files;
   int writer = 0;
   for (const auto& [group, tensors] : groups) {
-    std::uint64_t bytes = 0;
-    for (const auto& [name, tensor] : tensors) {
-      bytes += tensor.nbytes();
-    }
+    const std::uint64_t bytes = total_bytes(tensors);
     const auto wanted = static_cast<int>((bytes + largest_bytes - 1) / largest_bytes);
     const int num_parts = whole.count(group) > 0
                               ? 1

@@ -4,6 +4,8 @@
 #include "maskedkd/comm/launch_check.hpp"
 #include "mpi_check.hpp"
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -71,6 +73,11 @@ std::vector<double> MpiSession::all_gather(std::span<const double> values) const
                           static_cast<int>(values.size()), MPI_DOUBLE, MPI_COMM_WORLD),
             "MPI_Allgather");
   return all;
+}
+
+bool MpiSession::any(bool mine) const {
+  const std::vector<double> all = all_gather(std::array{mine ? 1.0 : 0.0});
+  return std::find(all.begin(), all.end(), 1.0) != all.end();
 }
 
 std::vector<std::string> MpiSession::all_gather(const std::string& text) const {

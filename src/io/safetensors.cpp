@@ -107,6 +107,14 @@ std::string header_text(const std::filesystem::path& path, const NamedTensors& t
 
 }  // namespace
 
+std::uint64_t total_bytes(const NamedTensors& tensors) {
+  std::uint64_t bytes = 0;
+  for (const auto& [name, tensor] : tensors) {
+    bytes += tensor.nbytes();
+  }
+  return bytes;
+}
+
 SafetensorsHeader read_safetensors_header(const std::filesystem::path& path) {
   OpenFile file = open_safetensors(path);
   SafetensorsHeader header;

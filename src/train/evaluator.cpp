@@ -12,7 +12,6 @@
 #include <ATen/ops/topk.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <numeric>
 
@@ -31,11 +30,6 @@ BatchRequest batch_request(std::int64_t batch, std::int64_t size, std::int64_t n
 
 // Few enough for a stop within seconds, enough for the ranks not to wait for one another all the time.
 constexpr std::int64_t kBatchesBetweenAsking = 4;
-
-bool any_rank(const MpiSession& session, bool mine) {
-  const std::vector<double> all = session.all_gather(std::array{mine ? 1.0 : 0.0});
-  return std::find(all.begin(), all.end(), 1.0) != all.end();
-}
 
 }  // namespace
 
@@ -82,7 +76,7 @@ std::optional<EvaluationResult> evaluate(const MpiSession& session, const Vit& m
     Progress progress(title, "img", set.num_records(), session.rank() == 0 && !title.empty());
     const std::int64_t longest = (num_batches + session.size() - 1) / session.size();
     for (std::int64_t done = 0; done < longest; ++done) {
-      if (options.stop && done % kBatchesBetweenAsking == 0 && any_rank(session, options.stop())) {
+      if (options.stop && done % kBatchesBetweenAsking == 0 && session.any(options.stop())) {
         return std::nullopt;
       }
       const std::int64_t batch = first + done;

@@ -11,7 +11,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <ctime>
-#include <string_view>
 #include <thread>
 
 namespace maskedkd {
@@ -70,10 +69,11 @@ RunFolder::RunFolder(const MpiSession& session, const fs::path& folder)
     const LeaseOwner owner = this_process("maskedkd_train");
     try {
       lease_.emplace(folder, owner, options, [](const std::string& line) { spdlog::info("{}", line); });
+    } catch (const InUse&) {
+      throw;
     } catch (const Error& error) {
       // A job that comes back to a disk that is full for now must not be lost for it.
-      const bool in_use = std::string_view(error.what()).find("in use by") != std::string_view::npos;
-      if (owner.restarts == 0 || in_use) {
+      if (owner.restarts == 0) {
         throw;
       }
       throw Error(error.what(), error.hint(), ExitCode::requeue, error.where());
@@ -91,7 +91,9 @@ RunFolder::~RunFolder() {
   {
     const std::lock_guard lock(mutex_);
     status = status_;
+    ending_ = true;
   }
+  ended_.notify_all();
   if (status) {  // end() was not reached
     status->state = "failed";
     try {
@@ -100,6 +102,7 @@ RunFolder::~RunFolder() {
       // What is wrong is being told already.
     }
   }
+  lease_.reset();  // its thread looks at the members that go before it
 }
 
 void RunFolder::check() const {
@@ -111,7 +114,10 @@ void RunFolder::check() const {
 // By the main thread, which ends the other ranks as well; where it hangs in a dead network, by this one.
 void RunFolder::end_fenced(const Error& error) {
   lost_ = true;
-  std::this_thread::sleep_for(kForTheMainThread);
+  std::unique_lock lock(mutex_);
+  if (ended_.wait_for(lock, kForTheMainThread, [this] { return ending_; })) {
+    return;
+  }
   spdlog::error("{}; {}", error.what(), error.hint());
   spdlog::default_logger_raw()->flush();
   std::_Exit(static_cast<int>(error.code()));

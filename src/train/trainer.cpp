@@ -26,7 +26,7 @@ enum Flag : std::size_t { flag_stop, flag_due, flag_busy, flag_failed, kNumFlags
 // is in the checkpoint.
 ExitCode Trainer::run() {
   const std::int64_t steps = sampler_.steps_per_epoch();
-  bool stop = any_rank(stop_asked());  // a signal may have come while all this was read
+  bool stop = session_.any(stop_asked());  // a signal may have come while all this was read
   while (state_.epoch < options_.schedule.epochs && !stop) {
     begin_epoch();
     while (state_.step < steps && !stop) {
@@ -55,7 +55,7 @@ ExitCode Trainer::run() {
                                          : "without a new checkpoint");
     show_status("stopped");
     // Asked to by a signal it may have had no time; one that stops by itself without a new checkpoint would so again.
-    const bool in_vain = !any_rank(stop_requested()) && !(saved && steps_here_ > 0);
+    const bool in_vain = !session_.any(stop_requested()) && !(saved && steps_here_ > 0);
     folder_.end(status_, in_vain);
     session_.barrier();  // while a watchdog still looks at it
     return ExitCode::requeue;

@@ -33,9 +33,7 @@ std::map<std::string, NamedTensors> Trainer::state_groups() const {
 std::uint64_t Trainer::bytes_of_state() const {
   std::uint64_t bytes = 0;
   for (const auto& [group, tensors] : state_groups()) {
-    for (const auto& [name, tensor] : tensors) {
-      bytes += tensor.nbytes();
-    }
+    bytes += total_bytes(tensors);
   }
   return bytes;
 }
@@ -115,13 +113,13 @@ bool Trainer::finish_saving() {
   if (session_.rank() != 0) {
     wait();
   }
-  if (any_rank(session_.rank() != 0 && std::exchange(save_failed_, false))) {
+  if (session_.any(session_.rank() != 0 && std::exchange(save_failed_, false))) {
     saver_->cancel();
   }
   if (session_.rank() == 0) {
     wait();
   }
-  const bool saved = !any_rank(session_.rank() == 0 && std::exchange(save_failed_, false));
+  const bool saved = !session_.any(session_.rank() == 0 && std::exchange(save_failed_, false));
   if (saved && being_saved_) {
     on_disk_ = being_saved_;
   }

@@ -1,7 +1,6 @@
 // What a user may get wrong: one line that says what, where and what to do, a non-zero exit on all ranks within ten
 // seconds, and nothing harmed.
-#include "app/small_run.hpp"
-#include "support/temporary_directory.hpp"
+#include "app/training_run.hpp"
 
 #include <gtest/gtest.h>
 
@@ -26,20 +25,9 @@ std::vector<std::string> error_lines(const std::string& output) {
   return lines;
 }
 
-class BadInput : public ::testing::Test {
+class BadInput : public TrainingRun {
  protected:
-  static void SetUpTestSuite() {
-    place = new TemporaryDirectory;
-    pack_images(data(), 256);
-    const ProcessResult trained =
-        run_process(on_ranks(1, "maskedkd_train", teacher_arguments(data(), path("teacher"))));
-    ASSERT_EQ(trained.exit_code, 0) << trained.output;
-  }
-  static void TearDownTestSuite() { delete place; }
-
-  static fs::path path(const std::string& name) { return place->path() / name; }
-  static fs::path data() { return path("data"); }
-  static fs::path teacher() { return path("teacher") / "checkpoints" / "step-000000008"; }
+  static fs::path path(const std::string& name) { return run_folder(name); }
   static Arguments arguments(const Arguments& more, const std::string& output = "run") {
     return student_arguments(data(), teacher(), path(output), more);
   }
@@ -62,10 +50,7 @@ class BadInput : public ::testing::Test {
                                    int ranks = 2) {
     expect_refusal(run_process(on_ranks(ranks, "maskedkd_train", arguments)), exit_code, said);
   }
-
-  static TemporaryDirectory* place;
 };
-TemporaryDirectory* BadInput::place = nullptr;
 
 TEST_F(BadInput, Options) {
   expect_train_refuses(arguments({"--bach-size", "32"}), {"--bach-size", "--batch-size"});

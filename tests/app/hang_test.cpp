@@ -1,7 +1,6 @@
 // Ranks of the real program hang: the job must end by itself with 85, name exactly the rank that hung and what it did,
 // and go on afterwards as if nothing had been.
-#include "app/small_run.hpp"
-#include "support/temporary_directory.hpp"
+#include "app/training_run.hpp"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -28,28 +27,14 @@ int count_of(const char* variable, int otherwise) {
   return text != nullptr ? std::atoi(text) : otherwise;
 }
 
-class Hang : public ::testing::Test {
+class Hang : public TrainingRun {
  protected:
-  static void SetUpTestSuite() {
-    place = new TemporaryDirectory;
-    pack_images(data(), 256);
-    const ProcessResult trained =
-        run_process(on_ranks(1, "maskedkd_train", teacher_arguments(data(), run_folder("teacher"))));
-    ASSERT_EQ(trained.exit_code, 0) << trained.output;
-  }
-  static void TearDownTestSuite() { delete place; }
-
-  static fs::path data() { return place->path() / "data"; }
-  static fs::path run_folder(const std::string& name) { return place->path() / name; }
-
   // environment: NAME=VALUE for every rank, with the shim where there is any.
   static Arguments command(int ranks, const std::string& name, const Arguments& environment = {},
                            const Arguments& more = {}) {
     Arguments flags = {"--hang-timeout", std::to_string(static_cast<int>(kTimeout_s)), "--checkpoint-steps", "3"};
     flags.insert(flags.end(), more.begin(), more.end());
-    Arguments all = on_ranks(ranks, "maskedkd_train",
-                             student_arguments(data(), place->path() / "teacher" / "checkpoints" / "step-000000008",
-                                               run_folder(name), flags));
+    Arguments all = on_ranks(ranks, "maskedkd_train", student_arguments(data(), teacher(), run_folder(name), flags));
     if (!environment.empty()) {
       Arguments preload = {"env", "LD_PRELOAD=" MASKEDKD_HANG_SHIM};
       preload.insert(preload.end(), environment.begin(), environment.end());
@@ -58,7 +43,7 @@ class Hang : public ::testing::Test {
     return all;
   }
   // On that many ranks, undisturbed; made once.
-  static fs::path undisturbed(int ranks) {
+  static fs::path undisturbed_on(int ranks) {
     const std::string name = "undisturbed-" + std::to_string(ranks);
     if (!fs::exists(run_folder(name))) {
       const ProcessResult result = run_process(command(ranks, name));
@@ -68,18 +53,15 @@ class Hang : public ::testing::Test {
     return run_folder(name);
   }
   static void finish(int ranks, const std::string& name) {
-    const fs::path expected = undisturbed(ranks);
+    const fs::path expected = undisturbed_on(ranks);
     const ProcessResult finished = run_process(command(ranks, name));
     ASSERT_EQ(finished.exit_code, 0) << finished.output;
     expect_same_run(expected, run_folder(name), kSteps);
     fs::remove_all(run_folder(name));
   }
 
-  static TemporaryDirectory* place;
-  static double whole_s;
+  inline static double whole_s = 0;
 };
-TemporaryDirectory* Hang::place = nullptr;
-double Hang::whole_s = 0;
 
 // The process of that rank that writes into that folder; 0: there is none (yet).
 int process_of(int rank, const fs::path& folder) {
@@ -139,7 +121,7 @@ TEST_F(Hang, IsNamedAndEndsTheJobWhichGoesOnWithTheSameBits) {
     const int rank = hang / 6 < ranks ? (hang / 6 + hang) % ranks : between(0, ranks - 1);
     const std::string name = "hang-" + std::to_string(hang);
     SCOPED_TRACE(name + ": rank " + std::to_string(rank) + " of " + std::to_string(ranks));
-    undisturbed(ranks);
+    undisturbed_on(ranks);
     if (hang % 3 == 0) {
       BackgroundProcess training(command(ranks, name));
       const int step = 3 * between(0, 8);  // well before the end: who has left MPI is the launcher's business

@@ -63,9 +63,7 @@ void run(const fs::path& folder, const std::string& model_name, int rounds) {
     }));
     bytes = 0;
     for (const auto& [group, tensors] : content.groups) {
-      for (const auto& [name, tensor] : tensors) {
-        bytes += tensor.nbytes();
-      }
+      bytes += total_bytes(tensors);
     }
     fs::path path;
     ::sync();

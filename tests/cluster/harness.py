@@ -220,6 +220,14 @@ def log_without_times(folder):
 
 
 class ClusterTest(unittest.TestCase):
+    @classmethod
+    def prepare(cls, work, epochs):
+        """Packed images, a teacher, and the run of so many epochs that nothing disturbed."""
+        cls.work = work
+        work.pack()
+        work.train_teacher()
+        cls.expected = work.undisturbed('--epochs', epochs)
+
     def assert_same_run(self, expected, found):
         self.assertTrue((found / 'finished.json').exists(), f'{found} is not finished')
         self.assertEqual(log_without_times(expected), log_without_times(found))

@@ -16,10 +16,7 @@ EPOCHS = '40'  # 8 steps each
 class NodeLoss(harness.ClusterTest):
     @classmethod
     def setUpClass(cls):
-        cls.work = harness.Work(cluster)
-        cls.work.pack()
-        cls.work.train_teacher()
-        cls.expected = cls.work.undisturbed('--epochs', EPOCHS)
+        cls.prepare(harness.Work(cluster), EPOCHS)
 
     def setUp(self):
         wait_for('all nodes', cluster.idle, 90)

@@ -15,13 +15,10 @@ EPOCHS = '60'  # 8 steps each
 class Preemption(harness.ClusterTest):
     @classmethod
     def setUpClass(cls):
-        cls.work = harness.Work(cluster)
-        cls.work.pack()
-        cls.work.train_teacher()
-        cls.expected = cls.work.undisturbed('--epochs', EPOCHS)
+        cls.prepare(harness.Work(cluster), EPOCHS)
 
     def begun(self, job, name, after):
-        """Whether the job runs and has a checkpoint behind that step; None where it has ended before."""
+        """Whether the job runs and has a checkpoint behind that step; False where it has ended before."""
         def look():
             return job.state() in ('COMPLETED', 'FAILED') or newest_step(self.work.folder(name)) > after
         wait_for(f'a step after {after} of job {job.number}', look, 120)

@@ -12,14 +12,8 @@ TEST(CheckpointKilled, AtEveryCallNothingIsLost) {
   int done = 0, inside_writes = 0, swept = 0;
   for (const CheckpointScenario& scenario : checkpoint_scenarios()) {
     const TemporaryDirectory place;
-    const fs::path whole = place.path() / "whole", run = place.path() / "run";
-    prepare(scenario, whole);
-    fs::create_directories(whole);
-    const ChildEnd undisturbed =
-        run_recorded(whole, place.path() / "log", [&](Promised& promised) { train(scenario, whole, promised); });
-    ASSERT_EQ(undisturbed.exit_code, 0) << undisturbed.promised.message;
-    ASSERT_EQ(undisturbed.promised.step, scenario.last);
-    const std::vector<FaultPoint> points = kill_points(read_operations(place.path() / "log"));
+    const fs::path run = place.path() / "run";
+    const std::vector<FaultPoint> points = kill_points(undisturbed_calls(scenario, place.path()));
     ASSERT_GT(points.size(), 200U) << "the calls are not seen: is the library of faults in front of libc?";
     for (const FaultPoint& point : chosen_points(points)) {
       fs::create_directory(run);

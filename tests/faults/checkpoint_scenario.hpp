@@ -78,6 +78,18 @@ inline void train(const CheckpointScenario& scenario, const fs::path& run, Promi
   lease->release("finished");
 }
 
+// The calls of the scenario when nothing disturbs it; below `place`.
+inline std::vector<Operation> undisturbed_calls(const CheckpointScenario& scenario, const fs::path& place) {
+  const fs::path whole = place / "whole";
+  prepare(scenario, whole);
+  fs::create_directories(whole);
+  const ChildEnd end =
+      run_recorded(whole, place / "log", [&](Promised& promised) { train(scenario, whole, promised); });
+  EXPECT_EQ(end.exit_code, 0) << end.promised.message;
+  EXPECT_EQ(end.promised.step, scenario.last);
+  return read_operations(place / "log");
+}
+
 // After a fault: the newest checkpoint is what was promised or the one that was being saved, whole, so is the best one,
 // nothing half written passes for one, and the next start sweeps up, goes on and comes to the end.
 // strict: nothing that is listed may be damaged but what was so before.

@@ -31,6 +31,12 @@ class Fenced : public Error {
   using Error::Error;
 };
 
+// A living process has the run (usage).
+class InUse : public Error {
+ public:
+  using Error::Error;
+};
+
 // A process, as others can recognise it.
 struct LeaseOwner {
   std::string program;  // for messages
@@ -64,7 +70,7 @@ class Lease {
  public:
   // Takes the run: makes the folders where they are missing. At once where nobody holds it, where the owner's process
   // is gone from this machine, or where it is an earlier start of the same job; after patience without a beat where it
-  // lives elsewhere. Throws Error (usage) naming the owner where it lives, and Error where the folder can't be written.
+  // lives elsewhere. Throws InUse naming the owner where it lives, and Error where the folder can't be written.
   // on_wait: told in one line why it takes long.
   Lease(const std::filesystem::path& run, LeaseOwner owner, const LeaseOptions& options = {},
         const std::function<void(const std::string&)>& on_wait = {});

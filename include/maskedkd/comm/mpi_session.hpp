@@ -30,11 +30,12 @@ class MpiSession {
   // What this rank's main thread is doing, for a watchdog.
   const Activity& activity() const noexcept { return activity_; }
 
-  // When this session ends, which waits for all ranks, and has taken so long, the process ends with ExitCode::requeue.
+  // MPI_Finalize waits for all ranks; where that takes so long, the process ends with ExitCode::requeue instead.
   void end_within(double seconds) const noexcept { end_within_s_ = seconds; }
 
   // All collective; all throw Error.
   void barrier() const;
+  bool any(bool mine) const;  // whether some rank says so
   // values of every rank, rank by rank: [size * values.size()]; the same count on every rank.
   std::vector<double> all_gather(std::span<const double> values) const;
   std::vector<std::string> all_gather(const std::string& text) const;

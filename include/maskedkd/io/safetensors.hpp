@@ -23,6 +23,8 @@ struct TensorInfo {
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
+std::uint64_t total_bytes(const NamedTensors& tensors);  // of their values
+
 struct SafetensorsFile {
   std::map<std::string, at::Tensor> tensors;    // on the CPU, contiguous, owning their memory or their mapping
   std::map<std::string, std::string> metadata;  // "__metadata__"

@@ -12,6 +12,7 @@
 #include "maskedkd/train/train_options.hpp"
 
 #include <atomic>
+#include <condition_variable>
 #include <mutex>
 #include <optional>
 
@@ -67,6 +68,8 @@ class RunFolder {
   std::optional<Lease> lease_;
   std::atomic<bool> lost_{false};
   mutable std::mutex mutex_, writing_;
+  std::condition_variable ended_;
+  bool ending_ = false;
   std::optional<RunStatus> status_;
 };
 

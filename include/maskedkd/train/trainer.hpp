@@ -80,7 +80,6 @@ class Trainer {
   std::optional<EvaluationResult> evaluate_student(const std::string& title) const;
   bool checkpoint_is_due();
   bool stop_asked() const;  // of this rank: a signal, or the time limit
-  bool any_rank(bool mine) const;
   void show_status(const std::string& state);
 
   bool resume();  // whether there was a checkpoint
