@@ -46,7 +46,9 @@ void take_older_away(const fs::path& leases, std::int64_t generation, std::chron
   // A network file system's client may know a folder by its handle still, so that it must go, not only its name.
   const Clock::time_point end = Clock::now() + patience;
   for (const auto& entry : fs::directory_iterator(leases, ignored)) {
-    if (entry.path().filename().string().front() != '.') {
+    const std::string name = entry.path().filename().string();
+    // A start that comes just now may become the next generation, and needs its folder.
+    if (name.front() != '.' || claimed_generation(name).value_or(0) > generation) {
       continue;
     }
     while (fs::exists(fs::symlink_status(entry.path(), ignored))) {
@@ -136,25 +138,34 @@ Lease::Lease(const fs::path& run, LeaseOwner owner, const LeaseOptions& options,
   run_folder_ = folder_identity(fs::absolute(run));
   // Filled before it gets its name, so that no generation is without an owner. rename() takes no folder's place that
   // has something in it.
-  workshop_ = leases / fmt::format(".new-{}-{}-{}", owner_.host, owner_.process, generation_);
+  const auto taken = [&] { return in_use(fmt::format("{} has just been taken by another process", run.string())); };
+  workshop_ = leases / claim_name(generation_, owner_);
   std::error_code ignored;
   fs::remove_all(workshop_, ignored);
-  create_writable_directory(workshop_);
-  write_owner();
-  write_beat(workshop_, 0);
+  try {
+    create_writable_directory(workshop_);
+    write_owner();
+    write_beat(workshop_, 0);
+  } catch (const Error&) {
+    if (newest_generation(leases) >= generation_) {  // who came first sweeps the others' claims
+      throw taken();
+    }
+    fs::remove_all(workshop_, ignored);
+    throw;
+  }
   const fs::path claimed = leases / generation_name(generation_);
   if (std::rename(workshop_.c_str(), claimed.c_str()) != 0) {
     const int reason = errno;
     fs::remove_all(workshop_, ignored);
     if (reason == EEXIST || reason == ENOTEMPTY || reason == ENOENT) {
-      throw in_use(fmt::format("{} has just been taken by another process", run.string()));
+      throw taken();
     }
     throw Error(fmt::format("can't take {}: {}", run.string(), std::strerror(reason)), hint_for_errno(reason));
   }
   workshop_ = claimed;
   if (newest_generation(leases) != generation_) {
     fs::remove_all(workshop_, ignored);
-    throw in_use(fmt::format("{} has just been taken by another process", run.string()));
+    throw taken();
   }
   take_older_away(leases, generation_, options_.patience);
 }

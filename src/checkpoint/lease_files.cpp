@@ -18,6 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kDigits = 9;
+constexpr std::string_view kClaimPrefix = ".new-";
 constexpr std::uint64_t kLargestRecordBytes = std::uint64_t{1} << 16;
 
 std::string text_of(const char* path) {
@@ -135,6 +136,14 @@ std::optional<std::int64_t> generation_of_name(const std::string& name) {
     return std::nullopt;
   }
   return number;
+}
+
+std::string claim_name(std::int64_t generation, const LeaseOwner& owner) {
+  return fmt::format("{}{}-{}-{}", kClaimPrefix, generation_name(generation), owner.host, owner.process);
+}
+
+std::optional<std::int64_t> claimed_generation(const std::string& name) {
+  return name.starts_with(kClaimPrefix) ? generation_of_name(name.substr(kClaimPrefix.size(), kDigits)) : std::nullopt;
 }
 
 std::int64_t newest_generation(const fs::path& leases) {

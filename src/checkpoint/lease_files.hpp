@@ -27,6 +27,9 @@ std::optional<LeaseRecord> read_lease_record(const std::filesystem::path& folder
 
 std::string generation_name(std::int64_t generation);
 std::optional<std::int64_t> generation_of_name(const std::string& name);
+// Of the folder that is to become that generation's; nullopt: not such a folder.
+std::string claim_name(std::int64_t generation, const LeaseOwner& owner);
+std::optional<std::int64_t> claimed_generation(const std::string& name);
 std::int64_t newest_generation(const std::filesystem::path& leases);  // 0: none
 
 // In place, of constant length: needs no room on a full disk. Throws Error where the folder is gone.

@@ -19,10 +19,11 @@ constexpr int kMlpRatio = 4;
 constexpr double kInitialStd = 0.02;
 constexpr double kTruncation = 2.0;  // absolute, as timm's trunc_normal_ has it
 
-void initialise(const std::string& name, const at::Tensor& parameter, const VitOptions& options, PhiloxStream random) {
-  float* values = parameter.mutable_data_ptr<float>();
+void draw_first_values(const std::string& name, const at::Tensor& host, const VitOptions& options,
+                       PhiloxStream random) {
+  float* values = host.mutable_data_ptr<float>();
   const auto fill = [&](const auto& draw) {
-    for (std::int64_t i = 0; i < parameter.numel(); ++i) {
+    for (std::int64_t i = 0; i < host.numel(); ++i) {
       values[i] = static_cast<float>(draw());
     }
   };
@@ -206,14 +207,19 @@ Vit::Vit(const VitOptions& options) : options_(options), by_role_(std::make_uniq
   }
 }
 
-Vit::Vit(const VitOptions& options, std::uint64_t seed) : Vit(options) {
+Vit::Vit(const VitOptions& options, std::uint64_t seed) : Vit(options) { initialise(seed); }
+
+void Vit::initialise(std::uint64_t seed) {
+  const at::NoGradGuard no_grad;
   std::uint32_t index = 0;
   for (const auto& [name, parameter] : parameters_) {
     RandomAddress address;
     address.seed = seed;
     address.purpose = RandomPurpose::initialisation;
     address.step = index++;
-    initialise(name, parameter, options_, PhiloxStream(address));
+    const at::Tensor host = at::empty(parameter.sizes(), at::kFloat);
+    draw_first_values(name, host, options_, PhiloxStream(address));
+    parameter.copy_(host);
   }
 }
 

@@ -107,8 +107,7 @@ Vit make_student(const TrainOptions& options, const ShardSet& set, at::Device de
                                   options.student.num_classes),
                       "set --num-classes to the data's");
   }
-  const bool initialised = options.finetune.empty() || options.reinit_head;
-  Vit student = initialised ? Vit(options.student, options.seed) : Vit(options.student);
+  Vit student(options.student);
   student.to_device(device);
   student.set_requires_grad(true);
   return student;
@@ -165,8 +164,8 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
   if (options.ema_decay > 0) {
     average_.emplace(parameters_, options.ema_decay);
   }
-  if (!resume() && !options.finetune.empty()) {
-    start_from_weights();
+  if (!resume()) {
+    begin();
   }
   // The same formula gives the same numbers on machines of one kind only: all ranks take rank 0's.
   at::Tensor values = parameters_.values();
@@ -234,9 +233,15 @@ bool Trainer::resume() {
   return true;
 }
 
-void Trainer::start_from_weights() {
-  const std::filesystem::path file = found_by_rank_0(session_, options_.finetune, "--finetune: ");
-  tell(session_, student_.load(read_safetensors(file).tensors, file.string(), {.reinit_head = options_.reinit_head}));
+void Trainer::begin() {
+  if (options_.finetune.empty() || options_.reinit_head) {
+    session_.activity().now("drawing the first weights", Activity::Pace::slow);
+    student_.initialise(options_.seed);
+  }
+  if (!options_.finetune.empty()) {
+    const std::filesystem::path file = found_by_rank_0(session_, options_.finetune, "--finetune: ");
+    tell(session_, student_.load(read_safetensors(file).tensors, file.string(), {.reinit_head = options_.reinit_head}));
+  }
   if (average_) {
     average_.emplace(parameters_, options_.ema_decay);
   }

@@ -213,32 +213,51 @@ TEST(Lease, NothingIsWrittenAfterTheTakeOver) {
   }
 }
 
+// Whoever gets it keeps it until all have had their answer.
 TEST(Lease, OfManyThatComeAtOnceOneGetsIt) {
+  constexpr int kMany = 8;
   const TemporaryDirectory run;
   for (int round = 0; round < 5; ++round) {
+    int answers[2], hold[2];
+    ASSERT_EQ(pipe(answers), 0);
+    ASSERT_EQ(pipe(hold), 0);
     std::vector<pid_t> children;
-    for (int i = 0; i < 8; ++i) {
+    for (int i = 0; i < kMany; ++i) {
       const pid_t child = fork();
       if (child == 0) {
+        close(hold[1]);
+        const auto answer = [&](char word) { return write(answers[1], &word, 1) == 1; };
         try {
           const Lease lease(run.path(), here(), kQuick);
-          std::this_thread::sleep_for(600ms);
+          char end;
+          const bool held = answer('y') && read(hold[0], &end, 1) == 0;
           lease.check();
-          _exit(0);
-        } catch (const Error&) {
-          _exit(7);
+          _exit(held ? 0 : 1);
+        } catch (const InUse&) {
+          _exit(answer('n') ? 7 : 1);
+        } catch (const Error& error) {
+          std::fprintf(stderr, "%s\n", error.what());
+          _exit(answer('e') ? 1 : 2);
         }
       }
       children.push_back(child);
     }
-    int holders = 0;
+    close(answers[1]);
+    int holders = 0, told = 0;
+    for (char word; told < kMany && read(answers[0], &word, 1) == 1; ++told) {
+      holders += word == 'y' ? 1 : 0;
+    }
+    close(hold[1]);
+    EXPECT_EQ(told, kMany) << round;
+    EXPECT_EQ(holders, 1) << round;
     for (const pid_t child : children) {
       int status = 0;
       waitpid(child, &status, 0);
       ASSERT_TRUE(WIFEXITED(status));
-      holders += WEXITSTATUS(status) == 0 ? 1 : 0;
+      EXPECT_TRUE(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 7) << WEXITSTATUS(status);
     }
-    EXPECT_EQ(holders, 1) << round;
+    close(answers[0]);
+    close(hold[0]);
   }
 }
 

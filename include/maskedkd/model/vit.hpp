@@ -81,10 +81,8 @@ struct VitParameters;  // the parameters again, by role, as the forward uses the
 
 class Vit {
  public:
-  // Official initialisation from `seed`: linear weights, pos_embed, tokens from a normal of std 0.02 truncated at +-2;
-  // biases 0; norms 1 and 0; the patch embedding U(+-1/sqrt(fan_in)). A function of (options, seed) alone.
-  Vit(const VitOptions& options, std::uint64_t seed);
-  // Without values, for load().
+  Vit(const VitOptions& options, std::uint64_t seed);  // initialised
+  // Without values, for initialise() or load().
   explicit Vit(const VitOptions& options);
   Vit(Vit&&) noexcept;
   ~Vit();
@@ -94,6 +92,10 @@ class Vit {
   const NamedTensors& parameters() const noexcept { return parameters_; }
   std::int64_t num_parameters() const { return count_parameters(options_); }
 
+  // Official initialisation from `seed`: linear weights, pos_embed, tokens from a normal of std 0.02 truncated at +-2;
+  // biases 0; norms 1 and 0; the patch embedding U(+-1/sqrt(fan_in)). A function of (options, seed) alone, wherever the
+  // parameters lie.
+  void initialise(std::uint64_t seed);
   void set_requires_grad(bool on);
   void to_device(at::Device device);
   // Casts what matrix products read (not norms, tokens, positions, LayerScale): a frozen teacher does it once.

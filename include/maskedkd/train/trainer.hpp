@@ -83,7 +83,7 @@ class Trainer {
   void show_status(const std::string& state);
 
   bool resume();  // whether there was a checkpoint
-  void start_from_weights();
+  void begin();   // with first weights, drawn or given
   void take_up(const LoadedCheckpoint& checkpoint);
   void start_staging();
   void start_loader();
