@@ -21,7 +21,8 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kGone = "another start of this run has taken its folder over (or somebody removed .lease in it)";
+constexpr const char* kGone =
+    "another start of this run has taken its folder over (or somebody moved the run, or removed .lease in it)";
 constexpr auto kBetweenLooks = std::chrono::milliseconds(200);
 
 InUse in_use(std::string message) {
@@ -167,7 +168,12 @@ Lease::Lease(const fs::path& run, LeaseOwner owner, const LeaseOptions& options,
     fs::remove_all(workshop_, ignored);
     throw taken();
   }
-  take_older_away(leases, generation_, options_.patience);
+  try {
+    take_older_away(leases, generation_, options_.patience);
+  } catch (const Error&) {
+    release("");  // not removed: numbers must not come again
+    throw;
+  }
 }
 
 Lease::~Lease() { release(""); }

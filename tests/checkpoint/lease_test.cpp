@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <nlohmann/json.hpp>
@@ -271,6 +272,21 @@ TEST(Lease, WhatAPowerCutLeftIsNoOwner) {
       EXPECT_EQ(next.generation(), 2) << text;
     }
   }
+}
+
+// What stands in the way here is a file system, which only root can mount.
+TEST(Lease, AStartThatFailsLeavesTheRunFree) {
+  const TemporaryDirectory run;
+  const fs::path stuck = run.path() / ".lease" / ".taken-000000000-by-1";
+  { const Lease first(run.path(), here(), kQuick); }
+  fs::create_directories(stuck);
+  if (mount("tmpfs", stuck.c_str(), "tmpfs", 0, "size=100k") != 0) {
+    GTEST_SKIP() << "no file system can be mounted here";
+  }
+  EXPECT_NE(error_of([&] { Lease lease(run.path(), here(), kQuick); }).find("can't remove"), std::string::npos);
+  umount(stuck.c_str());
+  const Lease next(run.path(), here(), kQuick);
+  EXPECT_EQ(next.generation(), 3) << "numbers do not come again";
 }
 
 TEST(Lease, UnwritablePlacesAreErrors) {
