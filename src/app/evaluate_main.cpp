@@ -19,6 +19,7 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
+#include <cstdlib>
 
 namespace maskedkd {
 namespace {
@@ -42,7 +43,9 @@ struct EvaluateCommand {
         .option("output", output, "file for the figures as JSON")
         .option("precision", to_string(precision), "of matrix products: fp32, bf16 or fp16",
                 [this](const std::string& text) { precision = parse_precision(text); })
-        .option("eval-crop", evaluation.augment.evaluation_crop, "share of the shorter edge that the crop covers")
+        .option("eval-crop", evaluation.augment.evaluation_crop,
+                "share of the shorter edge that the crop covers; of a run's weights its own --eval-crop where this is "
+                "not given")
         .option("eval-batch", evaluation.batch, "images of a forward pass")
         .option("workers", evaluation.num_workers, "threads a rank that read and decode; 0: by the cores it has")
         .option("prefetch", evaluation.prefetch, "batches that a rank holds ready")
@@ -63,6 +66,7 @@ struct EvaluateCommand {
 void write_figures(const EvaluateCommand& command, const std::filesystem::path& file, const EvaluationResult& result) {
   const nlohmann::ordered_json json = {{"weights", file.string()},
                                        {"data_path", command.data_path.string()},
+                                       {"eval_crop", command.evaluation.augment.evaluation_crop},
                                        {"num_images", result.num_images},
                                        {"test_loss", result.loss},
                                        {"test_acc1", result.accuracy_top1},
@@ -107,6 +111,9 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
   const at::Device device = choose_device(session, command.device);
   model.to_device(device);
   at::set_num_threads(command.threads > 0 ? command.threads : threads_for_rank(session));
+  if (const std::string crop = option_of_run(file, "eval-crop"); !crop.empty() && !line.given("eval-crop")) {
+    command.evaluation.augment.evaluation_crop = std::atof(crop.c_str());
+  }
   command.evaluation.augment.input_size = model.options().input_size;
   command.evaluation.compute_dtype = scalar_type(command.precision);
   if (command.evaluation.num_workers == 0) {
@@ -121,8 +128,9 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
   command.masks.keep.of(model.options().num_patches(), "keep");  // refused before the long part
   const EvaluationResult result = *evaluate(session, model, device, set, command.evaluation, "evaluating");
   if (session.rank() == 0) {
-    fmt::print("{}: {} images, acc@1 {:.2f} %, acc@5 {:.2f} %, loss {:.4f}, {:.0f} images/s\n", file.string(),
-               result.num_images, result.accuracy_top1, result.accuracy_top5, result.loss, result.images_per_second);
+    fmt::print("{}: {} images, crop {}, acc@1 {:.2f} %, acc@5 {:.2f} %, loss {:.4f}, {:.0f} images/s\n", file.string(),
+               result.num_images, command.evaluation.augment.evaluation_crop, result.accuracy_top1,
+               result.accuracy_top5, result.loss, result.images_per_second);
     if (!command.output.empty()) {
       write_figures(command, file, result);
     }

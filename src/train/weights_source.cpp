@@ -58,4 +58,18 @@ VitOptions weights_model(const fs::path& file, const std::string& model_name, co
   return parse_model_description(parse_run_state(read_text_file(state), state.string()).model, state.string());
 }
 
+std::string option_of_run(const fs::path& file, const std::string& name) {
+  const fs::path state = file.parent_path() / "state.json";
+  std::error_code unreachable;
+  if (fs::is_regular_file(state, unreachable)) {
+    verify_checkpoint_file(state);
+    for (const auto& [known, text] : parse_run_state(read_text_file(state), state.string()).options) {
+      if (known == name) {
+        return text;
+      }
+    }
+  }
+  return "";
+}
+
 }  // namespace maskedkd

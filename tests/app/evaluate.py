@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 
 packed, checkpoint = map(pathlib.Path, sys.argv[1:])
-sizes = json.loads((checkpoint / "state.json").read_text())["model"]
+state = json.loads((checkpoint / "state.json").read_text())
+sizes, crop = state["model"], float(state["options"]["eval-crop"])
 model = VisionTransformer(img_size=sizes["input_size"], patch_size=sizes["patch_size"], embed_dim=sizes["width"],
                           depth=sizes["depth"], num_heads=sizes["num_heads"], num_classes=sizes["num_classes"])
 model.load_state_dict(load_file(checkpoint / "model.safetensors"))
@@ -29,7 +30,7 @@ for path in sorted(packed.glob("shard-*.h5")):
             begin, end = shard["offsets"][i:i + 2]
             pixels = shard["bytes"][begin:end].reshape(shard["shapes"][i])
             image = PIL.Image.fromarray(pixels[:, :, 0]).convert("RGB")  # square, so both edges are the shorter one
-            larger = int(size / 0.875)
+            larger = int(size / crop)
             offset = round((larger - size) / 2)
             image = image.resize((larger, larger), PIL.Image.BICUBIC).crop((offset, offset, offset + size, offset + size))
             images.append(numpy.asarray(image))

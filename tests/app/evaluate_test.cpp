@@ -24,9 +24,10 @@ TEST(Evaluate, EveryImageOnceOnAnyRanksAsTimmSeesThem) {
   const fs::path data = place.path() / "data", test = place.path() / "test", run = place.path() / "run";
   pack_images(data, 256);
   pack_images(test, 203);
-  const ProcessResult trained = run_process(
-      on_ranks(2, "maskedkd_train",
-               teacher_arguments(data, run, {"--eval-data-path", test, "--epochs", "3", "--eval-batch", "16"})));
+  const ProcessResult trained = run_process(on_ranks(
+      2, "maskedkd_train",
+      teacher_arguments(data, run,
+                        {"--eval-data-path", test, "--epochs", "3", "--eval-batch", "16", "--eval-crop", "0.8"})));
   ASSERT_EQ(trained.exit_code, 0) << trained.output;
 
   const auto evaluate = [&](int ranks, const Arguments& more = {}) {
@@ -45,7 +46,8 @@ TEST(Evaluate, EveryImageOnceOnAnyRanksAsTimmSeesThem) {
   EXPECT_EQ(one, evaluate(4, {"--masks", place.path() / "masks.png", "--mask-images", "5"}));
   EXPECT_EQ(file_bytes(place.path() / "masks.png").substr(1, 3), "PNG");
 
-  // What the trainer wrote into its log for the best epoch.
+  // What the trainer wrote into its log for the best epoch: evaluated as the run evaluated.
+  EXPECT_EQ(one["eval_crop"], 0.8);
   double best = 0;
   std::istringstream log(log_without_times(run));
   for (std::string line; std::getline(log, line);) {

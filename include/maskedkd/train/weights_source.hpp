@@ -18,4 +18,7 @@ std::filesystem::path weights_file(const std::filesystem::path& path, const std:
 VitOptions weights_model(const std::filesystem::path& file, const std::string& model_name,
                          const std::string& model_flag, int num_classes);
 
+// The text of an option of the run whose checkpoint the file lies in; empty where it lies in none. Throws Error.
+std::string option_of_run(const std::filesystem::path& file, const std::string& name);
+
 }  // namespace maskedkd
