@@ -2,6 +2,7 @@
 # repository's folder.
 # shellcheck shell=bash disable=SC2154  # site_* come from the site's file
 # shellcheck source=env/site.sh
+[ -f "${MASKEDKD_SITE:-env/site.sh}" ] || { echo "MASKEDKD_SITE: $MASKEDKD_SITE is no file (seen from $PWD)" >&2; exit 2; }
 source "${MASKEDKD_SITE:-env/site.sh}"
 # shellcheck source=env/paths.sh
 source env/paths.sh
@@ -15,9 +16,10 @@ die() { printf '%s\n' "$*" >&2; exit 2; }
 # sbatch_flags: what the site says of a job, a flag a line.
 sbatch_flags() {
   printf '%s\n' ${site_partition:+"--partition=$site_partition"} ${site_account:+"--account=$site_account"} \
-    ${site_time:+"--time=$site_time"} "--nodes=$site_nodes" "--ntasks-per-node=$site_ranks_per_node" \
+    ${site_time:+"--time=$site_time"} ${site_nodes:+"--nodes=$site_nodes"} \
+    ${site_ranks_per_node:+"--ntasks-per-node=$site_ranks_per_node"} \
     ${site_cpus_per_rank:+"--cpus-per-task=$site_cpus_per_rank"} "${site_sbatch[@]}"
-  [ "$site_gpus_per_node" -eq 0 ] || printf '%s\n' "--gpus-per-node=$site_gpus_per_node"
+  [ "${site_gpus_per_node:-0}" -eq 0 ] || printf '%s\n' "--gpus-per-node=$site_gpus_per_node"
 }
 
 # start_ranks PROGRAM ARGUMENT...: in this shell's place, on all ranks of the job, or on this machine's without one.
@@ -31,7 +33,7 @@ start_ranks() {
     export SLURM_EXIT_ERROR=${srun_failed} SLURM_EXIT_IMMEDIATE=${srun_failed}
     exec srun "${site_srun[@]}" --kill-on-bad-exit=1 "$program" "$@"
   else
-    exec mpiexec -n $((site_nodes * site_ranks_per_node)) "$program" "$@"
+    exec mpiexec --quiet -n $((${site_nodes:-1} * ${site_ranks_per_node:-1})) "$program" "$@"
   fi
 }
 
@@ -166,14 +168,26 @@ value() {
   printf '%s' "$found"
 }
 
+# recipe_file NAME: of jobs/recipes, or the file itself.
+recipe_file() {
+  local file
+  for file in "$1" "jobs/recipes/$1.conf"; do
+    if [ -f "$file" ]; then printf '%s' "$file"; return; fi
+  done
+  die "no recipe is called $1; there are: $(cd jobs/recipes && printf '%s ' *.conf | sed 's/\.conf//g')"
+}
+
+# slurm_answers: fails with a line where Slurm's programs are here, but nobody they could talk to.
+slurm_answers() {
+  scontrol ping >/dev/null 2>&1 || die "Slurm's controller does not answer (scontrol ping); without Slurm: bash $*"
+}
+
 # train_job DEFAULT_FOLDER [RECIPE] FLAG...: trains. RECIPE: a name of jobs/recipes or a file.
 train_job() {
   local folder=$1 recipe=
   shift
   if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
-    recipe=$1
-    [ -f "$recipe" ] || recipe=jobs/recipes/$1.conf
-    [ -f "$recipe" ] || die "no recipe is called $1; there are: $(cd jobs/recipes && printf '%s ' *.conf | sed 's/\.conf//g')"
+    recipe=$(recipe_file "$1")
     shift
     [ -n "$folder" ] || folder=$site_runs/$(basename "$recipe" .conf)
   fi

@@ -32,7 +32,7 @@ show() {
   now=$(date +%s)
   printf '%-28s %-11s %19s %9s %8s %9s  %-28s %9s\n' run state step epoch restarts images/s 'last checkpoint' ETA
   for run in "$@"; do
-    json=$(tr '\n' ' ' <"$run/status.json" 2>/dev/null) || json=
+    json=$(tr '\n' ' ' 2>/dev/null <"$run/status.json") || json=
     state=$(field state)
     [ -n "$state" ] || { printf '%-28s no status\n' "${run#"$site_runs"/}"; continue; }
     age=$((now - $(whole time)))
@@ -50,7 +50,12 @@ show() {
 
 while :; do
   if [ $# -gt 0 ]; then
-    runs=("$@")
+    runs=()
+    for run in "$@"; do  # a folder, or its name below the site's
+      [ -d "$run" ] || run=$site_runs/$run
+      [ -d "$run" ] || die "there is no run ${run#"$site_runs"/}"
+      runs+=("$run")
+    done
   else
     [ -d "$site_runs" ] || die "there is no folder $site_runs yet"
     mapfile -t runs < <(find -L "$site_runs" -maxdepth 4 -name .lease -prune -o -name status.json -printf '%h\n' | sort)

@@ -18,10 +18,19 @@ while [ $# -gt 0 ] && [ "${1#-}" != "$1" ]; do
   shift
 done
 if [ $# -eq 0 ] || [ ! -f "jobs/$1.sbatch" ]; then usage; fi
+kind=$1
 job=jobs/$1.sbatch
 shift
+for argument in "$@"; do
+  [ "$argument" != --dry-run ] || usage  # behind the job it would be the program's, and really submit
+done
 # shellcheck source=jobs/lib.sh
 source jobs/lib.sh
+# What the job would only say after it has waited in the queue.
+if [ "$kind" = train ] && [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then recipe_file "$1" >/dev/null; fi
+if [ "$kind" = sweep ]; then
+  case " ${given[*]}" in *" --array="*) ;; *) die "a sweep needs --array=FIRST-LAST before its name" ;; esac
+fi
 mapfile -t flags < <(sbatch_flags)
 command=(sbatch "${flags[@]}" "${given[@]}" "$job" "$@")
 if [ -n "$dry" ]; then
@@ -29,5 +38,7 @@ if [ -n "$dry" ]; then
   printf '\n'
 else
   command -v sbatch >/dev/null || die "there is no sbatch here; without Slurm: bash $job $*"
+  slurm_answers "$job" "$@"
+  export MASKEDKD_ROOT=$PWD
   exec "${command[@]}"
 fi

@@ -134,6 +134,46 @@ class Jobs(harness.ClusterTest):
             for word in words:
                 self.assertIn(word, line.split())
 
+    def test_what_a_site_leaves_empty_is_the_clusters(self):
+        site = self.place / 'empty.sh'
+        names = ('site_nodes', 'site_ranks_per_node', 'site_gpus_per_node', 'site_cpus_per_rank', 'site_partition')
+        site.write_text(self.work.site.read_text() + ''.join(f'{name}=\n' for name in names))
+        line = run('jobs/submit.sh', '--dry-run', 'train', 'try', env={**os.environ, 'MASKEDKD_SITE': str(site)}).stdout
+        self.assertEqual(line.split(), ['sbatch', 'jobs/train.sbatch', 'try'])
+
+    def test_mistakes_are_told_before_a_job_waits_in_the_queue(self):
+        before = jobs_in_queue()
+        for words, told in ((['train', 'no-such'], 'no recipe is called no-such'),
+                            (['sweep', 'keep', 'deit_tiny'], 'needs --array'),
+                            (['train', '--dry-run', 'try'], 'submit.sh [--dry-run]')):
+            done = run('jobs/submit.sh', *words, check=False)
+            self.assertEqual(done.returncode, 2, done.stdout)
+            self.assertIn(told, done.stdout)
+        done = run('jobs/submit.sh', 'train', 'try', check=False,
+                   env={**os.environ, 'MASKEDKD_SITE': 'no/site.sh'})
+        self.assertEqual(done.returncode, 2)
+        self.assertIn('no/site.sh is no file', done.stdout)
+        self.assertEqual(jobs_in_queue(), before)
+
+    def test_a_controller_that_does_not_answer(self):
+        silent = self.place / 'silent'
+        silent.mkdir()
+        (silent / 'scontrol').write_text('#!/bin/sh\nexit 1\n')
+        (silent / 'scontrol').chmod(0o755)
+        environment = {**os.environ, 'PATH': f'{silent}:{os.environ["PATH"]}'}
+        for job in ('pack', 'train', 'evaluate', 'sweep'):  # as it starts, the repository is found all the same
+            copy = silent / 'slurm_script'
+            copy.write_bytes((ROOT / f'jobs/{job}.sbatch').read_bytes())
+            words = {'pack': ['--help'], 'evaluate': ['--help']}.get(job, ['no-such'])
+            done = run('bash', copy, *words, check=False,
+                       env={**environment, 'SLURM_JOB_ID': '77', 'SLURM_SUBMIT_DIR': str(ROOT), 'MASKEDKD_INTERACTIVE': '1'})
+            self.assertNotIn('was not found', done.stdout)
+            self.assertNotEqual(done.stdout, '', job)
+        for script in ('submit.sh', 'interactive.sh'):
+            done = run(f'jobs/{script}', 'train', 'try', check=False, env=environment)
+            self.assertEqual(done.returncode, 2, done.stdout)
+            self.assertIn('does not answer', done.stdout)
+
     def test_recipes_are_read_by_the_program(self):
         for recipe in sorted((ROOT / 'jobs/recipes').glob('*.conf')):
             missing = self.place / 'no-such-data'
@@ -169,6 +209,9 @@ class Jobs(harness.ClusterTest):
         self.assertRegex(lines[6], r'silent 2h 01m')
         one = run('jobs/status.sh', runs / 'a-live', env=environment).stdout.splitlines()
         self.assertEqual(len(one), 2)
+        self.assertEqual(run('jobs/status.sh', 'a-live', env=environment).stdout.splitlines()[1].split()[0], 'a-live')
+        none = run('jobs/status.sh', 'no-such', check=False, env=environment)
+        self.assertEqual((none.returncode, none.stdout.strip()), (2, 'there is no run no-such'))
         watching = subprocess.Popen([ROOT / 'jobs/status.sh', '--watch', '1'], env=environment, cwd=ROOT, text=True,
                                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         time.sleep(3.5)
