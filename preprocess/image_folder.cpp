@@ -144,10 +144,17 @@ void refuse_folder_of_sets(const fs::path& root, const std::vector<std::string>&
 
 std::vector<std::string> folders_in(const fs::path& root) {
   std::vector<std::string> names;
+  std::uint64_t num_files = 0;
+  std::string file;
   for (const auto& entry : fs::directory_iterator(root)) {
     if (entry.is_directory()) {
       names.push_back(entry.path().filename().string());
+    } else if (++num_files == 1) {
+      file = shown(entry.path());
     }
+  }
+  if (num_files > 0 && !names.empty()) {
+    spdlog::warn("left out {} files that lie in no class folder, the first of them {}", num_files, file);
   }
   std::sort(names.begin(), names.end());
   for (const std::string& name : names) {

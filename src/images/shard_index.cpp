@@ -274,11 +274,17 @@ ShardIndex read_shard_index(const std::filesystem::path& directory) {
                       "pack them with maskedkd_pack");
   }
   if (!std::filesystem::exists(path)) {
-    for (const char* name : {"train", "val"}) {
-      if (std::filesystem::exists(directory / name / kShardIndexName)) {
-        throw usage_error(fmt::format("{} is no packed set, but holds one", directory.string()),
-                          fmt::format("name {}", (directory / name).string()));
+    std::vector<std::string> below;
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) {
+      if (std::filesystem::exists(entry.path() / kShardIndexName, ignored)) {
+        below.push_back(entry.path().string());
       }
+    }
+    if (!below.empty()) {
+      std::sort(below.begin(), below.end());
+      throw usage_error(fmt::format("{} is no packed set, but holds some", directory.string()),
+                        fmt::format("name {}", fmt::join(below, " or ")));
     }
     const bool begun = holds_unfinished_packing(directory);
     throw usage_error(fmt::format("{} has no {}{}", directory.string(), kShardIndexName,

@@ -214,7 +214,7 @@ TEST_F(ShardReader, TheFolderThatHoldsASetNamesIt) {
     ShardSet{parent.path()};
     FAIL();
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("is no packed set, but holds one"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("is no packed set, but holds some"), std::string::npos) << error.what();
     EXPECT_EQ(error.hint(), "name " + (parent.path() / "val").string());
   }
 }
