@@ -55,6 +55,10 @@ bool is_finished(const MpiSession& session, const TrainOptions& options, const O
       told = fmt::format("{} is finished: {} epochs, {} steps, {}", options.output_dir.string(),
                          mark->at("epochs").get<std::int64_t>(), mark->at("global_step").get<std::int64_t>(),
                          mark->at("checkpoint").get<std::string>());
+      std::error_code none;
+      if (!fs::exists(options.output_dir / "checkpoints" / mark->at("checkpoint").get<std::string>(), none)) {
+        told += fmt::format(", which is not there any more; without {} it would be trained again", kFinishedName);
+      }
       spdlog::info("{}", told);
     }
   }

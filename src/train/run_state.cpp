@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -91,6 +92,27 @@ std::pair<std::string, std::string> differences(const VitOptions& before, const 
   return {fmt::format("{}", fmt::join(was, ", ")), fmt::format("{}", fmt::join(is, ", "))};
 }
 
+// Where from now on other sums are added in another order. A power of two of ranks adds in the order of one rank.
+std::vector<std::string> roundings(const RunState& before, const RunState& now) {
+  std::vector<std::string> told;
+  const auto tell = [&](const std::string& what) {
+    told.push_back(what + ": from here on the result is the same up to rounding, not bit for bit");
+  };
+  if (!before.device.empty() && before.device != now.device) {
+    tell(fmt::format("the device changes from {} to {}", before.device, now.device));
+  }
+  const bool in_one_order =
+      std::has_single_bit(static_cast<unsigned>(before.ranks)) && std::has_single_bit(static_cast<unsigned>(now.ranks));
+  if (before.ranks != 0 && before.ranks != now.ranks && !in_one_order) {
+    tell(fmt::format("the ranks change from {} to {}, which are not both powers of two", before.ranks, now.ranks));
+  }
+  if (before.threads != 0 && before.threads != now.threads && now.device == "cpu") {
+    tell(fmt::format("the threads of a rank change from {} to {} (--threads {} keeps them)", before.threads,
+                     now.threads, before.threads));
+  }
+  return told;
+}
+
 // As it was given, or as it was done before it could be; nullopt: unknown to that run.
 std::optional<std::string> option_of(const RunState& state, const std::string& name) {
   for (const auto& [known, text] : state.options) {
@@ -131,6 +153,9 @@ std::string to_json(const RunState& state) {
                                        {"teacher_model", state.teacher_model},
                                        {"model", nlohmann::ordered_json::parse(state.model)},
                                        {"options", options},
+                                       {"ranks", state.ranks},
+                                       {"threads", state.threads},
+                                       {"device", state.device},
                                        {"history", history}};
   // A path need not be UTF-8; JSON must.
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
@@ -157,6 +182,9 @@ RunState parse_run_state(const std::string& text, const std::string& source) {
       const auto given = value.get<std::string>();
       state.options.emplace_back(name, name == "keep" && given == "0" ? "0.5" : given);  // 0 once meant half
     }
+    state.ranks = json.value("ranks", 0);
+    state.threads = json.value("threads", 0);
+    state.device = json.value("device", "");
     for (const auto& line : json.at("history")) {
       state.history.push_back(line.dump());
     }
@@ -200,6 +228,10 @@ std::vector<std::string> compare_runs(const RunState& before, const RunState& no
       refuse_change("--" + name, *old, text);
     }
     told.push_back(fmt::format("--{} changes from {} to {}", name, *old, text));
+  }
+  if (option_of(now, "deterministic").value_or("true") == "true") {
+    const std::vector<std::string> more = roundings(before, now);
+    told.insert(told.end(), more.begin(), more.end());
   }
   return told;
 }

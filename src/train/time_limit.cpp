@@ -48,6 +48,9 @@ TimeLimit::TimeLimit(const std::string& text, const std::function<std::string(co
       throw usage_error(fmt::format("--time-limit: '{}' is no time", text),
                         "give auto, none, or a time as sbatch takes it: 90 (minutes), 1:30:00, 2-12:00");
     }
+    if (*seconds == 0) {
+      seconds.reset();  // sbatch's word for no limit
+    }
   }
   if (seconds) {
     end_ = std::chrono::steady_clock::now() +

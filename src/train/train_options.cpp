@@ -2,6 +2,7 @@
 
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/comm/watchdog.hpp"
+#include "maskedkd/train/time_limit.hpp"
 
 namespace maskedkd {
 namespace {
@@ -81,6 +82,7 @@ void TrainOptions::validate(int world_size) const {
   require(max_checkpoint_age_minutes >= 0,
           fmt::format("--max-checkpoint-age {} must not be below 0", max_checkpoint_age_minutes));
   require(checkpoint_file_mb >= 1, fmt::format("--checkpoint-file-mb {} must be at least 1", checkpoint_file_mb));
+  TimeLimit(time_limit, [](const char*) { return std::string(); });  // throws where it is none
   require(eval_batch >= 1, fmt::format("--eval-batch {} must be at least 1", eval_batch));
   const bool distils = distillation.type != DistillationType::none;
   require(!distils || !teacher_path.empty(), "--teacher-path is missing",

@@ -17,6 +17,8 @@
 namespace maskedkd {
 namespace {
 
+constexpr const char* kTrainMoreGently = "lower --lr or clip gradients (--clip-grad 1); checkpoints are from before";
+
 // What a rank adds to its losses in share().
 enum Flag : std::size_t { flag_stop, flag_due, flag_busy, flag_failed, kNumFlags };
 
@@ -48,11 +50,12 @@ ExitCode Trainer::run() {
   const bool saved = save_at_last(/*tries=*/state_.epoch < options_.schedule.epochs ? 2 : 5);
   session_.activity().now("ending the run", Activity::Pace::slow);
   if (state_.epoch < options_.schedule.epochs || !saved) {
-    spdlog::info("stopped after step {} (epoch {}, step {} of {}) {}", state_.global_step, state_.epoch, state_.step,
+    spdlog::info("stopped after step {} (epoch {}, step {} of {}) {}{}", state_.global_step, state_.epoch, state_.step,
                  steps,
-                 state_.global_step == 0 ? "before the first one"
+                 state_.global_step == 0 ? "with nothing to save yet"
                  : saved                 ? "with a checkpoint"
-                                         : "without a new checkpoint");
+                                         : "without a new checkpoint",
+                 at_time_limit() ? ", before the time limit" : "");
     show_status("stopped");
     // Asked to by a signal it may have had no time; one that stops by itself without a new checkpoint would so again.
     const bool in_vain = !session_.any(stop_requested()) && !(saved && steps_here_ > 0);
@@ -148,8 +151,7 @@ Trainer::StepReport Trainer::share(const std::vector<double>& losses) {
       if (!std::isfinite(row[i])) {
         throw Error(fmt::format("the loss of micro-batch {} in step {} (epoch {}) is {}", micro_batch,
                                 state_.global_step, state_.epoch, row[i]),
-                    "lower --lr or clip gradients (--clip-grad 1); the last checkpoint is from before",
-                    ExitCode::no_requeue);
+                    kTrainMoreGently, ExitCode::no_requeue);
       }
       report.loss_sum += row[i];
     }
@@ -174,8 +176,7 @@ void Trainer::apply(at::Tensor& gradient) {
   const bool finite = std::isfinite(norm);
   if (!finite && !scaler_.enabled()) {
     throw Error(fmt::format("the gradient of step {} (epoch {}) is not finite", state_.global_step, state_.epoch),
-                "lower --lr or clip gradients (--clip-grad 1); the last checkpoint is from before",
-                ExitCode::no_requeue);
+                kTrainMoreGently, ExitCode::no_requeue);
   }
   scaler_.update(finite);
   if (!finite) {

@@ -104,11 +104,12 @@ bool Trainer::finish_epoch() {
 }
 
 // The time limit is rank 0's: clocks differ.
-bool Trainer::stop_asked() const {
+bool Trainer::at_time_limit() const {
   constexpr double kToEnd = 15;  // seconds for what surrounds a step and a save
-  return stop_requested() ||
-         (session_.rank() == 0 && time_limit_.within(2 * longest_step_s_ + 2 * longest_save_s_ + kToEnd));
+  return session_.rank() == 0 && time_limit_.within(2 * longest_step_s_ + 2 * longest_save_s_ + kToEnd);
 }
+
+bool Trainer::stop_asked() const { return stop_requested() || at_time_limit(); }
 
 void Trainer::show_status(const std::string& state) {
   const std::int64_t steps = sampler_.steps_per_epoch();

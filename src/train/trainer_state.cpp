@@ -10,6 +10,8 @@
 #include "maskedkd/train/trainer.hpp"
 #include "maskedkd/train/weights_source.hpp"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <utility>
@@ -161,6 +163,9 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
   state_.teacher_sha256 = session.broadcast(hashes ? sha256_of_file(options_.teacher_path) : "");
   state_.teacher_model = teacher_ ? describe_model(teacher_->options()) : "";
   state_.options = texts;
+  state_.ranks = session.size();
+  state_.threads = at::get_num_threads();
+  state_.device = device.is_cuda() ? "cuda" : "cpu";
   if (options.ema_decay > 0) {
     average_.emplace(parameters_, options.ema_decay);
   }
@@ -266,8 +271,16 @@ void Trainer::take_up(const LoadedCheckpoint& checkpoint) {
     parameters_.copy_named(group("ema"), "", average_->values());
   }
   scaler_.restore(before.loss_scale, before.good_steps);
+  const std::int64_t begun = before.epoch + (before.step > 0 ? 1 : 0);
+  if (begun > options_.schedule.epochs) {
+    throw usage_error(fmt::format("--epochs {}: the run is in its epoch {} already", options_.schedule.epochs, begun),
+                      fmt::format("give at least {}", begun));
+  }
   RunState now = before;
   now.options = state_.options;
+  now.ranks = state_.ranks;
+  now.threads = state_.threads;
+  now.device = state_.device;
   if (checkpoint.path.parent_path() != std::filesystem::weakly_canonical(folder_.checkpoints())) {
     now.best_accuracy = -1;  // that checkpoint lies elsewhere
     now.best_epoch = now.best_step = -1;

@@ -29,7 +29,8 @@ double largest_difference(const fs::path& one, const fs::path& other) {
   return largest;
 }
 
-// MASKEDKD_RANK_PAIRS=all: the 25 pairs.
+// MASKEDKD_RANK_PAIRS=all: the 25 pairs; on 25 November 2026 (2 cores, Zen 4) the 9 of powers of two had the same bits,
+// the others weights that differed by at most 3.6e-7.
 TEST_F(Elastic, PairsOfRankCountsAcrossAResume) {
   const fs::path expected = undisturbed("six", kSix);
   const fs::path last = fs::path("checkpoints") / "step-000000010";

@@ -110,7 +110,9 @@ void expect_named(const ProcessResult& result, int rank, const std::string& doin
   EXPECT_TRUE(std::regex_search(result.output, std::regex("rank \\d+ on host \\S+ " + doing))) << result.output;
 }
 
-// One hang of each kind after another, on two and three ranks, each rank in turn.
+// One hang of each kind after another, on two and three ranks, each rank in turn. MASKEDKD_HANGS=50 MASKEDKD_QUIET=50
+// on 25 November 2026 (2 cores, Zen 4): all named, the longest ended 7.1 s after SIGSTOP; nothing told of the quiet
+// runs.
 TEST_F(Hang, IsNamedAndEndsTheJobWhichGoesOnWithTheSameBits) {
   const int hangs = count_of("MASKEDKD_HANGS", 6);
   std::mt19937 random(20241125);

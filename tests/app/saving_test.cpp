@@ -165,6 +165,7 @@ TEST_F(Saving, StopsInTimeBeforeTheJobEnds) {
   const ProcessResult stopped = train(2, "limited", {"--epochs", "100000"});
   EXPECT_EQ(stopped.exit_code, 85) << stopped.output;
   EXPECT_LT(stopped.seconds, 30);
+  EXPECT_TRUE(says(stopped, "with a checkpoint, before the time limit")) << stopped.output;
   EXPECT_FALSE(newest("limited").empty());
   EXPECT_EQ(status_of(run_folder("limited")).value("state", ""), "stopped");
   unsetenv("MASKEDKD_JOB_END");
@@ -196,6 +197,10 @@ TEST_F(Saving, AFinishedRunHasAMarkThatEndsTheNextStartAtOnce) {
   const ProcessResult whole = train(1, "halved");
   EXPECT_EQ(whole.exit_code, 0) << whole.output;
   EXPECT_EQ(nlohmann::json::parse(file_bytes(run_folder("halved") / "finished.json"))["global_step"], kSteps);
+  fs::remove_all(run_folder("halved") / "checkpoints");
+  const ProcessResult without = train(1, "halved");
+  EXPECT_EQ(without.exit_code, 0) << without.output;
+  EXPECT_TRUE(says(without, "step-000000048, which is not there any more")) << without.output;
 }
 
 // Killed by the cluster again and again before its first new checkpoint: no use in a fifth time.

@@ -78,7 +78,7 @@ def main():
         save_file(timm.create_model("deit_tiny_patch16_224", num_classes=2).state_dict(), folder / "teacher.safetensors")
         command = ["mpiexec", "-n", str(options.ranks)] if options.ranks > 1 else []
         command += [options.bin / "maskedkd_train", "--data-path", folder / "packed", "--output-dir", run, "--model",
-                    options.student, "--teacher-model", "deit_tiny", "--teacher-path", folder / "teacher.safetensors",
+                    options.student, "--teacher-model", "deit_tiny_patch16_224", "--teacher-path", folder / "teacher.safetensors",
                     "--batch-size", str(options.batch), "--micro-batch", str(options.batch // options.ranks), "--repeats",
                     "1", "--epochs", "100", "--threads", "1", "--workers", "1", "--precision", "bf16"]
         steps, begins, firsts, notices, megabytes = [], [], [], [], 0

@@ -121,6 +121,34 @@ TEST(RunState, ARunMayGoOnWithAugmentationElsewhere) {
   EXPECT_EQ(compare_runs(example(), now), std::vector<std::string>{"--augment-on changes from cpu to gpu"});
 }
 
+// Sums in another order differ in their last bits; a power of two of ranks keeps the order.
+TEST(RunState, WhatChangesTheRoundingIsTold) {
+  RunState before = example();
+  before.ranks = 2;
+  before.threads = 1;
+  before.device = "cpu";
+  const auto told = [&](int ranks, int threads, const std::string& device) {
+    RunState now = before;
+    now.ranks = ranks;
+    now.threads = threads;
+    now.device = device;
+    return compare_runs(parse_run_state(to_json(before), "here"), now);
+  };
+  const std::string rest = ": from here on the result is the same up to rounding, not bit for bit";
+  using Lines = std::vector<std::string>;
+  EXPECT_EQ(told(2, 1, "cpu"), Lines());
+  EXPECT_EQ(told(8, 1, "cpu"), Lines());
+  EXPECT_EQ(told(3, 1, "cpu"), Lines{"the ranks change from 2 to 3, which are not both powers of two" + rest});
+  EXPECT_EQ(told(2, 4, "cpu"), Lines{"the threads of a rank change from 1 to 4 (--threads 1 keeps them)" + rest});
+  EXPECT_EQ(told(2, 4, "cuda"), Lines{"the device changes from cpu to cuda" + rest});
+  before.ranks = 6;
+  EXPECT_EQ(told(6, 1, "cpu"), Lines());
+  EXPECT_EQ(told(2, 1, "cpu").size(), 1u);
+  before.options.emplace_back("deterministic", "false");
+  EXPECT_EQ(told(2, 4, "cpu"), Lines()) << "no bits were promised";
+  EXPECT_EQ(compare_runs(example(), before).size(), 0u) << "of a run from before they were kept";
+}
+
 // A run from before there was RandAugment had none, and must not get it in its middle by a new default.
 TEST(RunState, AnOldRunHadNoRandAugment) {
   RunState now = example();

@@ -33,6 +33,7 @@ TEST(TimeLimit, IsWrittenAsSbatchWritesIt) {
     ASSERT_TRUE(limit(text).seconds_left()) << text;
     EXPECT_NEAR(*limit(text).seconds_left(), seconds, 1) << text;
   }
+  EXPECT_FALSE(limit("0").seconds_left()) << "no limit";
   for (const char* text : {"", "soon", "1:2:3:4", "-5", "1.5", "2-", "90 ", "99999999999999999999"}) {
     EXPECT_NE(error_of([&] { limit(text); }).find("is no time"), std::string::npos) << text;
   }

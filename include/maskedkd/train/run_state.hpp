@@ -31,13 +31,17 @@ struct RunState {
   std::string teacher_sha256;  // of the teacher's file; empty without one
   std::string teacher_model;   // JSON; empty without a teacher, and of runs from before it was kept
   OptionTexts options;
+  // Where it was computed: another order of sums has another last bit. 0 and empty: of runs from before it was kept.
+  int ranks = 0;
+  int threads = 0;     // a rank
+  std::string device;  // cpu or cuda
 };
 
 std::string to_json(const RunState& state);
 RunState parse_run_state(const std::string& json, const std::string& source);  // throws Error
 
 // What a resumed run may not change is refused in one line with the old and the new value (Error, usage); what it may,
-// but which changes the outcome, is returned as lines to tell.
+// but which changes the outcome, if only by rounding, is returned as lines to tell.
 std::vector<std::string> compare_runs(const RunState& before, const RunState& now);
 
 // Of these alone: the options that no run may change.

@@ -79,7 +79,8 @@ class Trainer {
   bool finish_epoch();  // whether the run is to stop; the epoch is then not finished where the evaluation was not
   std::optional<EvaluationResult> evaluate_student(const std::string& title) const;
   bool checkpoint_is_due();
-  bool stop_asked() const;  // of this rank: a signal, or the time limit
+  bool at_time_limit() const;  // rank 0's clock
+  bool stop_asked() const;     // of this rank: a signal, or the time limit
   void show_status(const std::string& state);
 
   bool resume();  // whether there was a checkpoint
