@@ -15,11 +15,12 @@ die() { printf '%s\n' "$*" >&2; exit 2; }
 
 # sbatch_flags: what the site says of a job, a flag a line.
 sbatch_flags() {
-  printf '%s\n' ${site_partition:+"--partition=$site_partition"} ${site_account:+"--account=$site_account"} \
+  local flags=(${site_partition:+"--partition=$site_partition"} ${site_account:+"--account=$site_account"} \
     ${site_time:+"--time=$site_time"} ${site_nodes:+"--nodes=$site_nodes"} \
     ${site_ranks_per_node:+"--ntasks-per-node=$site_ranks_per_node"} \
-    ${site_cpus_per_rank:+"--cpus-per-task=$site_cpus_per_rank"} "${site_sbatch[@]}"
-  [ "${site_gpus_per_node:-0}" -eq 0 ] || printf '%s\n' "--gpus-per-node=$site_gpus_per_node"
+    ${site_cpus_per_rank:+"--cpus-per-task=$site_cpus_per_rank"} "${site_sbatch[@]}")
+  [ "${site_gpus_per_node:-0}" -eq 0 ] || flags+=("--gpus-per-node=$site_gpus_per_node")
+  [ ${#flags[@]} -eq 0 ] || printf '%s\n' "${flags[@]}"
 }
 
 # start_ranks PROGRAM ARGUMENT...: in this shell's place, on all ranks of the job, or on this machine's without one.
