@@ -23,6 +23,6 @@ export MASKEDKD_ROOT=$PWD
 if [ -n "${SLURM_JOB_ID:-}" ] || ! command -v salloc >/dev/null; then
   exec bash "$job" "$@"
 fi
-slurm_answers "$job" "$@"
+slurm_answers bash "$job" "$@"
 mapfile -t flags < <(sbatch_flags)
 exec salloc "${flags[@]}" "${given[@]}" bash "$job" "$@"

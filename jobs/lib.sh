@@ -1,9 +1,10 @@
 # What the job scripts share: the site, how ranks are started, when a job goes back into the queue. Sourced from the
 # repository's folder.
 # shellcheck shell=bash disable=SC2154  # site_* come from the site's file
+site_file=${MASKEDKD_SITE:-env/site.sh}
+[ -f "$site_file" ] || { echo "$site_file is no file (MASKEDKD_SITE, seen from $PWD)" >&2; exit 2; }
 # shellcheck source=env/site.sh
-[ -f "${MASKEDKD_SITE:-env/site.sh}" ] || { echo "MASKEDKD_SITE: $MASKEDKD_SITE is no file (seen from $PWD)" >&2; exit 2; }
-source "${MASKEDKD_SITE:-env/site.sh}"
+source "$(realpath "$site_file")"
 # shellcheck source=env/paths.sh
 source env/paths.sh
 site_setup
@@ -34,7 +35,7 @@ start_ranks() {
     export SLURM_EXIT_ERROR=${srun_failed} SLURM_EXIT_IMMEDIATE=${srun_failed}
     exec srun "${site_srun[@]}" --kill-on-bad-exit=1 "$program" "$@"
   else
-    exec mpiexec --quiet -n $((${site_nodes:-1} * ${site_ranks_per_node:-1})) "$program" "$@"
+    exec mpiexec -n $((${site_nodes:-1} * ${site_ranks_per_node:-1})) "$program" "$@"
   fi
 }
 
@@ -178,9 +179,14 @@ recipe_file() {
   die "no recipe is called $1; there are: $(cd jobs/recipes && printf '%s ' *.conf | sed 's/\.conf//g')"
 }
 
-# slurm_answers: fails with a line where Slurm's programs are here, but nobody they could talk to.
+# slurm_answers COMMAND: fails with a line where Slurm's programs are here, but nobody they could talk to.
 slurm_answers() {
-  scontrol ping >/dev/null 2>&1 || die "Slurm's controller does not answer (scontrol ping); without Slurm: bash $*"
+  local said tries
+  for tries in 1 2 3; do
+    if said=$(scontrol ping 2>&1); then return; fi
+    sleep $((tries / 2))
+  done
+  die "Slurm does not answer: $(tail -n 1 <<<"$said"); without Slurm: $*"
 }
 
 # train_job DEFAULT_FOLDER [RECIPE] FLAG...: trains. RECIPE: a name of jobs/recipes or a file.

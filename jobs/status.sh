@@ -48,14 +48,16 @@ show() {
   done
 }
 
+named=()
+for run in "$@"; do  # a name below the site's folder of runs, or a folder
+  [ ! -d "$site_runs/$run" ] || run=$site_runs/$run
+  # One that is watched may still wait in the queue.
+  [ -d "$run" ] || [ -n "$watch" ] || die "there is no run $run"
+  named+=("$run")
+done
 while :; do
   if [ $# -gt 0 ]; then
-    runs=()
-    for run in "$@"; do  # a folder, or its name below the site's
-      [ -d "$run" ] || run=$site_runs/$run
-      [ -d "$run" ] || die "there is no run ${run#"$site_runs"/}"
-      runs+=("$run")
-    done
+    runs=("${named[@]}")
   else
     [ -d "$site_runs" ] || die "there is no folder $site_runs yet"
     mapfile -t runs < <(find -L "$site_runs" -maxdepth 4 -name .lease -prune -o -name status.json -printf '%h\n' | sort)

@@ -29,7 +29,10 @@ source jobs/lib.sh
 # What the job would only say after it has waited in the queue.
 if [ "$kind" = train ] && [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then recipe_file "$1" >/dev/null; fi
 if [ "$kind" = sweep ]; then
-  case " ${given[*]}" in *" --array="*) ;; *) die "a sweep needs --array=FIRST-LAST before its name" ;; esac
+  case " ${given[*]} ${SBATCH_ARRAY_INX:+--array=}" in
+    *" --array="* | *" -a"*) ;;
+    *) die "a sweep needs --array=FIRST-LAST before its name" ;;
+  esac
 fi
 mapfile -t flags < <(sbatch_flags)
 command=(sbatch "${flags[@]}" "${given[@]}" "$job" "$@")
@@ -38,7 +41,7 @@ if [ -n "$dry" ]; then
   printf '\n'
 else
   command -v sbatch >/dev/null || die "there is no sbatch here; without Slurm: bash $job $*"
-  slurm_answers "$job" "$@"
+  case " ${given[*]}" in *" --clusters"* | *" -M"*) ;; *) slurm_answers bash "$job" "$@" ;; esac
   export MASKEDKD_ROOT=$PWD
   exec "${command[@]}"
 fi

@@ -95,7 +95,9 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
     command.data_path /= "val";  // the folder that holds train and val
   }
   const ShardSet set(command.data_path);
-  std::filesystem::path file = weights_file(command.weights, "--weights: ");
+  // One file for all ranks: the best of a run that goes on changes.
+  std::filesystem::path file =
+      session.broadcast(session.rank() == 0 ? weights_file(command.weights, "--weights: ").string() : "");
   Vit model(weights_model(file, command.model, "model", static_cast<int>(set.num_classes())));
   if (command.ema) {
     file = file.parent_path() / "ema.safetensors";
@@ -111,8 +113,10 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
   const at::Device device = choose_device(session, command.device);
   model.to_device(device);
   at::set_num_threads(command.threads > 0 ? command.threads : threads_for_rank(session));
-  if (const std::string crop = option_of_run(file, "eval-crop"); !crop.empty() && !line.given("eval-crop")) {
-    command.evaluation.augment.evaluation_crop = std::atof(crop.c_str());
+  if (!line.given("eval-crop") && command.model.empty()) {
+    const std::string crop = option_of_run(file, "eval-crop");
+    command.evaluation.augment.evaluation_crop =
+        crop.empty() ? command.evaluation.augment.evaluation_crop : std::atof(crop.c_str());
   }
   command.evaluation.augment.input_size = model.options().input_size;
   command.evaluation.compute_dtype = scalar_type(command.precision);

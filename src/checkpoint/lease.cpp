@@ -147,7 +147,7 @@ Lease::Lease(const fs::path& run, LeaseOwner owner, const LeaseOptions& options,
     create_writable_directory(workshop_);
     write_owner();
     write_beat(workshop_, 0);
-  } catch (const Error&) {
+  } catch (const std::exception&) {
     if (newest_generation(leases) >= generation_) {  // who came first sweeps the others' claims
       throw taken();
     }
@@ -170,7 +170,7 @@ Lease::Lease(const fs::path& run, LeaseOwner owner, const LeaseOptions& options,
   }
   try {
     take_older_away(leases, generation_, options_.patience);
-  } catch (const Error&) {
+  } catch (const std::exception&) {
     release("");  // not removed: numbers must not come again
     throw;
   }

@@ -275,14 +275,12 @@ ShardIndex read_shard_index(const std::filesystem::path& directory) {
   }
   if (!std::filesystem::exists(path)) {
     std::vector<std::string> below;
-    std::error_code ignored;
-    for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) {
-      if (std::filesystem::exists(entry.path() / kShardIndexName, ignored)) {
-        below.push_back(entry.path().string());
+    for (const char* name : {"train", "val", "test"}) {
+      if (std::filesystem::exists(directory / name / kShardIndexName)) {
+        below.push_back((directory / name).string());
       }
     }
     if (!below.empty()) {
-      std::sort(below.begin(), below.end());
       throw usage_error(fmt::format("{} is no packed set, but holds some", directory.string()),
                         fmt::format("name {}", fmt::join(below, " or ")));
     }

@@ -57,7 +57,7 @@ bool is_finished(const MpiSession& session, const TrainOptions& options, const O
                          mark->at("checkpoint").get<std::string>());
       std::error_code none;
       if (!fs::exists(options.output_dir / "checkpoints" / mark->at("checkpoint").get<std::string>(), none)) {
-        told += fmt::format(", which is not there any more; without {} it would be trained again", kFinishedName);
+        told += fmt::format(", which is not there any more");
       }
       spdlog::info("{}", told);
     }

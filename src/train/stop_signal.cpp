@@ -19,8 +19,12 @@ void watch_stop_signals() {
   sigemptyset(&action.sa_mask);
   sigaction(SIGTERM, &action, nullptr);
   sigaction(SIGUSR1, &action, nullptr);
-  action.sa_flags |= SA_RESETHAND;
-  sigaction(SIGINT, &action, nullptr);
+  struct sigaction before {};
+  sigaction(SIGINT, nullptr, &before);
+  if (before.sa_handler != SIG_IGN) {  // as a shell has it for what it runs in the background
+    action.sa_flags |= SA_RESETHAND;
+    sigaction(SIGINT, &action, nullptr);
+  }
 }
 
 bool stop_requested() noexcept { return requested.load(std::memory_order_relaxed); }

@@ -159,7 +159,7 @@ Trainer::StepReport Trainer::share(const std::vector<double>& losses) {
     report.checkpoint |= rank == 0 && row[places + flag_due] != 0;  // clocks differ: rank 0's counts
     busy |= row[places + flag_busy] != 0;
     if (row[places + flag_failed] != 0) {
-      being_saved_.reset();
+      settle(/*saved=*/false);
       saver_->cancel();  // it may wait for that rank's part
     }
   }

@@ -72,7 +72,8 @@ bool Trainer::finish_epoch() {
       line["test_ema_acc5"] = averaged->accuracy_top5;
       told += fmt::format(", of the average {:.2f} %", averaged->accuracy_top1);
     }
-    if (result.accuracy_top1 > state_.best_accuracy) {
+    if (session_.any(session_.rank() == 0 && best_is_lost_) || result.accuracy_top1 > state_.best_accuracy) {
+      best_is_lost_ = false;
       state_.best_accuracy = result.accuracy_top1;
       state_.best_epoch = state_.epoch;
       state_.best_step = state_.global_step;

@@ -120,11 +120,19 @@ bool Trainer::finish_saving() {
     wait();
   }
   const bool saved = !session_.any(session_.rank() == 0 && std::exchange(save_failed_, false));
-  if (saved && being_saved_) {
+  settle(saved);
+  return saved;
+}
+
+// What was being saved is on disk, or it is not.
+void Trainer::settle(bool saved) {
+  if (being_saved_ && saved) {
     on_disk_ = being_saved_;
   }
+  if (being_saved_ && being_saved_->evaluated && being_saved_->step == state_.best_step) {
+    best_is_lost_ = !saved;
+  }
   being_saved_.reset();
-  return saved;
 }
 
 bool Trainer::save_at_last(int tries) {

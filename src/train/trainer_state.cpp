@@ -291,9 +291,11 @@ void Trainer::take_up(const LoadedCheckpoint& checkpoint) {
                sampler_.steps_per_epoch());
   if (session_.rank() == 0) {
     // A kill between a save and what follows it leaves these behind.
+    best_is_lost_ = state_.best_step >= 0;
     for (const bool evaluated : {true, false}) {  // by a run without, or from before there was, a name of its own
       const std::filesystem::path best = checkpoint_path(folder_.checkpoints(), state_.best_step, evaluated);
       if (state_.best_step >= 0 && std::filesystem::exists(best)) {
+        best_is_lost_ = false;
         try {
           mark_best(*folder_.lease(), folder_.checkpoints(), best);
         } catch (const Fenced&) {

@@ -102,15 +102,17 @@ inline std::set<std::string> names_in(const fs::path& directory) {
 // Whether somebody began something in a workshop of that run and did not put it in its place.
 inline bool has_leftovers(const fs::path& root) {
   const std::set<std::string> names = names_in(root / ".lease");  // '.' comes before digits
-  const std::string newest = names.empty() ? "" : *names.rbegin();
+  const std::string newest = names.empty() || names.rbegin()->front() == '.' ? "" : *names.rbegin();
   for (const std::string& name : names) {
-    // A claim to a later generation is its start's to sweep; a power cut may have left one beside an earlier one.
-    if (name.starts_with(".new-") && name.substr(5, newest.size()) > newest) {
+    if (name.front() == '.') {  // of one that did not get its name, or was taken away
+      // A claim to a later generation is its start's to sweep; a power cut may have left one beside an earlier one.
+      if (newest.empty() || !name.starts_with(".new-") || name.substr(5, newest.size()) <= newest) {
+        return true;
+      }
       continue;
     }
     const std::set<std::string> inside = names_in(root / ".lease" / name);
-    if (name.front() == '.' ||  // of one that did not get its name, or was taken away
-        inside.size() > 2 || inside.count("owner.json") == 0) {
+    if (inside.size() > 2 || inside.count("owner.json") == 0) {
       return true;
     }
   }

@@ -57,6 +57,9 @@ ReturnToService=2
 SlurmdTimeout=10
 SlurmctldTimeout=10
 KillWait=5
+# The old batch step of a node that was cut off tells of its end again and again, for longer than the usual minute; the node
+# would then be drained ("Kill task failed").
+UnkillableStepTimeout=300
 SchedulerParameters=bf_interval=1,sched_interval=2,batch_sched_delay=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE

@@ -166,7 +166,7 @@ class Jobs(harness.ClusterTest):
             copy.write_bytes((ROOT / f'jobs/{job}.sbatch').read_bytes())
             done = run('bash', copy, check=False,
                        env={**environment, 'SLURM_JOB_ID': '77', 'SLURM_SUBMIT_DIR': str(ROOT), 'MASKEDKD_SITE': 'no-site'})
-            self.assertIn(f'no-site is no file (seen from {ROOT})', done.stdout, job)
+            self.assertIn(f'no-site is no file (MASKEDKD_SITE, seen from {ROOT})', done.stdout, job)
         for script in ('submit.sh', 'interactive.sh'):
             done = run(f'jobs/{script}', 'train', 'try', check=False, env=environment)
             self.assertEqual(done.returncode, 2, done.stdout)

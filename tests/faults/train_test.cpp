@@ -98,6 +98,10 @@ TEST_F(TrainFaults, KilledAtEveryCall) {
     const fs::path killed = fresh("killed");
     const ProgramEnd end = run_faulty_program(command(killed), killed, point);
     SCOPED_TRACE(point.text() + ", " + end.call);
+    if (end.fired == 0) {  // how often its lease beats depends on the time that it takes
+      EXPECT_EQ(end.exit_code, 0) << end.output;
+      continue;
+    }
     EXPECT_EQ(end.exit_code, 137) << end.output;
     expect_unharmed(killed, saved_before(point.n));
     expect_finishes(killed);
@@ -113,13 +117,17 @@ TEST_F(TrainFaults, AnErrorAtEveryCall) {
     const fs::path disturbed = fresh("disturbed");
     const ProgramEnd end = run_faulty_program(command(disturbed), disturbed, point);
     SCOPED_TRACE(point.text() + ", " + end.call);
-    EXPECT_GE(end.fired, 1U);
+    if (end.fired == 0) {
+      EXPECT_EQ(end.exit_code, 0) << end.output;
+      continue;
+    }
     expect_unharmed(disturbed, saved_before(point.n));
     told += end.exit_code != 0 || end.output.find(" warning ") != std::string::npos ? 1 : 0;
     if (end.exit_code != 0) {
       EXPECT_FALSE(is_harmless(point)) << end.output;
-      if (end.exit_code == 85) {  // its last checkpoint could not be written, which was told
-        EXPECT_NE(end.output.find("tries again"), std::string::npos) << end.output;
+      if (end.exit_code == 85) {  // its last checkpoint, or its mark at the end, could not be written, which was told
+        EXPECT_TRUE(end.output.find("tries again") != std::string::npos || error_lines(end.output).size() == 1)
+            << end.output;
         expect_finishes(disturbed);
         ++done;
         continue;
@@ -134,6 +142,29 @@ TEST_F(TrainFaults, AnErrorAtEveryCall) {
   }
   std::printf("%d errors, %d of them were told\n", done, told);
   EXPECT_GT(told, 0);
+}
+
+// The best epoch's weights that could not be saved are gone: the next ones that are evaluated are the best there are.
+TEST_F(TrainFaults, ABestEpochThatIsLostIsFollowedByTheNext) {
+  int lost = 0, tried = 0;
+  for (const FaultPoint& point : error_points(*operations)) {
+    const auto operation = std::find_if(operations->begin(), operations->end(),
+                                        [&](const Operation& candidate) { return candidate.number == point.n; });
+    if (lost == 2 || tried == 8) {
+      break;
+    }
+    if (operation == operations->end() || is_harmless(point) ||
+        operation->path.find("step-000000002-evaluated-attempt") == std::string::npos) {
+      continue;
+    }
+    const fs::path disturbed = fresh("lost");
+    const ProgramEnd end = run_faulty_program(command(disturbed), disturbed, point);
+    SCOPED_TRACE(point.text() + ", " + end.call);
+    ++tried;
+    lost += fs::exists(disturbed / "run" / "checkpoints" / "step-000000002-evaluated") ? 0 : 1;
+    expect_finishes(disturbed);
+  }
+  EXPECT_GT(lost, 0) << "of " << tried;
 }
 
 TEST_F(TrainFaults, APowerCutAfterEveryCall) {

@@ -35,6 +35,7 @@ BackgroundProcess::BackgroundProcess(const std::vector<std::string>& argv) : sta
   pid_ = fork();
   if (pid_ == 0) {
     setpgid(0, 0);
+    ::signal(SIGINT, SIG_DFL);  // a shell ignores it for what it runs in the background
     dup2(output_, STDOUT_FILENO);
     dup2(output_, STDERR_FILENO);
     const int null = open("/dev/null", O_RDONLY);

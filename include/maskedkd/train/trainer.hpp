@@ -89,6 +89,7 @@ class Trainer {
   void start_staging();
   void start_loader();
   void start_saving();
+  void settle(bool saved);
   bool finish_saving();          // whether the one under way, if any, is on the disk
   bool save_at_last(int tries);  // the last one of this start
   CheckpointContent snapshot();
@@ -127,7 +128,8 @@ class Trainer {
   double longest_step_s_ = 0, longest_save_s_ = 0;  // of this process
   int save_attempts_ = 0;
   std::optional<CheckpointPosition> being_saved_, on_disk_;
-  bool save_failed_ = false;  // this rank's last one; told with the next step
+  bool best_is_lost_ = false;  // rank 0's: the best epoch's weights could not be saved; the next evaluated ones are it
+  bool save_failed_ = false;   // this rank's last one; told with the next step
   RunStatus status_;
   EpochClock epoch_clock_;
   std::unique_ptr<Progress> progress_;
