@@ -124,7 +124,6 @@ bool Trainer::finish_saving() {
   return saved;
 }
 
-// What was being saved is on disk, or it is not.
 void Trainer::settle(bool saved) {
   if (being_saved_ && saved) {
     on_disk_ = being_saved_;

@@ -9,11 +9,27 @@
 #include "maskedkd/model/weights.hpp"
 #include "maskedkd/train/run_state.hpp"
 
+#include <optional>
 #include <vector>
 
 namespace maskedkd {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+// Of the checkpoint that the file lies in, verified; nullopt: it lies in none.
+std::optional<RunState> state_beside(const fs::path& file) {
+  const fs::path state = file.parent_path() / "state.json";
+  std::error_code unreachable;
+  if (!fs::is_regular_file(state, unreachable)) {
+    return std::nullopt;
+  }
+  verify_checkpoint_file(state);
+  return parse_run_state(read_text_file(state), state.string());
+}
+
+}  // namespace
 
 constexpr const char* kFileName = "model.safetensors";
 
@@ -44,9 +60,8 @@ VitOptions weights_model(const fs::path& file, const std::string& model_name, co
     model.num_classes = num_classes;
     return model;
   }
-  const fs::path state = file.parent_path() / "state.json";
-  std::error_code unreachable;
-  if (!fs::is_regular_file(state, unreachable)) {
+  const std::optional<RunState> state = state_beside(file);
+  if (!state) {
     // Models can share all their tensors' shapes and differ in their heads, so that a name is asked for, not guessed.
     const std::vector<std::string> likely = identify_model(read_safetensors_header(file).tensors);
     throw usage_error(
@@ -54,16 +69,13 @@ VitOptions weights_model(const fs::path& file, const std::string& model_name, co
         likely.empty() ? fmt::format("name its model: {}", fmt::join(known_models(), ", "))
                        : fmt::format("it has the tensors of {}", fmt::join(likely, ", and of ")));
   }
-  verify_checkpoint_file(state);
-  return parse_model_description(parse_run_state(read_text_file(state), state.string()).model, state.string());
+  return parse_model_description(state->model, (file.parent_path() / "state.json").string());
 }
 
 std::string option_of_run(const fs::path& file, const std::string& name) {
-  const fs::path state = file.parent_path() / "state.json";
-  std::error_code unreachable;
-  if (fs::is_regular_file(state, unreachable)) {
-    verify_checkpoint_file(state);
-    for (const auto& [known, text] : parse_run_state(read_text_file(state), state.string()).options) {
+  const std::optional<RunState> state = state_beside(file);
+  if (state) {
+    for (const auto& [known, text] : state->options) {
       if (known == name) {
         return text;
       }

@@ -131,6 +131,22 @@ TEST(PackFaults, ImagesThatOnlyDecodingFindsBrokenAreNamedAndTakenOutLater) {
   EXPECT_EQ(digests_of(out), after) << "as if it had been decoded at once";
 }
 
+TEST(PackFaults, FilesBesideClassFoldersAreTold) {
+  const TemporaryDirectory folder;
+  const fs::path images = folder.path() / "images";
+  fs::copy(reference_path("plain"), images, fs::copy_options::recursive);
+  std::ofstream(images / "stray.jpg") << "no class";
+  for (const int ranks : {0, 2}) {
+    const ProcessResult result = run_pack(
+        ranks, {"--data-path", images.string(), "--output-dir", (folder.path() / std::to_string(ranks)).string()});
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+    const std::string told = "left out 1 files that lie in no class folder, the first of them ";
+    const std::size_t first = result.output.find(told);
+    EXPECT_NE(first, std::string::npos) << result.output;
+    EXPECT_EQ(result.output.find(told, first + 1), std::string::npos) << "once, not by every rank";
+  }
+}
+
 TEST(PackFaults, NamesOfAllKindsComeThrough) {
   const TemporaryDirectory folder;
   const ProcessResult result = run_pack(3, {"--data-path", reference_path("nasty").string(), "--output-dir",

@@ -89,7 +89,7 @@ class Trainer {
   void start_staging();
   void start_loader();
   void start_saving();
-  void settle(bool saved);
+  void settle(bool saved);       // what was being saved is on the disk, or it is lost
   bool finish_saving();          // whether the one under way, if any, is on the disk
   bool save_at_last(int tries);  // the last one of this start
   CheckpointContent snapshot();
