@@ -110,7 +110,7 @@ run_job() {
   export_job_end
   # USR1 at the time limit and TERM are the ranks' to act on; this shell waits for them. CONT must not be trapped.
   local interrupted='' step='' again
-  trap 'interrupted=1; kill -USR1 "$step" 2>/dev/null' USR1 TERM
+  trap 'interrupted=1; kill -USR1 "$step" 2>/dev/null || true' USR1 TERM
   start_ranks "$@" &
   step=$!
   wait "$step" || code=$?
