@@ -10,6 +10,10 @@ source env/paths.sh
 site_setup
 
 srun_failed=189
+# How the cluster calls this job; empty: there is none. Of an array's last job SLURM_JOB_ID is the number of the array,
+# and what is asked or told by it goes to all its jobs.
+job_id=${SLURM_JOB_ID:-}
+[ -z "${SLURM_ARRAY_TASK_ID:-}" ] || job_id=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
 
 say() { printf '[%s] %s\n' "$(date +%H:%M:%S)" "$*"; }
 die() { printf '%s\n' "$*" >&2; exit 2; }
@@ -30,7 +34,7 @@ start_ranks() {
   local program=$site_build/bin/$1
   shift
   [ -x "$program" ] || die "$program is missing: env/install.sh build && env/build.sh $site_build -DMASKEDKD_TESTS=OFF"
-  if [ -n "${SLURM_JOB_ID:-}" ]; then
+  if [ -n "$job_id" ]; then
     # srun's own troubles, as a controller that does not answer, must not look like the program's.
     export SLURM_EXIT_ERROR=${srun_failed} SLURM_EXIT_IMMEDIATE=${srun_failed}
     exec srun "${site_srun[@]}" --kill-on-bad-exit=1 "$program" "$@"
@@ -43,8 +47,8 @@ start_ranks() {
 export_job_end() {
   unset MASKEDKD_JOB_END  # of an earlier start
   local end=${SLURM_JOB_END_TIME:-}
-  if [ -z "$end" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
-    end=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%e) && end=$(date --date="$end" +%s 2>/dev/null) || end=
+  if [ -z "$end" ] && [ -n "$job_id" ]; then
+    end=$(squeue --noheader --jobs="$job_id" --format=%e) && end=$(date --date="$end" +%s 2>/dev/null) || end=
   fi
   [ -z "$end" ] || export MASKEDKD_JOB_END=$end
 }
@@ -53,7 +57,7 @@ export_job_end() {
 job_field() {
   local text tries
   for tries in $(seq 20); do
-    text=$(scontrol show job --oneliner "$SLURM_JOB_ID" 2>/dev/null) && break
+    text=$(scontrol show job --oneliner "$job_id" 2>/dev/null) && break
     sleep "$tries"
   done
   sed -n "s/.*\b$1=\([^ ]*\).*/\1/p" <<<"${text:-}"
@@ -61,7 +65,7 @@ job_field() {
 
 # may_go_back: whether the cluster leaves it to this job to go back into the queue; says why not.
 may_go_back() {
-  if [ -z "${SLURM_JOB_ID:-}" ] || [ -n "${MASKEDKD_INTERACTIVE:-}" ]; then return 1; fi
+  if [ -z "$job_id" ] || [ -n "${MASKEDKD_INTERACTIVE:-}" ]; then return 1; fi
   local state
   state=$(job_field JobState)/$(job_field Reason)
   case $state in
@@ -80,24 +84,25 @@ may_go_back() {
 # nothing to go back to. Exiting instead would end the job for good (slurm.conf's RequeueExit apart).
 go_back() {
   may_go_back || return 0
-  # Ranks that are killed as soon as they start, as on a node that is broken, do not get as far as counting their
-  # restarts themselves; the job's comment counts for them.
-  local before at_once=0
-  before=$(job_field Comment | sed -n 's/^killed-at-once:\([0-9]*\)$/\1/p')
-  if [ "$1" -ne 85 ] && [ "$2" -lt 20 ]; then at_once=$((before + 1)); fi
-  if [ $at_once -gt 5 ]; then
-    say "killed within 20 s for the ${at_once}th time: see above, then submit it again"
-    return 0
-  fi
-  if [ "$at_once" -ne "${before:-0}" ]; then
-    scontrol update job="$SLURM_JOB_ID" comment="killed-at-once:$at_once" || true
+  # Killed again and again without having made anything, it would be for ever: the job's comment counts.
+  local in_vain made last
+  made=$({ compgen -G "$made_here" || true; } | sort | cksum | tr ' ' -)
+  if [ "$1" -ne 85 ]; then
+    last=$(job_field Comment)
+    in_vain=1
+    if [[ $last =~ ^killed-in-vain:([0-9]+):$made$ ]]; then in_vain=$((BASH_REMATCH[1] + 1)); fi
+    if [ $in_vain -gt 5 ]; then
+      say "killed for the ${in_vain}th time in a row without having made anything: see above, then submit it again"
+      return 0
+    fi
+    scontrol update job="$job_id" comment="killed-in-vain:$in_vain:$made" || true
   fi
   # Not more than a few times a minute, whatever makes it end.
-  if [ "$2" -lt 20 ]; then sleep $((at_once > 0 ? 5 * at_once : 2)); fi
+  if [ "$2" -lt 20 ]; then sleep $((5 * ${in_vain:-0} + 2)); fi
   say "back into the queue (restart $((${SLURM_RESTART_COUNT:-0} + 1)))"
   local tries
   for tries in $(seq 20); do
-    scontrol requeue "$SLURM_JOB_ID" && break
+    scontrol requeue "$job_id" && break
     sleep "$tries"
     may_go_back || return 0  # cancelled or put back meanwhile
   done
@@ -105,6 +110,7 @@ go_back() {
 }
 
 # run_job PROGRAM ARGUMENT...: the whole life of a job. Ends the script.
+made_here=  # set before: a pattern of files or folders; a new one shows that a start was not in vain
 run_job() {
   local code=0 began=$SECONDS
   export_job_end
@@ -130,7 +136,7 @@ run_job() {
     *)
       if [ "$code" -ge 128 ] || [ "$code" -lt 0 ]; then  # below 0: bash's, where a signal came as the ranks ended
         if [ "$code" -eq "$srun_failed" ]; then say "srun failed"; else say "killed (code $code)"; fi
-        if [ "$1" = maskedkd_evaluate ] && [ -n "${SLURM_JOB_ID:-}" ] && [ "$(job_field Reason)" = TimeLimit ]; then
+        if [ "$1" = maskedkd_evaluate ] && [ -n "$job_id" ] && [ "$(job_field Reason)" = TimeLimit ]; then
           say "an evaluation does not go on where it was: give it a longer --time"
         else
           go_back "$code" $((SECONDS - began))
@@ -205,6 +211,7 @@ train_job() {
     [ -n "$folder" ] || die "name a recipe, or give --output-dir: a run needs a folder of its own"
     flags+=(--output-dir "$folder")
   fi
+  made_here=$(value output-dir "$recipe" "${flags[@]}" "$@")/checkpoints/step-*
   local teacher
   teacher=$(value teacher-model "$recipe" "$@")
   [ -z "$teacher" ] || gives teacher-path "$recipe" "$@" || flags+=(--teacher-path "$site_weights/$teacher.safetensors")

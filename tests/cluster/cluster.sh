@@ -151,17 +151,19 @@ up() {
 # Every process that was started with this cluster's SLURM_CONF: its daemons, and srun, salloc and the like of a test
 # that is gone. Not those that this script was started by.
 kill_started() {
-  local pid mine=' ' above=$$ found
+  local pid mine=' ' above=$$ candidates found
   while [ "${above:-0}" -gt 0 ]; do
     mine+="$above "
     above=$(sed -n 's/^PPid:\t//p' "/proc/$above/status" 2>/dev/null || true)
   done
   for _ in $(seq 50); do
+    # The search finds itself; it has ended when its result is there.
+    candidates=$(grep -lzxF "SLURM_CONF=$dir/slurm.conf" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 || true)
     found=
-    while read -r pid; do
+    for pid in $candidates; do
       case $mine in *" $pid "*) continue ;; esac
       if kill -KILL "$pid" 2>/dev/null && ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null; then found+=" $pid"; fi
-    done < <(grep -lzxF "SLURM_CONF=$dir/slurm.conf" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3)
+    done
     [ -n "$found" ] || return 0
     sleep 0.1
   done

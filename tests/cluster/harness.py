@@ -181,8 +181,9 @@ site_setup() {{ export OMP_NUM_THREADS=1 OMPI_MCA_mpi_yield_when_idle=1; }}
             '--heads', 4)
 
     def student(self, *more):
+        checkpoints = [] if '--checkpoint-steps' in more else ['--checkpoint-steps', '20']
         return [*self.common, '--width', '24', '--depth', '3', '--heads', '2', '--teacher-path',
-                str(self.place / 'teacher'), '--checkpoint-steps', '20', '--checkpoint-minutes', '0', *map(str, more)]
+                str(self.place / 'teacher'), '--checkpoint-minutes', '0', *checkpoints, *map(str, more)]
 
     def undisturbed(self, *more):
         """The folder of a run of one process, made once for each set of flags."""

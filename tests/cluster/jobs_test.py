@@ -84,28 +84,37 @@ class Jobs(harness.ClusterTest):
         self.assertAlmostEqual(figures['job'].pop('test_loss'), figures['alone'].pop('test_loss'), 5)
         self.assertEqual(figures['job'], figures['alone'])
 
-    def test_a_sweep_whose_second_run_is_requeued(self):
-        runs = [['--seed', '1', '--epochs', '40'], ['--keep', '4', '--epochs', '40']]
+    # To Slurm the number of an array's last job is the array's own: who asks by it is told of all of them.
+    def test_a_sweep_whose_runs_go_back_into_the_queue(self):
+        runs = {0: ['--seed', '1', '--epochs', '40'], 2: ['--keep', '4', '--epochs', '40']}
         sweep = self.place / 'pair.txt'
-        sweep.write_text('# two runs\n\n' + ''.join(' '.join(flags) + '\n' for flags in runs))
-        log = self.place / 'sweep-%a.log'
+        sweep.write_text(f'# two runs and a mistake\n\n{" ".join(runs[0])}\n--seed x\n{" ".join(runs[2])}\n')
         common = self.place / 'common.conf'
         common.write_text(recipe_text(self.work.student()))
-        job = harness.Job('jobs/submit.sh', f'--output={log}', '--array=0-2', '--nodes=1', '--ntasks-per-node=2',
-                          'sweep', sweep, common, log=log)
+
+        def submit(array):
+            log = self.place / 'sweep-%a.log'
+            return harness.Job('jobs/submit.sh', f'--output={log}', f'--array={array}', '--nodes=1',
+                               '--ntasks-per-node=2', 'sweep', sweep, common, log=log)
 
         def element(index):
             text = run('scontrol', 'show', 'job', '--oneliner', f'{job.number}_{index}', check=False).stdout
             return dict(re.findall(r'(\w+)=(\S*)', text))
-        folders = [self.work.folder('pair') / str(index) for index in range(2)]
-        wait_for('a checkpoint of the second', lambda: newest_step(folders[1]) >= 20, 90)
-        run('scontrol', 'requeue', f'{job.number}_1')
-        wait_for('both ends', lambda: {element(index).get('JobState') for index in range(2)} == {'COMPLETED'}, 180)
-        self.assertEqual([element(index)['Restarts'] for index in range(2)], ['0', '1'])
-        for flags, folder in zip(runs, folders):
-            self.assert_same_run(self.work.undisturbed(*flags), folder)
-        wait_for('the third', lambda: element(2).get('JobState') == 'FAILED', 60)
-        self.assertIn('has 2 runs: --array=0-1', (self.place / 'sweep-2.log').read_text())
+        job = submit('0-2')
+        for index in runs:
+            folder = self.work.folder('pair') / str(index)
+            wait_for(f'a checkpoint of {index}', lambda: newest_step(folder) >= 20, 90)
+            run('scancel', '--signal=USR1', f'{job.number}_{index}')
+        wait_for('all ends', lambda: [element(index).get('JobState') for index in range(3)] ==
+                 ['COMPLETED', 'FAILED', 'COMPLETED'], 180)
+        logs = '\n'.join((self.place / f'sweep-{index}.log').read_text() for index in range(3))
+        self.assertEqual([element(index)['Restarts'] for index in range(3)], ['1', '0', '1'], logs)
+        for index, flags in runs.items():
+            self.assert_same_run(self.work.undisturbed(*flags), self.work.folder('pair') / str(index))
+
+        beyond = submit('7')
+        self.assertEqual(beyond.wait_until_ended(60), 2)
+        self.assertIn('has 3 runs: --array=0-2', (self.place / 'sweep-7.log').read_text())
 
     def test_an_interactive_job_is_the_same_run_and_is_not_requeued(self):
         done = run('jobs/interactive.sh', 'train', self.recipe, '--output-dir', self.work.folder('interactive'),

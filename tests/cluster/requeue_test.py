@@ -1,5 +1,5 @@
-"""Job scripts that go back into the queue: a packing that is killed, a training under a hail of signals. Full count:
-MASKEDKD_SIGNAL_HAILS=5.
+"""Job scripts that go back into the queue: a packing that is killed, a run that always is, a training under a hail of
+signals. Full count: MASKEDKD_SIGNAL_HAILS=5.
 """
 import os
 import pathlib
@@ -44,6 +44,7 @@ class Requeue(harness.ClusterTest):
         wait_for('a shard', lambda: len(self.shards('killed')) >= 20, 60)
         run('scancel', '--signal=KILL', f'{job.number}.0')
         wait_for('the requeue', lambda: job.restarts() == 1, 60)
+        self.assertRegex(job.fields().get('Comment', ''), '^killed-in-vain:1:')
         self.assertFalse((folder / 'index.json').exists(), 'it was finished before it was killed')
         before = {path.name: path.stat().st_mtime_ns for path in folder.glob('shard-*.h5')}
         self.assertGreaterEqual(len(before), 20)
@@ -53,6 +54,28 @@ class Requeue(harness.ClusterTest):
         words[-1] = self.work.place / 'alone'
         run(BUILD / 'bin/maskedkd_pack', *words)
         self.assertEqual(self.shards('alone'), self.shards('killed'))
+
+    def test_a_run_that_is_killed_in_vain_ends(self):
+        log = self.work.place / 'in-vain.log'
+        job = harness.Job('jobs/submit.sh', f'--output={log}', 'train', *self.work.common, '--output-dir',
+                          self.work.folder('in-vain'), '--distillation-type', 'none', '--width', 512, '--depth', 12,
+                          '--heads', 8, log=log)  # seconds a step: it is killed long before its first checkpoint
+
+        def kill(restarts):
+            job.wait_for('ranks', lambda: job.output().count('student of') > restarts, 90)
+            run('scancel', '--signal=KILL', f'{job.number}.0')
+        for restarts, before in enumerate(('', 'killed-in-vain:3:1234-0', None)):
+            if before:  # as if counted while less had been made
+                run('scontrol', 'update', f'job={job.number}', f'comment={before}')
+            elif before is None:
+                again = job.fields()['Comment'].replace(':1:', ':5:')
+                run('scontrol', 'update', f'job={job.number}', f'comment={again}')
+            kill(restarts)
+            if restarts < 2:
+                wait_for('the requeue', lambda: job.restarts() == restarts + 1, 60)
+                self.assertRegex(job.fields()['Comment'], '^killed-in-vain:1:')
+        self.assertEqual(job.wait_until_ended(60), 137, job.output())
+        self.assertIn('killed for the 6th time in a row without having made anything', job.output())
 
     def went_back_or_ended(self, job):
         return job.restarts() > 0 or job.state() in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMEOUT')
