@@ -1,7 +1,9 @@
 """Packing and verifying beside the disk, the processor's SHA-256, and scripts in Python that do the same; all on two cores, in
 turns, from the page cache.
 
-  pack_bench.py BIN_DIR [--images 6000] [--rounds 5] [--folder FOLDER]
+  pack_bench.py BIN_DIR [--images 6000] [--links 0] [--rounds 5] [--folder FOLDER]
+
+--links 3: each image is there four times, by links in further classes: four times as much to pack and to verify.
 """
 
 import argparse
@@ -46,6 +48,15 @@ def make_images(task):
         grainy = numpy.asarray(image, numpy.int16) + random.integers(-14, 15, (height, width, 1))
         image = PIL.Image.fromarray(grainy.clip(0, 255).astype(numpy.uint8))
         image.save(folder / f"class {i % CLASSES:02}" / f"{i:07}.JPEG", quality=95)
+
+
+def link_images(folder, times):
+    for name in sorted(entry.name for entry in folder.iterdir()):
+        for number in range(times):
+            copy = folder / f"{name} {number}"
+            copy.mkdir()
+            for path in (folder / name).iterdir():
+                (copy / path.name).symlink_to(path)
 
 
 def list_images(folder):
@@ -110,6 +121,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("bin", type=pathlib.Path)
     parser.add_argument("--images", type=int, default=6000)
+    parser.add_argument("--links", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=pathlib.Path)
     options = parser.parse_args()
@@ -122,6 +134,7 @@ def main():
             (source / f"class {i:02}").mkdir(parents=True)
         steps = numpy.linspace(0, options.images, 21, dtype=int)
         list(two.map(make_images, [(source, begin, end) for begin, end in zip(steps, steps[1:])]))
+        link_images(source, options.links)
         images = list_images(source)
         total = sum(path.stat().st_size for path, _ in images)
         print(f"{len(images)} images, {total / 1e6:.0f} MB, {total / len(images) / 1e3:.0f} kB each")
