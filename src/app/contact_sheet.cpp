@@ -1,5 +1,7 @@
 #include "maskedkd/app/contact_sheet.hpp"
 
+#include "maskedkd/base/error.hpp"
+
 #include <algorithm>
 
 namespace maskedkd {
@@ -38,5 +40,11 @@ void ContactSheet::put(int group, int position, std::span<const std::uint8_t> pi
 }
 
 void ContactSheet::write(const std::filesystem::path& path) const { write_png(path, sheet_); }
+
+void check_png_name(const std::filesystem::path& path, std::string_view flag) {
+  if (path.has_extension() && path.extension() != ".png") {
+    throw usage_error(fmt::format("--{} {} names no PNG file", flag, path.string()), "end it with .png");
+  }
+}
 
 }  // namespace maskedkd

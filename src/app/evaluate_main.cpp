@@ -1,4 +1,5 @@
 // maskedkd_evaluate: accuracy of weights on a packed set.
+#include "maskedkd/app/contact_sheet.hpp"
 #include "maskedkd/app/mask_sheet.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/log.hpp"
@@ -90,6 +91,7 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
   if (command.threads < 0) {
     throw usage_error(fmt::format("--threads {} must not be below 0", command.threads));
   }
+  check_png_name(command.masks.output, "masks");
   if (!std::filesystem::exists(command.data_path / kShardIndexName) &&
       std::filesystem::exists(command.data_path / "val" / kShardIndexName)) {
     command.data_path /= "val";  // the folder that holds train and val

@@ -43,6 +43,7 @@ struct PreviewCommand {
   }
 
   void validate() const {
+    check_png_name(output, "output");
     if (count < 1 || count > 4096) {
       throw usage_error(fmt::format("--count {} must lie in [1, 4096]", count));
     }

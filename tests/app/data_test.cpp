@@ -190,6 +190,10 @@ TEST_F(DataTest, APreviewThatCanNotBeIsRefused) {
     EXPECT_NE(result.output.find(message), std::string::npos) << result.output;
     EXPECT_FALSE(fs::exists(place_.path() / "no.png"));
   }
+  const ProcessResult misnamed = run_process({std::string(MASKEDKD_BIN_DIR) + "/maskedkd_preview", "--data-path",
+                                              data_ / "train", "--output", place_.path() / "no.jpg"});
+  EXPECT_EQ(misnamed.exit_code, 2) << misnamed.output;
+  EXPECT_NE(misnamed.output.find("no.jpg names no PNG file"), std::string::npos) << misnamed.output;
 }
 
 }  // namespace

@@ -135,17 +135,20 @@ TEST_F(Mask, TheEvaluationsPictureTakesTheSameCounts) {
                                  "1", "--masks", picture, "--mask-images", "3", "--keep", keep}));
   };
   for (const char* keep : {"4", "0.25", "1.0"}) {
-    const ProcessResult drawn = draw(keep, path(std::string("masks-") + keep));
+    const ProcessResult drawn = draw(keep, path(std::string("masks-") + keep + ".png"));
     ASSERT_EQ(drawn.exit_code, 0) << drawn.output;
   }
-  EXPECT_EQ(file_bytes(path("masks-4")), file_bytes(path("masks-0.25")));
-  EXPECT_NE(file_bytes(path("masks-4")), file_bytes(path("masks-1.0")));
+  EXPECT_EQ(file_bytes(path("masks-4.png")), file_bytes(path("masks-0.25.png")));
+  EXPECT_NE(file_bytes(path("masks-4.png")), file_bytes(path("masks-1.0.png")));
   for (const char* keep : {"17", "0", "1.5"}) {
-    const ProcessResult refused = draw(keep, path("no-picture"));
+    const ProcessResult refused = draw(keep, path("no-picture.png"));
     EXPECT_EQ(refused.exit_code, 2) << refused.output;
     EXPECT_NE(refused.output.find(std::string("--keep ") + keep), std::string::npos) << refused.output;
-    EXPECT_FALSE(fs::exists(path("no-picture")));
+    EXPECT_FALSE(fs::exists(path("no-picture.png")));
   }
+  const ProcessResult misnamed = draw("4", path("picture.jpg"));
+  EXPECT_EQ(misnamed.exit_code, 2) << misnamed.output;
+  EXPECT_NE(misnamed.output.find("picture.jpg names no PNG file"), std::string::npos) << misnamed.output;
 }
 
 }  // namespace

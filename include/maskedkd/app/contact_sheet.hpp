@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string_view>
 
 namespace maskedkd {
 
@@ -21,5 +22,8 @@ class ContactSheet {
   int images_per_group_, groups_per_row_, edge_, factor_;
   Image sheet_;
 };
+
+// Throws a usage error where the name ends like another kind of file's. flag: that gave it, without dashes.
+void check_png_name(const std::filesystem::path& path, std::string_view flag);
 
 }  // namespace maskedkd
