@@ -86,7 +86,7 @@ go_back() {
   may_go_back || return 0
   # Killed again and again without having made anything, it would be for ever: the job's comment counts.
   local in_vain made last
-  made=$({ compgen -G "$made_here" || true; } | sort | cksum | tr ' ' -)
+  made=$({ find "$made_in" -maxdepth 1 -name '[!.]*' -printf '%f\n' 2>/dev/null || true; } | sort | cksum | tr ' ' -)
   if [ "$1" -ne 85 ]; then
     last=$(job_field Comment)
     in_vain=1
@@ -110,7 +110,7 @@ go_back() {
 }
 
 # run_job PROGRAM ARGUMENT...: the whole life of a job. Ends the script.
-made_here=  # set before: a pattern of files or folders; a new one shows that a start was not in vain
+made_in=  # set before: a folder; what is new in it shows that a start was not in vain
 run_job() {
   local code=0 began=$SECONDS
   export_job_end
@@ -211,7 +211,7 @@ train_job() {
     [ -n "$folder" ] || die "name a recipe, or give --output-dir: a run needs a folder of its own"
     flags+=(--output-dir "$folder")
   fi
-  made_here=$(value output-dir "$recipe" "${flags[@]}" "$@")/checkpoints/step-*
+  made_in=$(value output-dir "$recipe" "${flags[@]}" "$@")/checkpoints
   local teacher
   teacher=$(value teacher-model "$recipe" "$@")
   [ -z "$teacher" ] || gives teacher-path "$recipe" "$@" || flags+=(--teacher-path "$site_weights/$teacher.safetensors")
