@@ -18,7 +18,6 @@ job=jobs/$1.sbatch
 shift
 # shellcheck source=jobs/lib.sh
 source jobs/lib.sh
-export MASKEDKD_INTERACTIVE=1
 export MASKEDKD_ROOT=$PWD
 if [ -n "${SLURM_JOB_ID:-}" ] || ! command -v salloc >/dev/null; then
   exec bash "$job" "$@"

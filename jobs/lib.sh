@@ -10,10 +10,8 @@ source env/paths.sh
 site_setup
 
 srun_failed=189
-# How the cluster calls this job; empty: there is none. Of an array's last job SLURM_JOB_ID is the number of the array,
-# and what is asked or told by it goes to all its jobs.
-job_id=${SLURM_JOB_ID:-}
-[ -z "${SLURM_ARRAY_TASK_ID:-}" ] || job_id=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+job_id=    # how the cluster calls this job; empty: there is none
+restarts=0 # of this job so far
 
 say() { printf '[%s] %s\n' "$(date +%H:%M:%S)" "$*"; }
 die() { printf '%s\n' "$*" >&2; exit 2; }
@@ -37,6 +35,9 @@ start_ranks() {
   if [ -n "$job_id" ]; then
     # srun's own troubles, as a controller that does not answer, must not look like the program's.
     export SLURM_EXIT_ERROR=${srun_failed} SLURM_EXIT_IMMEDIATE=${srun_failed}
+    # Else a job that was submitted with --export=NONE starts ranks without this shell's environment; and Slurm 22.05
+    # and 23.02 do not hand sbatch's --cpus-per-task on.
+    export SLURM_EXPORT_ENV=ALL ${SLURM_CPUS_PER_TASK:+SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK}
     exec srun "${site_srun[@]}" --kill-on-bad-exit=1 "$program" "$@"
   else
     exec mpiexec -n $((${site_nodes:-1} * ${site_ranks_per_node:-1})) "$program" "$@"
@@ -48,9 +49,29 @@ export_job_end() {
   unset MASKEDKD_JOB_END  # of an earlier start
   local end=${SLURM_JOB_END_TIME:-}
   if [ -z "$end" ] && [ -n "$job_id" ]; then
-    end=$(squeue --noheader --jobs="$job_id" --format=%e) && end=$(date --date="$end" +%s 2>/dev/null) || end=
+    end=$(squeue --noheader --jobs="$job_id" --format=%e) && end=$(date --date="${end:-unknown}" +%s 2>/dev/null) || end=
   fi
   [ -z "$end" ] || export MASKEDKD_JOB_END=$end
+}
+
+# identify_job: sets job_id and restarts.
+identify_job() {
+  job_id=${SLURM_JOB_ID:-}
+  [ -n "$job_id" ] || return 0
+  unset SLURM_CLUSTERS  # the submitting shell's; this cluster is meant
+  # Of an array's last job SLURM_JOB_ID is the number of the array, and what is asked or told by it goes to all its jobs.
+  # Variables of arrays and restarts may also be those of another job, in which this one was submitted.
+  local element=${SLURM_ARRAY_JOB_ID:-}_${SLURM_ARRAY_TASK_ID:-}
+  if [ "$element" != _ ]; then
+    case $(scontrol show job --oneliner "$element" 2>&1) in
+      "JobId=$SLURM_JOB_ID "*) job_id=$element ;;
+      JobId=* | *"Invalid job id"*) ;;
+      *) job_id=$element ;;  # nobody answers
+    esac
+  fi
+  restarts=$(job_field Restarts)
+  restarts=${restarts:-${SLURM_RESTART_COUNT:-0}}
+  export SLURM_RESTART_COUNT=$restarts
 }
 
 # job_field NAME: of this job, as the cluster has it now; waits while the controller does not answer.
@@ -60,60 +81,73 @@ job_field() {
     text=$(scontrol show job --oneliner "$job_id" 2>/dev/null) && break
     sleep "$tries"
   done
-  sed -n "s/.*\b$1=\([^ ]*\).*/\1/p" <<<"${text:-}"
+  sed -n "1s/.*\b$1=\([^ ]*\).*/\1/p" <<<"${text:-}"
 }
 
 # may_go_back: whether the cluster leaves it to this job to go back into the queue; says why not.
 may_go_back() {
-  if [ -z "$job_id" ] || [ -n "${MASKEDKD_INTERACTIVE:-}" ]; then return 1; fi
+  # Only a batch job's own script: not what somebody starts in an allocation.
+  if [ -z "$job_id" ] || [ "${0##*/}" != slurm_script ]; then return 1; fi
   local state
   state=$(job_field JobState)/$(job_field Reason)
   case $state in
     RUNNING/* | */TimeLimit | /) ;;  # /: nobody answers; asking to be put back will show
+    CONFIGURING/* | SIGNALING/* | STOPPED/* | RESIZING/*) ;;  # shown instead of RUNNING while that goes on
     # Somebody cancelled it; or it is being preempted, and the cluster puts it back itself.
     *) say "the cluster is ending this job ($state)"; return 1 ;;
   esac
   # Of a later start of this job, an earlier one that was cut off must keep its hands.
-  local restarts
-  restarts=$(job_field Restarts)
-  [ "${restarts:-${SLURM_RESTART_COUNT:-0}}" = "${SLURM_RESTART_COUNT:-0}" ] ||
-    { say "this job has been started again already"; return 1; }
+  local restarts_now
+  restarts_now=$(job_field Restarts)
+  [ "${restarts_now:-$restarts}" = "$restarts" ] || { say "this job has been started again already"; return 1; }
 }
 
-# go_back CODE SECONDS: into the queue, to go on; CODE is how the ranks ended after SECONDS. Returns where there is
-# nothing to go back to. Exiting instead would end the job for good (slurm.conf's RequeueExit apart).
+# what_is_there: changes with what the starts of this job have made so far.
+what_is_there() {
+  { find "$made_in" -maxdepth 1 -name '[!.]*' -printf '%f\n' 2>/dev/null || true; } | sort | cksum
+}
+
+# go_back SECONDS BEFORE: into the queue, to go on, after ranks that lasted SECONDS; BEFORE: what was there as they
+# started. Returns where there is nothing to go back to. Exiting instead would end the job for good (slurm.conf's
+# RequeueExit apart).
 go_back() {
   may_go_back || return 0
-  # Killed again and again without having made anything, it would be for ever: the job's comment counts.
-  local in_vain made last
-  made=$({ find "$made_in" -maxdepth 1 -name '[!.]*' -printf '%f\n' 2>/dev/null || true; } | sort | cksum | tr ' ' -)
-  if [ "$1" -ne 85 ]; then
-    last=$(job_field Comment)
-    in_vain=1
-    if [[ $last =~ ^killed-in-vain:([0-9]+):$made$ ]]; then in_vain=$((BASH_REMATCH[1] + 1)); fi
-    if [ $in_vain -gt 5 ]; then
-      say "killed for the ${in_vain}th time in a row without having made anything: see above, then submit it again"
-      return 0
-    fi
-    scontrol update job="$job_id" comment="killed-in-vain:$in_vain:$made" || true
+  # Ending again and again without having made anything, it would be for ever: the job's comment counts. Preemptions
+  # are nobody's fault.
+  local in_vain=0 comment
+  comment=$(job_field Comment)
+  if [ "$(what_is_there)" = "$2" ]; then
+    [[ ! $comment =~ ^in-vain:([0-9]+)$ ]] || in_vain=${BASH_REMATCH[1]}
+    case $(job_field PreemptTime) in '' | None | N/A | Unknown) in_vain=$((in_vain + 1)) ;; esac
+  fi
+  if [ "$in_vain" -gt 5 ]; then
+    say "$in_vain starts in a row have ended without having made anything: see above, then submit it again"
+    return 0
+  fi
+  if [ "$in_vain" -gt 0 ] || [[ $comment == in-vain:* ]]; then
+    scontrol update job="$job_id" comment="in-vain:$in_vain" || true
   fi
   # Not more than a few times a minute, whatever makes it end.
-  if [ "$2" -lt 20 ]; then sleep $((5 * ${in_vain:-0} + 2)); fi
-  say "back into the queue (restart $((${SLURM_RESTART_COUNT:-0} + 1)))"
+  if [ "$1" -lt 20 ]; then sleep $((5 * in_vain + 2)); fi
+  say "back into the queue (restart $((restarts + 1)))"
   local tries
   for tries in $(seq 20); do
+    may_go_back || return 0  # cancelled or put back meanwhile
     scontrol requeue "$job_id" && break
     sleep "$tries"
-    may_go_back || return 0  # cancelled or put back meanwhile
   done
+  trap - USR1 TERM
   sleep 120  # until the cluster ends this script
 }
 
 # run_job PROGRAM ARGUMENT...: the whole life of a job. Ends the script.
 made_in=  # set before: a folder; what is new in it shows that a start was not in vain
 run_job() {
-  local code=0 began=$SECONDS
+  local code=0 began before
+  identify_job
   export_job_end
+  began=$SECONDS
+  before=$(what_is_there)
   # USR1 at the time limit and TERM are the ranks' to act on; this shell waits for them. CONT must not be trapped.
   local interrupted='' step='' again
   trap 'interrupted=1; kill -USR1 "$step" 2>/dev/null || true' USR1 TERM
@@ -131,7 +165,7 @@ run_job() {
   trap '' USR1 TERM
   case $code in
     0) say "finished" ;;
-    85) say "stopped with a checkpoint"; go_back $code $((SECONDS - began)) ;;
+    85) say "stopped early"; go_back $((SECONDS - began)) "$before" ;;
     93) say "not to be started again: see above" ;;
     *)
       if [ "$code" -ge 128 ] || [ "$code" -lt 0 ]; then  # below 0: bash's, where a signal came as the ranks ended
@@ -139,7 +173,7 @@ run_job() {
         if [ "$1" = maskedkd_evaluate ] && [ -n "$job_id" ] && [ "$(job_field Reason)" = TimeLimit ]; then
           say "an evaluation does not go on where it was: give it a longer --time"
         else
-          go_back "$code" $((SECONDS - began))
+          go_back $((SECONDS - began)) "$before"
         fi
       else
         say "ended with code $code: not to be started again before that is mended"
@@ -155,7 +189,8 @@ gives() {
   for argument in "$@"; do
     case ${argument//_/-} in "--$name" | "--$name="*) return 0 ;; esac
   done
-  [ -n "$recipe" ] && sed 's/_/-/g' "$recipe" | grep -q "^[[:space:]]*${name}[[:space:]]*="
+  # No pipe: a reader that has seen enough would end the writer, and that is a failure under pipefail.
+  [ -n "$recipe" ] && grep -q "^[[:space:]]*${name//-/[-_]}[[:space:]]*=" "$recipe"
 }
 
 # value NAME [RECIPE] ARGUMENT...: the text of --NAME, of the command line or else of the recipe.

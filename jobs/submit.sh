@@ -42,6 +42,16 @@ if [ -n "$dry" ]; then
 else
   command -v sbatch >/dev/null || die "there is no sbatch here; without Slurm: bash $job $*"
   case " ${given[*]}" in *" --clusters"* | *" -M"*) ;; *) slurm_answers bash "$job" "$@" ;; esac
+  case " ${SBATCH_EXPORT:-} ${given[*]}" in
+    *NONE*) [ -z "${MASKEDKD_SITE:-}" ] || die "with --export=NONE the job would not see MASKEDKD_SITE: edit env/site.sh" ;;
+  esac
   export MASKEDKD_ROOT=$PWD
+  # Submitted in another job, it would inherit what is that one's.
+  for name in "${!SLURM_@}"; do
+    case $name in
+      SLURM_CONF | SLURM_CONF_SERVER | SLURM_CLUSTERS | SLURM_JWT | SLURM_TIME_FORMAT) ;;
+      *) unset "$name" ;;
+    esac
+  done
   exec "${command[@]}"
 fi

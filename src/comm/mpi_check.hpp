@@ -17,8 +17,12 @@ inline void check_mpi(int code, const char* call, std::source_location where = s
     char text[MPI_MAX_ERROR_STRING];
     int length = 0;
     MPI_Error_string(code, text, &length);
+    int kind = MPI_ERR_UNKNOWN;
+    MPI_Error_class(code, &kind);
+    // Of a link or another rank that dies, not of a wrong argument: another start may do.
+    const bool may_pass = kind == MPI_ERR_OTHER || kind == MPI_ERR_INTERN || kind == MPI_ERR_UNKNOWN;
     throw Error(fmt::format("{} failed: {}", call, std::string(text, length)), "look at the other ranks' messages",
-                ExitCode::failure, where);
+                may_pass ? ExitCode::requeue : ExitCode::failure, where);
   }
 }
 

@@ -17,8 +17,11 @@ namespace {
 
 void check_nccl(ncclResult_t result, const char* call, std::source_location where = std::source_location::current()) {
   if (result != ncclSuccess) {
+    // All others are of links, devices and other ranks that die: another start may do.
+    const bool mistake = result == ncclInvalidArgument || result == ncclInvalidUsage;
     throw Error(fmt::format("{} failed: {}", call, ncclGetErrorString(result)),
-                "NCCL_DEBUG=INFO in the environment makes NCCL say more", ExitCode::failure, where);
+                "NCCL_DEBUG=INFO in the environment makes NCCL say more",
+                mistake ? ExitCode::failure : ExitCode::requeue, where);
   }
 }
 

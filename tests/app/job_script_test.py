@@ -18,7 +18,7 @@ touch {folder}/started
 sleep 0.0$((RANDOM % 9 + 1))
 exit {code}
 '''
-SAID = {0: 'finished', 2: 'ended with code 2: not to be started again', 85: 'stopped with a checkpoint',
+SAID = {0: 'finished', 2: 'ended with code 2: not to be started again', 85: 'stopped early',
         93: 'not to be started again: see above'}
 LOST = {138, 143}  # mpiexec dies of a signal while it ends, and bash may forget its code: killed, as the script sees it
 
@@ -34,17 +34,20 @@ class JobScript(unittest.TestCase):
         self.site.write_text((ROOT / 'env/site.sh').read_text().replace('site_ranks_per_node=2', 'site_ranks_per_node=1')
                              .replace('site_build=build', f'site_build={self.folder}'))
 
+    def run_script(self, *command):
+        environment = {key: value for key, value in os.environ.items() if not key.startswith('SLURM_')}
+        script = subprocess.Popen(['bash', *command], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, env={**environment, 'MASKEDKD_SITE': str(self.site)})
+        self.addCleanup(script.kill)
+        return script
+
     def ended(self, code, pause=None):
         """The script and what it said; pause: between signals until its end, in seconds, None: no signals."""
         self.program.write_text(RANK.format(folder=self.folder, code=code))
         self.program.chmod(0o755)
         started = self.folder / 'started'
         started.unlink(missing_ok=True)
-        environment = {key: value for key, value in os.environ.items() if not key.startswith('SLURM_')}
-        script = subprocess.Popen(['bash', 'jobs/train.sbatch', '--output-dir', self.folder / 'run'], cwd=ROOT, text=True,
-                                  env={**environment, 'MASKEDKD_SITE': str(self.site)}, stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT)
-        self.addCleanup(script.kill)
+        script = self.run_script('jobs/train.sbatch', '--output-dir', self.folder / 'run')
         while pause and script.poll() is None:
             if started.exists():
                 script.send_signal(signal.SIGUSR1)
@@ -56,6 +59,16 @@ class JobScript(unittest.TestCase):
             script, said = self.ended(code)
             self.assertEqual(script.returncode, code, said)
             self.assertIn(words, said)
+
+    def test_reads_a_long_recipe(self):
+        recipe = self.folder / 'long.conf'
+        recipe.write_text(f'data_path = {self.folder}/mine\noutput-dir = {self.folder}/run\n' + '# a comment\n' * 100000)
+        self.program.write_text('#!/usr/bin/env bash\nprintf "<%s>" "$@"\n')
+        self.program.chmod(0o755)
+        said = self.run_script('jobs/train.sbatch', recipe).communicate(timeout=60)[0]
+        self.assertIn(f'<--config><{recipe}>', said)
+        self.assertNotIn('<--data-path>', said)  # it would win over the recipe's
+        self.assertNotIn('<--output-dir>', said)
 
     # A trap whose kill found no ranks any more ended the script at once and silently (set -e).
     def test_a_hail_of_signals(self):

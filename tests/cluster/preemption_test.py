@@ -75,8 +75,8 @@ class Preemption(harness.ClusterTest):
     def test_a_job_at_its_time_limit_requeues_itself(self):
         # The smallest limit is a minute; the trainer keeps 15 s of it, and what two steps and saves take.
         job = self.work.submit('limited', '--epochs', '100000', flags=['--time=1', '--signal=USR1@1'])
-        wait_for('its requeue', lambda: job.restarts() > 0 and 'stopped with a checkpoint' in job.output(), 180)
-        self.assertIn('stopped with a checkpoint', job.output())
+        wait_for('its requeue', lambda: job.restarts() > 0 and 'stopped early' in job.output(), 180)
+        self.assertIn('stopped early', job.output())
         self.assertNotIn('TIME LIMIT', job.output())
         run('scancel', job.number)
         job.wait_until_ended(60)

@@ -110,6 +110,16 @@ TEST(CheckMpi, ThrowsWhatMpiSays) {
     const std::string message = error.what();
     EXPECT_NE(message.find("MPI_Send failed: "), std::string::npos) << message;
     EXPECT_NE(message.find("rank"), std::string::npos) << message;
+    EXPECT_EQ(error.code(), ExitCode::failure);
+  }
+  // Not this program's mistakes, as of a link that dies: another start may do.
+  for (const int code : {MPI_ERR_OTHER, MPI_ERR_INTERN, MPI_ERR_UNKNOWN}) {
+    try {
+      check_mpi(code, "MPI_Allreduce");
+      FAIL() << "nothing thrown";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::requeue) << error.what();
+    }
   }
 }
 
