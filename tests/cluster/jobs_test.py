@@ -262,6 +262,14 @@ class Jobs(harness.ClusterTest):
         self.assertIn('--device cpu', job.output())
         self.assertEqual(job.restarts(), 0)
 
+    def test_the_ranks_have_the_sites_environment_where_sbatch_hands_none_on(self):
+        site = self.place / 'odd-site.sh'
+        site.write_text(self.work.site.read_text() + 'site_setup() { export OMPI_MCA_pml=nonesuch; }\n')
+        job = self.batch('odd-site', f'--export=MASKEDKD_SITE={site}', ROOT / 'jobs/evaluate.sbatch', '--weights',
+                         self.place / 'teacher')
+        self.assertNotIn(job.wait_until_ended(60), (0, 137), job.output())
+        self.assertIn('nonesuch', job.output())
+
     def test_the_repository_is_not_found(self):
         lost = self.place / 'train.sbatch'
         lost.write_text((ROOT / 'jobs/train.sbatch').read_text())
