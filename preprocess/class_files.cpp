@@ -77,7 +77,7 @@ std::int32_t label_of(const ClassMap& map, std::string_view word, const std::fil
 
 }  // namespace
 
-ClassMap parse_class_map(std::string_view text, const std::filesystem::path& path) {
+ClassMap parse_class_map(std::string_view text, const std::filesystem::path& path, bool merge) {
   ClassMap map;
   std::map<std::string, std::int32_t> labels;
   for (const Line& line : lines_of(text)) {
@@ -90,6 +90,9 @@ ClassMap parse_class_map(std::string_view text, const std::filesystem::path& pat
     const auto [label, is_new] = labels.emplace(name, static_cast<std::int32_t>(labels.size()));
     if (is_new) {
       map.class_names.push_back(name);
+    } else if (!merge) {
+      refuse(path, line, fmt::format("another folder is called {} too", quoted_name(name)),
+             "give each its own name, or make them one class by --merge-classes");
     }
     if (!map.label_of.emplace(folder, label->second).second) {
       refuse(path, line, fmt::format("the folder {} is there twice", quoted_name(folder)));

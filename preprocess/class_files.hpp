@@ -14,12 +14,13 @@ namespace maskedkd {
 
 struct ClassMap {
   std::vector<std::string> class_names;          // in the order of their first lines: the labels
-  std::map<std::string, std::int32_t> label_of;  // by folder; several may be one class
+  std::map<std::string, std::int32_t> label_of;  // by folder
 };
 
 // Lines "FOLDER CLASS NAME": divided at the first tab, or where there is none at the first blank; FOLDER alone names
-// the class too. Empty lines count for nothing. path: for messages. Throws Error (usage).
-ClassMap parse_class_map(std::string_view text, const std::filesystem::path& path);
+// the class too. Empty lines count for nothing. merge: several folders of one name are one class; else they are
+// refused, as in ImageNet two folders are called crane. path: for messages. Throws Error (usage).
+ClassMap parse_class_map(std::string_view text, const std::filesystem::path& path, bool merge);
 
 struct LabelledFiles {
   std::vector<std::string> class_names;

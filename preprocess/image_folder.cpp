@@ -183,7 +183,7 @@ std::optional<ClassMap> read_class_map(const ClassOptions& classes) {
   if (classes.class_map.empty()) {
     return std::nullopt;
   }
-  ClassMap map = parse_class_map(text_of(classes.class_map, "class-map"), classes.class_map);
+  ClassMap map = parse_class_map(text_of(classes.class_map, "class-map"), classes.class_map, classes.merge);
   for (const std::string& name : map.class_names) {
     if (!is_utf8(name)) {
       throw usage_error(fmt::format("{}: a class has a name that is not UTF-8", classes.class_map.string()));

@@ -23,6 +23,7 @@ struct Peers {
 struct ClassOptions {
   std::filesystem::path class_map;    // folder -> class; empty: each folder is the class of its name
   std::filesystem::path labels_file;  // path -> label, for a folder without class folders
+  bool merge = false;                 // folders of one name in class_map are one class
 };
 
 class ImageFolder final : public ImageSource {

@@ -52,6 +52,7 @@ void PackCommand::bind(CommandLine& line) {
       .option("data-path", data_path, "imagefolder: the folder of class folders")
       .option("class-map", classes.class_map,
               "imagefolder: file of lines FOLDER CLASS NAME, which give the classes their names and order")
+      .option("merge-classes", classes.merge, "imagefolder: folders of one name in --class-map are one class")
       .option("labels-file", classes.labels_file,
               "imagefolder: file of lines PATH LABEL, for a folder without class folders (ImageNet's val)")
       .option("images", images, "idx: file of images, plain or .gz")
@@ -109,7 +110,8 @@ void PackCommand::check(const CommandLine& line) const {
       throw usage_error(fmt::format("--{} belongs to --source idx", flag));
     }
   }
-  for (const char* flag : {"data-path", "class-map", "labels-file", "decoded", "resize", "quality", "check"}) {
+  for (const char* flag :
+       {"data-path", "class-map", "merge-classes", "labels-file", "decoded", "resize", "quality", "check"}) {
     if (is_idx && line.given(flag)) {
       throw usage_error(fmt::format("--{} belongs to --source imagefolder", flag),
                         "--source idx reads --images and --labels");

@@ -1,5 +1,6 @@
 #include "preprocess/packer.hpp"
 
+#include "maskedkd/base/host_name.hpp"
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/base/progress.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
@@ -15,14 +16,42 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <cstdlib>
 #include <optional>
 #include <set>
+#include <thread>
 
 namespace maskedkd {
 namespace {
 
 // The set whose packing is under way in a folder: finished shards of another one are hours of somebody's work.
 constexpr const char* kUnderWay = ".packing";
+constexpr std::chrono::seconds kLockOfLostNode(180);  // NFS 4 keeps it for 90 s by default
+
+// A job that comes back after the loss of a node may be here before the file server lets go of that node's lock.
+void take_lock(std::optional<DirectoryLock>& lock, const std::filesystem::path& directory) {
+  const char* restarts = std::getenv("SLURM_RESTART_COUNT");
+  const bool comes_back = restarts != nullptr && std::atoll(restarts) > 0;
+  const auto end = std::chrono::steady_clock::now() + kLockOfLostNode;
+  for (bool told = false;; told = true) {
+    try {
+      lock.emplace(directory, fmt::format("maskedkd_pack on {}, process {}", host_name(), ::getpid()));
+      return;
+    } catch (const Error& error) {
+      if (!comes_back || error.code() != ExitCode::usage) {
+        throw;
+      }
+      if (std::chrono::steady_clock::now() > end) {
+        throw Error(error.what(), error.hint(), ExitCode::requeue, error.where());
+      }
+      if (!told) {
+        spdlog::info("{}; waiting up to {} s, as for a node that was lost", error.what(), kLockOfLostNode.count());
+      }
+    }
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+  }
+}
 
 // A set that was damaged is to be mended: what of it still stands is noted before its index goes, so that this can be
 // interrupted like any packing.
@@ -229,7 +258,7 @@ PackSummary pack(const MpiSession& session, const ImageSource& source, const Pac
   std::optional<DirectoryLock> lock;
   if (session.rank() == 0) {
     create_writable_directory(options.output_dir);
-    lock.emplace(options.output_dir, fmt::format("maskedkd_pack, process {}", ::getpid()));
+    take_lock(lock, options.output_dir);
     summary.was_there = is_packed_already(options, set_id, source.size());
     if (!summary.was_there) {
       refuse_another_unfinished(options, set_id);

@@ -8,19 +8,40 @@
 #include "parts.hpp"
 
 #include <algorithm>
+#include <cerrno>
+#include <optional>
+#include <system_error>
 
 namespace maskedkd {
 namespace {
 
+// Whether an answer of the file system says that no such file or folder is there. Any other trouble says nothing: to
+// take it for that would lose what is there.
+bool says_missing(const std::error_code& error, const std::filesystem::path& path) {
+  const int reason = error.value();
+  if (reason == ENOENT || reason == ENOTDIR || reason == EISDIR || reason == ELOOP ||
+      error == std::errc::not_supported) {
+    return true;
+  }
+  throw Error(fmt::format("can't look at {}: {}", path.string(), error.message()), hint_for_errno(reason),
+              ExitCode::requeue);
+}
+
+// Of a regular file; nullopt where there is none.
+std::optional<std::uint64_t> size_of(const std::filesystem::path& file) {
+  std::error_code error;
+  const std::uint64_t size = std::filesystem::file_size(file, error);
+  return error && says_missing(error, file) ? std::nullopt : std::optional(size);
+}
+
 Manifest read_manifest(const std::filesystem::path& path) {
   const std::filesystem::path file = path / kManifestName;
-  std::error_code none;
-  const std::uint64_t size = std::filesystem::file_size(file, none);
-  if (!none && size > kLargestManifestBytes) {
-    refuse_damaged(path, kManifestName, fmt::format("has {} bytes, more than any manifest", size));
+  const std::optional<std::uint64_t> size = size_of(file);
+  if (!size) {
+    refuse_damaged(path, kManifestName, "is missing or no file");
   }
-  if (!std::filesystem::is_regular_file(file, none)) {
-    refuse_damaged(path, kManifestName, "is missing or can't be read");
+  if (*size > kLargestManifestBytes) {
+    refuse_damaged(path, kManifestName, fmt::format("has {} bytes, more than any manifest", *size));
   }
   return parse_manifest(read_text_file(file), path, sha256_of_text);
 }
@@ -29,13 +50,12 @@ void verify_file(const std::filesystem::path& path, const ManifestFile& expected
   const auto damaged = [&](const std::string& why) {
     refuse_damaged(path.parent_path(), path.filename().string(), why);
   };
-  std::error_code error;
-  const std::uint64_t size = std::filesystem::file_size(path, error);
-  if (error) {
+  const std::optional<std::uint64_t> size = size_of(path);
+  if (!size) {
     damaged("is missing");
   }
-  if (size != expected.size_bytes) {
-    damaged(fmt::format("has {} bytes instead of {}", size, expected.size_bytes));
+  if (*size != expected.size_bytes) {
+    damaged(fmt::format("has {} bytes instead of {}", *size, expected.size_bytes));
   }
   if (sha256_of_file(path) != expected.sha256) {
     damaged("has another SHA-256 than when it was written");
@@ -62,7 +82,7 @@ std::filesystem::path checkpoint_path(const std::filesystem::path& root, std::in
 LoadedCheckpoint load_checkpoint(const std::filesystem::path& given) {
   std::error_code error;
   const std::filesystem::path path = std::filesystem::canonical(given, error);
-  if (error || !std::filesystem::is_directory(path)) {
+  if ((error && says_missing(error, given)) || !std::filesystem::is_directory(path)) {
     throw usage_error(fmt::format("{} is not a checkpoint: no such folder", given.string()),
                       "a checkpoint is a folder named step-..., or best");
   }
@@ -94,12 +114,22 @@ void verify_checkpoint_file(const std::filesystem::path& file) {
 
 std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& root) {
   std::vector<std::pair<CheckpointName, std::filesystem::path>> found;
-  std::error_code missing;
-  for (const auto& entry : std::filesystem::directory_iterator(root, missing)) {
-    const auto name = parse_checkpoint_name(entry.path().filename().string());
-    if (name && entry.is_directory()) {
-      found.emplace_back(*name, entry.path());
+  std::error_code error;
+  std::filesystem::directory_iterator entry(root, error);
+  if (error && says_missing(error, root)) {
+    return {};
+  }
+  for (; entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    const auto name = parse_checkpoint_name(entry->path().filename().string());
+    if (name && entry->is_directory(error)) {
+      found.emplace_back(*name, entry->path());
     }
+    if (error && says_missing(error, entry->path())) {
+      error.clear();  // another process has just removed it
+    }
+  }
+  if (error) {
+    says_missing(error, root);
   }
   std::sort(found.begin(), found.end());
   std::vector<std::filesystem::path> paths;

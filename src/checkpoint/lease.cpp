@@ -24,6 +24,7 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* kGone =
     "another start of this run has taken its folder over (or somebody moved the run, or removed .lease in it)";
 constexpr auto kBetweenLooks = std::chrono::milliseconds(200);
+constexpr int kLooksBeforeGone = 5;  // a beat apart
 
 InUse in_use(std::string message) {
   return InUse(std::move(message), "wait for it to end, or choose another folder", ExitCode::usage);
@@ -207,15 +208,22 @@ void Lease::keep_beating(std::function<void(const Error&)> on_lost, std::functio
 }
 
 void Lease::check() const {
-  // Opened, not looked at: a network file system may answer a look from memory. Any other trouble proves nothing.
-  int reason = EINTR;
-  while (reason == EINTR) {
-    const FileDescriptor beat(::open((workshop_ / kBeatName).c_str(), O_RDONLY | O_CLOEXEC));
-    reason = beat.get() < 0 ? errno : 0;
-  }
-  if (reason == ENOENT || reason == ESTALE) {
-    throw Fenced(kGone, fmt::format("generation {} of it must not write there any more", generation_),
-                 ExitCode::no_requeue);
+  // A server that comes back may for some seconds not find what is there: a newer generation is proof, else only time.
+  for (int looks = 1;; ++looks) {
+    // Opened, not looked at: a network file system may answer a look from memory. Any other trouble proves nothing.
+    int reason = EINTR;
+    while (reason == EINTR) {
+      const FileDescriptor beat(::open((workshop_ / kBeatName).c_str(), O_RDONLY | O_CLOEXEC));
+      reason = beat.get() < 0 ? errno : 0;
+    }
+    if (reason != ENOENT && reason != ESTALE) {
+      return;
+    }
+    if (newest_generation(workshop_.parent_path()) > generation_ || looks == kLooksBeforeGone) {
+      throw Fenced(kGone, fmt::format("generation {} of it must not write there any more", generation_),
+                   ExitCode::no_requeue);
+    }
+    std::this_thread::sleep_for(options_.beat);
   }
 }
 

@@ -76,7 +76,8 @@ struct Staging::State {
   State(const ShardSet& shards, StagingOptions how)
       : set(shards),
         options(std::move(how)),
-        directory(options.directory / ("maskedkd-" + shards.set_id().substr(0, 16))),
+        // Of this user: in a /tmp that all share another one's can't be written.
+        directory(options.directory / fmt::format("maskedkd-{}-{}", ::getuid(), shards.set_id().substr(0, 16))),
         near(shards.num_shards(), false) {
     progress.num_shards = shards.num_shards();
   }

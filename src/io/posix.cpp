@@ -1,6 +1,7 @@
 #include "maskedkd/io/posix.hpp"
 
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/base/log.hpp"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -257,6 +258,11 @@ DirectoryLock::DirectoryLock(const std::filesystem::path& directory, std::string
   const std::filesystem::path path = directory / ".lock";
   file_ = open_or_fail(path, O_RDWR | O_CREAT, "can't open");
   if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == ENOSYS || errno == ENOLCK || errno == EOPNOTSUPP) {  // Lustre without -o flock, NFS without lockd
+      spdlog::warn("{} can't be locked here ({}): let no other program write there", directory.string(),
+                   std::strerror(errno));
+      return;
+    }
     if (errno != EWOULDBLOCK) {
       fail("can't lock", path);
     }

@@ -143,9 +143,9 @@ std::string to_json(const RunState& state) {
                                        {"step", state.step},
                                        {"global_step", state.global_step},
                                        {"epoch_loss_sum", state.epoch_loss_sum},
-                                       {"best_accuracy", state.best_accuracy},
-                                       {"best_epoch", state.best_epoch},
-                                       {"best_step", state.best_step},
+                                       {"best_accuracy", state.best.accuracy},
+                                       {"best_epoch", state.best.epoch},
+                                       {"best_step", state.best.step},
                                        {"loss_scale", state.loss_scale},
                                        {"good_steps", state.good_steps},
                                        {"data_set_id", state.data_set_id},
@@ -169,9 +169,9 @@ RunState parse_run_state(const std::string& text, const std::string& source) {
     json.at("step").get_to(state.step);
     json.at("global_step").get_to(state.global_step);
     json.at("epoch_loss_sum").get_to(state.epoch_loss_sum);
-    json.at("best_accuracy").get_to(state.best_accuracy);
-    json.at("best_epoch").get_to(state.best_epoch);
-    json.at("best_step").get_to(state.best_step);
+    json.at("best_accuracy").get_to(state.best.accuracy);
+    json.at("best_epoch").get_to(state.best.epoch);
+    json.at("best_step").get_to(state.best.step);
     json.at("loss_scale").get_to(state.loss_scale);
     json.at("good_steps").get_to(state.good_steps);
     json.at("data_set_id").get_to(state.data_set_id);

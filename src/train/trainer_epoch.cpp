@@ -72,12 +72,7 @@ bool Trainer::finish_epoch() {
       line["test_ema_acc5"] = averaged->accuracy_top5;
       told += fmt::format(", of the average {:.2f} %", averaged->accuracy_top1);
     }
-    if (session_.any(session_.rank() == 0 && best_is_lost_) || result.accuracy_top1 > state_.best_accuracy) {
-      best_is_lost_ = false;
-      state_.best_accuracy = result.accuracy_top1;
-      state_.best_epoch = state_.epoch;
-      state_.best_step = state_.global_step;
-    }
+    evaluated_ = {result.accuracy_top1, state_.epoch, state_.global_step};
   }
   line["epoch"] = state_.epoch;
   line["n_parameters"] = student_.num_parameters();
@@ -100,6 +95,7 @@ bool Trainer::finish_epoch() {
   state_.step = 0;
   state_.epoch_loss_sum = 0;
   start_saving();
+  session_.activity().now("writing log.txt", Activity::Pace::slow);
   folder_.write_log(state_.history);
   return session_.any(stop_asked());
 }

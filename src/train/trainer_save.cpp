@@ -42,7 +42,8 @@ bool Trainer::checkpoint_is_due() {
   if (const auto result = saver_->take_result()) {
     note_saved(*result);
   }
-  if (saver_->busy() && too_long_without()) {
+  // Since that save began: the last one may be older by a long pause between two, or by a job that was suspended.
+  if (saver_->busy() && session_.rank() == 0 && too_long(last_save_began_)) {
     // Its thread may hang in the file system for ever, and everything that unwinds would wait for it.
     spdlog::error("a checkpoint is being written for {:.0f} minutes; {}", minutes_since(last_save_began_),
                   kMendTheFileSystem);
@@ -95,8 +96,12 @@ void Trainer::start_saving() {
   now("copying the state for a checkpoint");
   last_save_began_ = Clock::now();
   being_saved_ = position();
+  const bool is_best =
+      being_saved_->evaluated && evaluated_.step == state_.global_step && evaluated_.accuracy > state_.best.accuracy;
+  if (is_best) {
+    state_.best = evaluated_;
+  }
   CheckpointContent content = snapshot();
-  const bool is_best = being_saved_->evaluated && state_.best_step == state_.global_step;
   if (session_.rank() == 0 || !content.groups.empty()) {
     saver_->start(std::move(content), is_best);
   }
@@ -106,6 +111,9 @@ void Trainer::start_saving() {
 bool Trainer::finish_saving() {
   session_.activity().now("waiting for a checkpoint to be written", Activity::Pace::slow);
   const auto wait = [&] {
+    while (saver_->busy(std::chrono::seconds(1)) && !too_long(last_save_began_)) {
+      session_.activity().beat();  // a slow file system is no hang
+    }
     if (const auto result = saver_->wait()) {
       note_saved(*result);
     }
@@ -128,8 +136,8 @@ void Trainer::settle(bool saved) {
   if (being_saved_ && saved) {
     on_disk_ = being_saved_;
   }
-  if (being_saved_ && being_saved_->evaluated && being_saved_->step == state_.best_step) {
-    best_is_lost_ = !saved;
+  if (being_saved_) {
+    (saved ? best_on_disk_ : state_.best) = saved ? state_.best : best_on_disk_;
   }
   being_saved_.reset();
 }
@@ -166,23 +174,25 @@ void Trainer::note_saved(const SaveResult& result) {
   }
   save_failed_ = !saved;
   if (saved) {
-    last_save_worked_ = Clock::now();
+    failing_since_.reset();
     if (session_.rank() == 0) {
       status_.last_checkpoint = result.path.filename().string();
       status_.last_checkpoint_time = static_cast<std::int64_t>(std::time(nullptr));
     }
     return;
   }
-  if (too_long_without()) {
+  if (!failing_since_) {
+    failing_since_ = last_save_began_;
+  }
+  if (session_.rank() == 0 && too_long(*failing_since_)) {
     throw Error(fmt::format("no checkpoint could be written for {:.0f} minutes; the last reason: {}",
-                            minutes_since(last_save_worked_), result.error),
+                            minutes_since(*failing_since_), result.error),
                 kMendTheFileSystem);
   }
 }
 
-bool Trainer::too_long_without() const {
-  return session_.rank() == 0 && options_.max_checkpoint_age_minutes > 0 &&
-         minutes_since(last_save_worked_) > options_.max_checkpoint_age_minutes;
+bool Trainer::too_long(Clock::time_point since) const {
+  return options_.max_checkpoint_age_minutes > 0 && minutes_since(since) > options_.max_checkpoint_age_minutes;
 }
 
 }  // namespace maskedkd

@@ -19,6 +19,16 @@
 namespace maskedkd {
 namespace {
 
+// Rank 0 has just verified it: what is wrong with it here is this machine's view of the file system, and may pass.
+LoadedCheckpoint load_what_rank_0_has(const std::filesystem::path& path) {
+  try {
+    return load_checkpoint(path);
+  } catch (const Error& error) {
+    throw Error(fmt::format("can't read the checkpoint {}, which rank 0 can: {}", path.string(), error.what()),
+                error.hint(), ExitCode::requeue, error.where());
+  }
+}
+
 // Rank 0 finds the file: a run that still goes on may get another best checkpoint meanwhile.
 std::filesystem::path found_by_rank_0(const MpiSession& session, const std::filesystem::path& weights,
                                       const char* flag) {
@@ -234,7 +244,7 @@ bool Trainer::resume() {
   if (chosen.empty()) {
     return false;
   }
-  take_up(checkpoint ? *checkpoint : load_checkpoint(chosen));
+  take_up(checkpoint ? *checkpoint : load_what_rank_0_has(chosen));
   return true;
 }
 
@@ -282,20 +292,19 @@ void Trainer::take_up(const LoadedCheckpoint& checkpoint) {
   now.threads = state_.threads;
   now.device = state_.device;
   if (checkpoint.path.parent_path() != std::filesystem::weakly_canonical(folder_.checkpoints())) {
-    now.best_accuracy = -1;  // that checkpoint lies elsewhere
-    now.best_epoch = now.best_step = -1;
+    now.best = {};  // that checkpoint lies elsewhere
   }
   state_ = std::move(now);
   on_disk_ = position();
   spdlog::info("going on from {}: epoch {}, step {} of {}", checkpoint.path.string(), state_.epoch, state_.step,
                sampler_.steps_per_epoch());
+  bool best_is_there = false;
   if (session_.rank() == 0) {
     // A kill between a save and what follows it leaves these behind.
-    best_is_lost_ = state_.best_step >= 0;
     for (const bool evaluated : {true, false}) {  // by a run without, or from before there was, a name of its own
-      const std::filesystem::path best = checkpoint_path(folder_.checkpoints(), state_.best_step, evaluated);
-      if (state_.best_step >= 0 && std::filesystem::exists(best)) {
-        best_is_lost_ = false;
+      const std::filesystem::path best = checkpoint_path(folder_.checkpoints(), state_.best.step, evaluated);
+      if (state_.best.step >= 0 && std::filesystem::exists(best)) {
+        best_is_there = true;
         try {
           mark_best(*folder_.lease(), folder_.checkpoints(), best);
         } catch (const Fenced&) {
@@ -309,6 +318,10 @@ void Trainer::take_up(const LoadedCheckpoint& checkpoint) {
     folder_.write_log(state_.history);
     status_.last_checkpoint = checkpoint.path.filename().string();
   }
+  if (!session_.any(best_is_there)) {
+    state_.best = {};
+  }
+  best_on_disk_ = state_.best;
 }
 
 void Trainer::start_staging() {

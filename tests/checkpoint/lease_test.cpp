@@ -186,6 +186,23 @@ TEST(Lease, TheOldOneCanDoNothingMore) {
 }
 
 // Two processes that write as fast as they can, and one after the other takes the run from them.
+// As a file server does that comes back.
+TEST(Lease, AFolderThatIsNotFoundForAMomentIsNotTakenOver) {
+  const TemporaryDirectory run;
+  const Lease lease(run.path(), here(), kQuick);
+  const fs::path elsewhere = run.path() / "elsewhere";
+  fs::rename(lease.workshop(), elsewhere);
+  std::thread server([&] {
+    std::this_thread::sleep_for(100ms);
+    fs::rename(elsewhere, lease.workshop());
+  });
+  EXPECT_NO_THROW(lease.check());
+  server.join();
+  EXPECT_NO_THROW(lease.put_text("x", run.path() / "file"));
+  fs::remove_all(lease.workshop());
+  EXPECT_THROW(lease.check(), Fenced);
+}
+
 TEST(Lease, NothingIsWrittenAfterTheTakeOver) {
   const int rounds = count_from_environment("MASKEDKD_TAKE_OVERS", 15);
   const TemporaryDirectory place;

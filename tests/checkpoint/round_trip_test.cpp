@@ -25,6 +25,27 @@ TEST(Checkpoint, EveryBitComesBack) {
   EXPECT_TRUE(is_example_state(*newest, 375300));
 }
 
+// To go on from nothing would throw the run away.
+TEST(Checkpoint, AFolderThatCanNotBeLookedAtIsNotAnEmptyOne) {
+  const RunFolder root;
+  EXPECT_TRUE(list_checkpoints(root.path() / "none").empty());
+  write_bytes(root.path() / "a file", "x");
+  EXPECT_TRUE(list_checkpoints(root.path() / "a file").empty());
+  const fs::path trouble = root.path() / std::string(300, 'x');  // ENAMETOOLONG, in EIO's place
+  for (const std::function<void()>& look : std::vector<std::function<void()>>{
+           [&] { list_checkpoints(trouble); },
+           [&] { find_newest_checkpoint(trouble, nothing_is_damaged); },
+           [&] { load_checkpoint(trouble); },
+       }) {
+    try {
+      look();
+      ADD_FAILURE() << "nothing thrown";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::requeue) << error.what();
+    }
+  }
+}
+
 // Steps past nine digits sort by number, not by name.
 TEST(Checkpoint, NewestIsByNumber) {
   const RunFolder root;

@@ -41,7 +41,7 @@ class StagingTest : public ::testing::Test {
     }
   }
 
-  fs::path copies() const { return near_.path() / "maskedkd-0123abcd"; }
+  fs::path copies() const { return near_.path() / fmt::format("maskedkd-{}-0123abcd", getuid()); }
   std::size_t num_files() const {
     return static_cast<std::size_t>(std::distance(fs::directory_iterator(copies()), fs::directory_iterator()));
   }
@@ -62,7 +62,7 @@ TEST_F(StagingTest, EverythingIsReadFromCopiesThatHaveTheIndexsDigest) {
     total += entry.size_bytes;
   }
   EXPECT_EQ(progress.bytes_copied, total);
-  EXPECT_NE(set_.describe(17).find("maskedkd-0123abcd/shard-00004.h5, record 1"), std::string::npos);
+  EXPECT_NE(set_.describe(17).find("-0123abcd/shard-00004.h5, record 1"), std::string::npos);
   fs::remove_all(source_.path());
   expect_all(set_);
 }

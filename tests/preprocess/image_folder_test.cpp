@@ -279,6 +279,12 @@ TEST(ImageFolder, LabelsComeFromAFileAndClassesFromAMap) {
   expect_refused("b.JPEG 0\ne.jpg 1\n", "e.jpg: No such file");
   write(map, "n01 tench\nn02 goldfish\nn01 again\n");
   EXPECT_NE(refusal(root, {map, labels}).find("map.txt:3: the folder 'n01' is there twice"), std::string::npos);
+  // ImageNet has two: a bird and a machine.
+  write(map, "n02 crane\nn03 tench\nn31 crane\nn32 wall\n");
+  write(labels, "b.JPEG n32\nd.jpg n31\n");
+  EXPECT_NE(refusal(root, {map, labels}).find("map.txt:3: another folder is called 'crane' too"), std::string::npos);
+  const ImageFolder merged = ImageFolder::scan(root, {map, labels, /*merge=*/true});
+  EXPECT_EQ(merged.class_names(), (std::vector<std::string>{"crane", "tench", "wall"}));
   write(map, "n01 tench\nn02 goldfish\n");
   write(labels, "b.JPEG n01\nd.jpg whale\n");
   EXPECT_NE(refusal(root, {map, labels}).find("labels.txt:2: 'whale' is no class of the map"), std::string::npos);

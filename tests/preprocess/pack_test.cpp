@@ -146,7 +146,7 @@ TEST(Pack, TwoPackersOfOneFolder) {
   for (const ProcessResult* result : {&first, &second}) {
     if (result->exit_code != 0) {
       EXPECT_EQ(result->exit_code, 2) << result->output;
-      EXPECT_NE(result->output.find("is in use by maskedkd_pack, process "), std::string::npos) << result->output;
+      EXPECT_NE(result->output.find("is in use by maskedkd_pack on "), std::string::npos) << result->output;
     }
   }
   ASSERT_EQ(run_pack(0, into(alone)).exit_code, 0);

@@ -22,9 +22,9 @@ RunState example() {
   state.step = 3;
   state.global_step = 21270;
   state.epoch_loss_sum = 0.1 + 0.2;  // no short decimal
-  state.best_accuracy = 100.0 / 3;
-  state.best_epoch = 15;
-  state.best_step = 20016;
+  state.best.accuracy = 100.0 / 3;
+  state.best.epoch = 15;
+  state.best.step = 20016;
   state.loss_scale = 131072;
   state.good_steps = 1999;
   state.history = {R"({"train_lr":1e-06,"epoch":0})", R"({"train_lr":0.1,"epoch":1})"};
@@ -42,9 +42,9 @@ TEST(RunState, ComesBackBitForBit) {
   EXPECT_EQ(after.step, before.step);
   EXPECT_EQ(after.global_step, before.global_step);
   EXPECT_EQ(after.epoch_loss_sum, before.epoch_loss_sum);
-  EXPECT_EQ(after.best_accuracy, before.best_accuracy);
-  EXPECT_EQ(after.best_epoch, before.best_epoch);
-  EXPECT_EQ(after.best_step, before.best_step);
+  EXPECT_EQ(after.best.accuracy, before.best.accuracy);
+  EXPECT_EQ(after.best.epoch, before.best.epoch);
+  EXPECT_EQ(after.best.step, before.best.step);
   EXPECT_EQ(after.loss_scale, before.loss_scale);
   EXPECT_EQ(after.good_steps, before.good_steps);
   EXPECT_EQ(after.history, before.history);

@@ -4,6 +4,7 @@
 
 #include "maskedkd/checkpoint/checkpoint.hpp"
 
+#include <chrono>
 #include <future>
 #include <memory>
 
@@ -25,8 +26,8 @@ class BackgroundSaver {
   BackgroundSaver& operator=(const BackgroundSaver&) = delete;
   ~BackgroundSaver();  // waits; a save that waits for other writers is cancelled
 
-  // Whether a save is under way. One whose result was not taken yet is not.
-  bool busy() const;
+  // Whether a save is under way, after waiting so long for its end. One whose result was not taken yet is not.
+  bool busy(std::chrono::milliseconds patience = {}) const;
   // The tensors are this save's alone from now on. Not while busy. is_best: `best` points to it afterwards.
   void start(CheckpointContent content, bool is_best);
   // Another writer has failed: the save under way, if any, waits for no more parts.

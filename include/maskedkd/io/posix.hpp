@@ -70,7 +70,8 @@ void create_writable_directory(const std::filesystem::path& directory);
 class DirectoryLock {
  public:
   // Throws Error (usage) naming the holder where another process on this machine or file system holds it. who: one line
-  // written into the lock file for that message, say "maskedkd_train on host7, process 4711".
+  // written into the lock file for that message, say "maskedkd_pack on host7, process 4711". A file system without
+  // locks gets a warning instead of one.
   DirectoryLock(const std::filesystem::path& directory, std::string_view who);
 
  private:

@@ -11,6 +11,13 @@ namespace maskedkd {
 
 using OptionTexts = std::vector<std::pair<std::string, std::string>>;  // every option of the run, as given, in order
 
+// Of whose weights the checkpoint is that `best` points to.
+struct BestEpoch {
+  double accuracy = -1;  // per cent, top 1; -1: none yet
+  std::int64_t epoch = -1;
+  std::int64_t step = -1;
+};
+
 struct RunState {
   // Position: the next step is `step` of `epoch`; a checkpoint lies between two steps.
   std::int64_t epoch = 0;
@@ -18,9 +25,7 @@ struct RunState {
   std::int64_t global_step = 0;
   double epoch_loss_sum = 0;  // over the micro-batches of this epoch so far
   // Results
-  double best_accuracy = -1;  // per cent, top 1; -1: none yet
-  std::int64_t best_epoch = -1;
-  std::int64_t best_step = -1;       // of the checkpoint that `best` points to
+  BestEpoch best;
   std::vector<std::string> history;  // log.txt, a JSON object a line
   // fp16
   double loss_scale = 1;

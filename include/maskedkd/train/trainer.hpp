@@ -95,7 +95,7 @@ class Trainer {
   CheckpointContent snapshot();
   CheckpointPosition position() const;
   void note_saved(const SaveResult& result);
-  bool too_long_without() const;                             // a checkpoint that could be written
+  bool too_long(Clock::time_point since) const;              // by --max-checkpoint-age
   std::map<std::string, NamedTensors> state_groups() const;  // views, of what a checkpoint holds
   std::uint64_t bytes_of_state() const;
 
@@ -123,13 +123,14 @@ class Trainer {
   std::int64_t steps_here_ = 0;  // of this process
   TimeLimit time_limit_;
   std::unique_ptr<BackgroundSaver> saver_;
-  Clock::time_point last_save_began_ = Clock::now(), last_save_worked_ = Clock::now();
+  Clock::time_point last_save_began_ = Clock::now();
+  std::optional<Clock::time_point> failing_since_;  // when the first save began that failed after one that worked
   Clock::time_point step_began_ = Clock::now();
   double longest_step_s_ = 0, longest_save_s_ = 0;  // of this process
   int save_attempts_ = 0;
   std::optional<CheckpointPosition> being_saved_, on_disk_;
-  bool best_is_lost_ = false;  // rank 0's: the best epoch's weights could not be saved; the next evaluated ones are it
-  bool save_failed_ = false;   // this rank's last one; told with the next step
+  BestEpoch evaluated_, best_on_disk_;  // the newest evaluation; what state_.best was in the last save that worked
+  bool save_failed_ = false;            // this rank's last one; told with the next step
   RunStatus status_;
   EpochClock epoch_clock_;
   std::unique_ptr<Progress> progress_;
