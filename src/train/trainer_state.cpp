@@ -161,7 +161,7 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
   if (eval_set_ && eval_set_->class_names() != train_set_.class_names()) {
     throw usage_error(
         fmt::format("{} and {} have other classes", options.data_path.string(), options.eval_data_path.string()),
-        "pack both from folders with the same class names");
+        "pack both with the same --class-map, or from folders with the same names");
   }
   if (teacher_) {
     spdlog::info("{}", describe_teacher(options_, teacher_->options()));

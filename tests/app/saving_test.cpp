@@ -207,12 +207,14 @@ TEST_F(Saving, AFinishedRunHasAMarkThatEndsTheNextStartAtOnce) {
 TEST_F(Saving, RestartsInVainEndWith93) {
   pack_images(run_folder("long"), 20000);  // 625 steps an epoch
   const Arguments epochs = {"--data-path", run_folder("long"), "--epochs", "4"};
-  // A save that begins after a long pause has not lasted for that long.
+  // A save that begins after a long pause has not lasted for that long; here it lasts for several steps.
   Arguments seldom = epochs;
   seldom.insert(seldom.end(),
-                {"--checkpoint-steps", "600", "--stop-after-steps", "610", "--max-checkpoint-age", "0.02"});
+                {"--batch-size", "4", "--micro-batch", "4", "--width", "192", "--heads", "4", "--checkpoint-steps",
+                 "600", "--stop-after-steps", "620", "--max-checkpoint-age", "0.05"});
   const ProcessResult patient = train(1, "seldom", seldom);
   EXPECT_EQ(patient.exit_code, 85) << patient.output;
+  EXPECT_GT(patient.seconds, 3);
   Arguments five = epochs;
   five.insert(five.end(), {"--stop-after-steps", "5"});
   ASSERT_EQ(train(1, "vain", five).exit_code, 85);
