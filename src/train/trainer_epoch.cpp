@@ -101,12 +101,14 @@ bool Trainer::finish_epoch() {
 }
 
 // The time limit is rank 0's: clocks differ.
-bool Trainer::at_time_limit() const {
+bool Trainer::at_time_limit() {
   constexpr double kToEnd = 15;  // seconds for what surrounds a step and a save
-  return session_.rank() == 0 && time_limit_.within(2 * longest_step_s_ + 2 * longest_save_s_ + kToEnd);
+  // Once and for all: what a save takes is estimated anew by each.
+  time_is_up_ |= session_.rank() == 0 && time_limit_.within(2 * longest_step_s_ + 2 * longest_save_s_ + kToEnd);
+  return time_is_up_;
 }
 
-bool Trainer::stop_asked() const { return stop_requested() || at_time_limit(); }
+bool Trainer::stop_asked() { return stop_requested() || at_time_limit(); }
 
 void Trainer::show_status(const std::string& state) {
   const std::int64_t steps = sampler_.steps_per_epoch();
@@ -124,7 +126,7 @@ void Trainer::show_status(const std::string& state) {
   folder_.show(status_);
 }
 
-std::optional<EvaluationResult> Trainer::evaluate_student(const std::string& title) const {
+std::optional<EvaluationResult> Trainer::evaluate_student(const std::string& title) {
   EvaluationOptions how;
   how.augment = options_.augment;
   how.batch = options_.eval_batch;

@@ -135,9 +135,9 @@ bool Trainer::finish_saving() {
 void Trainer::settle(bool saved) {
   if (being_saved_ && saved) {
     on_disk_ = being_saved_;
-  }
-  if (being_saved_) {
-    (saved ? best_on_disk_ : state_.best) = saved ? state_.best : best_on_disk_;
+    best_on_disk_ = state_.best;
+  } else {
+    state_.best = best_on_disk_;
   }
   being_saved_.reset();
 }

@@ -77,10 +77,10 @@ class Trainer {
   void begin_epoch();
   void show_progress(double loss);
   bool finish_epoch();  // whether the run is to stop; the epoch is then not finished where the evaluation was not
-  std::optional<EvaluationResult> evaluate_student(const std::string& title) const;
+  std::optional<EvaluationResult> evaluate_student(const std::string& title);
   bool checkpoint_is_due();
-  bool at_time_limit() const;  // rank 0's clock
-  bool stop_asked() const;     // of this rank: a signal, or the time limit
+  bool at_time_limit();  // rank 0's clock
+  bool stop_asked();     // of this rank: a signal, or the time limit
   void show_status(const std::string& state);
 
   bool resume();  // whether there was a checkpoint
@@ -122,6 +122,7 @@ class Trainer {
   MicroBatchShare share_;        // this rank's of every step
   std::int64_t steps_here_ = 0;  // of this process
   TimeLimit time_limit_;
+  bool time_is_up_ = false;
   std::unique_ptr<BackgroundSaver> saver_;
   Clock::time_point last_save_began_ = Clock::now();
   std::optional<Clock::time_point> failing_since_;  // when the first save began that failed after one that worked
