@@ -42,8 +42,8 @@ if [ -n "$dry" ]; then
 else
   command -v sbatch >/dev/null || die "there is no sbatch here; without Slurm: bash $job $*"
   case " ${given[*]}" in *" --clusters"* | *" -M"*) ;; *) slurm_answers bash "$job" "$@" ;; esac
-  case " ${SBATCH_EXPORT:-} ${given[*]}" in
-    *NONE*) [ -z "${MASKEDKD_SITE:-}" ] || die "with --export=NONE the job would not see MASKEDKD_SITE: edit env/site.sh" ;;
+  case " ${SBATCH_EXPORT:+--export=$SBATCH_EXPORT} ${given[*]} " in
+    *" --export=NONE "*) [ -z "${MASKEDKD_SITE:-}" ] || die "with --export=NONE the job would not see MASKEDKD_SITE: edit env/site.sh" ;;
   esac
   export MASKEDKD_ROOT=$PWD
   # Submitted in another job, it would inherit what is that one's.

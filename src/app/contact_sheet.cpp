@@ -42,7 +42,7 @@ void ContactSheet::put(int group, int position, std::span<const std::uint8_t> pi
 void ContactSheet::write(const std::filesystem::path& path) const { write_png(path, sheet_); }
 
 void check_png_name(const std::filesystem::path& path, std::string_view flag) {
-  if (path.has_extension() && path.extension() != ".png") {
+  if (const auto ending = path.extension(); !ending.empty() && ending != ".png" && ending != ".PNG") {
     throw usage_error(fmt::format("--{} {} names no PNG file", flag, path.string()), "end it with .png");
   }
 }

@@ -153,6 +153,7 @@ class Jobs(harness.ClusterTest):
     def test_mistakes_are_told_before_a_job_waits_in_the_queue(self):
         before = jobs_in_queue()
         for words, told in ((['train', 'no-such'], 'no recipe is called no-such'),
+                            (['--export=NONE', 'train', 'try'], 'would not see MASKEDKD_SITE'),
                             (['sweep', 'keep', 'deit_tiny'], 'needs --array'),
                             (['train', '--dry-run', 'try'], 'submit.sh [--dry-run]')):
             done = run('jobs/submit.sh', *words, check=False)
