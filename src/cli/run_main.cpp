@@ -3,6 +3,7 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/base/lost_mapping.hpp"
+#include "maskedkd/comm/core_binding.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 
 #include <cerrno>
@@ -76,6 +77,7 @@ int run_main(int argc, char** argv, const std::function<int(const MpiSession&, i
   try {
     const MpiSession session(argc, argv);
     set_up_log(session.rank(), session.size());
+    warn_of_crowded_cores(session);
     try {
       return with_output_written(body(session, argc, argv));
     } catch (...) {
