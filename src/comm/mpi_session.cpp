@@ -2,6 +2,7 @@
 
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/comm/launch_check.hpp"
+#include "maskedkd/comm/single_copy.hpp"
 #include "mpi_check.hpp"
 
 #include <algorithm>
@@ -25,6 +26,7 @@ std::string environment(const char* name) {
 MpiSession::MpiSession(int& argc, char**& argv) {
   check_launcher(environment);
   const std::string remark = launcher_remark(environment);  // MPI_Init sets variables of mpiexec's itself
+  turn_off_forbidden_single_copy(memory_access());
   int provided = MPI_THREAD_SINGLE;
   check_mpi(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
   if (provided < MPI_THREAD_FUNNELED) {
