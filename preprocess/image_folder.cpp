@@ -13,6 +13,7 @@
 #include <array>
 #include <cctype>
 #include <cerrno>
+#include <map>
 #include <optional>
 #include <set>
 #include <utility>
@@ -31,6 +32,15 @@ std::string in_lower_case(std::string text) {
 bool is_image_name(const std::string& given) {
   const std::string name = in_lower_case(given);
   return name.ends_with(".jpg") || name.ends_with(".jpeg") || name.ends_with(".png");
+}
+
+// The ending of a picture of another kind, as ".webp"; "" of any other file.
+std::string ending_to_convert(const std::string& name) {
+  static const std::set<std::string> kEndings = {".apng", ".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".j2k",
+                                                 ".jfif", ".jp2",  ".jpe", ".jxl", ".pbm",  ".pgm",  ".pnm", ".ppm",
+                                                 ".psd",  ".svg",  ".tga", ".tif", ".tiff", ".webp"};
+  const std::string ending = in_lower_case(fs::path(name).extension().string());
+  return kEndings.count(ending) != 0 ? ending : "";
 }
 
 // Class names go into index.json.
@@ -75,8 +85,9 @@ std::vector<FolderId> ids_up_from(const fs::path& folder) {
 
 struct Section {
   FileList images;
-  std::uint64_t num_others = 0;  // files that are no images by their names
-  std::string other;             // the first of them
+  std::uint64_t num_others = 0;                              // files that are no images by their names
+  std::string other;                                         // the first of them
+  std::map<std::string, std::uint64_t> pictures_to_convert;  // ending -> how many of those end in it
 };
 
 // Throws where a link leads back up to a folder that this one lies in: its files would come again and again.
@@ -109,8 +120,13 @@ Section list_class(const fs::path& root, const std::string& name, std::int32_t l
         folders.back().above.push_back(below);
       } else if (is_image_name(file)) {
         folders[i].images.push_back(std::move(file));
-      } else if (section.num_others++ == 0) {
-        section.other = shown(entry.path());
+      } else {
+        if (section.num_others++ == 0) {
+          section.other = shown(entry.path());
+        }
+        if (const std::string ending = ending_to_convert(file); !ending.empty()) {
+          ++section.pictures_to_convert[ending];
+        }
       }
     }
   }
@@ -123,6 +139,21 @@ Section list_class(const fs::path& root, const std::string& name, std::int32_t l
     }
   }
   return section;
+}
+
+[[noreturn]] void refuse_class_without_images(const fs::path& folder, const Section& section) {
+  std::string found;
+  for (const auto& [ending, count] : section.pictures_to_convert) {
+    found += fmt::format("{}{} {} {}", found.empty() ? "" : ", ", count, ending, count == 1 ? "file" : "files");
+  }
+  if (!found.empty()) {
+    throw usage_error(
+        fmt::format("the class folder {} holds {}, but no JPEG or PNG files", shown(folder), found),
+        "only .jpg, .jpeg and .png are read: convert the others to JPEG or PNG, or rename JPEG files that "
+        "have another ending");
+  }
+  throw usage_error(fmt::format("the class folder {} holds no images", shown(folder)),
+                    "images end in .jpg, .jpeg or .png; remove the folder if it is no class");
 }
 
 // DIR for DIR/train: its "classes" are sets that hold folders only.
@@ -244,8 +275,7 @@ void ImageFolder::list_class_folders(const ClassOptions& classes, const Peers& p
   for (std::size_t i = static_cast<std::size_t>(peers.rank); i < folders.size(); i += peers.size) {
     const Section section = list_class(root_, folders[i], label_of(i));
     if (section.images.size() == 0) {
-      throw usage_error(fmt::format("the class folder {} holds no images", shown(root_ / folders[i])),
-                        "images end in .jpg, .jpeg or .png; remove the folder if it is no class");
+      refuse_class_without_images(root_ / folders[i], section);
     }
     section.images.serialise_to(own);
     other = num_others == 0 ? section.other : other;

@@ -139,6 +139,10 @@ TEST(ImageFolder, WhatIsNoTreeOfImagesIsRefusedByName) {
   EXPECT_NE(refusal(root).find("bee holds no images"), std::string::npos);
   std::ofstream(root / "bee" / "notes.txt") << "x";
   EXPECT_NE(refusal(root).find("bee holds no images"), std::string::npos);
+  for (const char* name : {"a.webp", "b.WebP", "c.tif"}) {
+    std::ofstream(root / "bee" / name) << "x";
+  }
+  EXPECT_NE(refusal(root).find("bee holds 1 .tif file, 2 .webp files, but no JPEG or PNG files"), std::string::npos);
   std::ofstream(root / "bee" / "x.jpg") << "x";
   EXPECT_EQ(refusal(root), "");
   fs::create_symlink("nowhere", root / "bee" / "dangling.jpg");
