@@ -321,6 +321,13 @@ TEST_F(Options, WhatResolvedTellsCanBeReadBackAsAFile) {
   EXPECT_EQ(again->resolved(), first->resolved());
 }
 
+TEST_F(Options, AFileFromAnotherSystemIsReadOrItsEncodingNamed) {
+  parse({"--config", file("\xEF\xBB\xBFoutput-dir = runs/a\r\n# a comment\r\nseed = 7\r\n")}, true);
+  EXPECT_EQ(settings_.output_dir, "runs/a");
+  EXPECT_EQ(settings_.seed, 7u);
+  EXPECT_SAYS(refusal({"--config", file(std::string("s\0e\0e\0d\0", 8))}), "is text in UTF-16LE, not in UTF-8");
+}
+
 TEST_F(Options, AMistakeInTheFileNamesFileAndLine) {
   const auto expect = [&](const std::string& text, const std::string& where, const std::string& what) {
     const std::string path = file(text);
