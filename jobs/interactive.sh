@@ -24,4 +24,5 @@ if [ -n "${SLURM_JOB_ID:-}" ] || ! command -v salloc >/dev/null; then
 fi
 slurm_answers bash "$job" "$@"
 mapfile -t flags < <(sbatch_flags)
+forget_this_job
 exec salloc "${flags[@]}" "${given[@]}" bash "$job" "$@"

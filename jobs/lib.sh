@@ -1,6 +1,8 @@
 # What the job scripts share: the site, how ranks are started, when a job goes back into the queue. Sourced from the
 # repository's folder.
 # shellcheck shell=bash disable=SC2154  # site_* come from the site's file
+# shellcheck source=jobs/environment.sh
+source jobs/environment.sh
 site_file=${MASKEDKD_SITE:-env/site.sh}
 [ -f "$site_file" ] || { echo "$site_file is no file (MASKEDKD_SITE, seen from $PWD)" >&2; exit 2; }
 # shellcheck source=env/site.sh
@@ -15,6 +17,14 @@ restarts=0 # of this job so far
 
 say() { printf '[%s] %s\n' "$(date +%H:%M:%S)" "$*"; }
 die() { printf '%s\n' "$*" >&2; exit 2; }
+
+# slurm COMMAND ARGUMENT...: one of Slurm's programs, whose output is the same whatever the user's settings for it are.
+slurm() {
+  (
+    unset "${!SQUEUE_@}" "${!SCONTROL_@}" "${!SINFO_@}" SLURM_TIME_FORMAT SLURM_BITSTR_LEN
+    TZ=UTC0 LC_ALL=C command "$@"
+  )
+}
 
 # sbatch_flags: what the site says of a job, a flag a line.
 sbatch_flags() {
@@ -38,6 +48,8 @@ start_ranks() {
     # Else a job that was submitted with --export=NONE starts ranks without this shell's environment; and Slurm 22.05
     # and 23.02 do not hand sbatch's --cpus-per-task on.
     export SLURM_EXPORT_ENV=ALL ${SLURM_CPUS_PER_TASK:+SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK}
+    # A shell that is itself a step of the job (srun --pty bash) holds the cores until it ends.
+    if [ -n "${SLURM_STEP_ID:-}" ] && ! is_batch_script; then export SLURM_OVERLAP=1; fi
     exec srun "${site_srun[@]}" --kill-on-bad-exit=1 "$program" "$@"
   else
     exec mpiexec -n $((${site_nodes:-1} * ${site_ranks_per_node:-1})) "$program" "$@"
@@ -47,14 +59,31 @@ start_ranks() {
 # export_job_end: when the cluster will end this job, in seconds since 1970, for --time-limit auto.
 export_job_end() {
   unset MASKEDKD_JOB_END  # of an earlier start
-  local end=${SLURM_JOB_END_TIME:-}
-  if [ -z "$end" ] && [ -n "$job_id" ]; then
-    end=$(squeue --noheader --jobs="$job_id" --format=%e) && end=$(date --date="${end:-unknown}" +%s 2>/dev/null) || end=
+  local end='' tries
+  if [ -n "$job_id" ]; then
+    # What Slurm has set in the environment (since 23.02) may be outdated: the limit can be changed, a suspended job ends later.
+    local date='^[0-9]+-[0-9]+-[0-9]+T[0-9:]+$'
+    for tries in 1 2 3; do  # a job that has only just begun may have none yet
+      end=$(slurm squeue --noheader --jobs="$job_id" --format=%e 2>/dev/null) || end=
+      [[ ! $end =~ $date ]] || break
+      sleep "$tries"
+    done
+    if [[ $end =~ $date ]]; then
+      end=$(date --utc --date="$end" +%s)
+      unset SLURM_JOB_END_TIME  # may be another job's
+    elif [[ ${SLURM_JOB_END_TIME:-} =~ ^[0-9]+$ ]]; then
+      end=$SLURM_JOB_END_TIME
+    else
+      [ -z "$end" ] || say "Slurm's end of this job is '$end', which is no time: there is no time limit"
+      end=
+    fi
   fi
   [ -z "$end" ] || export MASKEDKD_JOB_END=$end
 }
 
-# identify_job: sets job_id and restarts.
+is_batch_script() { [ "${0##*/}" = slurm_script ]; }  # not what somebody starts in an allocation
+
+# identify_job: sets job_id and restarts, and says to srun how many ranks the job has.
 identify_job() {
   job_id=${SLURM_JOB_ID:-}
   [ -n "$job_id" ] || return 0
@@ -63,31 +92,56 @@ identify_job() {
   # Variables of arrays and restarts may also be those of another job, in which this one was submitted.
   local element=${SLURM_ARRAY_JOB_ID:-}_${SLURM_ARRAY_TASK_ID:-}
   if [ "$element" != _ ]; then
-    case $(scontrol show job --oneliner "$element" 2>&1) in
+    case $(slurm scontrol show job --oneliner "$element" 2>&1) in
       "JobId=$SLURM_JOB_ID "*) job_id=$element ;;
       JobId=* | *"Invalid job id"*) ;;
       *) job_id=$element ;;  # nobody answers
     esac
   fi
-  restarts=$(job_field Restarts)
+  local record
+  record=$(job_record)
+  restarts=$(field_of Restarts "$record")
   restarts=${restarts:-${SLURM_RESTART_COUNT:-0}}
   export SLURM_RESTART_COUNT=$restarts
+  [ -n "$layout_is_own" ] || set_layout "$record"
 }
 
-# job_field NAME: of this job, as the cluster has it now; waits while the controller does not answer.
-job_field() {
-  local text tries
+# set_layout RECORD: nodes, ranks and cores of a rank, as Slurm has them for this job. Variables of these names may be another
+# job's. Memory and GPUs need no variable: without one, srun's ranks have all that the job has.
+set_layout() {
+  local nodes tasks cpus cores per_node
+  tasks=$(field_of NumTasks "$1")
+  [[ $tasks =~ ^[1-9][0-9]*$ ]] || return 0
+  export SLURM_NTASKS=$tasks SLURM_NPROCS=$tasks
+  nodes=$(field_of NumNodes "$1")
+  [[ ! $nodes =~ ^[1-9][0-9]*$ ]] || export SLURM_JOB_NUM_NODES=$nodes SLURM_NNODES=$nodes
+  per_node=$(field_of NtasksPerN:B:S:C "$1")
+  unset SLURM_NTASKS_PER_NODE
+  [[ ! $per_node =~ ^([1-9][0-9]*): ]] || export SLURM_NTASKS_PER_NODE=${BASH_REMATCH[1]}
+  cpus=$(field_of CPUs/Task "$1")
+  # Slurm shows 1 also where nothing was asked for, and a rank may then use all cores of the job.
+  [ "$cpus" = "${SLURM_CPUS_PER_TASK:-}" ] || unset SLURM_CPUS_PER_TASK
+  [[ $cpus =~ ^[1-9][0-9]*$ ]] || return 0
+  [ "$cpus" -eq 1 ] || export SLURM_CPUS_PER_TASK=$cpus
+  cores=$(field_of NumCPUs "$1")
+  if [[ $cores =~ ^[1-9][0-9]*$ ]] && [ "$cores" -lt $((tasks * cpus)) ]; then export SLURM_OVERCOMMIT=1; fi
+}
+
+# job_record: what the cluster knows of this job now, in a line; waits while the controller does not answer.
+job_record() {
+  local tries
   for tries in $(seq 20); do
-    text=$(scontrol show job --oneliner "$job_id" 2>/dev/null) && break
+    slurm scontrol show job --oneliner "$job_id" 2>/dev/null && break
     sleep "$tries"
   done
-  sed -n "1s/.*\b$1=\([^ ]*\).*/\1/p" <<<"${text:-}"
 }
+
+field_of() { sed -n "1s|.*\b$1=\([^ ]*\).*|\1|p" <<<"$2"; }  # NAME RECORD
+job_field() { field_of "$1" "$(job_record)"; }
 
 # may_go_back: whether the cluster leaves it to this job to go back into the queue; says why not.
 may_go_back() {
-  # Only a batch job's own script: not what somebody starts in an allocation.
-  if [ -z "$job_id" ] || [ "${0##*/}" != slurm_script ]; then return 1; fi
+  if [ -z "$job_id" ] || ! is_batch_script; then return 1; fi
   local state
   state=$(job_field JobState)/$(job_field Reason)
   case $state in
@@ -125,7 +179,7 @@ go_back() {
     return 0
   fi
   if [ "$in_vain" -gt 0 ] || [[ $comment == in-vain:* ]]; then
-    scontrol update job="$job_id" comment="in-vain:$in_vain" || true
+    slurm scontrol update job="$job_id" comment="in-vain:$in_vain" || true
   fi
   # Not more than a few times a minute, whatever makes it end.
   if [ "$1" -lt 20 ]; then sleep $((5 * in_vain + 2)); fi
@@ -133,7 +187,7 @@ go_back() {
   local tries
   for tries in $(seq 20); do
     may_go_back || return 0  # cancelled or put back meanwhile
-    scontrol requeue "$job_id" && break
+    slurm scontrol requeue "$job_id" && break
     sleep "$tries"
   done
   trap - USR1 TERM
@@ -182,6 +236,11 @@ run_job() {
   exit $((code < 0 ? 143 : code))
 }
 
+# device_flags [RECIPE] ARGUMENT...: where the site has GPUs a program without one must not train on CPUs silently.
+device_flags() {
+  if [ "${site_gpus_per_node:-0}" -gt 0 ] && ! gives device "$@"; then printf '%s\n' --device cuda; fi
+}
+
 # gives NAME [RECIPE] ARGUMENT...: whether --NAME is given there.
 gives() {
   local name=$1 recipe=$2 argument
@@ -224,7 +283,7 @@ recipe_file() {
 slurm_answers() {
   local said tries
   for tries in 1 2 3; do
-    if said=$(scontrol ping 2>&1); then return; fi
+    if said=$(slurm scontrol ping 2>&1); then return; fi
     sleep $((tries / 2))
   done
   die "Slurm does not answer: $(tail -n 1 <<<"$said"); without Slurm: $*"
@@ -250,5 +309,6 @@ train_job() {
   local teacher
   teacher=$(value teacher-model "$recipe" "$@")
   [ -z "$teacher" ] || gives teacher-path "$recipe" "$@" || flags+=(--teacher-path "$site_weights/$teacher.safetensors")
+  mapfile -t -O ${#flags[@]} flags < <(device_flags "$recipe" "$@")
   run_job maskedkd_train "${flags[@]}" "$@"
 }

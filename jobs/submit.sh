@@ -46,12 +46,6 @@ else
     *" --export=NONE "*) [ -z "${MASKEDKD_SITE:-}" ] || die "with --export=NONE the job would not see MASKEDKD_SITE: edit env/site.sh" ;;
   esac
   export MASKEDKD_ROOT=$PWD
-  # Submitted in another job, it would inherit what is that one's.
-  for name in "${!SLURM_@}"; do
-    case $name in
-      SLURM_CONF | SLURM_CONF_SERVER | SLURM_CLUSTERS | SLURM_JWT | SLURM_TIME_FORMAT) ;;
-      *) unset "$name" ;;
-    esac
-  done
+  forget_this_job
   exec "${command[@]}"
 fi

@@ -34,10 +34,10 @@ class JobScript(unittest.TestCase):
         self.site.write_text((ROOT / 'env/site.sh').read_text().replace('site_ranks_per_node=2', 'site_ranks_per_node=1')
                              .replace('site_build=build', f'site_build={self.folder}'))
 
-    def run_script(self, *command):
+    def run_script(self, *command, **more):
         environment = {key: value for key, value in os.environ.items() if not key.startswith('SLURM_')}
         script = subprocess.Popen(['bash', *command], cwd=ROOT, text=True, stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, env={**environment, 'MASKEDKD_SITE': str(self.site)})
+                                  stderr=subprocess.STDOUT, env={**environment, 'MASKEDKD_SITE': str(self.site), **more})
         self.addCleanup(script.kill)
         return script
 
@@ -69,6 +69,54 @@ class JobScript(unittest.TestCase):
         self.assertIn(f'<--config><{recipe}>', said)
         self.assertNotIn('<--data-path>', said)  # it would win over the recipe's
         self.assertNotIn('<--output-dir>', said)
+
+    def test_device_is_cuda_where_the_site_has_gpus(self):
+        self.program.write_text('#!/usr/bin/env bash\nprintf "<%s>" "$@"\n')
+        self.program.chmod(0o755)
+        plain = self.site.read_text()
+        recipe = self.folder / 'cpu.conf'
+        recipe.write_text('device = cpu\n')
+        train = ['jobs/train.sbatch', '--output-dir', self.folder / 'run']
+        cases = ((0, train, False), (4, train, True), (4, [*train, '--device', 'cpu'], False),
+                 (4, [*train, '--device=auto'], False), (4, ['jobs/train.sbatch', recipe], False),
+                 (4, ['jobs/evaluate.sbatch', '--weights', 'w'], True),
+                 (4, ['jobs/evaluate.sbatch', '--weights', 'w', '--data-path', 'x', '--device', 'cpu'], False))
+        (self.folder / 'bin/maskedkd_evaluate').symlink_to(self.program)
+        for gpus, command, expected in cases:
+            self.site.write_text(plain.replace('site_gpus_per_node=0', f'site_gpus_per_node={gpus}'))
+            said = self.run_script(*command).communicate(timeout=60)[0]
+            self.assertEqual('<--device><cuda>' in said, expected, (gpus, command, said))
+
+    # What Slurm says, and how Slurm's tools write it for this user, must not change what the ranks are told.
+    def test_end_of_the_job_whatever_the_users_time_format(self):
+        tools = self.folder / 'tools'
+        tools.mkdir()
+        end = int(time.time()) + 7200
+        # As Slurm 22.05: dates in the user's format and zone; filters and formats of the environment.
+        (tools / 'squeue').write_text(f"""#!/bin/bash
+for name in SQUEUE_FORMAT SQUEUE_STATES SQUEUE_USERS SQUEUE_PARTITION; do [ -z "${{!name:-}}" ] || exit 0; done
+case ${{SLURM_TIME_FORMAT:-standard}} in
+  standard) date --date=@{end} +%FT%T ;;
+  relative) echo "Tomorr 12:34" ;;
+  *) date --date=@{end} "+$SLURM_TIME_FORMAT" ;;
+esac
+""")
+        (tools / 'scontrol').write_text('#!/bin/bash\necho "JobId=7 JobState=RUNNING Reason=None Restarts=0"\n')
+        (tools / 'srun').write_text('#!/bin/bash\necho "end=$MASKEDKD_JOB_END"\n')
+        for tool in tools.iterdir():
+            tool.chmod(0o755)
+        self.program.write_text(RANK)
+        self.program.chmod(0o755)
+        for more in ({}, {'SLURM_TIME_FORMAT': 'relative'}, {'SLURM_TIME_FORMAT': '%d.%m.%y'}, {'TZ': 'Asia/Tokyo'},
+                     {'SQUEUE_FORMAT': '%i', 'SQUEUE_STATES': 'PENDING', 'SQUEUE_USERS': 'nobody'},
+                     {'SLURM_JOB_END_TIME': '1000'}):
+            script = self.run_script('jobs/train.sbatch', '--output-dir', self.folder / 'run', SLURM_JOB_ID='7',
+                                     PATH=f'{tools}:{os.environ["PATH"]}', **more)
+            self.assertIn(f'end={end}\n', script.communicate(timeout=60)[0], more)
+        (tools / 'squeue').write_text('#!/bin/bash\nexit 1\n')
+        script = self.run_script('jobs/train.sbatch', '--output-dir', self.folder / 'run', SLURM_JOB_ID='7',
+                                 PATH=f'{tools}:{os.environ["PATH"]}', SLURM_JOB_END_TIME=str(end))
+        self.assertIn(f'end={end}\n', script.communicate(timeout=60)[0])
 
     # A trap whose kill found no ranks any more ended the script at once and silently (set -e).
     def test_a_hail_of_signals(self):

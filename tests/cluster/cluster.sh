@@ -2,7 +2,8 @@
 # A real Slurm cluster on this machine: each node is a network namespace with a slurmd of its own, a bridge is their
 # switch. Everything lies below DIR and under names made of it, so that several clusters stand beside each other.
 #
-#   cluster.sh up DIR [NODES]        2 by default; ends with 77 and a line where it can't be had here
+#   cluster.sh up DIR [NODES [TASK_PLUGIN]]   2 and task/none by default; ends with 77 and a line where it can't be had here.
+#                                    With task/affinity ranks are really bound: a node then has two cores in place of four
 #   cluster.sh down DIR              leaves no process, interface, namespace or mount behind, whatever state it is in
 #   cluster.sh env DIR               what to source for sbatch, srun, squeue and scontrol
 #   cluster.sh kill-node DIR N       every process of the node, as a power cut; revive-node DIR N starts its slurmd again
@@ -14,11 +15,12 @@ set -euo pipefail
 skip() { printf 'no cluster here: %s\n' "$*" >&2; exit 77; }
 die() { printf '%s\n' "$*" >&2; exit 1; }
 
-[ $# -ge 2 ] || { sed -n '5,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '5,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 action=$1
 mkdir -p "$2"
 dir=$(cd "$2" && pwd)
 number=${3:-2}
+task_plugin=${4:-task/none}
 id=$(printf '%s' "$dir" | sha256sum | cut -c1-5)
 octet() { printf '%d' $((16#${id:$1:2} % 254 + 1)); }
 net=10.$(octet 0).$(octet 2)
@@ -31,7 +33,8 @@ nodes_of() { cat "$dir/nodes" 2>/dev/null || echo 0; }
 export SLURM_CONF=$dir/slurm.conf
 
 write_configuration() {
-  local nodes=$1 node
+  local nodes=$1 node cores=CPUs=4
+  [ "$task_plugin" = task/none ] || cores='CPUs=2 Sockets=1 CoresPerSocket=2 ThreadsPerCore=1'
   cat >"$dir/slurm.conf" <<EOT
 ClusterName=mk$id
 SlurmctldHost=$(hostname)($net.1)
@@ -48,7 +51,7 @@ SlurmdPidFile=$dir/slurmd-%n.pid
 SlurmctldLogFile=$dir/slurmctld.log
 SlurmdLogFile=$dir/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+TaskPlugin=$task_plugin
 SlurmdParameters=config_overrides
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
@@ -64,7 +67,7 @@ SchedulerParameters=bf_interval=1,sched_interval=2,batch_sched_delay=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 GresTypes=gpu
-NodeName=n[1-$nodes] NodeAddr=$net.[11-$((10 + nodes))] CPUs=4 RealMemory=4000 Gres=gpu:2 State=UNKNOWN
+NodeName=n[1-$nodes] NodeAddr=$net.[11-$((10 + nodes))] $cores RealMemory=4000 Gres=gpu:2 State=UNKNOWN
 PartitionName=preemptible Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=15 MaxTime=INFINITE
 PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE
 EOT
@@ -111,6 +114,7 @@ up() {
   for name in slurmctld slurmd munged ip nsenter unshare; do
     command -v "$name" >/dev/null || skip "$name is missing (env/install.sh tests)"
   done
+  if [ "$task_plugin" != task/none ] && [ "$(env -u OMP_NUM_THREADS nproc)" -lt 2 ]; then skip "two cores are needed to bind ranks to"; fi
   [ ! -e "$dir/nodes" ] || die "$dir has a cluster already"
   ! ip -4 route show | grep -qF "$net." || die "$net.0/24 is in use here: take another folder"
   echo "$nodes" >"$dir/nodes"

@@ -46,7 +46,7 @@ def wait_for(what, condition, timeout):
 class Cluster:
     """Up until its down(), at the latest until this process ends."""
 
-    def __init__(self, nodes):
+    def __init__(self, nodes, task_plugin='task/none'):
         self.place = pathlib.Path(tempfile.mkdtemp(prefix='maskedkd-cluster-'))
         self.folder = self.place / 'slurm'
         self.nodes = nodes
@@ -54,7 +54,7 @@ class Cluster:
         self.undertaker = subprocess.Popen(
             ['bash', '-c', 'trap "" INT TERM; read -r; "$0" down "$1"; rm -rf "$2"', CLUSTER, self.folder, self.place],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-        up = subprocess.run([CLUSTER, 'up', self.folder, str(nodes)], stderr=subprocess.PIPE, text=True)
+        up = subprocess.run([CLUSTER, 'up', self.folder, str(nodes), task_plugin], stderr=subprocess.PIPE, text=True)
         if up.returncode == SKIPPED:
             print(up.stderr, end='')
             self.down()
