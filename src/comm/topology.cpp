@@ -85,7 +85,7 @@ std::vector<int> assign_devices(const std::vector<RankPlace>& places, DeviceChoi
   }
   if (!std::all_of(places.begin(), places.end(), sees_device)) {
     throw usage_error(fmt::format("{} see no GPU:{}", none ? "the ranks" : "some ranks", table(places)),
-                      "ask for a GPU a rank (srun --gpus-per-task=1), or train with --device cpu");
+                      "give a node's ranks all of its GPUs (srun --gpus-per-node=N), or train with --device cpu");
   }
   std::vector<int> devices;
   std::map<std::pair<std::string, std::string>, int> taken;  // (host, device) -> rank
