@@ -3,39 +3,37 @@
 
   pth_to_safetensors.py IN OUT [--key NAME] [--overwrite]
 
-Names, values and dtypes stay as they are. A .pth is a pickle, which can run any code: only what torch.load allows with
-weights_only=True is read, and argparse.Namespace, plain options that DeiT's and MAE's checkpoints hold. Needs torch
-(2.4 or newer) and safetensors.
+Names, values and dtypes stay as they are. A .pth is a pickle, which can run any code: nothing of it is run here, and no
+object in it is built but its tensors (torch_file.py beside this file). Needs NumPy, and no torch.
 """
 import argparse
+import json
 import os
 import pathlib
-import re
+import struct
 import subprocess
 import sys
-import warnings
-import zipfile
+
+from torch_file import ITEM_BYTES, SAFETENSORS_DTYPES, Placeholder, Refused, Tensor, TorchFile
 
 # Where training scripts keep the weights, in the order of preference; without one of them, the file itself.
-KEYS = ['model', 'state_dict', 'model_ema', 'state_dict_ema', 'module']
-
-
-class Refused(Exception):
-    """What is said in one line, with exit code 2."""
-
-
-class Arguments(argparse.ArgumentParser):
-    def error(self, message):
-        raise Refused(f'{message}; see {self.prog} --help')
+KEYS = ['model', 'state_dict', 'model_state_dict', 'module', 'student', 'net', 'network', 'weights', 'params',
+        'model_ema', 'state_dict_ema', 'ema_state_dict', 'ema', 'teacher']
+DEEPEST = 4  # dicts in dicts
+SHOWN = 8
 
 
 def arguments():
+    class Arguments(argparse.ArgumentParser):
+        def error(self, message):
+            raise Refused(f'{message}; see {self.prog} --help')
+
     parser = Arguments(description=__doc__.partition('\n')[0],
-                       epilog='Only what torch.load(weights_only=True) allows is read, and argparse.Namespace.')
-    parser.add_argument('IN', help='file of torch.save: weights, or a training checkpoint')
+                       epilog='Nothing in IN is run, and no object in it is built but its tensors.')
+    parser.add_argument('IN', help='file of torch.save: weights, a training checkpoint, or a whole model')
     parser.add_argument('OUT', help='safetensors file to write')
-    parser.add_argument('--key', metavar='NAME', help=f'entry of IN with the weights; else the first of {", ".join(KEYS)}, '
-                        'or IN itself')
+    parser.add_argument('--key', metavar='NAME', help='entry of IN with the weights (ema.module: module in ema); else '
+                        f'the first of {", ".join(KEYS)}, or IN itself')
     parser.add_argument('--overwrite', action='store_true', help='replace OUT where it exists')
     return parser.parse_args()
 
@@ -43,6 +41,8 @@ def arguments():
 def check_places(source, target, overwrite):
     if not os.path.exists(source):
         raise Refused(f'{source} does not exist')
+    if os.path.isdir(source):
+        raise Refused(f'{source} is not a file{content_of_folder(source)}')
     if not os.path.isfile(source):
         raise Refused(f'{source} is not a file')
     if os.path.isdir(target):
@@ -56,8 +56,37 @@ def check_places(source, target, overwrite):
         raise Refused(f'the folder {folder} does not exist')
 
 
+def content_of_folder(folder):
+    """What to do with the folders that libraries write for a checkpoint."""
+    names = sorted(os.listdir(folder))
+    if '.metadata' in names:
+        return (' but a distributed checkpoint of PyTorch; make a file of it: python3 -m '
+                f'torch.distributed.checkpoint.format_utils dcp_to_torch {folder} OUT.pth')
+    if 'model.safetensors' in names:
+        return f"; the programs read {os.path.join(folder, 'model.safetensors')} as it is"
+    if 'saved_model.pb' in names:
+        return ' but a SavedModel of TensorFlow, which is not read; get the weights as PyTorch or safetensors file'
+    weights = [name for name in names if name.endswith(('.pth', '.pt', '.bin', '.ckpt'))]
+    if weights:
+        return f'; name the file in it: {", ".join(weights[:SHOWN])}'
+    return ''
+
+
+NOT_READ = 'which is not read; get the weights as a PyTorch or safetensors file'
+FOREIGN = [(b'version https://git-lfs', 'a pointer of Git LFS, not the weights; fetch them with git lfs pull'),
+           (b'\x89HDF\r\n\x1a\n', f'an HDF5 file, as Keras and TensorFlow write weights, {NOT_READ}'),
+           (b'GGUF', f'a GGUF file, {NOT_READ}'),
+           (b'\x1f\x8b', 'a gzip archive; unpack it first: gzip -d or tar -xzf'),
+           (b'\x93NUMPY', 'a NumPy array (.npy), not the weights of a model')]
+FOREIGN_ENDINGS = {'.onnx': f'an ONNX file, {NOT_READ}', '.msgpack': f'a Flax file, {NOT_READ}',
+                   '.tflite': f'a TensorFlow Lite file, {NOT_READ}',
+                   '.index': f'the index of a TensorFlow checkpoint, {NOT_READ}',
+                   '.distcp': 'a part of a distributed checkpoint of PyTorch; make a file of its folder: python3 -m '
+                              'torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER OUT.pth'}
+
+
 def check_beginning(source):
-    """What is no file of torch.save at all says so by its first bytes."""
+    """What is no file of torch.save at all shows it by its first bytes, or by its name."""
     with open(source, 'rb') as file:
         start = file.read(512)
     text = start.lstrip().lower()
@@ -65,109 +94,156 @@ def check_beginning(source):
         raise Refused(f'{source} is empty')
     if text.startswith((b'<!doctype', b'<html', b'<?xml')):
         raise Refused(f'{source} is an HTML page, not weights; download the file itself')
-    if text.startswith(b'version https://git-lfs'):
-        raise Refused(f'{source} is a pointer of Git LFS, not the weights; fetch them with git lfs pull')
+    for begins, what in FOREIGN:
+        if start.startswith(begins):
+            raise Refused(f'{source} is {what}')
     if start[8:9] == b'{' and int.from_bytes(start[:8], 'little') < os.path.getsize(source):
-        raise Refused(f'{source} is a safetensors file already')
+        raise Refused(f'{source} is a safetensors file already, which the programs read as it is')
+    if text.startswith(b'{'):
+        raise Refused(f'{source} is JSON text, as the index of weights in several files is; name a file of weights')
+    if start[257:262] == b'ustar':
+        raise Refused(f'{source} is a tar archive; unpack it and name the file of the weights (where torch before '
+                      '0.1.10 wrote it, load it in torch and torch.save it again)')
     if not start.startswith((b'PK\x03\x04', b'\x80')):
-        raise Refused(f'{source} is no file of torch.save: neither a zip archive nor a pickle')
+        what = FOREIGN_ENDINGS.get(pathlib.Path(source).suffix.lower())
+        raise Refused(f'{source} is {what or "no file of torch.save: neither a zip archive nor a pickle"}')
 
 
-def check_archive(source):
-    """torch.load maps the file and reads no checksum: a flipped bit would become a weight."""
-    with open(source, 'rb') as file:
-        if file.read(4) != b'PK\x03\x04':
-            return  # the format from before torch 1.6 has none
-    if not zipfile.is_zipfile(source):
-        raise Refused(f'{source} has lost its end; is it still being written or copied?')
-    try:
-        with zipfile.ZipFile(source) as archive:
-            damaged = archive.testzip()
-    except Exception as error:  # of many kinds, by what is damaged
-        raise Refused(f'{source} is damaged: {error}; copy it again') from None
-    if damaged:
-        raise Refused(f'{source} is damaged: {damaged} in it has another checksum; copy it again')
+def listed(names):
+    names = [str(name) or 'the top' for name in names]
+    return ', '.join(names[:SHOWN]) + (f' and {len(names) - SHOWN} more' if len(names) > SHOWN else '')
 
 
-def load(torch, source):
-    torch.serialization.add_safe_globals([argparse.Namespace])  # holds values, runs nothing
-    try:
-        return torch.load(source, map_location='cpu', weights_only=True, mmap=zipfile.is_zipfile(source))
-    except Exception as error:  # of many kinds, by version and damage
-        needed = re.search(r'GLOBAL ([\w.]+)', str(error))
-        if needed:
-            raise Refused(f'{source} needs {needed[1]} to be run, which is refused, as a pickle can run any code; where '
-                          'you trust its origin, open it yourself with torch.load(..., weights_only=False) and '
-                          'torch.save its state dict alone') from None
-        if 'TorchScript' in str(error):
-            raise Refused(f'{source} is a TorchScript archive, a program; torch.save its state_dict() instead') from None
-        reason = (str(error).splitlines() or [type(error).__name__])[0].partition('. ')[0]
-        if reason == 'Weights only load failed':
-            reason = 'its pickle is none of torch.save'
-        raise Refused(f'{source} is no whole file of torch.save: {reason}') from None
+class Content:
+    """Where the weights lie among what a file holds."""
+
+    def __init__(self, file):
+        self.file, self.places, self.seen = file, {}, set()
+        self.collect('', file.content)
+
+    def entries(self, value):
+        """{name: value} of a dict of any kind, and of a module as its state_dict() has it; else nothing."""
+        if isinstance(value, dict):
+            return value
+        if not isinstance(value, Placeholder):
+            return {}
+        return value.items or self.of_module(value, 0)
+
+    def of_module(self, module, depth):
+        state, found = module.state, {}
+        inner = state.get('_modules')
+        if inner is None or depth > 64:
+            return found
+        skipped = state.get('_non_persistent_buffers_set')
+        for kind in ['_parameters', '_buffers']:
+            for name, value in self.entries(state.get(kind)).items():
+                if isinstance(value, Tensor) and not (isinstance(skipped, set) and name in skipped):
+                    found[str(name)] = value
+        for name, child in self.entries(inner).items():
+            if isinstance(child, Placeholder):
+                found.update((f'{name}.{key}', value) for key, value in self.of_module(child, depth + 1).items())
+        return found
+
+    def collect(self, path, value, depth=0):
+        entries = self.entries(value)
+        if id(value) in self.seen or depth > DEEPEST:
+            return
+        self.seen.add(id(value))
+        if any(isinstance(it, Tensor) for it in entries.values()):
+            self.places[path] = entries
+        for name, inner in entries.items():
+            if isinstance(name, str) and not name.startswith('optim'):  # whose moments are tensors too
+                self.collect(f'{path}.{name}' if path else name, inner, depth + 1)
+
+    def choose(self, key):
+        if key is not None:
+            if key not in self.places:
+                raise Refused(f'--key {key}: {self.file.path} has no weights there; it has them under: '
+                              f'{listed(filter(None, self.places)) or "no key"}')
+            return key
+        for known in KEYS:
+            under = [path for path in self.places if path.split('.')[0] == known]
+            if under:
+                return min(under, key=lambda path: (path.count('.'), path.split('.')[-1] not in KEYS))
+        if '' in self.places:
+            return ''
+        if len(self.places) == 1:
+            return next(iter(self.places))
+        raise Refused(self.nothing())
+
+    def nothing(self):
+        if self.places:
+            return f'{self.file.path} has weights under {listed(self.places)}; choose with --key'
+        content = self.file.content
+        if not self.entries(content):
+            return f'{self.file.path} holds a {kind_of(content)}, no state dict'
+        names = ', '.join(str(name) for name in self.entries(content)) or 'nothing'
+        return f'{self.file.path} holds no state dict at its top or in an entry; it holds: {names[:300]}'
+
+    def weights(self, taken):
+        """{name: tensor}, and what is left out."""
+        found, left_out = {}, []
+        for name, value in self.places[taken].items():
+            if name == '__metadata__':
+                raise Refused(f'{self.file.path} has a tensor named __metadata__, which a safetensors file keeps for '
+                              'itself')
+            if isinstance(name, str) and isinstance(value, Tensor) and value.dtype in SAFETENSORS_DTYPES:
+                found[name] = value
+            else:
+                left_out.append(f'{name} ({kind_of(value)})')
+        if not found:
+            raise Refused(f'{self.file.path} has no tensor of {", ".join(SAFETENSORS_DTYPES)}: {listed(left_out)}')
+        return found, left_out
 
 
-def find_weights(torch, content, source, key):
-    """(where they were: a key or '', {name: tensor}, other keys that hold weights too, what is left out)"""
-    def has_tensors(value):
-        return isinstance(value, dict) and any(isinstance(it, torch.Tensor) for it in value.values())
-
-    if isinstance(content, torch.nn.Module) or not isinstance(content, dict):
-        raise Refused(f'{source} holds a {type(content).__name__}, no state dict')
-    there = [name for name, value in content.items() if isinstance(name, str) and has_tensors(value)]
-    if key is not None and key not in there:
-        raise Refused(f'--key {key}: {source} has no weights there; it has them under: {", ".join(there) or "no key"}')
-    taken = key if key is not None else next((known for known in KEYS if known in there), '')
-    chosen = content[taken] if taken else content
-    weights, left_out = {}, []
-    for name, value in chosen.items():
-        if name == '__metadata__':
-            raise Refused(f'{source} has a tensor named __metadata__, which a safetensors file keeps for itself')
-        if isinstance(name, str) and isinstance(value, torch.Tensor):
-            weights[name] = value
-        else:
-            left_out.append(f'{name} ({type(value).__name__})')
-    if not weights:
-        listed = ', '.join(str(name) for name in content) or 'nothing'
-        raise Refused(f'{source} holds no state dict at its top or under {", ".join(KEYS)}; it holds: {listed[:300]}')
-    return taken, weights, [name for name in there if name != taken], left_out
+def kind_of(value):
+    if isinstance(value, Tensor):
+        return f'{value.dtype} tensor'.lstrip()
+    if isinstance(value, Placeholder):
+        return value.origin.rpartition('.')[2].removeprefix('_rebuild_').replace('_', ' ') or 'object'
+    return type(value).__name__
 
 
-def ready_to_write(torch, weights):
-    """Contiguous, each with memory of its own, as the format wants them."""
-    allowed = {torch.float32, torch.bfloat16, torch.float16, torch.int64}
-    wrong = [f'{name} ({str(it.dtype).removeprefix("torch.")}{"" if it.layout == torch.strided else ", sparse"})'
-             for name, it in weights.items() if it.dtype not in allowed or it.layout != torch.strided]
-    if wrong:
-        raise Refused(f'not float32, bfloat16, float16 or int64: {", ".join(wrong[:8])}'
-                      f'{f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""}')
-    ready, storages = {}, set()
-    for name, tensor in weights.items():
-        tensor = tensor.detach().resolve_neg()  # which a view may have put off
-        storage = tensor.untyped_storage().data_ptr()
-        ready[name] = tensor.clone(memory_format=torch.contiguous_format) if storage in storages else tensor.contiguous()
-        storages.add(storage)
-    return ready
+def header_of(weights):
+    """The header's bytes, and the names in the order of their data."""
+    # The largest numbers first, so that all lie at multiples of their sizes, as safetensors' own writer has it.
+    names = sorted(weights, key=lambda name: -ITEM_BYTES[weights[name].dtype])
+    header, end = {'__metadata__': {'format': 'pt'}}, 0
+    for name in names:
+        tensor = weights[name]
+        begin, end = end, end + num_bytes(tensor)
+        header[name] = {'dtype': SAFETENSORS_DTYPES[tensor.dtype], 'shape': tensor.shape, 'data_offsets': [begin, end]}
+    text = json.dumps(header, separators=(',', ':')).encode()
+    text += b' ' * (-len(text) % 8)
+    return struct.pack('<Q', len(text)) + text, names
 
 
-def write(save_file, tensors, target):
-    """Under a temporary name first: OUT appears whole or not at all."""
+def num_bytes(tensor):
+    return tensor.num_elements * ITEM_BYTES[tensor.dtype]
+
+
+def write(file, weights, target):
+    """Under a temporary name first: OUT appears whole or not at all, with the permissions that the umask leaves it."""
+    header, names = header_of(weights)
     folder, name = os.path.split(os.path.abspath(target))
     temporary = os.path.join(folder, f'.tmp-{name}-{os.getpid()}')
     try:
-        save_file(tensors, temporary, metadata={'format': 'pt'})
-        with open(temporary, 'rb') as file:
-            os.fsync(file.fileno())
+        with open(temporary, 'wb') as out:
+            out.write(header)
+            for name in names:
+                out.write(file.values(weights[name]))
+            out.flush()
+            os.fsync(out.fileno())
         os.replace(temporary, target)
-    except Exception as error:
-        raise Refused(f"can't write {target}: {str(error).splitlines()[0]}") from None
+    except OSError as error:
+        raise Refused(f"can't write {target}: {error.strerror or error}") from None
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
 
 
 def run_with_installed_python():
-    """Where this Python lacks torch, the one that env/install.sh set up has it."""
+    """Where this Python lacks NumPy, the one that env/install.sh set up has it."""
     paths = pathlib.Path(__file__).resolve().parent.parent / 'env' / 'paths.sh'
     found = subprocess.run(['bash', '-c', '. "$1" && printf %s "$MASKEDKD_VENV"', 'bash', paths], capture_output=True,
                            text=True)
@@ -181,28 +257,26 @@ def main():
     check_places(given.IN, given.OUT, given.overwrite)
     check_beginning(given.IN)
     try:
-        import torch
-        from safetensors.torch import save_file
+        import numpy  # noqa: F401
     except ImportError as error:
         run_with_installed_python()
-        raise Refused(f'{error.name or error} is not installed; pip install torch safetensors') from None
-    if not hasattr(torch.serialization, 'add_safe_globals'):
-        raise Refused(f'torch {torch.__version__} is too old; pip install "torch>=2.4"')
-    check_archive(given.IN)
-    taken, weights, others, left_out = find_weights(torch, load(torch, given.IN), given.IN, given.key)
-    tensors = ready_to_write(torch, weights)
-    write(save_file, tensors, given.OUT)
-    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        raise Refused(f'{error.name or error} is not installed; pip install numpy') from None
+    file = TorchFile(given.IN)
+    content = Content(file)
+    taken = content.choose(given.key)
+    weights, left_out = content.weights(taken)
+    write(file, weights, given.OUT)
+    size = sum(map(num_bytes, weights.values()))
     place = f"'{taken}' of {given.IN}" if taken else given.IN
-    print(f'{given.OUT}: {len(tensors)} tensors, {size / 1e6:.1f} MB, from {place}')
+    print(f'{given.OUT}: {len(weights)} tensors, {size / 1e6:.1f} MB, from {place}')
+    others = [path for path in content.places if path and path != taken and not path.startswith(f'{taken}.')]
     if others:
-        print(f'there are weights in it too under: {", ".join(others)} (--key takes them)')
+        print(f'there are weights in it too under: {listed(others)} (--key takes them)')
     if left_out:
-        print(f'left out, no tensors: {", ".join(left_out)}')
+        print(f'left out: {listed(left_out)}')
 
 
 if __name__ == '__main__':
-    warnings.simplefilter('ignore')  # torch's, about how it is used
     try:
         main()
     except (Refused, OSError) as refusal:

@@ -1,96 +1,20 @@
-"""Files of torch.save as Meta, MAE and timm write them, and hostile ones: python pth_to_safetensors_test.py SCRIPT"""
+"""Files of torch.save as Meta, MAE and timm write them, and what is none: python pth_to_safetensors_test.py SCRIPT"""
 import argparse
-import collections
-import contextlib
-import io
 import os
-import pathlib
 import pickle
 import resource
-import runpy
 import subprocess
 import sys
-import tempfile
+import tarfile
+import types
 import unittest
-import warnings
 import zipfile
 from unittest import mock
 
 import numpy
 import torch
-from safetensors import safe_open
 
-SCRIPT = str(pathlib.Path(sys.argv.pop(1)).resolve())
-
-
-def weights(seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return collections.OrderedDict(
-        [('module.cls_token', torch.randn(1, 1, 8, generator=generator)),
-         ('blocks.0.gamma_1', torch.randn(8, generator=generator).half()),
-         ('blocks.0.attn.qkv.weight', torch.randn(24, 8, generator=generator).bfloat16()),
-         ('index', torch.arange(5)), ('scalar', torch.tensor(3.5))])
-
-
-class RunsACommand:
-    """Pickled, it would leave a file behind when it is read."""
-
-    def __init__(self, witness):
-        self.witness = witness
-
-    def __reduce__(self):
-        return os.system, (f'touch {self.witness}',)
-
-
-class Case(unittest.TestCase):
-    def setUp(self):
-        self.folder = tempfile.TemporaryDirectory()
-        self.addCleanup(self.folder.cleanup)
-        self.place = pathlib.Path(self.folder.name)
-
-    def save(self, content, name='in.pth', legacy=False):
-        torch.save(content, self.place / name, _use_new_zipfile_serialization=not legacy)
-        return self.place / name
-
-    def run_script(self, *words, **how):
-        """In a process of its own only where `how` says something about it: importing torch takes seconds."""
-        command = [SCRIPT, *map(str, words)]
-        if how:
-            return subprocess.run([sys.executable, *command], capture_output=True, text=True, **how)
-        code, out, err = 0, io.StringIO(), io.StringIO()
-        with mock.patch.object(sys, 'argv', command), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), \
-                warnings.catch_warnings():
-            try:
-                runpy.run_path(SCRIPT, run_name='__main__')
-            except SystemExit as end:
-                code = end.code
-        return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
-
-    def convert(self, source, *more, name='out.safetensors'):
-        result = self.run_script(source, self.place / name, '--overwrite', *more)
-        self.assertEqual((result.returncode, result.stderr), (0, ''))
-        self.assertEqual([path.name for path in self.place.glob('.tmp*')], [])
-        return result.stdout
-
-    def assert_wrote(self, expected, name='out.safetensors'):
-        with safe_open(self.place / name, 'pt') as file:
-            self.assertEqual(file.metadata(), {'format': 'pt'})
-            self.assertEqual(sorted(file.keys()), sorted(expected))
-            for key, value in expected.items():
-                found = file.get_tensor(key)
-                self.assertEqual(found.dtype, value.dtype, key)
-                self.assertTrue(torch.equal(found, value), key)
-
-    def assert_refused(self, said, *words, **how):
-        before = sorted(self.place.iterdir())
-        result = self.run_script(*words, **how)
-        self.assertEqual(result.returncode, 2, result.stderr)
-        self.assertEqual(result.stderr.count('\n'), 1, result.stderr)
-        self.assertTrue(result.stderr.startswith('pth_to_safetensors.py: '), result.stderr)
-        self.assertEqual(result.stdout, '')
-        for part in [said] if isinstance(said, str) else said:
-            self.assertIn(part, result.stderr)
-        self.assertEqual(sorted(self.place.iterdir()), before)
+from pth_case import Case, SCRIPT, OwnOptions, harmless_objects, weights
 
 
 class Reads(Case):
@@ -128,9 +52,70 @@ class Reads(Case):
         self.assert_wrote(weights())
 
     def test_what_torch_puts_off_is_done(self):
-        values = torch.arange(1.0, 9.0)
-        self.convert(self.save({'negated': torch._neg_view(values), 'plain': values}))
-        self.assert_wrote({'negated': -values, 'plain': values})
+        for dtype in [torch.float32, torch.bfloat16, torch.float16, torch.int64]:
+            values = torch.arange(1.0, 9.0).to(dtype)
+            self.convert(self.save({'negated': torch._neg_view(values), 'plain': values}))
+            self.assert_wrote({'negated': -values, 'plain': values})
+
+    def test_objects_in_a_checkpoint_hinder_nothing(self):
+        for protocol in [2, 3, 4, 5]:
+            for legacy in [False, True]:
+                with self.subTest(protocol=protocol, legacy=legacy):
+                    content = {'model': weights(), 'epoch': 3, **harmless_objects()}
+                    self.convert(self.save(content, legacy=legacy, protocol=protocol))
+                    self.assert_wrote(weights())
+
+    def test_classes_that_are_not_here_are_not_looked_for(self):
+        module = types.ModuleType('private_project.options')
+        exec('class Options:\n    pass', module.__dict__)
+        with mock.patch.dict(sys.modules, {'private_project.options': module, 'private_project': module}):
+            path = self.save({'model': weights(), 'args': module.Options()})
+        self.assertNotIn('private_project', sys.modules)
+        self.convert(path)
+        self.assert_wrote(weights())
+
+    def test_a_whole_module_gives_its_state_dict(self):
+        model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+        model.register_buffer('passing', torch.ones(1), persistent=False)
+        model.tied = model[0]
+        for legacy in [False, True]:
+            for content in [model, {'model': model, 'epoch': 1}]:
+                self.convert(self.save(content, legacy=legacy))
+                self.assert_wrote(model.state_dict())
+
+    def test_places_inside_of_places(self):
+        said = self.convert(self.save({'model': {'epoch': 1, 'state_dict': weights(1)}, 'ema': {'module': weights(2)}}))
+        self.assertIn("'model.state_dict' of", said)
+        self.assertIn('ema.module (--key', said)
+        self.assert_wrote(weights(1))
+        self.convert(self.place / 'in.pth', '--key', 'ema.module')
+        self.assert_wrote(weights(2))
+        self.convert(self.save({'our_net': OwnOptions(weights(3)), 'epoch': 1}))  # nowhere else are tensors
+        self.assert_wrote(weights(3))
+
+    def test_what_no_program_reads_is_left_out(self):
+        content = {'fine': torch.ones(1), 'twice': torch.ones(2).double(), 'mask': torch.ones(2).bool(),
+                   'few': torch.eye(3).to_sparse(), 'short': torch.ones(2).short(), 'complex': torch.ones(1).cfloat(),
+                   'eight': torch.ones(2).to(torch.float8_e4m3fn), 'quantised': torch.quantize_per_tensor(
+                       torch.ones(2), 1.0, 0, torch.qint8), 'int': torch.ones(2).int(), 'byte': torch.ones(2).byte()}
+        for legacy in [False, True]:
+            said = self.convert(self.save(content, legacy=legacy))
+            self.assertIn('left out: few (sparse tensor), short (int16 tensor), complex (complex64 tensor), '
+                          'eight (float8_e4m3fn tensor), quantised (qtensor)', said)
+            self.assert_wrote({name: content[name] for name in ['fine', 'twice', 'mask', 'int', 'byte']})
+
+    def test_a_file_without_checksums_is_whole(self):
+        torch.serialization.set_crc32_options(False)
+        self.addCleanup(torch.serialization.set_crc32_options, True)
+        self.convert(self.save(weights()))
+        self.assert_wrote(weights())
+
+    def test_large_files_of_several_storages(self):
+        content = {str(i): torch.randn(i * 999 + 1, generator=torch.Generator().manual_seed(i)) for i in range(12)}
+        content |= {'expanded': torch.ones(1).expand(5, 1000), 'none': torch.empty(0, 3), 'part': content['11'][5:9]}
+        for legacy in [False, True]:
+            self.convert(self.save(content, legacy=legacy))
+            self.assert_wrote(content)
 
     def test_a_name_that_safetensors_keeps_is_refused(self):
         path = self.save({**weights(), '__metadata__': torch.ones(1)})
@@ -147,28 +132,43 @@ class Reads(Case):
         (self.place / 'out.safetensors').write_text('old')
         self.convert(self.save(weights()))
         self.assert_wrote(weights())
-        self.assertEqual((self.place / 'out.safetensors').stat().st_mode & 0o444, 0o444)
+
+    def test_the_umask_decides_on_permissions(self):
+        path, before = self.save(weights()), os.umask(0)
+        self.addCleanup(os.umask, before)
+        for mask in [0o022, 0o027, 0o077, 0o002, 0]:
+            os.umask(mask)
+            (self.place / 'touched').touch()
+            self.convert(path)
+            mode = (self.place / 'out.safetensors').stat().st_mode
+            self.assertEqual(oct(mode), oct((self.place / 'touched').stat().st_mode))
+            (self.place / 'touched').unlink()
 
 
 class Refuses(Case):
-    def test_a_pickle_that_would_run_a_command(self):
-        for legacy in [False, True]:
-            witness = self.place / 'witness'
-            path = self.save({'model': weights(), 'extra': RunsACommand(witness)}, legacy=legacy)
-            self.assert_refused(['in.pth needs posix.system to be run', 'can run any code', 'weights_only=False'],
-                                path, self.place / 'out.safetensors', cwd=self.place)
-            self.assertFalse(witness.exists())
-            torch.load(path, weights_only=False)  # the file is what it is taken for
-            self.assertTrue(witness.exists())
-            witness.unlink()
-
-    def test_objects_of_other_kinds(self):
+    def test_what_other_libraries_write_is_named(self):
         out = self.place / 'out.safetensors'
-        self.assert_refused('torch.nn.modules.linear.Linear', self.save(torch.nn.Linear(2, 2)), out)
-        self.assert_refused('multiarray.scalar', self.save({'model': weights(), 'best': numpy.float64(1)}), out)
         script = self.place / 'script.pt'
         torch.jit.script(torch.nn.Linear(2, 2)).save(script)
         self.assert_refused('TorchScript', script, out)
+        numpy.savez(self.place / 'vit.npz', **{'Transformer/encoder_norm/scale': numpy.ones(2)})
+        self.assert_refused(['is a NumPy archive (.npz)', 'timm.create_model'], self.place / 'vit.npz', out)
+        for name, content, said in [('a.h5', b'\x89HDF\r\n\x1a\n', 'HDF5'), ('a.onnx', b'\x08\x08', 'an ONNX file'),
+                                    ('a.msgpack', b'\x81\xa6', 'a Flax file'), ('a.gguf', b'GGUF\x03', 'a GGUF file'),
+                                    ('a.npy', b'\x93NUMPY\x01', 'a NumPy array'), ('a.gz', b'\x1f\x8b\x08', 'gzip'),
+                                    ('pytorch_model.bin.index.json', b'{"metadata": {}}', 'JSON'),
+                                    ('model.ckpt-0.index', b'\0\0\1', 'TensorFlow')]:
+            (self.place / name).write_bytes(content)
+            self.assert_refused([said, name], self.place / name, out)
+        with tarfile.open(self.place / 'a.tar', 'w') as archive:
+            archive.add(self.place / 'a.h5')
+        self.assert_refused('a tar archive', self.place / 'a.tar', out)
+        folder = self.place / 'hub'
+        folder.mkdir()
+        (folder / 'pytorch_model.bin').write_bytes(b'')
+        self.assert_refused('name the file in it: pytorch_model.bin', folder, out)
+        (folder / 'model.safetensors').write_bytes(b'')
+        self.assert_refused('model.safetensors as it is', folder, out)
 
     def test_what_is_no_file_of_torch_save(self):
         out = self.place / 'out.safetensors'
@@ -194,20 +194,19 @@ class Refuses(Case):
         self.assert_refused('is no whole file of torch.save', file('pickle.pth', pickle.dumps([1, 2])), out)
         with zipfile.ZipFile(self.place / 'photos.pth', 'w') as archive:
             archive.writestr('a.txt', 'x')
-        self.assert_refused('is no whole file of torch.save', self.place / 'photos.pth', out)
+        self.assert_refused('none of torch.save: it holds a.txt', self.place / 'photos.pth', out)
 
     def test_no_weights_inside(self):
         out = self.place / 'out.safetensors'
         self.assert_refused(['no state dict', 'epoch, args'], self.save({'epoch': 3, 'args': {}}), out)
         self.assert_refused('holds a list', self.save([torch.ones(2)]), out)
-        self.assert_refused('holds a Tensor', self.save(torch.ones(2)), out)
+        self.assert_refused('holds a float32 tensor', self.save(torch.ones(2)), out)
         self.assert_refused('no weights there; it has them under: model',
                             self.save({'model': weights(), 'epoch': 3}), out, '--key', 'epoch')
 
-    def test_dtypes_that_no_model_here_has(self):
-        content = {'fine': torch.ones(1), 'twice': torch.ones(2).double(), 'mask': torch.ones(2).bool(),
-                   'few': torch.eye(3).to_sparse()}
-        self.assert_refused('twice (float64), mask (bool), few (float32, sparse)', self.save(content),
+    def test_dtypes_that_no_program_reads(self):
+        self.assert_refused('short (int16 tensor), few (sparse tensor)',
+                            self.save({'model': {'short': torch.ones(2).short(), 'few': torch.eye(3).to_sparse()}}),
                             self.place / 'out.safetensors')
 
     def test_places(self):
@@ -235,19 +234,27 @@ class Refuses(Case):
             resource.RLIMIT_FSIZE, (100_000, 100_000)))
         self.assertEqual(out.read_text(), 'the older one')
 
-    def test_a_python_without_torch_says_so(self):
+    def test_a_python_without_numpy_says_so(self):
+        path, fake = self.save(weights()), self.place / 'fake'
+        fake.mkdir()
+        (fake / 'numpy.py').write_text('raise ImportError("no", name="numpy")')
+        self.assert_refused('numpy is not installed; pip install numpy', path, self.place / 'out.safetensors',
+                            env={**os.environ, 'PYTHONPATH': str(fake), 'PYTHONDONTWRITEBYTECODE': '1'})
+
+    def test_torch_and_safetensors_are_not_needed(self):
         path, fake = self.save(weights()), self.place / 'fake'
         fake.mkdir()
         for module in ['torch', 'safetensors']:
-            (fake / f'{module}.py').write_text(f'raise ImportError("no", name="{module}")')
-            self.assert_refused(f'{module} is not installed; pip install', path, self.place / 'out.safetensors',
-                                env={**os.environ, 'PYTHONPATH': str(fake), 'PYTHONDONTWRITEBYTECODE': '1'})
-            (fake / f'{module}.py').unlink()
+            (fake / f'{module}.py').write_text('raise ImportError("no")')
+        result = self.run_script(path, self.place / 'out.safetensors',
+                                 env={**os.environ, 'PYTHONPATH': str(fake), 'PYTHONDONTWRITEBYTECODE': '1'})
+        self.assertEqual((result.returncode, result.stderr), (0, ''))
+        self.assert_wrote(weights())
 
-    def test_a_python_without_torch_takes_the_installed_one(self):
+    def test_a_python_without_numpy_takes_the_installed_one(self):
         bare = sys._base_executable  # that this one's environment was made from
-        if subprocess.run([bare, '-c', 'import torch'], capture_output=True).returncode == 0:
-            self.skipTest(f'{bare} has torch')
+        if subprocess.run([bare, '-c', 'import numpy'], capture_output=True).returncode == 0:
+            self.skipTest(f'{bare} has numpy')
         out = self.place / 'out.safetensors'
         result = subprocess.run([bare, SCRIPT, self.save(weights()), out], capture_output=True, text=True)
         self.assertEqual((result.returncode, result.stderr), (0, ''))
