@@ -1,8 +1,10 @@
 #include "given_weights.hpp"
 
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/base/quoted_name.hpp"
 #include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/model/registry.hpp"
+#include "maskedkd/model/weight_names.hpp"
 #include "maskedkd/train/weights_source.hpp"
 
 #include <fmt/ranges.h>
@@ -13,7 +15,36 @@ namespace maskedkd {
 
 namespace fs = std::filesystem;
 
-GivenWeights open_weights(const fs::path& path) {
+namespace {
+
+// Those behind the prefix, under their names in the file.
+TensorInfos only_behind(const TensorInfos& tensors, const std::string& given, const std::string& file) {
+  std::string prefix = without_wrappers(given);
+  if (!prefix.empty() && !prefix.ends_with('.')) {
+    prefix += '.';
+  }
+  TensorInfos chosen;
+  std::vector<std::string> names;
+  for (const auto& [name, info] : tensors) {
+    names.push_back(name);
+    if (without_wrappers(name).starts_with(prefix)) {
+      chosen.emplace(name, info);
+    }
+  }
+  if (chosen.empty()) {
+    std::vector<std::string> there;
+    for (const NamePrefix& found : find_prefixes(names)) {
+      there.push_back(found.as_given.empty() ? "none" : printable_name(found.as_given));
+    }
+    throw usage_error(fmt::format("--prefix {}: no tensor of {} has it", given, file),
+                      fmt::format("the prefixes of its models: {}", fmt::join(there, ", ")));
+  }
+  return chosen;
+}
+
+}  // namespace
+
+GivenWeights open_weights(const fs::path& path, const std::string& prefix) {
   GivenWeights weights;
   std::error_code unreachable;
   if (!fs::exists(path, unreachable)) {
@@ -21,6 +52,9 @@ GivenWeights open_weights(const fs::path& path) {
   }
   weights.file = weights_file(path);
   weights.tensors = read_safetensors_header(weights.file).tensors;
+  if (!prefix.empty()) {
+    weights.tensors = only_behind(weights.tensors, prefix, weights.file.string());
+  }
   if (fs::exists(weights.file.parent_path() / "state.json", unreachable)) {
     weights.said = weights_model(weights.file, "", "model", 0);
   }
@@ -63,9 +97,8 @@ std::string nearest_published(const TensorInfos& tensors) {
   std::string text;
   for (const PublishedName& published : published_models()) {
     const WeightsMatch match = match_weights(published_model(published.name, num_classes_of(tensors)), tensors, {});
-    const std::size_t problems = match.missing.size() + match.unexpected.size() + match.wrong.size();
-    if (problems < fewest) {
-      fewest = problems;
+    if (match.num_problems() < fewest) {
+      fewest = match.num_problems();
       text = fmt::format("{}: {}", published.name, match.problems());
     }
   }

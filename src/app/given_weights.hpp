@@ -17,8 +17,9 @@ struct GivenWeights {
   std::optional<VitOptions> said;  // by the checkpoint around them
 };
 
-// path: a safetensors file, a checkpoint, or a run's folder. Throws Error (usage).
-GivenWeights open_weights(const std::filesystem::path& path);
+// path: a safetensors file, a checkpoint, or a run's folder. prefix: only the tensors whose names begin so; empty: all.
+// Throws Error (usage), which lists the prefixes that there are.
+GivenWeights open_weights(const std::filesystem::path& path, const std::string& prefix = {});
 // The published model of that name with so many classes; 0: as many as it was published with.
 VitOptions published_model(const std::string& name, std::int64_t num_classes);
 

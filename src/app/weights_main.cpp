@@ -11,6 +11,7 @@
 #include "maskedkd/io/atomic_directory.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/model/registry.hpp"
+#include "maskedkd/model/weight_names.hpp"
 #include "maskedkd/model/weights.hpp"
 
 #include <ATen/ops/isfinite.h>
@@ -23,6 +24,10 @@ namespace maskedkd {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr const char* kPrefixMeaning =
+    "of several models in the file, the one whose names begin so, as in teacher.; without it the likeliest";
+constexpr std::size_t kMostLines = 20;  // of tensors that do not fit; where there are more, they are counted
 
 constexpr const char* kFileMeaning = "a safetensors file, a checkpoint, or a run's folder (its best checkpoint)";
 
@@ -45,16 +50,36 @@ int list(int argc, const char* const* argv) {
   return 0;
 }
 
+// Which of the file's names are taken as the model's, and what else it has.
+void print_about_names(const GivenWeights& weights) {
+  const std::vector<std::string> likely = identify_model(weights.tensors);
+  if (likely.empty()) {
+    std::vector<std::string> names;
+    for (const auto& [name, info] : weights.tensors) {
+      names.push_back(name);
+    }
+    if (const std::string foreign = foreign_names(names); !foreign.empty()) {
+      fmt::print("note: these are {}\n", foreign);
+    }
+    return;
+  }
+  const VitOptions model = published_model(likely.front(), num_classes_of(weights.tensors));
+  for (const std::string& note : match_weights(model, weights.tensors, {}).about_names) {
+    fmt::print("note: {}\n", note);
+  }
+}
+
 int show(int argc, const char* const* argv) {
   fs::path path;
+  std::string prefix;
   CommandLine line("maskedkd_weights show", "Lists the tensors of a file, and says which model they are.",
                    "maskedkd_weights show runs/deit_tiny");
-  line.positional("FILE", path, kFileMeaning);
+  line.positional("FILE", path, kFileMeaning).group("Names").option("prefix", prefix, kPrefixMeaning);
   if (!line.parse(argc, argv)) {
     std::fputs(line.help().c_str(), stdout);
     return 0;
   }
-  const GivenWeights weights = open_weights(path);
+  const GivenWeights weights = open_weights(path, prefix);
   std::vector<std::string> names;
   std::size_t name_width = 0;
   std::int64_t num_parameters = 0, num_bytes = 0;
@@ -76,12 +101,14 @@ int show(int argc, const char* const* argv) {
   }
   fmt::print("{}: {} tensors, {} parameters, {} bytes\nmodel: {}\n", weights.file.string(), names.size(),
              grouped(num_parameters), grouped(num_bytes), model_text(weights));
+  print_about_names(weights);
   return 0;
 }
 
 // The file's parameters in timm's order, under the style's names.
 struct Conversion {
   std::string model;
+  std::vector<std::string> about_names;
   std::vector<std::pair<std::string, std::string>> names;  // the file's, the new
 };
 
@@ -102,13 +129,14 @@ Conversion plan_conversion(const GivenWeights& weights, const std::string& model
                                   nearest_published(weights.tensors)),
                       "maskedkd_weights check says all that is wrong");
   }
-  const WeightsMatch match = match_weights(model, weights.tensors, {});
+  WeightsMatch match = match_weights(model, weights.tensors, {});
   const std::string changed = match.told.empty() ? "" : match.told.front();  // values are not converted
   if (!match.fits() || !changed.empty()) {
     throw usage_error(
         fmt::format("{} is not {}: {}", weights.file.string(), result.model, match.fits() ? changed : match.problems()),
-        "maskedkd_weights check says all that is wrong");
+        mismatch_hint(model, weights.tensors));
   }
+  result.about_names = std::move(match.about_names);
   for (const auto& [parameter, shape] : parameter_shapes(model)) {
     result.names.emplace_back(match.source_of.at(parameter), styled_name(parameter, style, model));
   }
@@ -150,7 +178,7 @@ void write_whole(const fs::path& target, const NamedTensors& tensors) {
 int convert(int argc, const char* const* argv) {
   fs::path in, out;
   NameStyle style = NameStyle::timm;
-  std::string style_name, model_name;
+  std::string style_name, model_name, prefix;
   bool ema = false, overwrite = false;
   CommandLine line("maskedkd_weights convert",
                    "Writes the weights of IN under timm's names or under those of Meta's repositories; every value and "
@@ -162,6 +190,7 @@ int convert(int argc, const char* const* argv) {
       .option("to", "", "whose names: timm or meta",
               [&](const std::string& text) { style = parse_name_style(style_name = text); })
       .option("model", model_name, "published name of the weights' model; without it the weights tell")
+      .option("prefix", prefix, kPrefixMeaning)
       .option("ema", ema, "take the checkpoint's moving average")
       .option("overwrite", overwrite, "replace OUT where it exists")
       .required("to");
@@ -169,7 +198,7 @@ int convert(int argc, const char* const* argv) {
     std::fputs(line.help().c_str(), stdout);
     return 0;
   }
-  GivenWeights weights = open_weights(in);
+  GivenWeights weights = open_weights(in, prefix);
   if (ema) {
     weights.file = weights.file.parent_path() / "ema.safetensors";
     if (!fs::exists(weights.file)) {
@@ -189,6 +218,9 @@ int convert(int argc, const char* const* argv) {
     num_bytes += renamed.back().second.nbytes();
   }
   write_whole(out, renamed);
+  for (const std::string& note : conversion.about_names) {
+    fmt::print("note: {}\n", note);
+  }
   fmt::print("{}: {} tensors of {} under {}'s names, {} bytes\n", out.string(), renamed.size(), conversion.model,
              style_name, grouped(static_cast<std::int64_t>(num_bytes)));
   return 0;
@@ -210,19 +242,42 @@ void warn_of_values(const fs::path& file) {
   }
 }
 
+void print_problems(const WeightsMatch& match,
+                    const std::vector<std::pair<std::string, std::vector<std::int64_t>>>& shapes,
+                    const TensorInfos& given) {
+  for (const std::string& name : match.missing) {
+    const auto wanted = std::find_if(shapes.begin(), shapes.end(), [&](const auto& it) { return it.first == name; });
+    fmt::print("missing: {} {}\n", name, shape_text(wanted->second));
+  }
+  for (const std::string& name : match.unexpected) {
+    fmt::print("unexpected: {} {}\n", printable_name(name), shape_text(given.at(name).shape));
+  }
+  for (const std::string& problem : match.wrong) {
+    fmt::print("wrong: {}\n", problem);
+  }
+}
+
+std::string problem_counts(const WeightsMatch& match) {
+  return match.num_problems() > kMostLines
+             ? match.problems()
+             : fmt::format("{} tensors missing, {} unexpected, {} wrong", match.missing.size(), match.unexpected.size(),
+                           match.wrong.size());
+}
+
 int check(int argc, const char* const* argv) {
   fs::path path;
-  std::string model_name;
+  std::string model_name, prefix;
   int num_classes = 0;
   LoadOptions how;
   CommandLine line("maskedkd_weights check",
-                   "Says whether weights fit a model, and names every tensor that is missing, unexpected, wrongly "
+                   "Says whether weights fit a model, and names the tensors that are missing, unexpected, wrongly "
                    "shaped, or not finite.",
                    "maskedkd_weights check teacher.safetensors --model deit3_small");
   line.positional("FILE", path, kFileMeaning)
       .group("Model")
       .option("model", model_name, "a published name (maskedkd_weights list)")
       .option("num-classes", num_classes, "classes; 0: as many as the file's head has")
+      .option("prefix", prefix, kPrefixMeaning)
       .option("reinit-head", how.reinit_head, "as a student would start with --reinit-head: the head need not fit")
       .required("model");
   if (!line.parse(argc, argv)) {
@@ -233,30 +288,23 @@ int check(int argc, const char* const* argv) {
     throw usage_error(fmt::format("--num-classes {} must not be below 0", num_classes));
   }
   find_model(model_name);  // before anything slow
-  const GivenWeights weights = open_weights(path);
+  const GivenWeights weights = open_weights(path, prefix);
   const VitOptions model = published_model(model_name, num_classes > 0 ? num_classes : num_classes_of(weights.tensors));
   model.validate();
   const WeightsMatch match = match_weights(model, weights.tensors, how);
-  const auto shapes = parameter_shapes(model);
-  for (const std::string& name : match.missing) {
-    const auto wanted = std::find_if(shapes.begin(), shapes.end(), [&](const auto& it) { return it.first == name; });
-    fmt::print("missing: {} {}\n", name, shape_text(wanted->second));
+  if (match.num_problems() <= kMostLines) {
+    print_problems(match, parameter_shapes(model), weights.tensors);
   }
-  for (const std::string& name : match.unexpected) {
-    fmt::print("unexpected: {} {}\n", printable_name(name), shape_text(weights.tensors.at(name).shape));
-  }
-  for (const std::string& problem : match.wrong) {
-    fmt::print("wrong: {}\n", problem);
-  }
-  for (const std::string& note : match.told) {
-    fmt::print("note: {}\n", note);
+  for (const auto* notes : {&match.about_names, &match.told}) {
+    for (const std::string& note : *notes) {
+      fmt::print("note: {}\n", note);
+    }
   }
   std::fflush(stdout);
   warn_of_values(weights.file);
   if (!match.fits()) {
-    throw usage_error(fmt::format("{} does not fit {} with {} classes: {} tensors missing, {} unexpected, {} wrong",
-                                  weights.file.string(), model_name, model.num_classes, match.missing.size(),
-                                  match.unexpected.size(), match.wrong.size()),
+    throw usage_error(fmt::format("{} does not fit {} with {} classes, which has {} tensors: {}", weights.file.string(),
+                                  model_name, model.num_classes, parameter_shapes(model).size(), problem_counts(match)),
                       mismatch_hint(model, weights.tensors));
   }
   fmt::print("{} fits {} with {} classes\n", weights.file.string(), model_name, model.num_classes);

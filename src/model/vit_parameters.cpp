@@ -258,11 +258,13 @@ std::vector<std::string> Vit::load(std::map<std::string, at::Tensor> tensors, co
   }
   const WeightsMatch match = match_weights(options_, given, how);
   if (!match.fits()) {
-    throw usage_error(fmt::format("{} does not fit the model: {}", source, match.problems()),
+    throw usage_error(fmt::format("{} does not fit the model, which has {} tensors: {}", source, parameters_.size(),
+                                  match.problems()),
                       mismatch_hint(options_, given));
   }
   const at::NoGradGuard no_grad;
-  std::vector<std::string> told = match.told;
+  std::vector<std::string> told = match.about_names;
+  told.insert(told.end(), match.told.begin(), match.told.end());
   for (const auto& [name, parameter] : parameters_) {
     const auto found = match.source_of.find(name);
     if (found == match.source_of.end()) {

@@ -3,11 +3,13 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/quoted_name.hpp"
 #include "maskedkd/model/registry.hpp"
+#include "maskedkd/model/weight_names.hpp"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_upsample_bicubic2d_aa.h>
 #include <ATen/ops/cat.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <set>
@@ -17,17 +19,20 @@ namespace {
 
 constexpr std::int64_t kMostClasses = 10'000'000;  // as VitOptions::validate has it
 
-const std::string kMetaPrefix = "module.";  // of CaiT's files, and of whatever DistributedDataParallel saved
+const std::string kModule = "module.";  // before CaiT's names in Meta's files, and what DataParallel inserts anywhere
 
 // `text` with the ending `from` replaced by `to`; nullopt where it ends otherwise.
 std::optional<std::string> with_ending(const std::string& text, const std::string& from, const std::string& to) {
   return text.ends_with(from) ? std::optional(text.substr(0, text.size() - from.size()) + to) : std::nullopt;
 }
 
-// timm's name of what a file calls `name`. CaiT's gamma_1 and gamma_2 are timm's too; of others they are Meta's.
+// timm's name of what a file calls `name` behind its prefix. CaiT's gamma_1 and gamma_2 are timm's too; of others they
+// are Meta's.
 std::string parameter_name(std::string name, const VitOptions& model) {
-  if (name.starts_with(kMetaPrefix)) {
-    name.erase(0, kMetaPrefix.size());
+  for (std::size_t at = name.find(kModule); at != std::string::npos; at = name.find(kModule, at + 1)) {
+    if (at == 0 || name[at - 1] == '.') {
+      name.erase(at, kModule.size());
+    }
   }
   if (!model.is_cait()) {
     for (const char digit : {'1', '2'}) {
@@ -38,6 +43,20 @@ std::string parameter_name(std::string name, const VitOptions& model) {
     }
   }
   return name;
+}
+
+std::vector<std::string> names_of(const TensorInfos& given) {
+  std::vector<std::string> names;
+  for (const auto& [name, info] : given) {
+    names.push_back(name);
+  }
+  return names;
+}
+
+// The first two of the names, for a message.
+std::string examples(const std::vector<std::string>& names) {
+  std::string text = printable_name(names.front());
+  return names.size() > 1 ? text + ", " + printable_name(names[1]) : text;
 }
 
 bool is_head(const std::string& parameter) {
@@ -60,8 +79,8 @@ std::optional<std::int64_t> grid_of_positions(const std::vector<std::int64_t>& s
 // One match under way: names of the file first, then parameter by parameter.
 class Matcher {
  public:
-  Matcher(const VitOptions& model, const TensorInfos& given, const LoadOptions& how)
-      : model_(model), given_(given), how_(how), shapes_(parameter_shapes(model)) {
+  Matcher(const VitOptions& model, const TensorInfos& given, const LoadOptions& how, const NamePrefix& prefix)
+      : model_(model), given_(given), how_(how), prefix_(prefix), shapes_(parameter_shapes(model)) {
     for (const auto& [parameter, shape] : shapes_) {
       known_.insert(parameter);
     }
@@ -69,8 +88,14 @@ class Matcher {
 
   WeightsMatch run() {
     for (const auto& [name, info] : given_) {
-      take_name(name);
+      const std::string bare = without_wrappers(name);
+      if (bare.starts_with(prefix_.bare)) {
+        take_name(name, bare.substr(prefix_.bare.size()));
+      } else {
+        beside_.emplace_back(bare, name);
+      }
     }
+    take_heads_beside();
     for (const auto& [parameter, shape] : shapes_) {
       match_.missing.push_back(parameter);  // until it is found
       if (starts_anew(parameter) || fits(parameter, shape)) {
@@ -84,12 +109,34 @@ class Matcher {
       match_.told.push_back(
           fmt::format("{} tensors of pretraining alone (a decoder, a norm) are passed over", num_passed_over_));
     }
+    tell_of_names();
     return std::move(match_);
   }
 
  private:
-  void take_name(const std::string& name) {
-    const std::string parameter = parameter_name(name, model_);
+  // Of a module that holds an encoder and its head: backbone.blocks..., head.weight.
+  void take_heads_beside() {
+    std::erase_if(beside_, [&](const auto& it) {
+      return is_head(it.first) && known_.count(it.first) != 0 && names_.emplace(it.first, it.second).second;
+    });
+  }
+
+  void tell_of_names() {
+    if (!prefix_.as_given.empty()) {
+      match_.about_names.push_back(fmt::format("its names are taken without '{}'", printable_name(prefix_.as_given)));
+    }
+    if (!beside_.empty()) {
+      std::vector<std::string> names;
+      for (const auto& [bare, name] : beside_) {
+        names.push_back(name);
+      }
+      match_.about_names.push_back(
+          fmt::format("{} tensors beside these are passed over, e.g. {}", names.size(), examples(names)));
+    }
+  }
+
+  void take_name(const std::string& name, const std::string& behind_prefix) {
+    const std::string parameter = parameter_name(behind_prefix, model_);
     const bool norm_of_pretraining = model_.average_pool && parameter.starts_with("norm.");
     if (known_.count(parameter) != 0) {
       if (!names_.emplace(parameter, name).second) {
@@ -147,9 +194,11 @@ class Matcher {
   const VitOptions& model_;
   const TensorInfos& given_;
   const LoadOptions& how_;
+  const NamePrefix& prefix_;
   const std::vector<std::pair<std::string, std::vector<std::int64_t>>> shapes_;
-  std::set<std::string> known_;               // parameters
-  std::map<std::string, std::string> names_;  // parameter -> the file's name
+  std::set<std::string> known_;                              // parameters
+  std::map<std::string, std::string> names_;                 // parameter -> the file's name
+  std::vector<std::pair<std::string, std::string>> beside_;  // without wrappers, the file's name; not behind the prefix
   int num_passed_over_ = 0;
   WeightsMatch match_;
 };
@@ -159,31 +208,66 @@ class Matcher {
 std::string shape_text(const std::vector<std::int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
 std::string WeightsMatch::problems() const {
-  constexpr std::size_t kShown = 8;
-  std::vector<std::string> all = wrong;
+  constexpr std::size_t kSpeltOut = 12;
+  std::vector<std::string> all(wrong.begin(),
+                               wrong.begin() + static_cast<std::ptrdiff_t>(std::min(wrong.size(), kSpeltOut)));
+  if (wrong.size() > kSpeltOut) {
+    all.push_back(fmt::format("{} more of another shape or kind", wrong.size() - kSpeltOut));
+  }
+  if (missing.size() + unexpected.size() + wrong.size() > kSpeltOut) {
+    if (!missing.empty()) {
+      all.push_back(fmt::format("{} missing, e.g. {}", missing.size(), examples(missing)));
+    }
+    if (!unexpected.empty()) {
+      all.push_back(fmt::format("{} unknown, e.g. {}", unexpected.size(), examples(unexpected)));
+    }
+    return fmt::format("{}", fmt::join(all, "; "));
+  }
   for (const std::string& name : missing) {
     all.push_back("missing " + name);
   }
   for (const std::string& name : unexpected) {
     all.push_back("unexpected " + printable_name(name));
   }
-  const std::size_t hidden = all.size() > kShown ? all.size() - kShown : 0;
-  all.resize(all.size() - hidden);
-  return fmt::format("{}{}", fmt::join(all, "; "), hidden > 0 ? fmt::format("; and {} more", hidden) : "");
+  return fmt::format("{}", fmt::join(all, "; "));
 }
 
 WeightsMatch match_weights(const VitOptions& model, const TensorInfos& given, const LoadOptions& how) {
-  return Matcher(model, given, how).run();
+  const std::vector<NamePrefix> prefixes = find_prefixes(names_of(given));
+  std::optional<WeightsMatch> nearest;
+  std::size_t taken = 0;
+  for (std::size_t i = 0; i < prefixes.size() && !(nearest && nearest->fits()); ++i) {
+    WeightsMatch match = Matcher(model, given, how, prefixes[i]).run();
+    if (!nearest || match.num_problems() < nearest->num_problems()) {
+      nearest = std::move(match);
+      taken = i;
+    }
+  }
+  for (std::size_t i = 0; i < prefixes.size(); ++i) {
+    if (i != taken) {
+      nearest->about_names.push_back(
+          fmt::format("it has another model under '{}' (maskedkd_weights convert --prefix takes it)",
+                      printable_name(prefixes[i].as_given)));
+    }
+  }
+  return *std::move(nearest);
 }
 
 std::int64_t num_classes_of(const TensorInfos& given) {
-  for (const std::string& name : {std::string("head.weight"), kMetaPrefix + "head.weight"}) {
-    const auto head = given.find(name);
-    if (head != given.end() && head->second.shape.size() == 2 && head->second.shape[0] <= kMostClasses) {
-      return head->second.shape[0];
+  const std::string prefix = find_prefixes(names_of(given)).front().bare;
+  std::int64_t beside = 0;
+  for (const auto& [name, info] : given) {
+    const std::string bare = without_wrappers(name);
+    if (info.shape.size() == 2 && info.shape[0] <= kMostClasses) {
+      if (bare == prefix + "head.weight" || bare == prefix + kModule + "head.weight") {
+        return info.shape[0];
+      }
+      if (bare == "head.weight") {
+        beside = info.shape[0];
+      }
     }
   }
-  return 0;
+  return beside;
 }
 
 std::vector<std::string> identify_model(const TensorInfos& given, const LoadOptions& how) {
@@ -206,10 +290,12 @@ std::vector<std::string> identify_model(const TensorInfos& given, const LoadOpti
 }
 
 std::string mismatch_hint(const VitOptions& model, const TensorInfos& given) {
+  if (const std::string foreign = foreign_names(names_of(given)); !foreign.empty()) {
+    return "these are " + foreign;
+  }
   if (match_weights(model, given, {.reinit_head = true}).fits()) {
     return "a student takes all but the head with --reinit-head; a teacher is to be trained on these classes first, as "
-           "such "
-           "a student";
+           "such a student";
   }
   const std::vector<std::string> names = identify_model(given);
   return names.empty() ? "is it another model's file?"
@@ -231,7 +317,7 @@ std::string styled_name(const std::string& name, NameStyle style, const VitOptio
     return name;
   }
   if (model.is_cait()) {
-    return kMetaPrefix + name;
+    return kModule + name;
   }
   for (const char digit : {'1', '2'}) {
     if (const auto renamed = with_ending(name, std::string(".ls") + digit + ".gamma", std::string(".gamma_") + digit)) {

@@ -1,6 +1,7 @@
 // Weights from elsewhere: whose names they bear, which model they are, whether they fit one. Names inside this program
 // are timm's; Meta's files (DeiT3's gamma_1 / gamma_2, CaiT's `module.` before every name) and MAE's (decoder beside
-// the encoder, norm instead of fc_norm) are understood. Everything here works on names and shapes: no value is read but
+// the encoder, norm instead of fc_norm) are understood, and so is what wrappers and trainers put before a name
+// (weight_names.hpp). Everything here works on names and shapes: no value is read but
 // in resample_positions. Called by Vit::load and by maskedkd_weights.
 #pragma once
 
@@ -22,11 +23,15 @@ struct WeightsMatch {
   std::vector<std::string> unexpected;           // the file's names
   std::vector<std::string> wrong;                // "norm.weight is [9] instead of [8]"
   std::vector<std::string> told;                 // what is done beside copying: "the head is new: ..."
+  // What stood around the names: which prefix is removed, what other models the file has, what lies beside.
+  std::vector<std::string> about_names;
   bool fits() const { return missing.empty() && unexpected.empty() && wrong.empty(); }
-  // All problems in one line, at most eight of them spelt out.
+  std::size_t num_problems() const { return missing.size() + unexpected.size() + wrong.size(); }
+  // All problems in one line: spelt out where they are few, counted with examples where they are many.
   std::string problems() const;
 };
 
+// Of several models in the file (a student beside its teacher) the likeliest that fits; where none fits, the nearest.
 WeightsMatch match_weights(const VitOptions& model, const TensorInfos& given, const LoadOptions& how);
 
 // Published names (no aliases) of which these are all the parameters, the number of classes left free; several where
