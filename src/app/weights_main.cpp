@@ -257,9 +257,9 @@ void print_problems(const WeightsMatch& match,
   }
 }
 
-std::string problem_counts(const WeightsMatch& match) {
+std::string problem_counts(const WeightsMatch& match, std::size_t num_parameters) {
   return match.num_problems() > kMostLines
-             ? match.problems()
+             ? fmt::format("the model has {} tensors; {}", num_parameters, match.problems())
              : fmt::format("{} tensors missing, {} unexpected, {} wrong", match.missing.size(), match.unexpected.size(),
                            match.wrong.size());
 }
@@ -303,8 +303,8 @@ int check(int argc, const char* const* argv) {
   std::fflush(stdout);
   warn_of_values(weights.file);
   if (!match.fits()) {
-    throw usage_error(fmt::format("{} does not fit {} with {} classes, which has {} tensors: {}", weights.file.string(),
-                                  model_name, model.num_classes, parameter_shapes(model).size(), problem_counts(match)),
+    throw usage_error(fmt::format("{} does not fit {} with {} classes: {}", weights.file.string(), model_name,
+                                  model.num_classes, problem_counts(match, parameter_shapes(model).size())),
                       mismatch_hint(model, weights.tensors));
   }
   fmt::print("{} fits {} with {} classes\n", weights.file.string(), model_name, model.num_classes);
