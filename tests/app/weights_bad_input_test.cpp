@@ -188,7 +188,7 @@ TEST_F(WeightsBadInput, CheckNamesEveryTensor) {
 TEST_F(WeightsBadInput, CheckOfWhatDoesNotFitAtAllIsOneLine) {
   NamedTensors other;
   for (const auto& [name, tensor] : whole) {
-    other.emplace_back("vit.layers.patch_embeddings.projection." + name, tensor);
+    other.emplace_back("vit.patch_embeddings.projection." + name + ".of_another", tensor);
   }
   write_safetensors(path("other"), other);
   expect_refused({"check", path("other"), "--model", "deit_tiny_patch16_224"},
