@@ -65,10 +65,13 @@ export_job_end() {
     local date='^[0-9]+-[0-9]+-[0-9]+T[0-9:]+$'
     for tries in 1 2 3; do  # a job that has only just begun may have none yet
       end=$(slurm squeue --noheader --jobs="$job_id" --format=%e 2>/dev/null) || end=
-      [[ ! $end =~ $date ]] || break
+      if [[ $end =~ $date ]] || [ "$end" = NONE ]; then break; fi
       sleep "$tries"
     done
-    if [[ $end =~ $date ]]; then
+    if [ "$end" = NONE ]; then  # without a time limit
+      end=
+      unset SLURM_JOB_END_TIME
+    elif [[ $end =~ $date ]]; then
       end=$(date --utc --date="$end" +%s)
       unset SLURM_JOB_END_TIME  # may be another job's
     elif [[ ${SLURM_JOB_END_TIME:-} =~ ^[0-9]+$ ]]; then
