@@ -4,6 +4,7 @@
 #include "maskedkd/base/progress.hpp"
 #include "maskedkd/comm/gradient_reducer.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
+#include "maskedkd/train/gradient_norm.hpp"
 #include "maskedkd/train/stop_signal.hpp"
 
 #include <ATen/TensorOperators.h>
@@ -172,7 +173,7 @@ Trainer::StepReport Trainer::share(const std::vector<double>& losses) {
 void Trainer::apply(at::Tensor& gradient) {
   const at::NoGradGuard no_grad;
   gradient.div_(options_.micro_batches_per_step() * scaler_.scale());
-  const double norm = gradient.norm().item<double>();
+  const double norm = euclidean_norm(gradient);
   const bool finite = std::isfinite(norm);
   if (!finite && !scaler_.enabled()) {
     throw Error(fmt::format("the gradient of step {} (epoch {}) is not finite", state_.global_step, state_.epoch),
@@ -189,8 +190,8 @@ void Trainer::apply(at::Tensor& gradient) {
     }
     return;
   }
-  if (options_.clip_gradient_norm > 0 && norm > options_.clip_gradient_norm) {
-    gradient.mul_(options_.clip_gradient_norm / (norm + 1e-6));
+  if (options_.clip_gradient_norm > 0) {
+    clip_to_norm(gradient, norm, options_.clip_gradient_norm);
   }
   optimizer_.step(gradient, learning_rate(state_.step));
   if (average_) {

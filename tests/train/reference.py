@@ -1,5 +1,6 @@
 """Five training steps of MaskedKD in PyTorch, fp32, for each of the cases at the end: the student's initial weights, the
-teacher's, images, all losses, the gradient of the first step, the patches that the teacher sees in it, the final weights.
+teacher's, images, all losses, the gradient of the first step and its norm before it is clipped, the patches that the
+teacher sees in it, the final weights.
 
 B images, N patches, K kept, H heads."""
 
@@ -94,7 +95,7 @@ def make_images(size, batch, generator):
     return images.permute(0, 2, 3, 1).reshape(STEPS, batch, size, size, 3).contiguous()
 
 
-def write_case(name, student, teacher, keep, batch, seed, kind="soft", criterion="student"):
+def write_case(name, student, teacher, keep, batch, seed, kind="soft", criterion="student", clip=None):
     generator = torch.Generator().manual_seed(seed)
     save_file(randomise(student, generator).state_dict(), OUT / f"{name}_student.safetensors")
     size, classes = student.patch_embed.img_size[0], student.num_classes
@@ -131,6 +132,11 @@ def write_case(name, student, teacher, keep, batch, seed, kind="soft", criterion
             first = {f"gradient.{n}": p.grad.clone() for n, p in student.named_parameters()}
             if kind != "none":
                 first |= {"kept": kept}
+            if clip is not None:
+                squares = [p.grad.double().square().sum() for p in student.parameters()]
+                first |= {"norm": sum(squares).sqrt()}
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(student.parameters(), clip)
         optimizer.step()
         losses.append(loss.item())
     final = {f"final.{n}": p.detach().clone() for n, p in student.named_parameters()}
@@ -166,3 +172,4 @@ write_case("other_pixels", small_student(32, 8), large, keep=8, batch=8, seed=8)
 write_case("lowest", small_student(32, 8), fine, keep=15, batch=8, seed=9, criterion="lowest")
 write_case("own_attention", small_student(32, 8), fine, keep=15, batch=8, seed=10, criterion="teacher")
 write_case("distilled_alone", small_student(32, 8, VisionTransformerDistilled), coarse, keep=8, batch=8, seed=11, kind="none")
+write_case("clipped", timm.create_model("deit_tiny_patch16_224"), deit3, keep=98, batch=6, seed=15, clip=0.5)

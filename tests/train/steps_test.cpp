@@ -6,6 +6,7 @@
 #include "maskedkd/model/registry.hpp"
 #include "maskedkd/train/adamw.hpp"
 #include "maskedkd/train/distillation_step.hpp"
+#include "maskedkd/train/gradient_norm.hpp"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -32,6 +33,7 @@ struct StepsCase {
   std::int64_t keep = 0;
   DistillationType type = DistillationType::soft;
   MaskCriterion criterion = MaskCriterion::student;
+  double clip = 0;  // largest norm of the gradient
 };
 
 std::ostream& operator<<(std::ostream& stream, const StepsCase& steps) { return stream << steps.name; }
@@ -70,7 +72,8 @@ std::vector<StepsCase> cases() {
       {"other_pixels", four, small_teacher(40, 10), "teacher_40_10", 8},
       {"lowest", four, small_teacher(42, 7), "teacher_42_7", 15, DistillationType::soft, MaskCriterion::lowest},
       {"own_attention", four, small_teacher(42, 7), "teacher_42_7", 15, DistillationType::soft, MaskCriterion::teacher},
-      {"distilled_alone", small_student(32, 8, /*distilled=*/true), {}, "", 8, DistillationType::none}};
+      {"distilled_alone", small_student(32, 8, /*distilled=*/true), {}, "", 8, DistillationType::none},
+      {"clipped", tiny, deit3, "deit3_small", 98, DistillationType::soft, MaskCriterion::student, 0.5}};
 }
 
 // A key's bias adds the same to all scores of a query, which softmax takes away again: its gradient is exactly 0, and
@@ -133,7 +136,7 @@ TEST_P(Steps, LossesGradientsAndWeightsArePyTorchs) {
   double worst_loss = 0, worst_gradient = 0, worst_tensor = 0;
   const at::Tensor losses = expected_.at("losses");
   for (std::int64_t step = 0; step < losses.size(0); ++step) {
-    const at::Tensor gradient = at::zeros_like(parameters.values());
+    at::Tensor gradient = at::zeros_like(parameters.values());
     parameters.bind_gradients(gradient);
     const double loss = distillation.run(batch_of(step), 1.0).item<double>();
     const double wanted = losses[step].item<double>();
@@ -148,6 +151,14 @@ TEST_P(Steps, LossesGradientsAndWeightsArePyTorchs) {
         worst_gradient = std::max(worst_gradient, (value - wanted_gradient).abs().max().item<double>() /
                                                       wanted_gradient.abs().max().item<double>());
       }
+    }
+    if (GetParam().clip > 0) {
+      const double norm = euclidean_norm(gradient);
+      EXPECT_GT(norm, 2 * GetParam().clip) << "it is to be clipped";
+      if (step == 0) {
+        EXPECT_NEAR(norm / expected_.at("norm").item<double>(), 1, 1e-5);
+      }
+      clip_to_norm(gradient, norm, GetParam().clip);
     }
     optimizer.step(gradient, kRate);
   }
