@@ -50,6 +50,7 @@ ExitCode Trainer::run() {
   progress_.reset();
   const bool saved = save_at_last(/*tries=*/state_.epoch < options_.schedule.epochs ? 2 : 5);
   session_.activity().now("ending the run", Activity::Pace::slow);
+  tell_left_out();
   if (state_.epoch < options_.schedule.epochs || !saved) {
     spdlog::info("stopped after step {} (epoch {}, step {} of {}) {}{}", state_.global_step, state_.epoch, state_.step,
                  steps,
@@ -163,6 +164,9 @@ Trainer::StepReport Trainer::share(const std::vector<double>& losses) {
       settle(/*saved=*/false);
       saver_->cancel();  // it may wait for that rank's part
     }
+  }
+  if (report.checkpoint && busy && !report.stop) {
+    note_left_out();
   }
   report.checkpoint &= !busy;
   show_progress(report.loss_sum / per_step);

@@ -18,6 +18,10 @@ double minutes_since(std::chrono::steady_clock::time_point time) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - time).count() / 60;
 }
 
+bool is_checkpoint_step(const TrainOptions& options, std::int64_t global_step) {
+  return options.checkpoint_steps > 0 && global_step % options.checkpoint_steps == 0;
+}
+
 }  // namespace
 
 std::map<std::string, NamedTensors> Trainer::state_groups() const {
@@ -49,10 +53,32 @@ bool Trainer::checkpoint_is_due() {
                   kMendTheFileSystem);
     session_.abort(static_cast<int>(ExitCode::failure));
   }
-  const std::int64_t step = state_.global_step + 1;
   const double minutes = minutes_since(last_save_began_);
-  return (options_.checkpoint_steps > 0 && step % options_.checkpoint_steps == 0) ||
+  return is_checkpoint_step(options_, state_.global_step + 1) ||
          (options_.checkpoint_minutes > 0 && minutes >= options_.checkpoint_minutes);
+}
+
+// One that is due by time is written as soon as the one before is; an epoch's end waits for it.
+void Trainer::note_left_out() {
+  const std::int64_t step = state_.global_step + 1;
+  if (!is_checkpoint_step(options_, step) || state_.step + 1 == sampler_.steps_per_epoch()) {
+    return;
+  }
+  if (++checkpoints_left_out_ == 1 && session_.rank() == 0) {
+    spdlog::warn(
+        "the checkpoint after step {} is left out, as the one before is still being written; so will others be, if "
+        "{} --checkpoint-steps take less time than a save",
+        step, options_.checkpoint_steps);
+  }
+}
+
+void Trainer::tell_left_out() const {
+  if (checkpoints_left_out_ > 0 && session_.rank() == 0) {
+    const std::int64_t last = state_.global_step, first = last - steps_here_;
+    spdlog::warn("{} of {} checkpoints of --checkpoint-steps {} were left out, as the one before was being written",
+                 checkpoints_left_out_, last / options_.checkpoint_steps - first / options_.checkpoint_steps,
+                 options_.checkpoint_steps);
+  }
 }
 
 // An epoch's end is in the state only after its evaluation.

@@ -273,6 +273,18 @@ TEST_F(Saving, LargeStatesAreCutIntoFilesOfSeveralRanks) {
   }
 }
 
+// A save takes several of these steps.
+TEST_F(Saving, CheckpointsThatAreLeftOutAreTold) {
+  const ProcessResult result = train(1, "left-out",
+                                     {"--batch-size", "4", "--micro-batch", "4", "--width", "192", "--heads", "4",
+                                      "--epochs", "1", "--checkpoint-steps", "1", "--stop-after-steps", "40"});
+  ASSERT_EQ(result.exit_code, 85) << result.output;
+  const std::string once = "is left out, as the one before is still being written";
+  EXPECT_TRUE(says(result, once)) << result.output;
+  EXPECT_EQ(result.output.find(once), result.output.rfind(once)) << result.output;
+  EXPECT_TRUE(says(result, "of 40 checkpoints of --checkpoint-steps 1 were left out")) << result.output;
+}
+
 TEST_F(Saving, AFailedPartOfAnotherRankIsToldAndTriedAgain) {
   const OwnDisk disk(run_folder("parts-full"), "size=64m");
   if (!disk.mounted()) {

@@ -92,6 +92,8 @@ class Trainer {
   void settle(bool saved);       // what was being saved is on the disk, or it is lost
   bool finish_saving();          // whether the one under way, if any, is on the disk
   bool save_at_last(int tries);  // the last one of this start
+  void note_left_out();          // a checkpoint is due after this step while the one before is being written
+  void tell_left_out() const;    // how many there were
   CheckpointContent snapshot();
   CheckpointPosition position() const;
   void note_saved(const SaveResult& result);
@@ -129,6 +131,7 @@ class Trainer {
   Clock::time_point step_began_ = Clock::now();
   double longest_step_s_ = 0, longest_save_s_ = 0;  // of this process
   int save_attempts_ = 0;
+  std::int64_t checkpoints_left_out_ = 0;  // of those after every --checkpoint-steps steps, by this process
   std::optional<CheckpointPosition> being_saved_, on_disk_;
   BestEpoch evaluated_, best_on_disk_;  // the newest evaluation; what state_.best was in the last save that worked
   bool save_failed_ = false;            // this rank's last one; told with the next step
