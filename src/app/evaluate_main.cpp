@@ -1,6 +1,7 @@
 // maskedkd_evaluate: accuracy of weights on a packed set.
 #include "maskedkd/app/contact_sheet.hpp"
 #include "maskedkd/app/mask_sheet.hpp"
+#include "maskedkd/app/official_flags.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/checkpoint/checkpoint.hpp"
@@ -81,6 +82,7 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
   CommandLine line("maskedkd_evaluate", "Evaluates a model's weights on a packed set, every image exactly once.",
                    "mpiexec -n 2 maskedkd_evaluate --data-path packed/val --weights runs/deit_tiny");
   command.evaluation.num_workers = 0;
+  line.advise_unknown(official_advice_for_evaluation);
   command.bind(line);
   if (!line.parse(argc, argv)) {
     if (session.rank() == 0) {

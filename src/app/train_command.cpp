@@ -1,6 +1,7 @@
 #include "maskedkd/app/train_command.hpp"
 
 #include "maskedkd/app/augmentation_flags.hpp"
+#include "maskedkd/app/official_flags.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/comm/watchdog.hpp"
 #include "maskedkd/images/shard.hpp"
@@ -225,6 +226,7 @@ std::optional<TrainCommand> TrainCommand::parse(int argc, const char* const* arg
       "    --output-dir runs/deit_tiny");
   BadRecordFlags on_bad;
   command.train.num_workers = 0;
+  line.advise_unknown(official_advice_for_training);
   bind_data(line, command.train, on_bad);
   student.bind(line);
   bind_distillation(line, command.train);

@@ -34,6 +34,7 @@ struct CommandLine::State {
   std::vector<Option> options;
   std::vector<Positional> positionals;
   std::vector<std::string> required;
+  std::function<std::string(const std::string& name)> advice;  // empty: there is none
   std::string config_path;
 
   // kind: what --help shows for the value; BOOL: a flag.

@@ -140,6 +140,11 @@ CommandLine& CommandLine::positional(const std::string& name, std::filesystem::p
   return *this;
 }
 
+CommandLine& CommandLine::advise_unknown(std::function<std::string(const std::string&)> advice) {
+  state_->advice = std::move(advice);
+  return *this;
+}
+
 CommandLine& CommandLine::required(const std::string& name) {
   state_->required.push_back(name);
   return *this;

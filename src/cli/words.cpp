@@ -17,14 +17,17 @@ CommandLine::State::Option* CommandLine::State::find(const std::string& name) {
 
 void CommandLine::State::unknown(const std::string& name, const std::string& where) const {
   const char* const dashes = where.empty() ? "--" : "";
+  const std::string message = fmt::format("{}unknown option {}{}", where, dashes, name);
+  if (const std::string known_elsewhere = advice ? advice(name) : ""; !known_elsewhere.empty()) {
+    throw usage_error(message, known_elsewhere);
+  }
   std::vector<std::string> names;
   for (const auto& option : options) {
     names.push_back(option.name);
   }
   const std::string nearest = nearest_name(name, names);
-  throw usage_error(
-      fmt::format("{}unknown option {}{}", where, dashes, name),
-      nearest.empty() ? fmt::format("see {} --help", program) : fmt::format("did you mean {}{}?", dashes, nearest));
+  throw usage_error(message, nearest.empty() ? fmt::format("see {} --help", program)
+                                             : fmt::format("did you mean {}{}?", dashes, nearest));
 }
 
 // Boost would take an option's name for the value that the option before it lacks, and, by version, leave or take the

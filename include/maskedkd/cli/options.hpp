@@ -40,6 +40,9 @@ class CommandLine {
   // it only if that is true, false, on, off, yes, no, 1 or 0.
   CommandLine& positional(const std::string& name, std::filesystem::path& value, const std::string& description,
                           bool is_required = true);
+  // What to say of a flag that this program does not know but another one does, in one line; empty: nothing, and the
+  // nearest name is offered. The name has `-` for `_`.
+  CommandLine& advise_unknown(std::function<std::string(const std::string& name)> advice);
   // Every flag named must have been given a value that is not empty.
   CommandLine& required(const std::string& name);
 

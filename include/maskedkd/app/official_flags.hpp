@@ -1,0 +1,27 @@
+// The flags of the official code (main.py of MaskedKD, and of DeiT, from which it comes) that are written otherwise
+// here, or are not here at all: one table, so that who comes from there is answered for each flag. Flags of the same
+// name and meaning are in no table.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace maskedkd {
+
+struct OfficialFlag {
+  std::string_view name;    // of the official code, without dashes in front, `-` for `_`
+  std::string_view here;    // the flag of maskedkd_train that takes its value, without dashes; empty: none
+  std::string_view advice;  // what to do instead where `here` does not say it all; one clause
+};
+
+// By name.
+std::span<const OfficialFlag> official_flags();
+
+// What maskedkd_train answers to a flag that it does not know, in one line; empty: the official code does not know it
+// either. name: with `-` for `_`.
+std::string official_advice_for_training(const std::string& name);
+// The same of maskedkd_evaluate.
+std::string official_advice_for_evaluation(const std::string& name);
+
+}  // namespace maskedkd
