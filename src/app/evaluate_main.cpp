@@ -30,6 +30,7 @@ struct EvaluateCommand {
   std::filesystem::path data_path, weights, output;
   std::string model;
   bool ema = false;
+  int num_classes = 0;
   Precision precision = Precision::fp32;
   EvaluationOptions evaluation;
   DeviceChoice device = DeviceChoice::automatic;
@@ -41,14 +42,18 @@ struct EvaluateCommand {
         .option("data-path", data_path, "folder of packed images (maskedkd_pack), or one that holds such a folder val")
         .option("weights", weights, "a safetensors file, a checkpoint, or a run's folder (its best checkpoint)")
         .option("model", model, "published name of the weights' model; a checkpoint of this program says it itself")
+        .option("num-classes", num_classes,
+                "--model: classes that the weights have, at least those of the data, which keep their numbers; 0: as "
+                "many as the data has")
         .option("ema", ema, "evaluate the checkpoint's moving average")
         .option("output", output, "file for the figures as JSON")
-        .option("precision", to_string(precision), "of matrix products: fp32, bf16 or fp16",
+        .option("precision", "",
+                "of matrix products: fp32, bf16 or fp16; by default that of the run whose weights these are, of other "
+                "weights fp32",
                 [this](const std::string& text) { precision = parse_precision(text); })
         .option("eval-crop", evaluation.augment.evaluation_crop,
-                "share of the shorter edge that the crop covers; of a run's weights its own --eval-crop where this is "
-                "not given")
-        .option("eval-batch", evaluation.batch, "images of a forward pass")
+                "share of the shorter edge that the crop covers; by default the run's")
+        .option("eval-batch", evaluation.batch, "images of a forward pass; by default the run's")
         .option("workers", evaluation.num_workers, "threads a rank that read and decode; 0: by the cores it has")
         .option("prefetch", evaluation.prefetch, "batches that a rank holds ready")
         .group("Picture")
@@ -69,12 +74,28 @@ void write_figures(const EvaluateCommand& command, const std::filesystem::path& 
   const nlohmann::ordered_json json = {{"weights", file.string()},
                                        {"data_path", command.data_path.string()},
                                        {"eval_crop", command.evaluation.augment.evaluation_crop},
+                                       {"eval_batch", command.evaluation.batch},
+                                       {"precision", to_string(command.precision)},
                                        {"num_images", result.num_images},
                                        {"test_loss", result.loss},
                                        {"test_acc1", result.accuracy_top1},
                                        {"test_acc5", result.accuracy_top5},
                                        {"images_per_second", result.images_per_second}};
   write_file_atomically(command.output, json.dump(2) + "\n");
+}
+
+// What is not given is as in the run whose checkpoint the weights lie in: its log has the same figures.
+void evaluate_as_the_run_did(const CommandLine& line, const std::filesystem::path& file, EvaluateCommand& command) {
+  const auto of_run = [&](const char* flag) { return line.given(flag) ? "" : option_of_run(file, flag); };
+  if (const std::string crop = of_run("eval-crop"); !crop.empty()) {
+    command.evaluation.augment.evaluation_crop = std::atof(crop.c_str());
+  }
+  if (const std::string batch = of_run("eval-batch"); !batch.empty()) {
+    command.evaluation.batch = std::atoi(batch.c_str());
+  }
+  if (const std::string precision = of_run("precision"); !precision.empty()) {
+    command.precision = parse_precision(precision);
+  }
 }
 
 int evaluate_weights(const MpiSession& session, int argc, char** argv) {
@@ -93,6 +114,9 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
   if (command.threads < 0) {
     throw usage_error(fmt::format("--threads {} must not be below 0", command.threads));
   }
+  if (command.num_classes < 0) {
+    throw usage_error(fmt::format("--num-classes {} must not be below 0", command.num_classes));
+  }
   check_png_name(command.masks.output, "masks");
   if (!std::filesystem::exists(command.data_path / kShardIndexName) &&
       std::filesystem::exists(command.data_path / "val" / kShardIndexName)) {
@@ -102,7 +126,13 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
   // One file for all ranks: the best of a run that goes on changes.
   std::filesystem::path file =
       session.broadcast(session.rank() == 0 ? weights_file(command.weights, "--weights: ").string() : "");
-  Vit model(weights_model(file, command.model, "model", static_cast<int>(set.num_classes())));
+  Vit model(weights_model(file, command.model, "model",
+                          command.num_classes > 0 ? command.num_classes : static_cast<int>(set.num_classes())));
+  if (command.num_classes > 0 && command.num_classes != model.options().num_classes) {
+    throw usage_error(fmt::format("--num-classes {}: {} has {} classes", command.num_classes, file.string(),
+                                  model.options().num_classes),
+                      "leave it out: the checkpoint says it");
+  }
   if (command.ema) {
     file = file.parent_path() / "ema.safetensors";
     if (!std::filesystem::exists(file)) {
@@ -117,10 +147,8 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
   const at::Device device = choose_device(session, command.device);
   model.to_device(device);
   at::set_num_threads(command.threads > 0 ? command.threads : threads_for_rank(session));
-  if (!line.given("eval-crop") && command.model.empty()) {
-    const std::string crop = option_of_run(file, "eval-crop");
-    command.evaluation.augment.evaluation_crop =
-        crop.empty() ? command.evaluation.augment.evaluation_crop : std::atof(crop.c_str());
+  if (command.model.empty()) {
+    evaluate_as_the_run_did(line, file, command);
   }
   command.evaluation.augment.input_size = model.options().input_size;
   command.evaluation.compute_dtype = scalar_type(command.precision);
@@ -136,9 +164,10 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
   command.masks.keep.of(model.options().num_patches(), "keep");  // refused before the long part
   const EvaluationResult result = *evaluate(session, model, device, set, command.evaluation, "evaluating");
   if (session.rank() == 0) {
-    fmt::print("{}: {} images, crop {}, acc@1 {:.2f} %, acc@5 {:.2f} %, loss {:.4f}, {:.0f} images/s\n", file.string(),
-               result.num_images, command.evaluation.augment.evaluation_crop, result.accuracy_top1,
-               result.accuracy_top5, result.loss, result.images_per_second);
+    fmt::print("{}: {} images, crop {}, {}, acc@1 {:.2f} %, acc@5 {:.2f} %, loss {:.4f}, {:.0f} images/s\n",
+               file.string(), result.num_images, command.evaluation.augment.evaluation_crop,
+               to_string(command.precision), result.accuracy_top1, result.accuracy_top5, result.loss,
+               result.images_per_second);
     if (!command.output.empty()) {
       write_figures(command, file, result);
     }

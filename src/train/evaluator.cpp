@@ -44,7 +44,7 @@ void EvaluationOptions::validate() const {
 std::optional<EvaluationResult> evaluate(const MpiSession& session, const Vit& model, at::Device device,
                                          const ShardSet& set, const EvaluationOptions& options,
                                          const std::string& title) {
-  if (set.num_classes() != model.options().num_classes) {
+  if (set.num_classes() > model.options().num_classes) {
     throw usage_error(fmt::format("{} has {} classes, the model {}", set.directory().string(), set.num_classes(),
                                   model.options().num_classes),
                       "evaluate on the classes that the model was trained on");

@@ -65,5 +65,92 @@ TEST(Evaluate, EveryImageOnceOnAnyRanksAsTimmSeesThem) {
   EXPECT_NEAR(one["test_loss"].get<double>(), expected["test_loss"].get<double>(), 1e-5);
 }
 
+// Every figure of every epoch, of the weights and of their average: the run's precision, crop and batches are taken.
+TEST(Evaluate, ARunsCheckpointHasTheFiguresOfItsLog) {
+  const TemporaryDirectory place;
+  const fs::path data = place.path() / "data", test = place.path() / "test", figures = place.path() / "figures";
+  pack_images(data, 128);
+  pack_images(test, 203);
+  for (const std::string precision : {"bf16", "fp32"}) {
+    const fs::path run = place.path() / precision;
+    const ProcessResult trained = run_process(on_ranks(
+        2, "maskedkd_train",
+        teacher_arguments(data, run,
+                          {"--eval-data-path", test, "--epochs", "3", "--eval-batch", "50", "--eval-crop", "0.7",
+                           "--precision", precision, "--model-ema-decay", "0.5", "--keep-checkpoints", "9"})));
+    ASSERT_EQ(trained.exit_code, 0) << trained.output;
+    std::istringstream log(log_without_times(run));
+    int step = 0;
+    for (std::string text; std::getline(log, text);) {
+      const nlohmann::json line = nlohmann::json::parse(text);
+      step += 4;
+      const fs::path checkpoint =
+          run / "checkpoints" / (std::string("step-00000000") + std::to_string(step) + "-evaluated");
+      const auto evaluate = [&](const Arguments& more) {
+        Arguments arguments = {"--data-path", test,  "--weights", checkpoint, "--output",  figures,
+                               "--device",    "cpu", "--threads", "1",        "--workers", "1"};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        const ProcessResult result = run_process(on_ranks(1, "maskedkd_evaluate", arguments));
+        EXPECT_EQ(result.exit_code, 0) << result.output;
+        EXPECT_NE(result.output.find("crop 0.7, " + precision + ", acc@1"), std::string::npos) << result.output;
+        return without_speed(figures);
+      };
+      const nlohmann::json trained_weights = evaluate({});
+      EXPECT_EQ(trained_weights["precision"], precision);
+      for (const char* key : {"test_loss", "test_acc1", "test_acc5"}) {
+        EXPECT_EQ(trained_weights[key], line[key]) << key << " in " << precision;
+      }
+      const nlohmann::json average = evaluate({"--ema"});
+      EXPECT_EQ(average["test_acc1"], line["test_ema_acc1"]) << precision;
+      EXPECT_EQ(average["test_acc5"], line["test_ema_acc5"]) << precision;
+    }
+    EXPECT_EQ(step, 12);
+  }
+}
+
+// Labels keep their numbers; a teacher of more classes too, whose student has as many.
+TEST(Evaluate, AModelMayHaveMoreClassesThanTheSet) {
+  const TemporaryDirectory place;
+  const fs::path data = place.path() / "data", teacher = place.path() / "teacher", student = place.path() / "student",
+                 figures = place.path() / "figures";
+  pack_images(data, 128);
+  pack_images(place.path() / "seven", 128, 7);
+  ProcessResult result = run_process(
+      on_ranks(2, "maskedkd_train",
+               teacher_arguments(data, teacher, {"--num-classes", "6", "--epochs", "4", "--eval-data-path", data})));
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  result = run_process(on_ranks(1, "maskedkd_train",
+                                student_arguments(data, teacher, student, {"--num-classes", "6", "--epochs", "1"})));
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  result = run_process(
+      on_ranks(1, "maskedkd_train",
+               teacher_arguments(data, place.path() / "tuned", {"--num-classes", "6", "--finetune", teacher})));
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  result = run_process(on_ranks(1, "maskedkd_train", student_arguments(data, teacher, place.path() / "other")));
+  EXPECT_EQ(result.exit_code, 2) << "the student has 4 classes" << result.output;
+
+  const auto evaluate = [&](const fs::path& set, const Arguments& more) {
+    Arguments arguments = {"--data-path", set, "--weights", teacher, "--output", figures, "--device", "cpu"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_process(on_ranks(1, "maskedkd_evaluate", arguments));
+  };
+  result = evaluate(data, {});
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  const ProcessResult python =
+      run_process({MASKEDKD_PYTHON, std::string(MASKEDKD_SOURCE_DIR) + "/tests/app/evaluate.py", data,
+                   teacher / "checkpoints" / "best"});
+  ASSERT_EQ(python.exit_code, 0) << python.output;
+  const nlohmann::json expected = nlohmann::json::parse(python.output), found = without_speed(figures);
+  EXPECT_DOUBLE_EQ(found["test_acc1"].get<double>(), expected["test_acc1"].get<double>());
+  EXPECT_NEAR(found["test_loss"].get<double>(), expected["test_loss"].get<double>(), 1e-5);
+
+  result = evaluate(data, {"--num-classes", "5"});
+  EXPECT_EQ(result.exit_code, 2) << result.output;
+  EXPECT_NE(result.output.find("has 6 classes"), std::string::npos) << result.output;
+  result = evaluate(place.path() / "seven", {});
+  EXPECT_EQ(result.exit_code, 2) << result.output;
+  EXPECT_NE(result.output.find("7 classes, the model 6"), std::string::npos) << result.output;
+}
+
 }  // namespace
 }  // namespace maskedkd::testing

@@ -35,8 +35,9 @@ struct EvaluationResult {
 };
 
 // Collective. The set is cut into batches that do not depend on the ranks; each batch is one rank's, and the batches'
-// sums are added in their order. nullopt where it was stopped. A distilled model answers with the mean of its heads.
-// Shows progress where `title` is not empty.
+// sums are added in their order. The model may have more classes than the set, whose labels are then the first of them;
+// an answer among the others is wrong. Throws Error (usage) where it has fewer. nullopt where it was stopped. A
+// distilled model answers with the mean of its heads. Shows progress where `title` is not empty.
 std::optional<EvaluationResult> evaluate(const MpiSession& session, const Vit& model, at::Device device,
                                          const ShardSet& set, const EvaluationOptions& options,
                                          const std::string& title);
