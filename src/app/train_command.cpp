@@ -7,6 +7,7 @@
 #include "maskedkd/images/shard.hpp"
 #include "maskedkd/model/registry.hpp"
 
+#include <algorithm>
 #include <array>
 #include <initializer_list>
 
@@ -25,7 +26,8 @@ struct StudentFlags {
   void bind(CommandLine& line) {
     line.group("Student")
         .option("model", model, "a published name (a wrong one lists them), or vit for the sizes below")
-        .option("num-classes", num_classes, "classes; 0: as many as the training data has")
+        .option("num-classes", num_classes,
+                "classes, at least those of the training data, which keep their numbers; 0: as many as it has")
         .option("input-size", own.input_size, "vit: edge of the square input, pixels")
         .option("patch-size", own.patch_size, "vit: edge of a patch, pixels")
         .option("width", own.width, "vit: size of a token")
@@ -46,6 +48,9 @@ struct StudentFlags {
           throw usage_error(fmt::format("--{} belongs to --model vit; {} has sizes of its own", flag, model));
         }
       }
+    }
+    if (num_classes < 0) {
+      throw usage_error(fmt::format("--num-classes {} must not be below 0", num_classes));
     }
     student.num_classes =
         num_classes != 0 ? num_classes : static_cast<int>(read_shard_index(data_path).class_names.size());
@@ -151,9 +156,10 @@ void check_mask_flags(const CommandLine& line, const TrainOptions& train) {
 
 void bind_optimisation(CommandLine& line, TrainOptions& train) {
   line.group("Optimisation")
-      .option("batch-size", train.global_batch, "images a step, over all ranks")
+      .option("batch-size", train.global_batch, "images a step, of all ranks together (in the official code: of each)")
       .option("micro-batch", train.micro_batch,
-              "images of a forward pass, the unit of everything random; divides --batch-size")
+              "images of a forward pass, the unit of everything random; divides --batch-size; 0: the most up to 128 "
+              "that do")
       .option("epochs", train.schedule.epochs, "epochs of the whole schedule")
       .option("lr", train.schedule.learning_rate, "peak learning rate for 512 images a step; scaled with --batch-size")
       .option("warmup-epochs", train.schedule.warmup_epochs, "epochs of linear warm-up")
@@ -210,7 +216,48 @@ void bind_run(CommandLine& line, TrainCommand& command) {
       .required("output-dir");
 }
 
+// What follows from several flags, or from the data: what the run is compared by when it is resumed, 0.50 being 0.5.
+OptionTexts texts_in_force(const TrainOptions& train) {
+  const VitOptions& student = train.student;
+  const auto yes_or_no = [](bool value) { return std::string(value ? "true" : "false"); };
+  OptionTexts texts = {{"data-path", train.data_path.string()},
+                       {"eval-data-path", train.eval_data_path.string()},
+                       {"num-classes", std::to_string(student.num_classes)},
+                       {"input-size", std::to_string(student.input_size)},
+                       {"patch-size", std::to_string(student.patch_size)},
+                       {"width", std::to_string(student.width)},
+                       {"depth", std::to_string(student.depth)},
+                       {"heads", std::to_string(student.num_heads)},
+                       {"distilled", yes_or_no(student.distilled)},
+                       {"layer-scale", yes_or_no(student.layer_scale)},
+                       {"position-on-class-token", yes_or_no(student.position_on_class_token)},
+                       {"micro-batch", std::to_string(train.micro_batch)},
+                       {"keep", train.mask.keep.to_string()},
+                       {"keep-start", train.mask.keep_start.to_string()}};
+  if (train.mask.criterion == MaskCriterion::all) {
+    texts.emplace_back("keep", KeepCount::share(1.0).to_string());
+  }
+  if (!train.augment.policy.enabled) {
+    texts.emplace_back("aa", "none");
+  }
+  if (!train.augment.policy.allows_color_jitter()) {
+    texts.emplace_back("color-jitter", "0");
+  }
+  if (train.bad_records_limit == 0) {
+    texts.emplace_back("bad-records-limit", "0");
+  }
+  return texts;
+}
+
 }  // namespace
+
+void TrainCommand::show(const OptionTexts& in_force) {
+  for (const auto& [name, text] : in_force) {
+    const auto option =
+        std::find_if(texts.begin(), texts.end(), [&name = name](const auto& it) { return it.first == name; });
+    option->second = text;
+  }
+}
 
 std::optional<TrainCommand> TrainCommand::parse(int argc, const char* const* argv, std::string& help) {
   TrainCommand command;
@@ -226,6 +273,7 @@ std::optional<TrainCommand> TrainCommand::parse(int argc, const char* const* arg
       "    --output-dir runs/deit_tiny");
   BadRecordFlags on_bad;
   command.train.num_workers = 0;
+  command.train.micro_batch = 0;
   line.advise_unknown(official_advice_for_training);
   bind_data(line, command.train, on_bad);
   student.bind(line);
@@ -251,20 +299,12 @@ std::optional<TrainCommand> TrainCommand::parse(int argc, const char* const* arg
   command.train.student = student.resolve(line, command.train.data_path);
   command.train.augment.input_size = command.train.student.input_size;
   check_augmentation(line, command.train.augment, command.train.mixing);
+  if (command.train.micro_batch == 0) {
+    command.train.micro_batch = fitting_micro_batch(command.train.global_batch);
+  }
   check_mask_flags(line, command.train);
   command.texts = line.resolved();
-  const AugmentOptions& augment = command.train.augment;
-  for (auto& [name, text] : command.texts) {  // what it means: 0.50 is 0.5 when a resumed run is compared
-    if (name == "keep") {
-      text = command.train.mask.keep.to_string();
-    } else if (name == "keep-start") {
-      text = command.train.mask.keep_start.to_string();
-    } else if (name == "aa" && !augment.policy.enabled) {
-      text = "none";
-    } else if (name == "color-jitter" && !augment.policy.allows_color_jitter()) {
-      text = "0";  // idle
-    }
-  }
+  command.show(texts_in_force(command.train));
   if (command.threads < 0) {
     throw usage_error(fmt::format("--threads {} must not be below 0", command.threads));
   }

@@ -4,6 +4,7 @@
 #include "maskedkd/cli/run_main.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/comm/threads.hpp"
+#include "maskedkd/train/micro_batch_source.hpp"
 #include "maskedkd/train/stop_signal.hpp"
 #include "maskedkd/train/trainer.hpp"
 
@@ -37,7 +38,7 @@ void print_plan(const MpiSession& session, const TrainCommand& command, at::Devi
 
 int train(const MpiSession& session, int argc, char** argv) {
   std::string help;
-  const std::optional<TrainCommand> command = TrainCommand::parse(argc, argv, help);
+  std::optional<TrainCommand> command = TrainCommand::parse(argc, argv, help);
   if (!command) {
     if (session.rank() == 0) {
       std::fputs(help.c_str(), stdout);
@@ -57,12 +58,17 @@ int train(const MpiSession& session, int argc, char** argv) {
   const at::Device device = choose_device(session, command->device);
   const int threads = command->threads > 0 ? command->threads : threads_for_rank(session);
   at::set_num_threads(threads);
-  print_plan(session, *command, device, threads);
-  TrainOptions options = command->train;
-  if (options.num_workers == 0) {
-    options.num_workers = loader_threads_for_rank(session, device.is_cuda());
+  if (command->train.num_workers == 0) {
+    command->train.num_workers = loader_threads_for_rank(session, device.is_cuda());
   }
-  Trainer trainer(session, options, command->texts, device);
+  const MicroBatchShare share =
+      micro_batch_share(command->train.micro_batches_per_step(), session.rank(), session.size());
+  command->show({{"device", device.is_cuda() ? "cuda" : "cpu"},
+                 {"threads", std::to_string(threads)},
+                 {"workers", std::to_string(command->train.num_workers)},
+                 {"prefetch", std::to_string(command->train.micro_batches_ahead(share.last - share.first))}});
+  print_plan(session, *command, device, threads);
+  Trainer trainer(session, command->train, command->texts, device);
   return static_cast<int>(trainer.run());
 }
 

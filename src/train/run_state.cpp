@@ -46,6 +46,11 @@ constexpr std::array<std::string_view, 26> kFree = {"stage-to",
                                                     "max-checkpoint-age",
                                                     "checkpoint-file-mb"};
 
+// These say what the student is, which is compared as such.
+constexpr std::array<std::string_view, 9> kOfTheModel = {"num-classes", "input-size",  "patch-size",
+                                                         "width",       "depth",       "heads",
+                                                         "distilled",   "layer-scale", "position-on-class-token"};
+
 // What a run did that was started before there was a choice.
 constexpr std::array<std::pair<const char*, const char*>, 12> kBeforeThereWasA = {
     {{"mask-criterion", "student"},
@@ -182,6 +187,11 @@ RunState parse_run_state(const std::string& text, const std::string& source) {
       const auto given = value.get<std::string>();
       state.options.emplace_back(name, name == "keep" && given == "0" ? "0.5" : given);  // 0 once meant half
     }
+    if (option_of(state, "mask-criterion") == "all") {  // whatever was written beside it once
+      for (auto& [name, value] : state.options) {
+        value = name == "keep" ? "1.0" : value;
+      }
+    }
     state.ranks = json.value("ranks", 0);
     state.threads = json.value("threads", 0);
     state.device = json.value("device", "");
@@ -219,7 +229,7 @@ std::vector<std::string> compare_runs(const RunState& before, const RunState& no
   std::vector<std::string> told;
   for (const auto& [name, text] : now.options) {
     const std::optional<std::string> old = option_of(before, name);
-    if (!old || *old == text || contains(kFree, name)) {
+    if (!old || *old == text || contains(kFree, name) || contains(kOfTheModel, name)) {
       continue;
     }
     // A new default must not change a run that began before there was a choice.

@@ -13,6 +13,23 @@ void require(bool good, const std::string& message, const std::string& hint = {}
   }
 }
 
+// The first remedy is for those who come from the official code, the last for a run that is resumed.
+std::string too_many_ranks_hint(const TrainOptions& options, int world_size) {
+  std::string hint = fmt::format(
+      "--batch-size counts the images of all ranks (in the official code those of each): take --batch-size {} "
+      "--micro-batch {}",
+      options.micro_batch * static_cast<std::int64_t>(world_size), options.micro_batch);
+  // The largest even one of which there is one for each rank.
+  for (std::int64_t size = options.global_batch / world_size; size >= 2; --size) {
+    if (size % 2 == 0 && options.global_batch % size == 0) {
+      hint += fmt::format(", or --batch-size {} --micro-batch {}", options.global_batch, size);
+      break;
+    }
+  }
+  const int most = options.micro_batches_per_step();
+  return fmt::format("{}, or start at most {} rank{}", hint, most, most == 1 ? "" : "s");
+}
+
 }  // namespace
 
 Precision parse_precision(const std::string& text) {
@@ -48,21 +65,36 @@ at::ScalarType scalar_type(Precision precision) {
   return at::kFloat;
 }
 
+int fitting_micro_batch(std::int64_t global_batch) {
+  constexpr int kLargest = 128, kSmallest = 64;
+  if (global_batch <= kLargest) {
+    return static_cast<int>(global_batch);
+  }
+  for (int size = kLargest; size >= kSmallest; size -= 2) {
+    if (global_batch % size == 0) {
+      return size;
+    }
+  }
+  return kLargest;
+}
+
 void TrainOptions::validate(int world_size) const {
   student.validate();
   augment.validate();
   schedule.validate();
   adamw.validate();
   distillation.validate();
+  require(global_batch >= 1, fmt::format("--batch-size {} must be at least 1", global_batch));
   require(micro_batch >= 1, fmt::format("--micro-batch {} must be at least 1", micro_batch));
-  require(global_batch >= 1 && global_batch % micro_batch == 0,
+  require(global_batch % micro_batch == 0,
           fmt::format("--batch-size {} is not a multiple of --micro-batch {}", global_batch, micro_batch),
-          "the global batch is made of whole micro-batches");
+          fmt::format("a step is made of whole micro-batches: take --batch-size {}",
+                      (global_batch / micro_batch + 1) * micro_batch));
   mixing.validate(micro_batch);
   require(world_size <= micro_batches_per_step(),
           fmt::format("{} ranks are more than the {} micro-batches of a step (--batch-size {} / --micro-batch {})",
                       world_size, micro_batches_per_step(), global_batch, micro_batch),
-          fmt::format("start at most {} ranks, or take a smaller --micro-batch", micro_batches_per_step()));
+          too_many_ranks_hint(*this, world_size));
   require(augment.input_size == student.input_size,
           fmt::format("images of {} pixels for a student of {}", augment.input_size, student.input_size));
   require(!reinit_head || !finetune.empty(), "--reinit-head is given without --finetune: every weight is new",

@@ -114,10 +114,10 @@ void tell(const MpiSession& session, const std::vector<std::string>& lines) {
 }
 
 Vit make_student(const TrainOptions& options, const ShardSet& set, at::Device device) {
-  if (set.num_classes() != options.student.num_classes) {
+  if (set.num_classes() > options.student.num_classes) {
     throw usage_error(fmt::format("{} has {} classes, the student {}", set.directory().string(), set.num_classes(),
                                   options.student.num_classes),
-                      "set --num-classes to the data's");
+                      fmt::format("give at least --num-classes {}, or leave it out", set.num_classes()));
   }
   Vit student(options.student);
   student.to_device(device);
@@ -341,10 +341,9 @@ void Trainer::start_loader() {
   loading.seed = options_.seed;
   loading.augment = options_.augment;
   loading.num_workers = options_.num_workers;
-  // The repeats of an image lie in different micro-batches of a step: it is decoded once where these are open together.
-  const int shared = options_.repeats > 1 && !options_.repeat_locality ? share_.last - share_.first : 1;
-  loading.prefetch = options_.prefetch > 0 ? options_.prefetch : shared + 4;
-  loading.open_together = std::min(shared, loading.prefetch);
+  // An image is decoded once where its repeats are open together.
+  loading.prefetch = options_.micro_batches_ahead(share_.last - share_.first);
+  loading.open_together = std::min(options_.sharing_micro_batches(share_.last - share_.first), loading.prefetch);
   loading.on_record = beats_of(session_);
   loading.bad_records_limit = options_.bad_records_limit;
   loading.pin_memory = device_.is_cuda();

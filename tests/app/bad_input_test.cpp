@@ -57,6 +57,8 @@ TEST_F(BadInput, Options) {
   expect_train_refuses(arguments({"--batch-size", "36"}), {"36", "--micro-batch 8"});
   expect_train_refuses(arguments({"--micro-batch", "1"}), {"--micro-batch 1 is odd", "--mixup 0 --cutmix 0"});
   expect_train_refuses(arguments({"--batch-size", "8"}), {"2 ranks", "1 micro-batches", "at most 1"});
+  expect_train_refuses(arguments({"--batch-size", "8"}), {"of all ranks", "--batch-size 16", "--micro-batch 4"});
+  expect_train_refuses(arguments({"--sched", "step"}), {"--sched", "official code", "cosine"});
   expect_train_refuses(arguments({"--precision", "fp16"}), {"fp16 is for GPUs", "bf16"});
   expect_train_refuses(arguments({"--patch-size", "3"}), {"patch"});
   expect_train_refuses(arguments({"--lr", "-1"}), {"--lr -1"});
@@ -105,7 +107,8 @@ TEST_F(BadInput, Models) {
   expect_train_refuses(unknown, {"deit_tony", "deit_tiny_patch16_224", "deit3_huge_patch14_224"});
   expect_train_refuses(arguments({"--teacher-path", path("nothing")}), {"--teacher-path", "nothing"});
   expect_train_refuses(arguments({"--teacher-model", "deit3_smal"}), {"deit3_smal", "deit3_small"});
-  expect_train_refuses(arguments({"--num-classes", "3"}), {"4 classes", "student 3"});
+  expect_train_refuses(arguments({"--num-classes", "3"}), {"4 classes", "student 3", "at least --num-classes 4"});
+  expect_train_refuses(arguments({"--num-classes", "-1"}), {"--num-classes -1"});
   pack_images(path("five"), 256, 5);
   expect_train_refuses(arguments({"--data-path", path("five")}), {"student has 5 classes", "teacher 4"});
 }

@@ -1,6 +1,7 @@
 #include "app/small_run.hpp"
 #include "support/temporary_directory.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -76,7 +77,7 @@ TEST(Evaluate, ARunsCheckpointHasTheFiguresOfItsLog) {
     const ProcessResult trained = run_process(on_ranks(
         2, "maskedkd_train",
         teacher_arguments(data, run,
-                          {"--eval-data-path", test, "--epochs", "3", "--eval-batch", "50", "--eval-crop", "0.7",
+                          {"--eval-data-path", test, "--epochs", "2", "--eval-batch", "50", "--eval-crop", "0.7",
                            "--precision", precision, "--model-ema-decay", "0.5", "--keep-checkpoints", "9"})));
     ASSERT_EQ(trained.exit_code, 0) << trained.output;
     std::istringstream log(log_without_times(run));
@@ -84,8 +85,7 @@ TEST(Evaluate, ARunsCheckpointHasTheFiguresOfItsLog) {
     for (std::string text; std::getline(log, text);) {
       const nlohmann::json line = nlohmann::json::parse(text);
       step += 4;
-      const fs::path checkpoint =
-          run / "checkpoints" / (std::string("step-00000000") + std::to_string(step) + "-evaluated");
+      const fs::path checkpoint = run / "checkpoints" / fmt::format("step-{:09}-evaluated", step);
       const auto evaluate = [&](const Arguments& more) {
         Arguments arguments = {"--data-path", test,  "--weights", checkpoint, "--output",  figures,
                                "--device",    "cpu", "--threads", "1",        "--workers", "1"};
@@ -97,14 +97,17 @@ TEST(Evaluate, ARunsCheckpointHasTheFiguresOfItsLog) {
       };
       const nlohmann::json trained_weights = evaluate({});
       EXPECT_EQ(trained_weights["precision"], precision);
-      for (const char* key : {"test_loss", "test_acc1", "test_acc5"}) {
+      for (const char* key : {"test_acc1", "test_acc5"}) {
         EXPECT_EQ(trained_weights[key], line[key]) << key << " in " << precision;
       }
+      // The trainer's weights lie in one stretch of memory, where products in fp32 may round otherwise; another
+      // precision is a thousand times as far away.
+      EXPECT_NEAR(trained_weights["test_loss"].get<double>(), line["test_loss"].get<double>(), 1e-8) << precision;
       const nlohmann::json average = evaluate({"--ema"});
       EXPECT_EQ(average["test_acc1"], line["test_ema_acc1"]) << precision;
       EXPECT_EQ(average["test_acc5"], line["test_ema_acc5"]) << precision;
     }
-    EXPECT_EQ(step, 12);
+    EXPECT_EQ(step, 8);
   }
 }
 

@@ -114,6 +114,16 @@ TEST(RunState, WhatAnOldRunCouldNotChooseIsToldWhereItChanges) {
   EXPECT_EQ(compare_runs(example(), now), std::vector<std::string>{"--mask-criterion changes from student to random"});
 }
 
+// Once the flags of --model vit were kept with their defaults beside a published model, and 0 classes for those of the
+// data; with no mask, the share that was not in force. The model itself is compared as such.
+TEST(RunState, WhatOldRunsKeptBesideWhatWasInForceIsNoChange) {
+  RunState before = example();
+  before.options = {{"num-classes", "0"}, {"width", "192"}, {"heads", "3"}, {"mask-criterion", "all"}, {"keep", "0.5"}};
+  RunState now = before;
+  now.options = {{"num-classes", "10"}, {"width", "384"}, {"heads", "6"}, {"mask-criterion", "all"}, {"keep", "1.0"}};
+  EXPECT_EQ(compare_runs(parse_run_state(to_json(before), "here"), now), std::vector<std::string>());
+}
+
 // Which device augments may change levels by one: told, in both directions.
 TEST(RunState, ARunMayGoOnWithAugmentationElsewhere) {
   RunState now = example();

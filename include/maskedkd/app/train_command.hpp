@@ -3,6 +3,7 @@
 
 #include "maskedkd/cli/options.hpp"
 #include "maskedkd/comm/topology.hpp"
+#include "maskedkd/train/run_state.hpp"
 #include "maskedkd/train/train_options.hpp"
 
 #include <optional>
@@ -18,7 +19,11 @@ struct TrainCommand {
   // nullopt where --help was asked for, and is in `help`. Reads the index of the training data where --num-classes is
   // not given. Throws Error (usage).
   static std::optional<TrainCommand> parse(int argc, const char* const* argv, std::string& help);
-  std::vector<std::pair<std::string, std::string>> texts;  // the resolved options
+
+  // Every option with what is in force: of a published --model its sizes, of a folder with train and val these two, ...
+  // What only the ranks know (device, threads, workers, prefetch) is as it was given until it is shown.
+  OptionTexts texts;
+  void show(const OptionTexts& in_force);  // of options that there are
 };
 
 }  // namespace maskedkd

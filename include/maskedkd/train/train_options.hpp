@@ -23,6 +23,10 @@ Precision parse_precision(const std::string& text);  // throws Error (usage) lis
 std::string to_string(Precision precision);
 at::ScalarType scalar_type(Precision precision);
 
+// The micro-batch of a run that asks for none: --batch-size itself where that is at most 128, else its largest even
+// divisor from 64 to 128; 128 where there is none. Not a function of the ranks: it decides what is mixed with what.
+int fitting_micro_batch(std::int64_t global_batch);
+
 struct TrainOptions {
   // data
   std::filesystem::path data_path;       // packed training set
@@ -32,7 +36,7 @@ struct TrainOptions {
   int repeats = 3;                 // repeated augmentation; 1: plain shuffle
   bool repeat_locality = false;    // an image's repeats in one micro-batch
   int num_workers = 2;             // loader threads a rank
-  int prefetch = 0;                // micro-batches ready ahead, a rank; 0: 4, and those of a step, which share images
+  int prefetch = 0;                // micro-batches ready ahead, a rank; 0: micro_batches_ahead()
   bool augment_on_gpu = false;     // resampling and operations, by augmented_images(); with a GPU only
   std::filesystem::path stage_to;  // node-local folder that the shards are copied to; empty: none
   double stage_leave_free = 0.1;   // share of its file system
@@ -75,6 +79,12 @@ struct TrainOptions {
   int eval_batch = 128;
 
   int micro_batches_per_step() const { return static_cast<int>(global_batch / micro_batch); }
+  // Of a rank that has so many micro-batches of a step: those that share decoded images, as the repeats of one lie in
+  // different ones, and those that it holds ready.
+  int sharing_micro_batches(int of_a_step) const { return repeats > 1 && !repeat_locality ? of_a_step : 1; }
+  int micro_batches_ahead(int of_a_step) const {
+    return prefetch > 0 ? prefetch : sharing_micro_batches(of_a_step) + 4;
+  }
   // Throws Error (usage) on the first value that can't be. world_size: ranks.
   void validate(int world_size) const;
 };

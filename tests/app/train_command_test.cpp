@@ -1,0 +1,158 @@
+// The options of a run as they are in force: what is printed at the start, kept in its checkpoints and compared when it
+// goes on.
+#include "maskedkd/app/train_command.hpp"
+
+#include "app/small_run.hpp"
+#include "maskedkd/base/error.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <map>
+#include <regex>
+
+namespace maskedkd::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+class TrainCommandTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    place = new TemporaryDirectory;
+    pack_images(place->path() / "sets" / "train", 64);
+    pack_images(place->path() / "sets" / "val", 16);
+  }
+  static void TearDownTestSuite() { delete place; }
+
+  static fs::path sets() { return place->path() / "sets"; }
+
+  static TrainCommand parse(const Arguments& more) {
+    std::vector<std::string> words = {"maskedkd_train", "--output-dir", "run"};
+    words.insert(words.end(), more.begin(), more.end());
+    if (std::find(more.begin(), more.end(), "--data-path") == more.end()) {
+      words.insert(words.end(), {"--data-path", sets()});
+    }
+    std::vector<const char*> argv;
+    for (const std::string& word : words) {
+      argv.push_back(word.c_str());
+    }
+    std::string help;
+    return TrainCommand::parse(static_cast<int>(argv.size()), argv.data(), help).value();
+  }
+  static std::map<std::string, std::string> in_force(const Arguments& more) {
+    const TrainCommand command = parse(more);
+    return {command.texts.begin(), command.texts.end()};
+  }
+  // "message; hint" of so many ranks, or nothing.
+  static std::string refusal(const Arguments& more, int ranks) {
+    Arguments all = {"--distillation-type", "none"};
+    all.insert(all.end(), more.begin(), more.end());
+    try {
+      parse(all).train.validate(ranks);
+    } catch (const Error& error) {
+      return fmt::format("{}; {}", error.what(), error.hint());
+    }
+    return "";
+  }
+
+  inline static TemporaryDirectory* place = nullptr;
+};
+
+#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
+
+// Sizes as timm has them.
+TEST_F(TrainCommandTest, APublishedModelShowsItsSizes) {
+  auto shown = in_force({"--model", "deit_small_patch16_224"});
+  for (const auto& [name, text] : std::map<std::string, std::string>{{"input-size", "224"},
+                                                                     {"patch-size", "16"},
+                                                                     {"width", "384"},
+                                                                     {"depth", "12"},
+                                                                     {"heads", "6"},
+                                                                     {"distilled", "false"},
+                                                                     {"layer-scale", "false"},
+                                                                     {"position-on-class-token", "true"},
+                                                                     {"num-classes", "4"}}) {
+    EXPECT_EQ(shown[name], text) << name;
+  }
+  shown = in_force({"--model", "deit3_base_patch16_384"});
+  EXPECT_EQ(
+      shown["input-size"] + " " + shown["width"] + " " + shown["layer-scale"] + " " + shown["position-on-class-token"],
+      "384 768 true false");
+  EXPECT_EQ(in_force({"--model", "deit_tiny_distilled_patch16_224"})["distilled"], "true");
+  shown = in_force({"--model", "vit", "--width", "64", "--heads", "4", "--num-classes", "9"});
+  EXPECT_EQ(shown["width"] + " " + shown["heads"] + " " + shown["num-classes"], "64 4 9");
+}
+
+TEST_F(TrainCommandTest, WhatFollowsFromOtherOptionsIsShown) {
+  auto shown = in_force({});
+  EXPECT_EQ(shown["data-path"], sets() / "train");
+  EXPECT_EQ(shown["eval-data-path"], sets() / "val");
+  EXPECT_EQ(shown["keep"], "0.5");
+  EXPECT_EQ(shown["micro-batch"], "128");
+  EXPECT_EQ(shown["bad-records-limit"], "0") << "the first one stops the run";
+  EXPECT_EQ(in_force({"--mask-criterion", "all"})["keep"], "1.0");
+  EXPECT_EQ(in_force({"--three-augment"})["aa"], "none");
+  EXPECT_EQ(in_force({"--on-bad-record", "skip"})["bad-records-limit"], "100");
+  shown = in_force({"--data-path", sets() / "train"});
+  EXPECT_EQ(shown["data-path"], sets() / "train");
+  EXPECT_EQ(shown["eval-data-path"], "");
+}
+
+TEST_F(TrainCommandTest, TheMicroBatchFitsTheBatchSizeWhereItIsNotGiven) {
+  for (const auto& [batch, micro_batch] : std::map<int, std::string>{
+           {2, "2"}, {32, "32"}, {96, "96"}, {128, "128"}, {192, "96"}, {256, "128"}, {1000, "100"}, {1024, "128"}}) {
+    const Arguments given = {"--batch-size", std::to_string(batch)};
+    EXPECT_EQ(in_force(given)["micro-batch"], micro_batch) << batch;
+    EXPECT_EQ(refusal(given, 1), "") << batch;
+  }
+  EXPECT_EQ(in_force({"--batch-size", "32", "--micro-batch", "8"})["micro-batch"], "8");
+  EXPECT_SAYS(refusal({"--batch-size", "262"}, 1), "--batch-size 262 is not a multiple of --micro-batch 128");
+  EXPECT_SAYS(refusal({"--batch-size", "262"}, 1), "--batch-size 384");
+  EXPECT_SAYS(refusal({"--batch-size", "0"}, 1), "--batch-size 0");
+  EXPECT_SAYS(refusal({"--micro-batch", "-1"}, 1), "--micro-batch -1");
+}
+
+// Whatever it names works, and what those need who come from the official code is named first.
+TEST_F(TrainCommandTest, MoreRanksThanMicroBatchesAreToldWhatTheBatchSizeCounts) {
+  for (const auto& [batch, ranks] : std::vector<std::pair<int, int>>{{128, 2}, {32, 2}, {256, 3}, {96, 6}, {2, 4}}) {
+    const std::string said = refusal({"--batch-size", std::to_string(batch)}, ranks);
+    EXPECT_SAYS(said, "--batch-size counts the images of all ranks (in the official code those of each)");
+    // Every pair of values that it offers, and the number of ranks.
+    const std::regex offer("--batch-size ([0-9]+) --micro-batch ([0-9]+)"), most("start at most ([0-9]+)");
+    const std::string hint = said.substr(said.find("; "));
+    int offers = 0;
+    for (auto match = std::sregex_iterator(hint.begin(), hint.end(), offer); match != std::sregex_iterator(); ++match) {
+      EXPECT_EQ(refusal({"--batch-size", (*match)[1], "--micro-batch", (*match)[2]}, ranks), "") << said;
+      ++offers;
+    }
+    EXPECT_EQ(offers, batch >= 2 * ranks ? 2 : 1) << said;
+    std::smatch number;
+    ASSERT_TRUE(std::regex_search(hint, number, most)) << said;
+    EXPECT_EQ(refusal({"--batch-size", std::to_string(batch)}, std::stoi(number[1])), "") << said;
+  }
+}
+
+TEST_F(TrainCommandTest, APlanSaysWhatTheRanksFound) {
+  const fs::path run = place->path() / "run";
+  const ProcessResult result =
+      run_process(on_ranks(2, "maskedkd_train",
+                           teacher_arguments(sets(), run,
+                                             {"--threads", "0", "--workers", "0", "--prefetch", "0", "--device", "auto",
+                                              "--stop-after-steps", "1", "--repeats", "3"})));
+  ASSERT_EQ(result.exit_code, 85) << result.output;
+  for (const char* idle : {" threads=0 ", " workers=0 ", " prefetch=0 ", " device=auto "}) {
+    EXPECT_EQ(result.output.find(idle), std::string::npos) << idle << result.output;
+  }
+  EXPECT_SAYS(result.output, " prefetch=6 ");  // of two micro-batches of a step, and four
+  const fs::path state = run / "checkpoints" / "step-000000001" / "state.json";
+  const auto options = nlohmann::json::parse(file_bytes(state)).at("options");
+  for (const char* name : {"threads", "workers", "device", "prefetch", "eval-data-path", "num-classes"}) {
+    EXPECT_SAYS(result.output, fmt::format(" {}={}", name, options.at(name).get<std::string>()));
+  }
+}
+
+}  // namespace
+}  // namespace maskedkd::testing
