@@ -2,6 +2,7 @@
 
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/quoted_name.hpp"
+#include "maskedkd/base/text_lines.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -13,40 +14,14 @@ namespace {
 
 constexpr std::int64_t kMostClasses = 1'000'000;
 
-struct Line {
-  int number = 0;
-  std::string_view text;
-};
-
-std::vector<Line> lines_of(std::string_view text) {
-  std::vector<Line> lines;
-  int number = 0;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    ++number;
-    if (!line.empty() && line.back() == '\r') {
-      line.remove_suffix(1);
-    }
-    if (line.find_first_not_of(" \t") != std::string_view::npos) {
-      lines.push_back({number, line});
-    }
-  }
+// Those that hold more than blanks.
+std::vector<TextLine> lines_of(std::string_view text, const std::filesystem::path& path) {
+  std::vector<TextLine> lines = lines_of_text(text, path.string());
+  std::erase_if(lines, [](const TextLine& line) { return without_blanks(line.text).empty(); });
   return lines;
 }
 
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) {
-    text.remove_prefix(1);
-  }
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) {
-    text.remove_suffix(1);
-  }
-  return text;
-}
-
-[[noreturn]] void refuse(const std::filesystem::path& path, const Line& line, const std::string& why,
+[[noreturn]] void refuse(const std::filesystem::path& path, const TextLine& line, const std::string& why,
                          const std::string& hint = {}) {
   throw usage_error(fmt::format("{}:{}: {}", path.string(), line.number, why), hint);
 }
@@ -60,7 +35,8 @@ std::optional<std::int64_t> whole_number(std::string_view text) {
   return value;
 }
 
-std::int32_t label_of(const ClassMap& map, std::string_view word, const std::filesystem::path& path, const Line& line) {
+std::int32_t label_of(const ClassMap& map, std::string_view word, const std::filesystem::path& path,
+                      const TextLine& line) {
   if (const auto folder = map.label_of.find(std::string(word)); folder != map.label_of.end()) {
     return folder->second;
   }
@@ -70,9 +46,28 @@ std::int32_t label_of(const ClassMap& map, std::string_view word, const std::fil
   }
   const auto number = whole_number(word);
   if (!number || *number >= static_cast<std::int64_t>(map.class_names.size())) {
-    refuse(path, line, fmt::format("{} is no class of the map", quoted_name(word)));
+    refuse(path, line, fmt::format("{} is no class of the map", quoted_name(word)),
+           number ? "numbers count the map's classes from 0" : "");
   }
   return static_cast<std::int32_t>(*number);
+}
+
+// A line that is one word.
+[[noreturn]] void refuse_single_word(const std::filesystem::path& path, const TextLine& line, std::string_view word) {
+  if (whole_number(word)) {
+    refuse(
+        path, line, "a number and no path",
+        "in the development kit's ILSVRC2012_validation_ground_truth.txt the numbers are ILSVRC2012_ID, not the order "
+        "of the class folders: have torchvision.datasets.ImageNet(ROOT, 'val') sort the images into class folders, or "
+        "give Kaggle's LOC_val_solution.csv");
+  }
+  if (word.find(',') != std::string_view::npos) {
+    refuse(path, line, "a comma where a tab or a blank belongs",
+           "it takes a line a file: PATH LABEL; for lists with commas only Kaggle's LOC_val_solution.csv is known");
+  }
+  refuse(path, line, "a path or a label is missing",
+         "it takes a line a file: PATH LABEL; of a list of labels alone in the order of the images' names, "
+         "ls IMAGE_FOLDER | paste - LIST makes one");
 }
 
 }  // namespace
@@ -80,12 +75,12 @@ std::int32_t label_of(const ClassMap& map, std::string_view word, const std::fil
 ClassMap parse_class_map(std::string_view text, const std::filesystem::path& path, bool merge) {
   ClassMap map;
   std::map<std::string, std::int32_t> labels;
-  for (const Line& line : lines_of(text)) {
-    const std::string_view whole = trimmed(line.text);
+  for (const TextLine& line : lines_of(text, path)) {
+    const std::string_view whole = without_blanks(line.text);
     const std::size_t cut =
         std::min(whole.find('\t') != std::string_view::npos ? whole.find('\t') : whole.find(' '), whole.size());
-    const std::string folder(trimmed(whole.substr(0, cut)));
-    const std::string_view given = trimmed(whole.substr(cut));
+    const std::string folder(without_blanks(whole.substr(0, cut)));
+    const std::string_view given = without_blanks(whole.substr(cut));
     const std::string name(given.empty() ? std::string_view(folder) : given);
     const auto [label, is_new] = labels.emplace(name, static_cast<std::int32_t>(labels.size()));
     if (is_new) {
@@ -104,20 +99,21 @@ ClassMap parse_class_map(std::string_view text, const std::filesystem::path& pat
   return map;
 }
 
-LabelledFiles parse_labels(std::string_view text, const std::filesystem::path& path, const ClassMap* map) {
+LabelledFiles parse_labels(std::string_view text, const std::filesystem::path& path, const ClassMap* map,
+                           ClassOrder order) {
   LabelledFiles result;
-  std::vector<Line> lines = lines_of(text);
+  std::vector<TextLine> lines = lines_of(text, path);
   std::vector<std::string_view> words;
-  std::set<std::string_view> seen;
-  for (const Line& line : lines) {
+  std::set<std::string> seen;
+  for (const TextLine& line : lines) {
     const std::size_t tab = line.text.rfind('\t');
-    const std::string_view whole = tab == std::string_view::npos ? trimmed(line.text) : line.text;
+    const std::string_view whole = tab == std::string_view::npos ? without_blanks(line.text) : line.text;
     const std::size_t cut = tab == std::string_view::npos ? whole.rfind(' ') : tab;
     if (cut == std::string_view::npos) {
-      refuse(path, line, "a label is missing", "it takes a line a file: PATH LABEL");
+      refuse_single_word(path, line, whole);
     }
-    const std::string_view file = trimmed(whole.substr(0, cut));
-    words.push_back(trimmed(whole.substr(cut)));
+    const std::string_view file = without_blanks(whole.substr(0, cut));
+    words.push_back(without_blanks(whole.substr(cut)));
     if (file.empty() || words.back().empty()) {
       refuse(path, line, file.empty() ? "a path is missing" : "a label is missing",
              "it takes a line a file: PATH LABEL");
@@ -127,7 +123,7 @@ LabelledFiles parse_labels(std::string_view text, const std::filesystem::path& p
       refuse(path, line, fmt::format("{} does not lie below --data-path", quoted_name(file)),
              "its paths are relative and go down only");
     }
-    if (!seen.insert(file).second) {
+    if (!seen.insert(below.lexically_normal().string()).second) {  // "./a.jpg" is "a.jpg"
       refuse(path, line, fmt::format("{} is there twice", quoted_name(file)));
     }
     result.paths.emplace_back(file);
@@ -137,12 +133,15 @@ LabelledFiles parse_labels(std::string_view text, const std::filesystem::path& p
   }
   if (map != nullptr) {
     result.class_names = map->class_names;
+    result.by_number = true;
     for (std::size_t i = 0; i < lines.size(); ++i) {
       result.labels.push_back(label_of(*map, words[i], path, lines[i]));
+      result.by_number = result.by_number && whole_number(words[i]);
     }
     return result;
   }
   if (whole_number(words.front())) {
+    result.by_number = true;
     std::int64_t largest = 0;
     for (std::size_t i = 0; i < lines.size(); ++i) {
       const auto number = whole_number(words[i]);
@@ -160,9 +159,13 @@ LabelledFiles parse_labels(std::string_view text, const std::filesystem::path& p
   }
   const std::set<std::string_view> names(words.begin(), words.end());
   result.class_names.assign(names.begin(), names.end());
+  sort_class_names(result.class_names, order);
+  std::map<std::string_view, std::int32_t> label_of_name;
+  for (std::size_t label = 0; label < result.class_names.size(); ++label) {
+    label_of_name.emplace(result.class_names[label], static_cast<std::int32_t>(label));
+  }
   for (const std::string_view word : words) {
-    result.labels.push_back(static_cast<std::int32_t>(
-        std::lower_bound(result.class_names.begin(), result.class_names.end(), word) - result.class_names.begin()));
+    result.labels.push_back(label_of_name.at(word));
   }
   return result;
 }

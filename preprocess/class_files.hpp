@@ -3,6 +3,8 @@
 // Both are text, a line each; a mistake is named with file and line.
 #pragma once
 
+#include "preprocess/class_order.hpp"
+
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -23,6 +25,7 @@ struct ClassMap {
 ClassMap parse_class_map(std::string_view text, const std::filesystem::path& path, bool merge);
 
 struct LabelledFiles {
+  bool by_number = false;  // the labels are numbers of classes
   std::vector<std::string> class_names;
   std::vector<std::string> paths;
   std::vector<std::int32_t> labels;
@@ -30,7 +33,9 @@ struct LabelledFiles {
 
 // Lines "PATH LABEL": divided at the last tab, or where there is none at the last blank. LABEL: a folder or class of
 // the map where there is one, else a number for all files (the classes are then "0", "1", ...), or a class's name for
-// all (sorted). Throws Error (usage).
-LabelledFiles parse_labels(std::string_view text, const std::filesystem::path& path, const ClassMap* map);
+// all (sorted in `order`). Throws Error (usage); lists of labels alone, as ImageNet's development kit has one, and
+// lists with commas by name.
+LabelledFiles parse_labels(std::string_view text, const std::filesystem::path& path, const ClassMap* map,
+                           ClassOrder order = ClassOrder::text);
 
 }  // namespace maskedkd

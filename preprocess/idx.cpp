@@ -1,6 +1,7 @@
 #include "preprocess/idx.hpp"
 
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/base/log.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/posix.hpp"
 
@@ -150,6 +151,10 @@ IdxImages::IdxImages(const std::filesystem::path& images, const std::filesystem:
     if (name->empty() || std::find(class_names_.begin(), name, *name) != name) {
       throw usage_error(fmt::format("--class-names: '{}' is empty or there twice", *name));
     }
+  }
+  if (const int smallest = *std::min_element(labels_.begin(), labels_.end()); smallest > 0) {
+    spdlog::warn("{}: no image has label 0, the smallest is {} (as in EMNIST's letters): class 0 stays empty",
+                 labels.string(), smallest);
   }
   const int largest = *std::max_element(labels_.begin(), labels_.end());
   if (class_names_.empty()) {

@@ -5,8 +5,10 @@
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "preprocess/class_files.hpp"
+#include "preprocess/folder_walk.hpp"
+#include "preprocess/kaggle_solution.hpp"
 
-#include <sys/stat.h>
+#include <unistd.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -23,26 +25,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string in_lower_case(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
-  return text;
-}
-
-bool is_image_name(const std::string& given) {
-  const std::string name = in_lower_case(given);
-  return name.ends_with(".jpg") || name.ends_with(".jpeg") || name.ends_with(".png");
-}
-
-// The ending of a picture of another kind, as ".webp"; "" of any other file.
-std::string ending_to_convert(const std::string& name) {
-  static const std::set<std::string> kEndings = {".apng", ".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".j2k",
-                                                 ".jfif", ".jp2",  ".jpe", ".jxl", ".pbm",  ".pgm",  ".pnm", ".ppm",
-                                                 ".psd",  ".svg",  ".tga", ".tif", ".tiff", ".webp"};
-  const std::string ending = in_lower_case(fs::path(name).extension().string());
-  return kEndings.count(ending) != 0 ? ending : "";
-}
-
 // Class names go into index.json.
 bool is_utf8(const std::string& text) {
   try {
@@ -52,98 +34,9 @@ bool is_utf8(const std::string& text) {
   }
 }
 
-// A path as it may stand in a message: names of files may hold anything.
-std::string shown(const fs::path& path) {
-  fs::path clean;
-  for (const fs::path& part : path) {
-    clean /= printable_name(part.string());
-  }
-  return clean.string();
-}
-
-// A folder as the system knows it, whatever links lead to it.
-using FolderId = std::pair<dev_t, ino_t>;
-
-FolderId id_of(const fs::path& folder) {
-  struct stat facts {};
-  if (::stat(folder.c_str(), &facts) != 0) {
-    throw fs::filesystem_error("stat", folder, std::error_code(errno, std::generic_category()));
-  }
-  return {facts.st_dev, facts.st_ino};
-}
-
-// The folder with all that it lies in.
-std::vector<FolderId> ids_up_from(const fs::path& folder) {
-  const fs::path place = fs::canonical(folder);
-  std::vector<FolderId> ids = {id_of(place)};
-  for (fs::path up = place; up != up.parent_path();) {
-    up = up.parent_path();
-    ids.push_back(id_of(up));
-  }
-  return ids;
-}
-
-struct Section {
-  FileList images;
-  std::uint64_t num_others = 0;                              // files that are no images by their names
-  std::string other;                                         // the first of them
-  std::map<std::string, std::uint64_t> pictures_to_convert;  // ending -> how many of those end in it
-};
-
-// Throws where a link leads back up to a folder that this one lies in: its files would come again and again.
-void refuse_circle(const fs::path& path, const FolderId& id, const std::vector<FolderId>& above) {
-  if (std::find(above.begin(), above.end(), id) != above.end()) {
-    throw usage_error(fmt::format("{} leads back to a folder that it lies in", shown(path)), "remove that link");
-  }
-}
-
-// The image files of the class folder `name` with all below it: folders in the order of their paths, in each the files
-// by name. Looked at once: a folder may hold a million.
-Section list_class(const fs::path& root, const std::string& name, std::int32_t label) {
-  struct Folder {
-    std::string path;                 // below the root
-    std::vector<std::string> images;  // names
-    std::vector<FolderId> above;      // what it lies in, and itself
-  };
-  Section section;
-  std::vector<Folder> folders = {{name, {}, ids_up_from(root)}};
-  const FolderId id = id_of(root / name);
-  refuse_circle(root / name, id, folders[0].above);
-  folders[0].above.push_back(id);
-  for (std::size_t i = 0; i < folders.size(); ++i) {
-    for (const auto& entry : fs::directory_iterator(root / folders[i].path)) {
-      std::string file = entry.path().filename().string();
-      if (entry.is_directory()) {
-        const FolderId below = id_of(entry.path());
-        refuse_circle(entry.path(), below, folders[i].above);
-        folders.push_back({folders[i].path + "/" + file, {}, folders[i].above});
-        folders.back().above.push_back(below);
-      } else if (is_image_name(file)) {
-        folders[i].images.push_back(std::move(file));
-      } else {
-        if (section.num_others++ == 0) {
-          section.other = shown(entry.path());
-        }
-        if (const std::string ending = ending_to_convert(file); !ending.empty()) {
-          ++section.pictures_to_convert[ending];
-        }
-      }
-    }
-  }
-  std::sort(folders.begin(), folders.end(), [](const Folder& a, const Folder& b) { return a.path < b.path; });
-  for (Folder& folder : folders) {
-    std::sort(folder.images.begin(), folder.images.end());
-    for (const std::string& image : folder.images) {
-      const std::string path = folder.path + "/" + image;
-      section.images.append(path, label, fs::file_size(root / path));
-    }
-  }
-  return section;
-}
-
-[[noreturn]] void refuse_class_without_images(const fs::path& folder, const Section& section) {
+[[noreturn]] void refuse_class_without_images(const fs::path& folder, const LeftOut& left_out) {
   std::string found;
-  for (const auto& [ending, count] : section.pictures_to_convert) {
+  for (const auto& [ending, count] : left_out.pictures_to_convert) {
     found += fmt::format("{}{} {} {}", found.empty() ? "" : ", ", count, ending, count == 1 ? "file" : "files");
   }
   if (!found.empty()) {
@@ -160,7 +53,7 @@ Section list_class(const fs::path& root, const std::string& name, std::int32_t l
 void refuse_folder_of_sets(const fs::path& root, const std::vector<std::string>& folders) {
   static const std::set<std::string> kSets = {"train", "training", "val", "valid", "validation", "test", "testing"};
   for (const std::string& name : folders) {
-    if (kSets.count(in_lower_case(name)) == 0) {
+    if (kSets.count(name) == 0) {
       return;
     }
     for (const auto& entry : fs::directory_iterator(root / name)) {
@@ -173,28 +66,13 @@ void refuse_folder_of_sets(const fs::path& root, const std::vector<std::string>&
                     fmt::format("pack each alone: --data-path {}", (root / folders.front()).string()));
 }
 
-std::vector<std::string> folders_in(const fs::path& root) {
-  std::vector<std::string> names;
-  std::uint64_t num_files = 0;
-  std::string file;
-  for (const auto& entry : fs::directory_iterator(root)) {
-    if (entry.is_directory()) {
-      names.push_back(entry.path().filename().string());
-    } else if (++num_files == 1) {
-      file = shown(entry.path());
-    }
-  }
-  if (num_files > 0 && !names.empty()) {
-    spdlog::warn("left out {} files that lie in no class folder, the first of them {}", num_files, file);
-  }
-  std::sort(names.begin(), names.end());
-  for (const std::string& name : names) {
+void refuse_names_that_are_not_utf8(const fs::path& root, const std::vector<std::string>& folders) {
+  for (const std::string& name : folders) {
     if (!is_utf8(name)) {
       throw usage_error(fmt::format("the class folder {} has a name that is not UTF-8", shown(root / name)),
                         "rename it");
     }
   }
-  return names;
 }
 
 std::string text_of(const fs::path& file, const char* flag) {
@@ -203,6 +81,18 @@ std::string text_of(const fs::path& file, const char* flag) {
     throw usage_error(fmt::format("--{}: {} is not a file", flag, shown(file)), "name an existing one");
   }
   return read_text_file(file);
+}
+
+// Throws UnreadableImage where the user may not read the file.
+FileDescriptor open_image(const fs::path& path) {
+  try {
+    return open_for_reading(path);
+  } catch (const Error& error) {
+    if (::access(path.c_str(), R_OK) != 0 && (errno == EACCES || errno == EPERM)) {
+      throw UnreadableImage(std::error_code(errno, std::generic_category()).message());
+    }
+    throw;
+  }
 }
 
 // What rank 0 says, on every rank.
@@ -223,6 +113,102 @@ std::optional<ClassMap> read_class_map(const ClassOptions& classes) {
   return map;
 }
 
+// Of all ranks, said by rank 0.
+void say_what_was_left_out(const Peers& peers, const LeftOut& own) {
+  LeftOut all;
+  for (const std::string& text : peers.all_gather(own.serialise())) {
+    all.add(LeftOut::parse(text));
+  }
+  if (peers.rank == 0) {
+    all.say();
+  }
+}
+
+// The classes without images, in one line.
+void say_classes_without_images(const std::vector<std::string>& class_names, const FileList& files) {
+  constexpr std::size_t kNamed = 5;
+  std::vector<bool> has_images(class_names.size());
+  for (std::int64_t i = 0; i < files.size(); ++i) {
+    has_images[static_cast<std::size_t>(files.label(i))] = true;
+  }
+  std::vector<std::string> names;
+  std::size_t count = 0;
+  for (std::size_t label = 0; label < class_names.size(); ++label) {
+    if (!has_images[label] && ++count <= kNamed) {
+      names.push_back(quoted_name(class_names[label]));
+    }
+  }
+  if (count > 0) {
+    spdlog::warn("{} of {} classes have no images here: {}{}", count, class_names.size(), fmt::join(names, ", "),
+                 count > kNamed ? ", ..." : "");
+  }
+}
+
+// A list of labels as lines PATH LABEL, whatever its form.
+std::string read_labels(const fs::path& file, const fs::path& root) {
+  std::string text = text_of(file, "labels-file");
+  return is_kaggle_solution(text) ? labels_of_kaggle_solution(text, file, root) : text;
+}
+
+// Images that lie beside listed ones, but are not listed.
+void say_unlisted_images(const fs::path& root, const fs::path& list, const std::vector<std::string>& paths) {
+  std::set<fs::path> listed, folders;
+  for (const std::string& path : paths) {
+    const fs::path clean = fs::path(path).lexically_normal();
+    listed.insert(clean);
+    folders.insert(clean.parent_path());
+  }
+  std::uint64_t count = 0;
+  fs::path first;
+  FolderWalk walk(root, /*skip_unreadable=*/true);
+  for (const fs::path& folder : folders) {
+    std::error_code unreachable;
+    if (!fs::is_directory(root / folder, unreachable)) {
+      continue;  // the files that are listed in it are missing, which is said for themselves
+    }
+    for (const std::string& name : walk.images_in(folder)) {
+      if (const fs::path path = folder / name; listed.count(path) == 0) {
+        first = count == 0 ? path : std::min(first, path);
+        ++count;
+      }
+    }
+  }
+  if (count > 0) {
+    spdlog::warn("left out {} images that {} does not list, the first of them {}", count, list.string(),
+                 shown(root / first));
+  }
+}
+
+// Files that are listed and not there, counted over all ranks; rank 0 throws.
+void refuse_missing_files(const Peers& peers, const fs::path& list, std::uint64_t num_own, const std::string& own) {
+  const std::vector<std::string> all = peers.all_gather(fmt::format("{} {}", num_own, own));
+  from_rank_zero(peers, [&] {
+    std::uint64_t total = 0;
+    std::string first;
+    for (const std::string& text : all) {
+      const std::uint64_t count = std::stoull(text);
+      first = total == 0 && count > 0 ? text.substr(text.find(' ') + 1) : first;
+      total += count;
+    }
+    if (total > 0) {
+      throw usage_error(fmt::format("{} lists {} files that are not there, the first of them {}: No such file",
+                                    list.string(), total, first),
+                        "its paths are below --data-path");
+    }
+    return std::string();
+  });
+}
+
+void say_labels_from_one(const fs::path& list, const std::vector<std::int32_t>& labels) {
+  const std::int32_t smallest = *std::min_element(labels.begin(), labels.end());
+  if (smallest > 0) {
+    spdlog::warn(
+        "{}: no file has label 0, the smallest is {}, so class 0 stays empty; labels count from 0: where these "
+        "count from 1, correct them by perl -pe 's/(\\d+)(\\s*)$/($1-1).$2/e' '{}' > NEW_FILE",
+        list.string(), smallest, list.string());
+  }
+}
+
 }  // namespace
 
 ImageFolder ImageFolder::scan(const fs::path& root, const ClassOptions& classes, const Peers& peers) {
@@ -241,18 +227,33 @@ ImageFolder ImageFolder::scan(const fs::path& root, const ClassOptions& classes,
   } catch (const fs::filesystem_error& error) {
     throw Error(fmt::format("can't list {}: {}", shown(error.path1()), error.code().message()));
   }
+  if (source.size() == 0) {
+    throw usage_error(fmt::format("{} holds no images that can be packed", root.string()),
+                      "images end in .jpg, .jpeg or .png");
+  }
+  if (peers.rank == 0) {
+    say_classes_without_images(source.class_names(), source.files_);
+  }
   return source;
 }
 
 void ImageFolder::list_class_folders(const ClassOptions& classes, const Peers& peers) {
   const std::optional<ClassMap> map = read_class_map(classes);
+  LeftOut left_out;
   const std::string told = from_rank_zero(peers, [&] {
-    const std::vector<std::string> names = folders_in(root_);
+    FolderWalk walk(root_, classes.skip_unreadable);
+    std::vector<std::string> names = walk.class_folders(map ? map->label_of : std::map<std::string, std::int32_t>());
     if (names.empty()) {
       throw usage_error(fmt::format("{} holds no class folders", root_.string()),
                         "it must look like DIR/class/image.jpg; a folder without classes takes --labels-file");
     }
+    refuse_names_that_are_not_utf8(root_, names);
+    sort_class_names(names, classes.order);
     refuse_folder_of_sets(root_, names);
+    if (const std::string remark = remark_on_order(names, classes.order); !map && !remark.empty()) {
+      spdlog::warn("{}", remark);
+    }
+    left_out = walk.left_out();
     return nlohmann::json(names).dump();
   });
   const auto folders = nlohmann::json::parse(told).get<std::vector<std::string>>();
@@ -270,39 +271,27 @@ void ImageFolder::list_class_folders(const ClassOptions& classes, const Peers& p
     return label->second;
   };
   std::string own;
-  std::uint64_t num_others = 0;
-  std::string other;
   for (std::size_t i = static_cast<std::size_t>(peers.rank); i < folders.size(); i += peers.size) {
-    const Section section = list_class(root_, folders[i], label_of(i));
-    if (section.images.size() == 0) {
-      refuse_class_without_images(root_ / folders[i], section);
+    FolderWalk walk(root_, classes.skip_unreadable);
+    const FileList images = walk.images_of_class(folders[i], label_of(i));
+    if (images.size() == 0 && !map && walk.left_out().num_unreadable == 0) {
+      refuse_class_without_images(root_ / folders[i], walk.left_out());
     }
-    section.images.serialise_to(own);
-    other = num_others == 0 ? section.other : other;
-    num_others += section.num_others;
+    images.serialise_to(own);
+    left_out.add(walk.left_out());
   }
   const std::vector<std::string> lists = peers.all_gather(own);
   std::vector<std::string_view> rest(lists.begin(), lists.end());
   for (std::size_t i = 0; i < folders.size(); ++i) {
     files_.append(FileList::parse(rest[i % rest.size()]));
   }
-  const std::vector<std::string> others = peers.all_gather(fmt::format("{} {}", num_others, other));
-  std::uint64_t total = 0;
-  std::string first;
-  for (const std::string& text : others) {
-    const std::uint64_t count = std::stoull(text);
-    first = total == 0 && count > 0 ? text.substr(text.find(' ') + 1) : first;
-    total += count;
-  }
-  if (total > 0 && peers.rank == 0) {
-    spdlog::warn("left out {} files that end neither in .jpg, .jpeg nor .png, the first of them {}", total, first);
-  }
+  say_what_was_left_out(peers, left_out);
 }
 
 void ImageFolder::list_labelled_files(const ClassOptions& classes, const Peers& peers) {
   const std::optional<ClassMap> map = read_class_map(classes);
-  const std::string text = from_rank_zero(peers, [&] { return text_of(classes.labels_file, "labels-file"); });
-  LabelledFiles labelled = parse_labels(text, classes.labels_file, map ? &*map : nullptr);
+  const std::string text = from_rank_zero(peers, [&] { return read_labels(classes.labels_file, root_); });
+  LabelledFiles labelled = parse_labels(text, classes.labels_file, map ? &*map : nullptr, classes.order);
   class_names_ = std::move(labelled.class_names);
   for (const std::string& name : class_names_) {
     if (!is_utf8(name)) {
@@ -312,21 +301,35 @@ void ImageFolder::list_labelled_files(const ClassOptions& classes, const Peers& 
   const std::size_t n = labelled.paths.size(), ranks = static_cast<std::size_t>(peers.size),
                     rank = static_cast<std::size_t>(peers.rank);
   FileList own;
+  FolderWalk walk(root_, classes.skip_unreadable);
+  std::uint64_t num_missing = 0;
+  std::string missing;
   for (std::size_t i = n * rank / ranks; i < n * (rank + 1) / ranks; ++i) {
-    std::error_code error;
-    const std::uint64_t size = fs::file_size(root_ / labelled.paths[i], error);
-    if (error) {
-      throw usage_error(fmt::format("{} lists {}: {}", classes.labels_file.string(), shown(root_ / labelled.paths[i]),
-                                    error.message()),
-                        "its paths are below --data-path");
+    const fs::path path = root_ / labelled.paths[i];
+    std::error_code error, unreachable;
+    if (const std::uint64_t size = fs::file_size(path, error); !error) {
+      own.append(labelled.paths[i], labelled.labels[i], size);
+    } else if (error == std::errc::no_such_file_or_directory && !fs::is_symlink(path, unreachable)) {
+      missing = num_missing++ == 0 ? shown(path) : missing;
+    } else {
+      walk.leave_out(path, error);
     }
-    own.append(labelled.paths[i], labelled.labels[i], size);
   }
+  refuse_missing_files(peers, classes.labels_file, num_missing, missing);
   std::string told;
   own.serialise_to(told);
   for (const std::string& list : peers.all_gather(told)) {
     std::string_view rest = list;
     files_.append(FileList::parse(rest));
+  }
+  say_what_was_left_out(peers, walk.left_out());
+  if (peers.rank == 0) {
+    say_unlisted_images(root_, classes.labels_file, labelled.paths);
+    if (labelled.by_number) {
+      say_labels_from_one(classes.labels_file, labelled.labels);
+    } else if (const std::string remark = remark_on_order(class_names_, classes.order); !map && !remark.empty()) {
+      spdlog::warn("{}", remark);
+    }
   }
 }
 
@@ -352,7 +355,7 @@ std::string ImageFolder::identity() const {
 
 MadeRecord ImageFolder::read(std::int64_t index, const RecordOptions& options) const {
   const fs::path path = root_ / files_.path(index);
-  const FileDescriptor opened = open_for_reading(path);
+  const FileDescriptor opened = open_image(path);
   const std::uint64_t size = file_size_bytes(opened, path);
   if (size != files_.size_bytes(index)) {
     throw Error(fmt::format("{} was changed while it was packed: it had {} bytes and has {} now", shown(path),

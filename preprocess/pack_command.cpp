@@ -53,6 +53,10 @@ void PackCommand::bind(CommandLine& line) {
       .option("class-map", classes.class_map,
               "imagefolder: file of lines FOLDER CLASS NAME, which give the classes their names and order")
       .option("merge-classes", classes.merge, "imagefolder: folders of one name in --class-map are one class")
+      .option("class-order", "text",
+              "imagefolder: how class names are sorted: text (as torchvision: 1, 10, 2) or natural (1, 2, 10)",
+              choose<ClassOrder>("class-order", {{"text", ClassOrder::text}, {"natural", ClassOrder::natural}},
+                                 classes.order))
       .option("labels-file", classes.labels_file,
               "imagefolder: file of lines PATH LABEL, for a folder without class folders (ImageNet's val)")
       .option("images", images, "idx: file of images, plain or .gz")
@@ -69,7 +73,7 @@ void PackCommand::bind(CommandLine& line) {
           choose<FileCheck>("check", {{"structure", FileCheck::structure}, {"decode", FileCheck::decode}},
                             pack.records.check))
       .option("on-broken", "fatal",
-              "what an image does that can't be decoded: fatal (ends the packing) or skip (is named and left out)",
+              "what an image does that can't be decoded or read: fatal (ends the packing) or skip (is named, left out)",
               choose<bool>("on-broken", {{"fatal", false}, {"skip", true}}, pack.skip_broken))
       .group("Shards")
       .option("output-dir", pack.output_dir, "folder for the shards")
@@ -110,12 +114,15 @@ void PackCommand::check(const CommandLine& line) const {
       throw usage_error(fmt::format("--{} belongs to --source idx", flag));
     }
   }
-  for (const char* flag :
-       {"data-path", "class-map", "merge-classes", "labels-file", "decoded", "resize", "quality", "check"}) {
+  for (const char* flag : {"data-path", "class-map", "class-order", "merge-classes", "labels-file", "decoded", "resize",
+                           "quality", "check"}) {
     if (is_idx && line.given(flag)) {
       throw usage_error(fmt::format("--{} belongs to --source imagefolder", flag),
                         "--source idx reads --images and --labels");
     }
+  }
+  if (line.given("class-order") && line.given("class-map")) {
+    throw usage_error("--class-map gives the order of the classes already", "remove --class-order");
   }
   if (line.given("records-per-shard") && line.given("shard-size")) {
     throw usage_error("--records-per-shard and --shard-size are two ways to say the same", "give one of them");
@@ -191,6 +198,7 @@ int run_pack_command(const MpiSession& session, int argc, const char* const* arg
     return 0;
   }
   command.check(line);
+  command.classes.skip_unreadable = command.pack.skip_broken;
   if (command.kind == SourceKind::idx) {
     command.pack.records.decoded = true;
   }

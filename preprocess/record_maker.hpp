@@ -18,6 +18,12 @@ class BrokenImage : public Error {
   using Error::Error;
 };
 
+// The user has no permission to read the file, which --on-broken decides on as on a damaged one.
+class UnreadableImage : public BrokenImage {
+ public:
+  using BrokenImage::BrokenImage;
+};
+
 struct RecordOptions {
   int resize = 0;        // pixels of the shorter edge; 0: as they are
   int quality = 95;      // of the JPEG that a resized image becomes

@@ -103,7 +103,9 @@ void ShardPacker::pack_shard(std::int64_t shard, const std::atomic<bool>& stop) 
       }
     } catch (const BrokenImage& error) {
       if (!options_.skip_broken) {
-        throw Error(fmt::format("{} is broken: {}", source_.describe(image), error.what()),
+        const bool is_unreadable = dynamic_cast<const UnreadableImage*>(&error) != nullptr;
+        throw Error(fmt::format("{} {}: {}", source_.describe(image), is_unreadable ? "can't be read" : "is broken",
+                                error.what()),
                     "mend or remove it, or pack with --on-broken skip", ExitCode::failure, error.where());
       }
       if (broken_++ < kBrokenNamed) {

@@ -273,7 +273,7 @@ TEST(ImageFolder, LabelsComeFromAFileAndClassesFromAMap) {
   expect_refused("b.JPEG 0\nd.jpg -1\n", "labels.txt:2: the label '-1'");
   expect_refused("b.JPEG 0\nd.jpg 99999999999\n", "labels.txt:2: the label '99999999999'");
   expect_refused("b.JPEG 0\nb.JPEG 1\n", "labels.txt:2: 'b.JPEG' is there twice");
-  expect_refused("b.JPEG 0\nd.jpg\n", "labels.txt:2: a label is missing");
+  expect_refused("b.JPEG 0\nd.jpg\n", "labels.txt:2: a path or a label is missing");
   for (const char* outside : {"/etc/x.jpg", "../x.jpg", "more/../../x.jpg", "more/.."}) {
     expect_refused(fmt::format("b.JPEG 0\n{} 1\n", outside),
                    fmt::format("labels.txt:2: '{}' does not lie below --data-path", outside));
