@@ -71,8 +71,8 @@ TEST_F(LeftOutOfASet, KnownFoldersAndFilesAreNoDataOnAnyLevel) {
     const ProcessResult result = pack({}, ranks);
     expect_said(result, " 3 images of 2 classes");
     expect_said(result,
-                "1 .AppleDouble, 1 .DS_Store, 1 .Trash-*, 1 .git, 1 .ipynb_checkpoints, 1 .thumbnails, "
-                "2 ._* (AppleDouble), 1 @eaDir, 1 System Volume Information, 1 Thumbs.db, 1 __MACOSX, 1 lost+found");
+                "1 .AppleDouble, 1 .DS_Store, 1 .Trash-*, 2 ._* (AppleDouble), 1 .git, 1 .ipynb_checkpoints, "
+                "1 .thumbnails, 1 @eaDir, 1 System Volume Information, 1 Thumbs.db, 1 __MACOSX, 1 lost+found");
   }
   write(place_.path() / "map.txt", "a\nb\n.git\n");
   image(".git/x.jpg");
