@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <optional>
 
 namespace maskedkd {
 namespace {
@@ -19,6 +21,29 @@ bool in_step(const Environment& environment) {
 std::string num_tasks(const Environment& environment) {
   const std::string of_step = environment("SLURM_STEP_NUM_TASKS");
   return of_step.empty() ? environment("SLURM_NTASKS") : of_step;
+}
+
+// Variables of launchers that hold the number of processes, or a process's number among them.
+constexpr std::array kSizes = {"PMI_SIZE",
+                               "MPI_LOCALNRANKS",
+                               "MV2_COMM_WORLD_SIZE",
+                               "MVP_COMM_WORLD_SIZE",
+                               "OMPI_COMM_WORLD_SIZE",
+                               "PALS_SIZE",
+                               "PALS_LOCAL_SIZE",
+                               "JSM_NAMESPACE_SIZE",
+                               "FLUX_JOB_SIZE",
+                               "MPI_NRANKS",
+                               "MPISIZE"};
+constexpr std::array kRanks = {"PMI_RANK",   "MPI_LOCALRANKID", "MV2_COMM_WORLD_RANK", "MVP_COMM_WORLD_RANK",
+                               "PMIX_RANK",  "PALS_RANKID",     "ALPS_APP_PE",         "JSM_NAMESPACE_RANK",
+                               "MPI_RANKID", "MPIRANK"};
+
+std::optional<int> number_in(const Environment& environment, const char* name) {
+  const std::string text = environment(name);
+  int number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size() ? std::optional(number) : std::nullopt;
 }
 
 }  // namespace
@@ -56,6 +81,41 @@ void check_launch(int mpi_size, const Environment& environment) {
         fmt::format("Slurm started {} tasks, but MPI sees {} {}", tasks, mpi_size, mpi_size == 1 ? "rank" : "ranks"),
         kHint);
   }
+}
+
+std::vector<LaunchSign> launch_signs(const Environment& environment) {
+  std::vector<LaunchSign> signs;
+  if (number_in(environment, "OMPI_COMM_WORLD_SIZE") == 1) {
+    return signs;
+  }
+  for (const char* name : kSizes) {
+    signs.push_back({name, number_in(environment, name).value_or(0)});
+  }
+  for (const char* name : kRanks) {
+    signs.push_back({name, number_in(environment, name).value_or(-1) + 1});
+  }
+  if (!environment("TORCHELASTIC_RUN_ID").empty()) {  // WORLD_SIZE alone has other meanings too
+    signs.push_back({"WORLD_SIZE", number_in(environment, "WORLD_SIZE").value_or(0)});
+  }
+  std::erase_if(signs, [](const LaunchSign& sign) { return sign.num_processes < 2; });
+  return signs;
+}
+
+void check_other_launcher(int mpi_size, const std::vector<LaunchSign>& signs, const std::string& mpiexec) {
+  if (mpi_size != 1 || signs.empty()) {
+    return;
+  }
+  int num_processes = 0;
+  std::string names;
+  for (const LaunchSign& sign : signs) {
+    num_processes = std::max(num_processes, sign.num_processes);
+    names += (names.empty() ? "" : " ") + sign.variable;
+  }
+  throw usage_error(
+      fmt::format("{} processes were started, but MPI sees 1 ({})", num_processes, names),
+      fmt::format("the launcher belongs to another MPI: start with {}; or, if this is one process in a shell that "
+                  "inherited these variables, unset {}",
+                  mpiexec.empty() ? "the mpiexec of the MPI that this program was built with" : mpiexec, names));
 }
 
 }  // namespace maskedkd

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <thread>
 
@@ -21,11 +22,18 @@ std::string environment(const char* name) {
   return value != nullptr ? value : "";
 }
 
+// The launcher of the MPI that this was built with, empty where it is not on this machine.
+std::string mpiexec_of_this_mpi() {
+  std::error_code unreadable;
+  return std::filesystem::exists(MASKEDKD_MPIEXEC, unreadable) ? MASKEDKD_MPIEXEC : "";
+}
+
 }  // namespace
 
 MpiSession::MpiSession(int& argc, char**& argv) {
   check_launcher(environment);
   const std::string remark = launcher_remark(environment);  // MPI_Init sets variables of mpiexec's itself
+  const std::vector<LaunchSign> signs = launch_signs(environment);
   turn_off_forbidden_single_copy(memory_access());
   int provided = MPI_THREAD_SINGLE;
   check_mpi(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
@@ -36,6 +44,7 @@ MpiSession::MpiSession(int& argc, char**& argv) {
   check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &rank_), "MPI_Comm_rank");
   check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &size_), "MPI_Comm_size");
   check_launch(size_, environment);
+  check_other_launcher(size_, signs, mpiexec_of_this_mpi());
   if (rank_ == 0 && !remark.empty()) {
     spdlog::warn("{}", remark);
   }

@@ -165,5 +165,17 @@ TEST(RunMain, ALaunchThatMpiKnowsNothingOfIsRefused) {
   EXPECT_EQ(standard_output, "");
 }
 
+// As mpiexec.hydra of MPICH starts one of two: MPI_Init knows nothing of the other.
+TEST(RunMain, AnotherMpisLauncherIsRefused) {
+  const std::string hydra = "PMI_RANK=0 PMI_SIZE=2 MPI_LOCALNRANKS=2 MPI_LOCALRANKID=0";
+  std::string standard_output;
+  const ProcessResult result = alone("", standard_output, hydra);
+  EXPECT_EQ(result.exit_code, 2) << result.output;
+  EXPECT_NE(result.output.find("error 2 processes were started, but MPI sees 1 (PMI_SIZE MPI_LOCALNRANKS); "),
+            std::string::npos)
+      << result.output;
+  EXPECT_EQ(alone("", standard_output, "PMI_RANK=0 PMI_SIZE=1 MPI_LOCALNRANKS=1").exit_code, 0);
+}
+
 }  // namespace
 }  // namespace maskedkd

@@ -1,4 +1,4 @@
-// Environments as Slurm 22.05 with Open MPI 4.1 and 5 make them.
+// Environments as Slurm 22.05 with Open MPI 4.1 and 5, MPICH 4 and 5 and Intel MPI 2021 make them.
 #include "maskedkd/comm/launch_check.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <sstream>
 
 namespace maskedkd {
 namespace {
@@ -143,6 +144,93 @@ TEST(Launcher, MpiexecInsideAJobIsRemarkedOn) {
   EXPECT_NE(launcher_remark(reader(job)).find("srun --mpi=pmix"), std::string::npos);
   const Environment srun = with(step("2"), {{"PMIX_RANK", "0"}});
   EXPECT_EQ(launcher_remark(reader(srun)), "");
+}
+
+// As recorded: `mpiexec -n 2 env` of each, its second process.
+const std::map<std::string, Environment> kOtherLaunchers = {
+    {"MPICH 5.0.2, mpiexec.hydra",
+     {{"HYDI_CONTROL_FD", "7"},
+      {"MPI_LOCALNRANKS", "2"},
+      {"MPI_LOCALRANKID", "1"},
+      {"PMI_FD", "11"},
+      {"PMI_HOSTNAME", "node1"},
+      {"PMI_RANK", "1"},
+      {"PMI_SIZE", "2"}}},
+    {"MPICH 5.0.2, mpiexec.gforker",
+     {{"MPI_APPNUM", "0"},
+      {"MPI_UNIVERSE_SIZE", "-1"},
+      {"PMI_DEBUG", "0"},
+      {"PMI_FD", "12"},
+      {"PMI_RANK", "1"},
+      {"PMI_SIZE", "2"}}},
+    {"Intel MPI 2021.19",
+     {{"HYDRA_BSTRAP_LOCALHOST", "node1"},
+      {"I_MPI_INFO_NP", "1"},
+      {"MPI_LOCALNRANKS", "2"},
+      {"MPI_LOCALRANKID", "1"},
+      {"PMI_FD", "11"},
+      {"PMI_RANK", "1"},
+      {"PMI_SIZE", "2"}}},
+    {"Open MPI 5.0.11",
+     {{"OMPI_COMM_WORLD_LOCAL_RANK", "1"},
+      {"OMPI_COMM_WORLD_RANK", "1"},
+      {"OMPI_COMM_WORLD_SIZE", "2"},
+      {"PMIX_NAMESPACE", "prterun-node1-24929@1"},
+      {"PMIX_RANK", "1"},
+      {"PRTE_LAUNCHED", "1"}}},
+};
+
+std::string refusal(int mpi_size, const Environment& environment, const std::string& mpiexec = {}) {
+  try {
+    check_other_launcher(mpi_size, launch_signs(reader(environment)), mpiexec);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::usage);
+    return fmt::format("{}; {}", error.what(), error.hint());
+  }
+  return "";
+}
+
+TEST(OtherLauncher, ProcessesThatMpiSeesAloneAreRefused) {
+  for (const auto& [name, environment] : kOtherLaunchers) {
+    const std::string refused = refusal(1, environment, "/usr/bin/orterun");
+    EXPECT_EQ(refused.find("2 processes were started, but MPI sees 1 ("), 0U) << name << ": " << refused;
+    EXPECT_NE(refused.find("start with /usr/bin/orterun"), std::string::npos) << name << ": " << refused;
+    EXPECT_EQ(refusal(2, environment), "") << name << ": its PMI connects the ranks";
+  }
+}
+
+// Whose variables are documented, but which were not recorded.
+TEST(OtherLauncher, ASizeOrARankOfOtherLaunchersIsEnough) {
+  for (const char* size : {"MV2_COMM_WORLD_SIZE", "MVP_COMM_WORLD_SIZE", "JSM_NAMESPACE_SIZE", "FLUX_JOB_SIZE"}) {
+    EXPECT_EQ(refusal(1, {{size, "4"}}).find("4 processes were started, but MPI sees 1"), 0U) << size;
+  }
+  for (const char* rank : {"PMIX_RANK", "PALS_RANKID", "ALPS_APP_PE"}) {
+    EXPECT_EQ(refusal(1, {{rank, "3"}}).find("4 processes were started, but MPI sees 1"), 0U) << rank;
+  }
+  EXPECT_EQ(refusal(1, {{"WORLD_SIZE", "8"}, {"RANK", "0"}}), "") << "not only torchrun sets it";
+  EXPECT_NE(refusal(1, {{"WORLD_SIZE", "8"}, {"RANK", "0"}, {"TORCHELASTIC_RUN_ID", "none"}}), "");
+}
+
+TEST(OtherLauncher, OneProcessIsFineWhateverItInherited) {
+  EXPECT_EQ(refusal(1, {}), "");
+  EXPECT_EQ(refusal(1, {{"PMI_SIZE", "1"}, {"PMI_RANK", "0"}, {"MPI_LOCALNRANKS", "1"}}), "");
+  EXPECT_EQ(refusal(1, {{"PMIX_RANK", "0"}, {"PMIX_NAMESPACE", "slurm.pmix.7.0"}}), "");
+  EXPECT_EQ(refusal(1, {{"PMI_SIZE", "many"}, {"PMI_RANK", "1 of 2"}, {"FLUX_JOB_SIZE", "99999999999"}}), "");
+  // Open MPI's own mpiexec -n 1 in a shell that an mpiexec of MPICH started.
+  EXPECT_EQ(refusal(1, {{"PMI_SIZE", "2"}, {"OMPI_COMM_WORLD_SIZE", "1"}}), "");
+}
+
+// The remedy for inherited variables works: without those that it names nothing is refused.
+TEST(OtherLauncher, UnsettingWhatTheHintNamesIsEnough) {
+  for (const auto& [name, recorded] : kOtherLaunchers) {
+    Environment environment = recorded;
+    const std::string refused = refusal(1, environment);
+    std::istringstream names(refused.substr(refused.find(", unset ") + 8));
+    for (std::string variable; names >> variable;) {
+      EXPECT_EQ(environment.erase(variable), 1U) << variable;
+    }
+    EXPECT_EQ(refusal(1, environment), "") << name;
+  }
 }
 
 }  // namespace

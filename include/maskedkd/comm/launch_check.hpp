@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 namespace maskedkd {
 
@@ -19,5 +20,21 @@ void check_launcher(const std::function<std::string(const char*)>& environment);
 // Pure, for the time before MPI_Init: a line for the user of mpiexec inside a Slurm job, empty where there is nothing
 // to say. mpiexec keeps the notice of preemption and of the time limit for itself.
 std::string launcher_remark(const std::function<std::string(const char*)>& environment);
+
+// A variable by which a launcher (mpiexec of MPICH, Intel MPI, MVAPICH or Open MPI, PRRTE, PALS, ALPS, jsrun, flux,
+// torchrun) says that it started at least so many processes.
+struct LaunchSign {
+  std::string variable;
+  int num_processes = 0;
+};
+
+// Pure, for the time before MPI_Init, which sets such variables itself. Empty where Open MPI's own mpiexec started this
+// process as the only one.
+std::vector<LaunchSign> launch_signs(const std::function<std::string(const char*)>& environment);
+
+// Pure. Throws Error (usage) where MPI sees this process alone and a sign tells of several: the launcher belongs to
+// another MPI, and each process would do the whole work, into the same files. mpiexec: the path of the launcher that
+// belongs to this MPI, empty where it is not known.
+void check_other_launcher(int mpi_size, const std::vector<LaunchSign>& signs, const std::string& mpiexec);
 
 }  // namespace maskedkd

@@ -16,7 +16,7 @@ class MpiSession {
  public:
   // Collective. Initialises MPI (MPI_THREAD_FUNNELED: only the main thread talks). Throws Error (usage) where the size
   // disagrees with SLURM_NTASKS / SLURM_STEP_NUM_TASKS inside a job step: srun without a matching PMI starts N jobs of
-  // one rank.
+  // one rank. Also where another MPI's launcher started several processes and this MPI sees one.
   MpiSession(int& argc, char**& argv);
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;
