@@ -75,11 +75,12 @@ void Progress::update(std::int64_t done, const std::string& detail) {
   line += fmt::format("  {:.0f} {}/s  {}  {}", rate, unit_, left, detail);
   if (terminal_) {
     line.resize(std::min(line.size(), static_cast<std::size_t>(terminal_columns() - 1)));
-    fmt::print(stderr, "\r\033[K{}", line);
-    std::fflush(stderr);
+    line.insert(0, "\r\033[K");
   } else {
-    fmt::print(stderr, "{}\n", line);
+    line += '\n';
   }
+  std::fputs(line.c_str(), stderr);  // a terminal that was closed is no reason to end the work: fmt::print would throw
+  std::fflush(stderr);
 }
 
 }  // namespace maskedkd

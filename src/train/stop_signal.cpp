@@ -17,14 +17,20 @@ void watch_stop_signals() {
   action.sa_handler = [](int) { requested.store(true, std::memory_order_relaxed); };
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
-  sigaction(SIGTERM, &action, nullptr);
-  sigaction(SIGUSR1, &action, nullptr);
-  struct sigaction before {};
-  sigaction(SIGINT, nullptr, &before);
-  if (before.sa_handler != SIG_IGN) {  // as a shell has it for what it runs in the background
-    action.sa_flags |= SA_RESETHAND;
-    sigaction(SIGINT, &action, nullptr);
+  for (const int number : {SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU}) {
+    sigaction(number, &action, nullptr);
   }
+  for (const int number : {SIGHUP, SIGINT}) {
+    struct sigaction before {};
+    sigaction(number, nullptr, &before);
+    if (before.sa_handler != SIG_IGN) {  // as nohup has the one, and a shell the other for what runs in the background
+      action.sa_flags = SA_RESTART | (number == SIGINT ? static_cast<int>(SA_RESETHAND) : 0);
+      sigaction(number, &action, nullptr);
+    }
+  }
+  struct sigaction ignored {};
+  ignored.sa_handler = SIG_IGN;
+  sigaction(SIGPIPE, &ignored, nullptr);
 }
 
 bool stop_requested() noexcept { return requested.load(std::memory_order_relaxed); }

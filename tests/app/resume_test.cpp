@@ -72,7 +72,7 @@ TEST_F(Resume, EverythingAStateCanHold) {
 
 TEST_F(Resume, StopSignalsEndTheStepAndAskForMore) {
   const fs::path expected = undisturbed("plain");
-  for (const int signal_number : {SIGUSR1, SIGTERM, SIGINT}) {
+  for (const int signal_number : {SIGUSR1, SIGUSR2, SIGXCPU, SIGTERM, SIGHUP, SIGINT}) {
     const fs::path before = newest("signalled");
     BackgroundProcess training(alone("signalled", {"--checkpoint-steps", "1"}));
     while (training.running() && newest("signalled") == before) {

@@ -123,5 +123,22 @@ TEST(Progress, OtherRanksAndQuickWorkWithoutTerminalSayNothing) {
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
 }
 
+TEST(Progress, ATerminalThatIsClosedEndsNoWork) {
+  const int master = posix_openpt(O_RDWR | O_NOCTTY);
+  ASSERT_EQ(grantpt(master), 0);
+  ASSERT_EQ(unlockpt(master), 0);
+  const int terminal = open(ptsname(master), O_RDWR | O_NOCTTY);
+  const int before = dup(STDERR_FILENO);
+  dup2(terminal, STDERR_FILENO);
+  {
+    Progress progress("epoch 3", "img", 4000, true);
+    close(master);
+    EXPECT_NO_THROW(progress.update(1000, "loss 2.000"));
+  }
+  dup2(before, STDERR_FILENO);
+  close(before);
+  close(terminal);
+}
+
 }  // namespace
 }  // namespace maskedkd
