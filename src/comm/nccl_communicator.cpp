@@ -75,6 +75,7 @@ class NcclCommunicator final : public Communicator {
 
   void abort() noexcept override {
     if (!aborted_.exchange(true)) {
+      static_cast<void>(cudaSetDevice(device_.index()));  // of the watchdog's thread, which begins with GPU 0
       ncclCommAbort(comm_);
     }
   }

@@ -5,6 +5,7 @@
 #include "record_images.hpp"
 
 #include <ATen/ops/empty.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <atomic>
@@ -102,6 +103,9 @@ struct Loader::State {
   }
 
   void work() {
+    if (options.device.is_cuda()) {  // a thread begins with GPU 0: pinned memory would open a context there too
+      c10::impl::VirtualGuardImpl(options.device.type()).setDevice(options.device);
+    }
     RecordImages images(set, options);
     std::unique_lock lock(mutex);
     for (;;) {
@@ -160,9 +164,9 @@ struct Loader::State {
       batch.crops->input_size = options.augment.input_size;
       batch.crops->places.resize(size);
       batch.crops->plans.resize(size);
-      open_batch.crop_room = std::make_unique<CropRoom>(*batch.crops, options.pin_memory);
+      open_batch.crop_room = std::make_unique<CropRoom>(*batch.crops, options.device.is_cuda());
     } else {
-      batch.images = memory.get(static_cast<std::int64_t>(size), options.augment.input_size, options.pin_memory);
+      batch.images = memory.get(static_cast<std::int64_t>(size), options.augment.input_size, options.device.is_cuda());
     }
     batch.labels = at::empty({static_cast<std::int64_t>(size)}, at::kLong);
     batch.erasures.resize(options.training ? size : 0);

@@ -60,7 +60,7 @@ std::optional<EvaluationResult> evaluate(const MpiSession& session, const Vit& m
   loading.augment = options.augment;
   loading.num_workers = options.num_workers;
   loading.prefetch = options.prefetch;
-  loading.pin_memory = device.is_cuda();
+  loading.device = device;
   loading.on_record = [&session] { session.activity().beat(); };
   loading.bad_records_limit = options.bad_records_limit;
   Loader loader(set, loading, [&, batch = first]() mutable -> std::optional<BatchRequest> {

@@ -346,7 +346,7 @@ void Trainer::start_loader() {
   loading.open_together = std::min(options_.sharing_micro_batches(share_.last - share_.first), loading.prefetch);
   loading.on_record = beats_of(session_);
   loading.bad_records_limit = options_.bad_records_limit;
-  loading.pin_memory = device_.is_cuda();
+  loading.device = device_;
   loading.raw_crops = options_.augment_on_gpu;
   loader_ = std::make_unique<Loader>(
       train_set_, loading,

@@ -12,6 +12,7 @@
 #include "maskedkd/kernels/augment_images.hpp"
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
 
 #include <cstdint>
 #include <functional>
@@ -49,7 +50,7 @@ struct LoaderOptions {
   int num_workers = 2;      // threads, >= 1
   int prefetch = 4;         // micro-batches that may be ready or in work beyond the one handed out, >= 1
   int open_together = 1;    // micro-batches that are asked for at once, so that they share decoded records
-  bool pin_memory = false;  // for copies to a GPU
+  at::Device device = at::kCPU;  // where batches go: for a GPU their memory is pinned
   bool raw_crops = false;   // training: crops as they are decoded, with their plans, for augmented_images(). One of
                             // more than kRawCropPixels * S * S pixels comes resized: so memory is bounded
   std::function<void()> on_record;  // called by a worker after each record: the loading goes on; empty: nothing
