@@ -2,6 +2,7 @@
 
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/host_name.hpp"
+#include "maskedkd/comm/gpu_probe.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 
 #include <nlohmann/json.hpp>
@@ -12,6 +13,7 @@
 #endif
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 
 namespace maskedkd {
@@ -47,7 +49,7 @@ std::string table(const std::vector<RankPlace>& places) {
 
 std::vector<RankPlace> gather_places(const MpiSession& session) {
   const std::vector<std::string> devices = visible_devices();
-  const nlohmann::json mine = {{"host", host_name()}, {"local_rank", session.local_rank()}, {"devices", devices}};
+  const nlohmann::json mine = {{"host", host_name()}, {"local_rank", session.local_rank()}, {"devices", devices}, {"why_none", why_no_gpu(probe_gpus(std::getenv))}};
   std::vector<RankPlace> places;
   for (const std::string& text : session.all_gather(mine.dump())) {
     const nlohmann::json other = nlohmann::json::parse(text);
@@ -56,6 +58,7 @@ std::vector<RankPlace> gather_places(const MpiSession& session) {
     place.host = other["host"];
     place.local_rank = other["local_rank"];
     place.device_ids = other["devices"].get<std::vector<std::string>>();
+    place.why_none = other["why_none"];
     place.num_devices = static_cast<int>(place.device_ids.size());
     places.push_back(std::move(place));
   }
@@ -80,6 +83,13 @@ DeviceChoice parse_device_choice(const std::string& text) {
 std::vector<int> assign_devices(const std::vector<RankPlace>& places, DeviceChoice choice) {
   const auto sees_device = [](const RankPlace& place) { return place.num_devices > 0; };
   const bool none = std::none_of(places.begin(), places.end(), sees_device);
+  const auto hindered =
+      std::find_if(places.begin(), places.end(), [](const RankPlace& place) { return !place.why_none.empty(); });
+  if (choice != DeviceChoice::cpu && none && hindered != places.end()) {
+    throw usage_error(fmt::format("{} has a GPU that rank {} can't use: {}", hindered->host, hindered->rank,
+                                  hindered->why_none),
+                      "or say --device cpu");
+  }
   if (choice == DeviceChoice::cpu || (choice == DeviceChoice::automatic && none)) {
     return std::vector<int>(places.size(), -1);
   }

@@ -14,7 +14,7 @@ using Devices = std::vector<int>;
 
 // One rank: its host, its place there, and the GPUs it sees.
 RankPlace place(const std::string& host, int local_rank, std::vector<std::string> devices) {
-  return {0, host, local_rank, static_cast<int>(devices.size()), std::move(devices)};
+  return {0, host, local_rank, static_cast<int>(devices.size()), std::move(devices), {}};
 }
 
 std::vector<RankPlace> ranks(std::vector<RankPlace> places) {
@@ -162,6 +162,20 @@ TEST(ParseDeviceChoice, KnowsThreeNames) {
       EXPECT_NE(error.hint().find("auto, cpu, cuda"), std::string::npos);
     }
   }
+}
+
+// A driver that is too old, or a job that asked for none: not silently the CPUs.
+TEST(Topology, GpusThatCannotBeUsedAreNotPassedOver) {
+  std::vector<RankPlace> places = all_visible(2, 1, 0);
+  places[1].why_none = "the driver serves CUDA up to 12.4, this program needs 13.0";
+  for (const DeviceChoice choice : {DeviceChoice::automatic, DeviceChoice::cuda}) {
+    const Error error = refusal(places, choice);
+    EXPECT_EQ(error.code(), ExitCode::usage);
+    EXPECT_STREQ(error.what(),
+                 "node1 has a GPU that rank 1 can't use: the driver serves CUDA up to 12.4, this program needs 13.0");
+    EXPECT_NE(error.hint().find("--device cpu"), std::string::npos);
+  }
+  EXPECT_EQ(assign_devices(places, DeviceChoice::cpu), (Devices{-1, -1}));
 }
 
 }  // namespace

@@ -1,0 +1,93 @@
+// When a process without a GPU should have had one. Nothing here needs a GPU.
+#include "maskedkd/comm/gpu_probe.hpp"
+
+#include "support/temporary_directory.hpp"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+namespace maskedkd {
+namespace {
+
+constexpr int kInsufficientDriver = 35, kNoDevice = 100;  // as cudaGetDeviceCount answers
+
+GpuProbe node_with_gpu(int error, const std::string& message) {
+  GpuProbe probe;
+  probe.cuda_error = error;
+  probe.cuda_message = message;
+  probe.driver_cuda = 13000;
+  probe.program_cuda = 13000;
+  probe.node_has_gpu = true;
+  return probe;
+}
+
+TEST(GpuProbe, AnOldDriverIsNamedWithBothVersions) {
+  GpuProbe probe = node_with_gpu(kInsufficientDriver, "CUDA driver version is insufficient for CUDA runtime version");
+  probe.driver_cuda = 12040;
+  const std::string why = why_no_gpu(probe);
+  EXPECT_NE(why.find("the driver serves CUDA up to 12.4, this program needs 13.0 (CUDA driver version is"),
+            std::string::npos)
+      << why;
+}
+
+TEST(GpuProbe, AContainerWithoutTheDriversLibraryIsNamed) {
+  GpuProbe probe = node_with_gpu(kInsufficientDriver, "CUDA driver version is insufficient for CUDA runtime version");
+  probe.driver_cuda = 0;
+  EXPECT_NE(why_no_gpu(probe).find("libcuda.so.1"), std::string::npos);
+}
+
+TEST(GpuProbe, AJobWithoutGpusOnANodeThatHasSomeIsNamed) {
+  const std::string why = why_no_gpu(node_with_gpu(kNoDevice, "no CUDA-capable device is detected"));
+  EXPECT_NE(why.find("--gpus-per-node"), std::string::npos) << why;
+}
+
+TEST(GpuProbe, ABrokenGpuIsNamedWithCudasWords) {
+  const std::string why = why_no_gpu(node_with_gpu(999, "unknown error"));
+  EXPECT_NE(why.find("unknown error"), std::string::npos) << why;
+}
+
+TEST(GpuProbe, NothingToComplainOf) {
+  GpuProbe usable = node_with_gpu(0, "");
+  usable.num_devices = 1;
+  EXPECT_EQ(why_no_gpu(usable), "");
+  GpuProbe hidden = node_with_gpu(kNoDevice, "no CUDA-capable device is detected");
+  hidden.hidden_by_user = true;
+  EXPECT_EQ(why_no_gpu(hidden), "");
+  GpuProbe without_gpu = node_with_gpu(kInsufficientDriver, "CUDA driver version is insufficient");
+  without_gpu.node_has_gpu = false;
+  without_gpu.driver_cuda = 0;
+  EXPECT_EQ(why_no_gpu(without_gpu), "");
+  GpuProbe without_cuda = node_with_gpu(0, "");
+  without_cuda.program_cuda = 0;
+  EXPECT_EQ(why_no_gpu(without_cuda), "");
+}
+
+// As the kernel module of NVIDIA lays them out.
+TEST(GpuProbe, TheKernelModuleTellsOfGpus) {
+  const testing::TemporaryDirectory root;
+  EXPECT_FALSE(node_has_gpu(root.path()));
+  std::filesystem::create_directories(root.path() / "dev");
+  std::filesystem::create_directories(root.path() / "proc/driver/nvidia/gpus");
+  for (const char* name : {"nvidiactl", "nvidia-uvm", "nvidia", "null"}) {
+    std::ofstream(root.path() / "dev" / name);
+  }
+  EXPECT_FALSE(node_has_gpu(root.path()));
+  std::filesystem::create_directory(root.path() / "proc/driver/nvidia/gpus/0000:4f:00.0");
+  EXPECT_TRUE(node_has_gpu(root.path()));
+  std::filesystem::remove_all(root.path() / "proc");
+  EXPECT_FALSE(node_has_gpu(root.path()));
+  std::ofstream(root.path() / "dev/nvidia3");
+  EXPECT_TRUE(node_has_gpu(root.path()));
+}
+
+TEST(GpuProbe, TheUserMayHideThem) {
+  for (const char* text : {"", "-1"}) {
+    EXPECT_TRUE(probe_gpus([text](const char*) { return text; }).hidden_by_user);
+  }
+  EXPECT_FALSE(probe_gpus([](const char*) { return static_cast<const char*>(nullptr); }).hidden_by_user);
+  EXPECT_FALSE(probe_gpus([](const char*) { return "0,1"; }).hidden_by_user);
+}
+
+}  // namespace
+}  // namespace maskedkd
