@@ -24,17 +24,10 @@ std::string num_tasks(const Environment& environment) {
 }
 
 // Variables of launchers that hold the number of processes, or a process's number among them.
-constexpr std::array kSizes = {"PMI_SIZE",
-                               "MPI_LOCALNRANKS",
-                               "MV2_COMM_WORLD_SIZE",
-                               "MVP_COMM_WORLD_SIZE",
-                               "OMPI_COMM_WORLD_SIZE",
-                               "PALS_SIZE",
-                               "PALS_LOCAL_SIZE",
-                               "JSM_NAMESPACE_SIZE",
-                               "FLUX_JOB_SIZE",
-                               "MPI_NRANKS",
-                               "MPISIZE"};
+constexpr std::array kSizes = {
+    "PMI_SIZE",  "MPI_LOCALNRANKS", "MV2_COMM_WORLD_SIZE", "MVP_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_SIZE",
+    "PALS_SIZE", "PALS_LOCAL_SIZE", "JSM_NAMESPACE_SIZE",  "FLUX_JOB_SIZE",       "MPI_NRANKS",
+    "MPISIZE"};
 constexpr std::array kRanks = {"PMI_RANK",   "MPI_LOCALRANKID", "MV2_COMM_WORLD_RANK", "MVP_COMM_WORLD_RANK",
                                "PMIX_RANK",  "PALS_RANKID",     "ALPS_APP_PE",         "JSM_NAMESPACE_RANK",
                                "MPI_RANKID", "MPIRANK"};

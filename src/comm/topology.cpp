@@ -49,7 +49,10 @@ std::string table(const std::vector<RankPlace>& places) {
 
 std::vector<RankPlace> gather_places(const MpiSession& session) {
   const std::vector<std::string> devices = visible_devices();
-  const nlohmann::json mine = {{"host", host_name()}, {"local_rank", session.local_rank()}, {"devices", devices}, {"why_none", why_no_gpu(probe_gpus(std::getenv))}};
+  const nlohmann::json mine = {{"host", host_name()},
+                               {"local_rank", session.local_rank()},
+                               {"devices", devices},
+                               {"why_none", why_no_gpu(probe_gpus(std::getenv))}};
   std::vector<RankPlace> places;
   for (const std::string& text : session.all_gather(mine.dump())) {
     const nlohmann::json other = nlohmann::json::parse(text);
@@ -86,9 +89,9 @@ std::vector<int> assign_devices(const std::vector<RankPlace>& places, DeviceChoi
   const auto hindered =
       std::find_if(places.begin(), places.end(), [](const RankPlace& place) { return !place.why_none.empty(); });
   if (choice != DeviceChoice::cpu && none && hindered != places.end()) {
-    throw usage_error(fmt::format("{} has a GPU that rank {} can't use: {}", hindered->host, hindered->rank,
-                                  hindered->why_none),
-                      "or say --device cpu");
+    throw usage_error(
+        fmt::format("{} has a GPU that rank {} can't use: {}", hindered->host, hindered->rank, hindered->why_none),
+        "or say --device cpu");
   }
   if (choice == DeviceChoice::cpu || (choice == DeviceChoice::automatic && none)) {
     return std::vector<int>(places.size(), -1);
@@ -127,6 +130,9 @@ at::Device choose_device(const MpiSession& session, DeviceChoice choice) {
   }
 #ifdef MASKEDKD_WITH_CUDA
   c10::cuda::set_device(static_cast<c10::DeviceIndex>(device));
+  char bus_id[32] = "no bus";
+  static_cast<void>(cudaDeviceGetPCIBusId(bus_id, sizeof(bus_id), device));
+  session.set_device_name(fmt::format("GPU {} ({}) of {}", device, bus_id, host_name()));
 #endif
   return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device));
 }

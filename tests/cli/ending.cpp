@@ -5,6 +5,7 @@
 #include "maskedkd/cli/run_main.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 
+#include <c10/util/Exception.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -30,6 +31,17 @@ int byte_of_a_cut_file() {
   return ftruncate(descriptor, 0) == 0 ? *static_cast<const volatile unsigned char*>(pages) : -1;
 }
 
+// As LibTorch tells of it at the next call.
+[[noreturn]] void broken_gpu() {
+  throw c10::Error({__func__, __FILE__, __LINE__},
+                   "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasLtMatmul`\nframe #0: a stack");
+}
+
+// As a tensor in pinned memory, which asks the GPU when it is destroyed.
+struct PinnedTensor {
+  ~PinnedTensor() { broken_gpu(); }  // NOLINT(bugprone-exception-escape)
+};
+
 int finish(const std::string& how) {
   if (how == "lost-mapping") {
     return byte_of_a_cut_file();
@@ -49,6 +61,16 @@ int finish(const std::string& how) {
   if (how == "standard") {
     throw std::runtime_error("expected a tensor\nframe #0: a stack\nframe #1: and more of it");
   }
+  if (how == "gpu") {
+    broken_gpu();
+  }
+  if (how == "gpu-in-destructor") {
+    const PinnedTensor pinned;
+    broken_gpu();
+  }
+  if (how == "gpu-memory") {
+    throw c10::OutOfMemoryError({__func__, __FILE__, __LINE__}, "CUDA out of memory. Tried to allocate 2.00 GiB.");
+  }
   if (how == "foreign") {
     throw 7;
   }
@@ -60,7 +82,9 @@ int run(const MpiSession& session, int argc, char** argv) {
   int who = -1;
   CommandLine line("maskedkd_ending", "Ends as it is told.", "maskedkd_ending --how failure --who 1");
   line.group("Ending")
-      .option("how", how, "finished, requeue, failure, usage, no-requeue, memory, standard, foreign, lost-mapping")
+      .option("how", how,
+              "finished, requeue, failure, usage, no-requeue, memory, standard, foreign, lost-mapping, gpu, "
+              "gpu-in-destructor, gpu-memory")
       .option("who", who, "the rank that ends so; -1: all ranks")
       .option("others", others, "what the others do: barrier (they wait in MPI) or deaf (busy, ignoring SIGTERM)");
   if (!line.parse(argc, argv)) {

@@ -32,6 +32,7 @@ const Ending kEndings[] = {
     {"memory", 1, "error out of memory; use a smaller --micro-batch"},
     {"standard", 1, "error expected a tensor"},
     {"foreign", 1, "error something was thrown"},
+    {"gpu-memory", 1, "error CUDA out of memory. Tried to allocate 2.00 GiB.; use a smaller --micro-batch"},
     {"lost-mapping", 1, "error a file that is in use was cut or its disk failed (SIGBUS"},
 };
 
@@ -75,8 +76,10 @@ void expect_one_line_and_code(const std::string& arguments, const std::string& e
     } else {
       EXPECT_EQ(std::count(result.output.begin(), result.output.end(), '\n'), 1) << result.output;
       // A program of one process has neither micro-batches nor ranks to advise on.
-      const std::string says =
-          arguments.empty() || ending.how != std::string("memory") ? ending.says : "error out of memory\n";
+      const std::string says = arguments.empty() || std::string(ending.how).find("memory") == std::string::npos
+                                   ? ending.says
+                               : ending.how == std::string("memory") ? "error out of memory\n"
+                                                                     : "Tried to allocate 2.00 GiB.\n";
       EXPECT_NE(result.output.find(says), std::string::npos) << result.output;
     }
   }
@@ -94,7 +97,8 @@ TEST(RunMain, AProgramWithoutMpiEndsTheSameWay) {
 
 TEST(RunMain, OneFailingRankTakesAllDownWithItsCodeAndItsLine) {
   for (const Ending& ending : kEndings) {
-    if (ending.says == nullptr || std::string("memory standard lost-mapping").find(ending.how) != std::string::npos) {
+    if (ending.says == nullptr ||
+        std::string("memory gpu-memory standard lost-mapping").find(ending.how) != std::string::npos) {
       continue;  // their lines are told apart above
     }
     // A rank that is not the first waits a moment before it speaks; the first one need not be tried every time.
@@ -175,6 +179,22 @@ TEST(RunMain, AnotherMpisLauncherIsRefused) {
             std::string::npos)
       << result.output;
   EXPECT_EQ(alone("", standard_output, "PMI_RANK=0 PMI_SIZE=1 MPI_LOCALNRANKS=1").exit_code, 0);
+}
+
+// 85, so that the job starts again; also where a destructor meets the same error on the way, which is SIGABRT in C++.
+TEST(RunMain, AGpuThatBreaksAsksForAnotherStartInOneLine) {
+  for (const std::string how : {"gpu", "gpu-in-destructor"}) {
+    std::string standard_output;
+    const ProcessResult result = alone("--how=" + how, standard_output);
+    EXPECT_EQ(result.exit_code, 85) << result.output;
+    EXPECT_EQ(std::count(result.output.begin(), result.output.end(), '\n'), 1) << result.output;
+    EXPECT_NE(result.output.find("failed"), std::string::npos) << result.output;
+    EXPECT_NE(result.output.find("CUBLAS_STATUS_EXECUTION_FAILED"), std::string::npos) << result.output;
+    const ProcessResult ranks = under_mpiexec(3, {"--how=" + how, "--who=1"});
+    EXPECT_EQ(ranks.exit_code, 85) << ranks.output;
+    EXPECT_LT(ranks.seconds, 10.0);
+    EXPECT_EQ(lines_with(ranks.output, "error [rank 1] ").size(), 1U) << ranks.output;
+  }
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace maskedkd {
@@ -30,6 +31,10 @@ class MpiSession {
   // What this rank's main thread is doing, for a watchdog.
   const Activity& activity() const noexcept { return activity_; }
 
+  // What this rank computes on, for the line that tells of its failure: "GPU 3 (0000:4F:00.0) of node17". Empty: CPUs.
+  void set_device_name(std::string name) const { device_name_ = std::move(name); }
+  const std::string& device_name() const noexcept { return device_name_; }
+
   // MPI_Finalize waits for all ranks; where that takes so long, the process ends with ExitCode::requeue instead.
   void end_within(double seconds) const noexcept { end_within_s_ = seconds; }
 
@@ -46,6 +51,7 @@ class MpiSession {
 
  private:
   Activity activity_;
+  mutable std::string device_name_;
   mutable double end_within_s_ = 0;  // 0: however long it takes
   int rank_ = 0;
   int size_ = 1;

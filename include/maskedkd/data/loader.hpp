@@ -47,12 +47,12 @@ struct LoaderOptions {
   bool training = true;  // augmented, or DeiT's evaluation transform
   std::uint64_t seed = 0;
   AugmentOptions augment;
-  int num_workers = 2;      // threads, >= 1
-  int prefetch = 4;         // micro-batches that may be ready or in work beyond the one handed out, >= 1
-  int open_together = 1;    // micro-batches that are asked for at once, so that they share decoded records
+  int num_workers = 2;           // threads, >= 1
+  int prefetch = 4;              // micro-batches that may be ready or in work beyond the one handed out, >= 1
+  int open_together = 1;         // micro-batches that are asked for at once, so that they share decoded records
   at::Device device = at::kCPU;  // where batches go: for a GPU their memory is pinned
-  bool raw_crops = false;   // training: crops as they are decoded, with their plans, for augmented_images(). One of
-                            // more than kRawCropPixels * S * S pixels comes resized: so memory is bounded
+  bool raw_crops = false;  // training: crops as they are decoded, with their plans, for augmented_images(). One of
+                           // more than kRawCropPixels * S * S pixels comes resized: so memory is bounded
   std::function<void()> on_record;  // called by a worker after each record: the loading goes on; empty: nothing
   int bad_records_limit = 0;  // different damaged records that are told and replaced by the next good one of the set
                               // (with its label); one more ends the loading. 0: the first one does

@@ -1,7 +1,7 @@
 // SIGTERM, SIGINT (Ctrl-C), SIGHUP (the terminal goes away) and what batch systems send before they end a job (SIGUSR1,
-// SIGUSR2, SIGXCPU) ask the run to finish its step, write a checkpoint and end with 85. Asking twice changes nothing, but
-// for a second Ctrl-C, which ends the process at once. SIGHUP and SIGINT stay ignored where they are ignored at start, as
-// under nohup. SIGPIPE is ignored: a log that nobody reads any more does not end the run.
+// SIGUSR2, SIGXCPU) ask the run to finish its step, write a checkpoint and end with 85. Asking twice changes nothing,
+// but for a second Ctrl-C, which ends the process at once. SIGHUP and SIGINT stay ignored where they are ignored at
+// start, as under nohup. SIGPIPE is ignored: a log that nobody reads any more does not end the run.
 #pragma once
 
 namespace maskedkd {
