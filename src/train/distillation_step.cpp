@@ -9,8 +9,14 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
+
 namespace maskedkd {
 namespace {
+
+// Keeps the activations of a pass near the size of the caches, and memory at less than half of what a micro-batch of 64
+// takes in one pass (tests/bench/README.md).
+constexpr std::int64_t kImagesPerSliceOnCpu = 16;
 
 RandomAddress address_of(const BatchRequest& request, std::uint64_t seed, RandomPurpose purpose) {
   return {seed, purpose, request.epoch, request.step, request.micro_batch, /*position=*/0};
@@ -18,39 +24,85 @@ RandomAddress address_of(const BatchRequest& request, std::uint64_t seed, Random
 
 }  // namespace
 
+// What a micro-batch is made of once all its random decisions have been applied.
+struct DistillationStep::Inputs {
+  at::Tensor images;              // [B, 3, S, S] float32, mixed
+  at::Tensor targets;             // [B, C] float32
+  at::Tensor drop_path_uniforms;  // [L, 2, B], undefined without drop path
+  at::Tensor random_scores;       // [B, N], undefined unless the criterion is random
+  std::int64_t keep = 0;          // patches that the teacher sees
+
+  std::int64_t size() const { return images.size(0); }
+
+  Inputs narrow(std::int64_t first, std::int64_t count) const {
+    const auto part = [&](const at::Tensor& tensor, std::int64_t dimension) {
+      return tensor.defined() ? tensor.narrow(dimension, first, count) : tensor;
+    };
+    return {part(images, 0), part(targets, 0), part(drop_path_uniforms, 2), part(random_scores, 0), keep};
+  }
+};
+
 DistillationStep::DistillationStep(const TrainOptions& options, const Vit& student, const Teacher* teacher,
                                    at::Device device)
     : options_(options), student_(student), teacher_(teacher), device_(device) {}
 
 at::Tensor DistillationStep::run(const MicroBatch& batch, double loss_scale) const {
+  const Inputs inputs = prepare(batch);
+  const std::int64_t slice = device_.is_cpu() ? kImagesPerSliceOnCpu : inputs.size();
+  at::Tensor loss;
+  for (std::int64_t first = 0; first < inputs.size(); first += slice) {
+    const std::int64_t count = std::min(slice, inputs.size() - first);
+    const double share = static_cast<double>(count) / static_cast<double>(inputs.size());
+    const at::Tensor term = forward_and_backward(inputs.narrow(first, count), share, loss_scale);
+    loss = loss.defined() ? loss + term : term;
+  }
+  return loss;
+}
+
+DistillationStep::Inputs DistillationStep::prepare(const MicroBatch& batch) const {
   const auto size = static_cast<int>(batch.labels.size(0));
   const int pixels = options_.student.input_size;
   PhiloxStream mix_random(mix_address(batch.request, options_.seed));
   const MixPlan mix = draw_mix_plan(mix_random, size, pixels, pixels, options_.mixing);
-  const at::Tensor images = apply_mix(normalised_images(batch, device_), mix);  // [B, 3, S, S]
-  const at::Tensor targets = mixed_targets(batch.labels.to(device_), mix, options_.student.num_classes,
-                                           options_.mixing.label_smoothing);  // [B, C]
+  Inputs inputs;
+  inputs.images = apply_mix(normalised_images(batch, device_), mix);
+  inputs.targets =
+      mixed_targets(batch.labels.to(device_), mix, options_.student.num_classes, options_.mixing.label_smoothing);
+  inputs.drop_path_uniforms = drop_path_uniforms(batch.request);
+  inputs.keep = kept_patches(batch.request.epoch);
+  if (masks(inputs.keep) && options_.mask.criterion == MaskCriterion::random) {
+    PhiloxStream random(address_of(batch.request, options_.seed, RandomPurpose::patch_selection));
+    inputs.random_scores = random_scores(size, teacher_->options().num_patches(), random).to(device_);
+  }
+  return inputs;
+}
 
-  const std::int64_t keep = kept_patches(batch.request.epoch);
-  const bool masked = teacher_ != nullptr && keep < teacher_->options().num_patches();
+at::Tensor DistillationStep::forward_and_backward(const Inputs& inputs, double share, double loss_scale) const {
   const MaskCriterion criterion = options_.mask.criterion;
   VitForward how;
   how.compute_dtype = scalar_type(options_.precision);
   how.drop_path_rate = options_.drop_path_rate;
-  how.drop_path_uniforms = drop_path_uniforms(batch.request);
-  how.want_class_attention = masked && (criterion == MaskCriterion::student || criterion == MaskCriterion::lowest);
-  const VitOutput student = student_.forward(images, how);
+  how.drop_path_uniforms = inputs.drop_path_uniforms;
+  how.want_class_attention =
+      masks(inputs.keep) && (criterion == MaskCriterion::student || criterion == MaskCriterion::lowest);
+  const VitOutput student = student_.forward(inputs.images, how);
 
   at::Tensor teacher_logits;  // [B, C]
   if (teacher_ != nullptr) {
-    const at::Tensor seen = teacher_->fitted(images);  // [B, 3, S', S']
-    const at::Tensor kept = masked ? select_patches(patch_scores(seen, student, batch.request), keep) : at::Tensor();
+    const at::Tensor seen = teacher_->fitted(inputs.images);  // [B, 3, S', S']
+    const at::Tensor kept =
+        masks(inputs.keep) ? select_patches(patch_scores(seen, student, inputs), inputs.keep) : at::Tensor();
     teacher_logits = teacher_->logits(seen, kept);
   }
-  const at::Tensor loss =
-      distillation_loss(student.logits, student.distillation_logits, targets, teacher_logits, options_.distillation);
-  (loss_scale == 1.0 ? loss : loss * loss_scale).backward();
-  return loss.detach();
+  const at::Tensor loss = distillation_loss(student.logits, student.distillation_logits, inputs.targets, teacher_logits,
+                                            options_.distillation);
+  const double factor = share * loss_scale;
+  (factor == 1.0 ? loss : loss * factor).backward();
+  return share == 1.0 ? loss.detach() : loss.detach() * share;
+}
+
+bool DistillationStep::masks(std::int64_t keep) const {
+  return teacher_ != nullptr && keep < teacher_->options().num_patches();
 }
 
 std::int64_t DistillationStep::kept_patches(std::int64_t epoch) const {
@@ -60,16 +112,14 @@ std::int64_t DistillationStep::kept_patches(std::int64_t epoch) const {
 }
 
 at::Tensor DistillationStep::patch_scores(const at::Tensor& seen, const VitOutput& student,
-                                          const BatchRequest& request) const {
+                                          const Inputs& inputs) const {
   const VitOptions& teacher = teacher_->options();
   const auto student_attention = [&] {
     return resample_attention(student.class_attention, options_.student.grid_size(), teacher.grid_size());
   };
   switch (options_.mask.criterion) {
-    case MaskCriterion::random: {
-      PhiloxStream random(address_of(request, options_.seed, RandomPurpose::patch_selection));
-      return random_scores(seen.size(0), teacher.num_patches(), random).to(device_);
-    }
+    case MaskCriterion::random:
+      return inputs.random_scores;
     case MaskCriterion::lowest:
       return -student_attention();
     case MaskCriterion::teacher:

@@ -17,15 +17,23 @@ class DistillationStep {
 
   // Forward and backward: adds the gradient of loss_scale * loss into the bound gradients. Returns the loss (mean over
   // the micro-batch), a scalar on the device, not waited for. Every random decision is a function of the request's
-  // address.
+  // address. On a CPU the student and the teacher take the mixed micro-batch in slices whose size does not depend on
+  // the ranks, so the sum of the slices' gradients is the same on any number of them.
   at::Tensor run(const MicroBatch& batch, double loss_scale) const;
 
   // Patches that the teacher sees in that epoch; 0 without a teacher.
   std::int64_t kept_patches(std::int64_t epoch) const;
 
  private:
+  struct Inputs;  // of a micro-batch, or of a slice of it
+
+  Inputs prepare(const MicroBatch& batch) const;
+  // Adds the gradient of share * loss_scale * (mean loss over the inputs); returns share * loss, detached.
+  at::Tensor forward_and_backward(const Inputs& inputs, double share, double loss_scale) const;
+  bool masks(std::int64_t keep) const;  // whether the teacher sees fewer patches than it has
+
   // [B, N], the higher the sooner the teacher sees the patch. seen: the batch as the teacher takes it.
-  at::Tensor patch_scores(const at::Tensor& seen, const VitOutput& student, const BatchRequest& request) const;
+  at::Tensor patch_scores(const at::Tensor& seen, const VitOutput& student, const Inputs& inputs) const;
   at::Tensor drop_path_uniforms(const BatchRequest& request) const;  // [L, 2, B]
 
   const TrainOptions& options_;

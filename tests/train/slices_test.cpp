@@ -1,0 +1,137 @@
+// On a CPU a micro-batch passes through the models in slices. Loss and gradient must be those of the whole micro-batch
+// at once: every random decision (mixing, drop path, random patches) belongs to an image of the micro-batch, not to its
+// place in a slice. The whole one is computed here from the parts that have references of their own: Vit, loss, mixing.
+#include "maskedkd/base/philox.hpp"
+#include "maskedkd/data/batch.hpp"
+#include "maskedkd/distill/patch_selection.hpp"
+#include "maskedkd/io/safetensors.hpp"
+#include "maskedkd/train/distillation_step.hpp"
+#include "maskedkd/train/flat_parameters.hpp"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/zeros_like.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <ostream>
+
+namespace maskedkd {
+namespace {
+
+constexpr std::uint64_t kSeed = 11;
+constexpr std::uint32_t kEpoch = 2, kStep = 5, kMicroBatch = 3;
+constexpr std::int64_t kKeep = 14;
+const std::filesystem::path kReference = MASKEDKD_REFERENCE_DIR;
+
+struct SlicesCase {
+  std::string name;
+  std::int64_t images = 0;
+  MaskCriterion criterion = MaskCriterion::student;
+  DistillationType type = DistillationType::soft;
+};
+
+std::ostream& operator<<(std::ostream& stream, const SlicesCase& slices) { return stream << slices.name; }
+
+VitOptions small_model(int size, int patch, int width, int heads) {
+  VitOptions options;
+  options.input_size = size;
+  options.patch_size = patch;
+  options.width = width;
+  options.depth = 3;
+  options.num_heads = heads;
+  options.num_classes = 10;
+  return options;
+}
+
+VitOptions teacher_model() {
+  VitOptions options = small_model(42, 7, 64, 4);
+  options.layer_scale = options.uniform_drop_path = true;
+  options.position_on_class_token = false;
+  return options;
+}
+
+PhiloxStream stream(RandomPurpose purpose) {
+  return PhiloxStream({kSeed, purpose, kEpoch, kStep, kMicroBatch, /*position=*/0});
+}
+
+class Slices : public ::testing::TestWithParam<SlicesCase> {
+ protected:
+  Slices()
+      : student_(small_model(42, 7, 48, 3), kSeed),
+        teacher_(teacher_model(), kReference / "teacher_42_7.safetensors", at::kCPU, at::kFloat) {
+    options_.student = student_.options();
+    options_.seed = kSeed;
+    options_.mask.keep = KeepCount::patches(kKeep);
+    options_.mask.criterion = GetParam().criterion;
+    options_.distillation.type = GetParam().type;
+    options_.drop_path_rate = 0.4;
+    options_.precision = Precision::fp32;
+    student_.set_requires_grad(true);
+    batch_.images = at::randint(256, {GetParam().images, 42, 42, 3}, at::kByte);
+    batch_.labels = at::randint(10, {GetParam().images}, at::kLong);
+    batch_.request.epoch = kEpoch;
+    batch_.request.step = kStep;
+    batch_.request.micro_batch = kMicroBatch;
+    batch_.request.indices.resize(static_cast<std::size_t>(GetParam().images));
+    batch_.erasures.resize(batch_.request.indices.size());
+  }
+
+  // [L, 2, B], as DistillationStep documents them: 24 bits of each word of the stream
+  at::Tensor uniforms() const {
+    const at::Tensor values = at::empty({options_.student.depth, 2, GetParam().images}, at::kFloat);
+    PhiloxStream random = stream(RandomPurpose::drop_path);
+    for (std::int64_t i = 0; i < values.numel(); ++i) {
+      values.mutable_data_ptr<float>()[i] = std::ldexp(static_cast<float>(random.next_word() >> 8), -24);
+    }
+    return values;
+  }
+
+  at::Tensor loss_of_the_whole_micro_batch() const {
+    PhiloxStream mix_random = stream(RandomPurpose::mixing);
+    const MixPlan mix = draw_mix_plan(mix_random, static_cast<int>(GetParam().images), 42, 42, options_.mixing);
+    const at::Tensor images = apply_mix(normalised_images(batch_, at::kCPU), mix);
+    VitForward how;
+    how.drop_path_rate = options_.drop_path_rate;
+    how.drop_path_uniforms = uniforms();
+    how.want_class_attention = true;
+    const VitOutput student = student_.forward(images, how);
+    at::Tensor scores = student.class_attention;
+    if (GetParam().criterion == MaskCriterion::random) {
+      PhiloxStream random = stream(RandomPurpose::patch_selection);
+      scores = random_scores(GetParam().images, 36, random);
+    }
+    return distillation_loss(student.logits, {}, mixed_targets(batch_.labels, mix, 10, options_.mixing.label_smoothing),
+                             teacher_.logits(images, select_patches(scores, kKeep)), options_.distillation);
+  }
+
+  TrainOptions options_;
+  Vit student_;
+  Teacher teacher_;
+  MicroBatch batch_;
+};
+
+TEST_P(Slices, LossAndGradientAreTheWholeMicroBatchs) {
+  constexpr double kLossScale = 8;
+  const FlatParameters parameters(student_);
+  const at::Tensor found = at::zeros_like(parameters.values()), wanted = at::zeros_like(parameters.values());
+  parameters.bind_gradients(wanted);
+  const at::Tensor wanted_loss = loss_of_the_whole_micro_batch();
+  (wanted_loss * kLossScale).backward();
+  parameters.bind_gradients(found);
+  const at::Tensor loss = DistillationStep(options_, student_, &teacher_, at::kCPU).run(batch_, kLossScale);
+  EXPECT_NEAR(loss.item<double>(), wanted_loss.item<double>(), 2e-6 * wanted_loss.item<double>());
+  EXPECT_LT(((found - wanted).norm() / wanted.norm()).item<double>(), 1e-5);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, Slices,
+                         ::testing::Values(SlicesCase{"one_slice", 6}, SlicesCase{"uneven_slices", 38},
+                                           SlicesCase{"even_slices", 32, MaskCriterion::student,
+                                                      DistillationType::hard},
+                                           SlicesCase{"random_patches", 50, MaskCriterion::random}),
+                         [](const auto& instance) { return instance.param.name; });
+
+}  // namespace
+}  // namespace maskedkd
