@@ -10,6 +10,7 @@
 #include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/comm/threads.hpp"
 #include "maskedkd/comm/topology.hpp"
+#include "maskedkd/data/tensor_memory.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/train/evaluator.hpp"
@@ -181,4 +182,7 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
 }  // namespace
 }  // namespace maskedkd
 
-int main(int argc, char** argv) { return maskedkd::run_main(argc, argv, maskedkd::evaluate_weights); }
+int main(int argc, char** argv) {
+  maskedkd::reuse_tensor_memory();
+  return maskedkd::run_main(argc, argv, maskedkd::evaluate_weights);
+}

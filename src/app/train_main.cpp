@@ -5,6 +5,7 @@
 #include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/comm/threads.hpp"
 #include "maskedkd/train/micro_batch_source.hpp"
+#include "maskedkd/data/tensor_memory.hpp"
 #include "maskedkd/train/stop_signal.hpp"
 #include "maskedkd/train/trainer.hpp"
 
@@ -76,6 +77,7 @@ int train(const MpiSession& session, int argc, char** argv) {
 }  // namespace maskedkd
 
 int main(int argc, char** argv) {
+  maskedkd::reuse_tensor_memory();
   maskedkd::watch_stop_signals();  // before anything slow: a signal that comes early must not kill
   return maskedkd::run_main(argc, argv, maskedkd::train);
 }

@@ -1,9 +1,11 @@
 // One training step as the trainer takes it (micro-batch from bytes, mixing, student, masked teacher, loss, backward,
-// AdamW), repeated on demand: a line "N" on standard input runs N steps and answers with the seconds
-// that they took, by the wall and of the processor.
+// AdamW), repeated on demand: a line "N" on standard input runs N steps and answers with the seconds that they took, by
+// the wall and of the processor, the loss, the pages that they touched for the first time, and the largest resident
+// memory so far in MB.
 // step_bench.py drives it beside its twin in eager PyTorch.
 //   step_bench WEIGHTS_FOLDER fp32|bf16 BATCH KEEP THREADS
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/data/tensor_memory.hpp"
 #include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/model/registry.hpp"
 #include "maskedkd/train/distillation_step.hpp"
@@ -12,6 +14,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/zeros_like.h>
+#include <sys/resource.h>
 
 #include <chrono>
 #include <cstdio>
@@ -35,6 +38,12 @@ MicroBatch random_batch(std::int64_t size, int pixels) {
   return batch;
 }
 
+rusage resource_usage() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage;
+}
+
 void serve(const std::filesystem::path& weights, const std::string& precision, std::int64_t batch_size,
            std::int64_t keep) {
   TrainOptions options;
@@ -55,6 +64,7 @@ void serve(const std::filesystem::path& weights, const std::string& precision, s
   while (std::cin >> count) {
     const auto begin = std::chrono::steady_clock::now();
     const std::clock_t processor_begin = std::clock();
+    const long faults_begin = resource_usage().ru_minflt;
     double loss = 0;
     for (int i = 0; i < count; ++i) {
       ++batch.request.step;
@@ -65,7 +75,9 @@ void serve(const std::filesystem::path& weights, const std::string& precision, s
     }
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     const double processor = static_cast<double>(std::clock() - processor_begin) / CLOCKS_PER_SEC;
-    std::printf("%.6f %.6f %.6f\n", seconds.count(), processor, loss);
+    const rusage usage = resource_usage();
+    std::printf("%.6f %.6f %.6f %ld %ld\n", seconds.count(), processor, loss, usage.ru_minflt - faults_begin,
+                usage.ru_maxrss / 1024);
     std::fflush(stdout);
   }
 }
@@ -77,6 +89,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: step_bench WEIGHTS_FOLDER fp32|bf16 BATCH KEEP THREADS\n");
     return 2;
   }
+  maskedkd::reuse_tensor_memory();  // as the program does
   try {
     at::set_num_threads(std::stoi(argv[5]));
     serve(argv[1], argv[2], std::stoll(argv[3]), std::stoll(argv[4]));

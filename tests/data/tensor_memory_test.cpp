@@ -1,0 +1,108 @@
+// What the kernel says (getrusage, /proc/self/statm) is the reference: memory that is used again adds no page faults,
+// and no resident memory. One process a test: the allocator stays.
+#include "maskedkd/data/tensor_memory.hpp"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <random>
+#include <thread>
+#include <vector>
+
+namespace maskedkd {
+namespace {
+
+constexpr std::int64_t kMegabyte = 1 << 20;
+
+at::Tensor filled(std::int64_t bytes, int value = 1) { return at::full({bytes}, value, at::kByte); }
+
+long page_faults() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_minflt;
+}
+
+std::int64_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::int64_t total = 0, resident = 0;
+  statm >> total >> resident;
+  return resident * ::sysconf(_SC_PAGESIZE);
+}
+
+// As a step: tensors of many sizes, all alive at once, freed in the order of a backward pass.
+void step_of(const std::vector<std::int64_t>& sizes_mb) {
+  std::vector<at::Tensor> tensors;
+  for (const std::int64_t size : sizes_mb) {
+    tensors.push_back(filled(size * kMegabyte));
+  }
+  while (!tensors.empty()) {
+    tensors.pop_back();
+  }
+}
+
+TEST(TensorMemory, AStepLikeTheLastOneTouchesNoFreshPage) {
+  reuse_tensor_memory();
+  const std::vector<std::int64_t> sizes = {10, 17, 24, 31, 38, 10, 10, 3};
+  step_of(sizes);
+  const long before = page_faults();
+  for (int step = 0; step < 10; ++step) {
+    step_of(sizes);
+  }
+  EXPECT_LT(page_faults() - before, 100);  // 350,000 pages are written
+}
+
+TEST(TensorMemory, HeldMemoryIsBoundedByTheMostThatWasInUse) {
+  reuse_tensor_memory();
+  const std::int64_t at_first = resident_bytes();
+  std::mt19937 random(3);
+  for (int step = 0; step < 40; ++step) {  // sizes that hardly repeat, 200 MB at once
+    const std::int64_t part = 3 + static_cast<std::int64_t>(random() % 37);
+    step_of(std::vector<std::int64_t>(static_cast<std::size_t>(200 / part), part));
+  }
+  EXPECT_LT(resident_bytes() - at_first, 1.6 * 200 * kMegabyte);
+}
+
+TEST(TensorMemory, TensorsOfManyThreadsKeepTheirValues) {
+  reuse_tensor_memory();
+  std::vector<std::thread> threads;
+  std::vector<int> wrong(4, 0);
+  for (std::size_t thread = 0; thread < wrong.size(); ++thread) {
+    threads.emplace_back([&wrong, thread] {
+      std::mt19937 random(static_cast<unsigned>(thread));
+      std::vector<std::pair<at::Tensor, std::uint8_t>> alive;
+      for (int i = 0; i < 300; ++i) {
+        const auto value = static_cast<std::uint8_t>(random() % 251);
+        alive.emplace_back(filled(static_cast<std::int64_t>(random() % (3 * kMegabyte)) + 1, value), value);
+        if (alive.size() > 6) {
+          const auto& [tensor, expected] = alive[random() % alive.size()];
+          const std::uint8_t* bytes = tensor.const_data_ptr<std::uint8_t>();
+          wrong[thread] += static_cast<int>(
+              std::any_of(bytes, bytes + tensor.numel(), [&, e = expected](std::uint8_t byte) { return byte != e; }));
+          alive.erase(alive.begin() + static_cast<std::ptrdiff_t>(random() % alive.size()));
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  EXPECT_EQ(wrong, std::vector<int>(4, 0));
+}
+
+TEST(TensorMemory, WhereMemoryRunsOutLibTorchSaysSo) {
+  reuse_tensor_memory();
+  try {
+    at::empty({std::int64_t{1} << 46}, at::kByte);  // 64 TiB
+    FAIL() << "that much memory was granted";
+  } catch (const std::exception& error) {
+    EXPECT_NE(std::string(error.what()).find("memory"), std::string::npos) << error.what();
+  }
+  EXPECT_EQ(filled(2 * kMegabyte).numel(), 2 * kMegabyte);  // and goes on
+}
+
+}  // namespace
+}  // namespace maskedkd
