@@ -11,6 +11,7 @@
 #include "maskedkd/data/batch.hpp"
 #include "maskedkd/data/loader.hpp"
 #include "maskedkd/data/sampler.hpp"
+#include "maskedkd/data/tensor_memory.hpp"
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -76,6 +77,7 @@ int run(int argc, char** argv) {
   if (name == "crop") {
     options.augment.flip_probability = 0;
     options.augment.erasing_probability = 0;
+    options.augment.policy.enabled = false;
   }
   SamplerOptions sampler;
   sampler.num_records = set.num_records();
@@ -139,5 +141,6 @@ int run(int argc, char** argv) {
 }  // namespace maskedkd
 
 int main(int argc, char** argv) {
+  maskedkd::reuse_tensor_memory();  // as the program does
   return maskedkd::run_main(argc, argv, std::function<int(int, char**)>(maskedkd::run));
 }

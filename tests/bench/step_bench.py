@@ -1,13 +1,20 @@
 """The same training step in eager PyTorch with timm's models, and the run that measures both in turns.
 
-  step_bench.py PROGRAM [--threads 2] [--batch 32] [--keep 98] [--rounds 9] [--steps 2] [--clock wall|cpu]
+  step_bench.py PROGRAM [--threads 2] [--batch 128] [--keep 98] [--rounds 5] [--steps 1] [--clock wall|cpu]
+                [--sides this,fused,official,compiled]
        measures, prints a table
   step_bench.py --serve PRECISION BATCH KEEP THREADS                               the twin of step_bench.cpp
 
 The eager step is the official one: mixed batch, student with the attention of its last block, the k patches that it
 attends to most, teacher on those under the same precision, soft distillation, AdamW in DeiT's two groups. Images come
-normalised, which the official loader does elsewhere; ours normalises inside its step. With TIMM_FUSED_ATTN=0 timm spells
-attention out, as the official code does; otherwise it calls scaled_dot_product_attention."""
+normalised, which the official loader does elsewhere; ours normalises inside its step.
+
+  this      step_bench.cpp
+  fused     eager, timm calls scaled_dot_product_attention
+  official  eager, timm spells attention out (TIMM_FUSED_ATTN=0), as the official code does
+  compiled  the same through torch.compile: the fastest that PyTorch has for this step on CPUs
+
+Pages and memory: what a step touches for the first time (minor page faults an image), and the largest resident memory."""
 
 import argparse
 import os
@@ -60,11 +67,15 @@ def teacher_forward(model, x, kept):
 
 
 def serve(precision, batch, keep, threads):
+    import resource
+
     import timm.data
     import torch
     import torch.nn.functional as F
 
     torch.set_num_threads(threads)
+    look = torch.compile(student_forward) if os.environ.get("STEP_BENCH_COMPILE") else student_forward
+    teach = torch.compile(teacher_forward) if os.environ.get("STEP_BENCH_COMPILE") else teacher_forward
     student, teacher = build(STUDENT, drop_path_rate=0.1).train(), build(TEACHER).eval().requires_grad_(False)
     plain = [p for n, p in student.named_parameters() if p.dim() < 2 or n in ("pos_embed", "cls_token")]
     decayed = [p for n, p in student.named_parameters() if not (p.dim() < 2 or n in ("pos_embed", "cls_token"))]
@@ -75,9 +86,9 @@ def serve(precision, batch, keep, threads):
     def step():
         mixed, targets = mixup(images.clone(), labels)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            logits, attention = student_forward(student, mixed)
+            logits, attention = look(student, mixed)
             with torch.no_grad():
-                taught = teacher_forward(teacher, mixed, attention.topk(keep, dim=1).indices)
+                taught = teach(teacher, mixed, attention.topk(keep, dim=1).indices)
             loss = torch.sum(-targets * F.log_softmax(logits, -1), -1).mean()
             loss = 0.5 * loss + 0.5 * F.kl_div(F.log_softmax(logits, 1), F.log_softmax(taught, 1), reduction="batchmean",
                                                log_target=True)
@@ -88,21 +99,27 @@ def serve(precision, batch, keep, threads):
 
     for line in sys.stdin:
         begin, processor = time.perf_counter(), time.process_time()
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         for _ in range(int(line)):
             loss = step()
-        print(f"{time.perf_counter() - begin:.6f} {time.process_time() - processor:.6f} {loss:.6f}", flush=True)
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        print(f"{time.perf_counter() - begin:.6f} {time.process_time() - processor:.6f} {loss:.6f} "
+              f"{usage.ru_minflt - faults} {usage.ru_maxrss // 1024}", flush=True)
 
 
 class Served:
-    def __init__(self, command, clock, **environment):
+    def __init__(self, command, clock, environment):
         self.column = ("wall", "cpu").index(clock)
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env=os.environ | environment)
+        self.run(2)  # warm: compiled, allocated
 
-    def seconds(self, steps):
+    def run(self, steps):
+        """seconds, page faults, largest resident memory in MB"""
         self.process.stdin.write(f"{steps}\n")
         self.process.stdin.flush()
-        return float(self.process.stdout.readline().split()[self.column])
+        answer = self.process.stdout.readline().split()
+        return float(answer[self.column]), int(answer[3]), int(answer[4])
 
     def close(self):
         self.process.stdin.close()
@@ -117,25 +134,27 @@ def measure(options):
             save_file(build(name).state_dict(), pathlib.Path(folder) / f"{file}.safetensors")
         print(f"{STUDENT} from {TEACHER}, batch {options.batch}, {options.keep} of 196 patches, {options.threads} threads; "
               f"median of {options.rounds} rounds of {options.steps} steps, in turns, {options.clock} time")
-        print(f"{'precision':10}{'this':>14}{'eager, fused':>16}{'eager, official':>18}{'ratio':>18}{'':>10}")
+        print(f"{'precision':10}{'':10}{'img/s':>8}{'this is':>10}{'(rounds)':>18}{'faults/img':>12}{'memory, MB':>12}")
         for precision in options.precisions.split(","):
             arguments = [precision, str(options.batch), str(options.keep), str(options.threads)]
             eager = [sys.executable, __file__, "--serve", *arguments]
-            threads = {"OMP_NUM_THREADS": str(options.threads)}
-            sides = [Served([options.program, folder, *arguments], options.clock, **threads),
-                     Served(eager, options.clock, TIMM_FUSED_ATTN="1", **threads),
-                     Served(eager, options.clock, TIMM_FUSED_ATTN="0", **threads)]
-            for side in sides:
-                side.seconds(1)  # warm
-            rounds = [[side.seconds(options.steps) for side in sides] for _ in range(options.rounds)]
-            for side in sides:
+            ways = {"this": ([options.program, folder, *arguments], {}),
+                    "fused": (eager, {"TIMM_FUSED_ATTN": "1"}),
+                    "official": (eager, {"TIMM_FUSED_ATTN": "0"}),
+                    "compiled": (eager, {"TIMM_FUSED_ATTN": "0", "STEP_BENCH_COMPILE": "1"})}
+            sides = {name: Served(ways[name][0], options.clock, ways[name][1] | {"OMP_NUM_THREADS": str(options.threads)})
+                     for name in ["this", *(side for side in options.sides.split(",") if side != "this")]}
+            rounds = [{name: side.run(options.steps) for name, side in sides.items()} for _ in range(options.rounds)]
+            for side in sides.values():
                 side.close()
             images = options.steps * options.batch
-            rates = [images / statistics.median(column) for column in zip(*rounds)]
-            # of each round, then their median: whatever else the machine does then hits all alike
-            ratios = [statistics.median(row[i] / row[0] for row in rounds) for i in (1, 2)]
-            print(f"{precision:10}{rates[0]:8.1f} img/s{rates[1]:10.1f} img/s{rates[2]:12.1f} img/s"
-                  f"{ratios[0]:16.2f} x{ratios[1]:8.2f} x", flush=True)
+            for name in sides:
+                seconds = statistics.median(turn[name][0] for turn in rounds)
+                faults = statistics.median(turn[name][1] for turn in rounds) / images
+                # Of each round, then their median: whatever else the machine does then hits all alike.
+                ratios = sorted(turn[name][0] / turn["this"][0] for turn in rounds)
+                print(f"{precision:10}{name:10}{images / seconds:8.1f}{statistics.median(ratios):8.2f} x"
+                      f"{f'({ratios[0]:.2f} .. {ratios[-1]:.2f})':>18}{faults:12.1f}{rounds[-1][name][2]:12}", flush=True)
 
 
 if __name__ == "__main__":
@@ -144,9 +163,10 @@ if __name__ == "__main__":
     else:
         parser = argparse.ArgumentParser()
         parser.add_argument("program")
-        for key, value in (("threads", 2), ("batch", 32), ("keep", 98), ("rounds", 9), ("steps", 2)):
+        for key, value in (("threads", 2), ("batch", 128), ("keep", 98), ("rounds", 5), ("steps", 1)):
             parser.add_argument(f"--{key}", type=int, default=value)
         # cpu, with one thread: what an otherwise idle machine would show, on one that others use
         parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
         parser.add_argument("--precisions", default="fp32,bf16")
+        parser.add_argument("--sides", default="this,fused,official,compiled")
         measure(parser.parse_args())
