@@ -1,0 +1,21 @@
+// Unicode text as code points, and in the one spelling that all its canonically equivalent spellings share (NFD): an
+// accented letter may be one character or a letter with a combining mark behind it, looks the same either way, and has
+// other bytes. Names of folders change from one to the other on their way through some systems and archives. Called
+// where names are compared.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace maskedkd {
+
+// Of UTF-8; each byte that belongs to no character becomes U+FFFD.
+std::u32string code_points(std::string_view utf8);
+
+// Normalization Form D of Unicode 18 (UAX #15): decomposed, combining marks in canonical order.
+std::u32string canonical_decomposition(std::u32string_view text);
+
+// Whether nothing of the character is seen: a blank of any width, a control, a joiner, a mark of direction.
+bool is_invisible(char32_t character);
+
+}  // namespace maskedkd
