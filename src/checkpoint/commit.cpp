@@ -81,8 +81,8 @@ std::filesystem::path save_checkpoint(const Lease& lease, const std::filesystem:
     Manifest manifest;
     manifest.step = content.step;
     manifest.evaluated = content.evaluated;
-    for (const auto& [stem, tensors] : content.groups) {
-      manifest.files[stem + std::string(kGroupSuffix)] = write_group(made, stem, tensors);
+    for (const auto& [stem, unused] : content.groups) {
+      manifest.files[stem + std::string(kGroupSuffix)] = write_group(made, stem, content);
     }
     write_synced(made / kStateName, content.state_json);
     manifest.files[std::string(kStateName)] = {content.state_json.size(), sha256_of_text(content.state_json)};

@@ -94,7 +94,10 @@ LoadedCheckpoint load_checkpoint(const std::filesystem::path& given) {
   for (const auto& [name, expected] : manifest.files) {
     const std::filesystem::path file = name;
     if (file.extension() == kGroupSuffix) {
-      loaded.groups[group_of_stem(file.stem().string())].merge(read_safetensors(path / file).tensors);
+      const std::string group = group_of_stem(file.stem().string());
+      SafetensorsFile content = read_safetensors(path / file);
+      loaded.groups[group].merge(content.tensors);
+      loaded.metadata[group].merge(content.metadata);
     }
   }
   loaded.state_json = read_text_file(path / kStateName);

@@ -82,10 +82,14 @@ void remove_other_attempts(const fs::path& workshop, const fs::path& but) {
   }
 }
 
-ManifestFile write_group(const fs::path& folder, const std::string& stem, const NamedTensors& tensors) {
+ManifestFile write_group(const fs::path& folder, const std::string& stem, const CheckpointContent& content) {
+  SafetensorsMetadata metadata = {{"format", "pt"}};
+  if (const auto more = content.metadata.find(group_of_stem(stem)); more != content.metadata.end()) {
+    metadata.insert(more->second.begin(), more->second.end());
+  }
   const fs::path file = folder / (stem + std::string(kGroupSuffix));
   Sha256 digest;
-  write_safetensors(file, tensors, {{"format", "pt"}}, &digest);
+  write_safetensors(file, content.groups.at(stem), metadata, &digest);
   return {fs::file_size(file), digest.hex_digest()};
 }
 
@@ -93,8 +97,8 @@ void save_checkpoint_part(const fs::path& workshop, const CheckpointContent& con
   try {
     const fs::path folder = unfinished_folder(workshop, content);
     fs::create_directory(folder);
-    for (const auto& [stem, tensors] : content.groups) {
-      const ManifestFile file = write_group(folder, stem, tensors);
+    for (const auto& [stem, unused] : content.groups) {
+      const ManifestFile file = write_group(folder, stem, content);
       const nlohmann::json word = {{"size_bytes", file.size_bytes}, {"sha256", file.sha256}};
       write_file_atomically(folder / (stem + kWord), word.dump());
     }

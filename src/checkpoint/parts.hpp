@@ -16,8 +16,9 @@ std::filesystem::path unfinished_folder(const std::filesystem::path& workshop, c
 // What earlier savings have left there: a writer may have been at work still when the others gave up.
 void remove_other_attempts(const std::filesystem::path& workshop, const std::filesystem::path& but);
 
-// Writes and syncs one file; what the manifest says of it.
-ManifestFile write_group(const std::filesystem::path& folder, const std::string& stem, const NamedTensors& tensors);
+// Writes and syncs one of the content's files; what the manifest says of it.
+ManifestFile write_group(const std::filesystem::path& folder, const std::string& stem,
+                         const CheckpointContent& content);
 
 // Waits until every stem's writer has left its word beside the file, takes the words away, and adds the files. Throws
 // Error where it was cancelled.

@@ -76,7 +76,7 @@ at::Tensor copied(const OpenFile& file, const SafetensorsEntry& entry, const std
 
 // The JSON text, padded so that the data begins at a multiple of 8.
 std::string header_text(const std::filesystem::path& path, const NamedTensors& tensors,
-                        const std::map<std::string, std::string>& metadata) {
+                        const SafetensorsMetadata& metadata) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) {
     header[kSafetensorsMetadata] = metadata;
@@ -139,7 +139,7 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path) {
 }
 
 void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
-                       const std::map<std::string, std::string>& metadata, Sha256* digest) {
+                       const SafetensorsMetadata& metadata, Sha256* digest) {
   const std::string text = header_text(path, tensors, metadata);
   const std::uint64_t header_bytes = text.size();
   // Not emptied: tensors may be mapped from it, these ones even.

@@ -25,6 +25,31 @@ TEST(Checkpoint, EveryBitComesBack) {
   EXPECT_TRUE(is_example_state(*newest, 375300));
 }
 
+// Also where a group lies in several files of several writers.
+TEST(Checkpoint, WhatAGroupSaysOfItselfComesBack) {
+  const RunFolder root;
+  CheckpointContent content = example_state(3);
+  content.metadata["model"] = {{"class_names", "[\"ant\",\"gr\u00f6\u00dfer\"]"}};
+  content.metadata["ema"] = {{"of", "the average"}};
+  NamedTensors average = std::move(content.groups.at("ema"));
+  content.groups.erase("ema");
+  content.groups["ema-00001-of-00002"] = {average.begin(), average.begin() + 1};
+  content.elsewhere = {"ema-00002-of-00002"};
+  CheckpointContent other = content;
+  other.elsewhere.clear();
+  other.groups = {{"ema-00002-of-00002", {average.begin() + 1, average.end()}}};
+  save_checkpoint_part(root.lease().workshop(), other);
+  const fs::path path = save_checkpoint(root.lease(), root.path(), content);
+  const LoadedCheckpoint loaded = load_checkpoint(path);
+  EXPECT_TRUE(is_example_state(loaded, 3));
+  EXPECT_EQ(loaded.metadata.at("model").at("class_names"), content.metadata["model"]["class_names"]);
+  EXPECT_EQ(loaded.metadata.at("optimizer"), (SafetensorsMetadata{{"format", "pt"}}));
+  for (const char* file : {"ema-00001-of-00002.safetensors", "ema-00002-of-00002.safetensors"}) {
+    EXPECT_EQ(read_safetensors_header(path / file).metadata,
+              (SafetensorsMetadata{{"format", "pt"}, {"of", "the average"}}));
+  }
+}
+
 // To go on from nothing would throw the run away.
 TEST(Checkpoint, AFolderThatCanNotBeLookedAtIsNotAnEmptyOne) {
   const RunFolder root;

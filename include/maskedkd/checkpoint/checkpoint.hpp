@@ -45,6 +45,8 @@ struct CheckpointContent {
   std::int64_t step = 0;   // optimizer steps done, of the whole run: with `evaluated` it names the directory
   bool evaluated = false;  // that step's evaluation is in the state
   std::map<std::string, NamedTensors> groups;
+  std::map<std::string, SafetensorsMetadata>
+      metadata;  // group ("model", ...) -> what its files say beside their tensors
   std::string state_json;
   std::set<std::string> elsewhere;  // stems that other writers write into it
   std::uint64_t bytes_elsewhere = 0;
@@ -57,6 +59,7 @@ struct LoadedCheckpoint {
   std::int64_t step = 0;
   bool evaluated = false;
   std::map<std::string, std::map<std::string, at::Tensor>> groups;
+  std::map<std::string, SafetensorsMetadata> metadata;  // of each group's files
   std::string state_json;
 };
 

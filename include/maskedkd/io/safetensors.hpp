@@ -21,18 +21,20 @@ struct TensorInfo {
   std::vector<std::int64_t> shape;
 };
 
+using SafetensorsMetadata = std::map<std::string, std::string>;  // "__metadata__"
+
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 std::uint64_t total_bytes(const NamedTensors& tensors);  // of their values
 
 struct SafetensorsFile {
-  std::map<std::string, at::Tensor> tensors;    // on the CPU, contiguous, owning their memory or their mapping
-  std::map<std::string, std::string> metadata;  // "__metadata__"
+  std::map<std::string, at::Tensor> tensors;  // on the CPU, contiguous, owning their memory or their mapping
+  SafetensorsMetadata metadata;
 };
 
 struct SafetensorsHeader {
   std::map<std::string, TensorInfo> tensors;
-  std::map<std::string, std::string> metadata;  // "__metadata__"
+  SafetensorsMetadata metadata;
 };
 
 // What the file holds, with the same checks and errors as read_safetensors; no tensor's bytes are read.
@@ -50,6 +52,6 @@ SafetensorsFile read_safetensors(const std::filesystem::path& path);
 // appears as a whole (io/atomic_directory.hpp). The bytes are a function of the arguments alone. Throws Error; names
 // must be unique and not "__metadata__". digest: takes in the file's bytes, of memory, while they are written.
 void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
-                       const std::map<std::string, std::string>& metadata = {}, Sha256* digest = nullptr);
+                       const SafetensorsMetadata& metadata = {}, Sha256* digest = nullptr);
 
 }  // namespace maskedkd
