@@ -13,6 +13,7 @@
 #include "maskedkd/data/tensor_memory.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/io/safetensors.hpp"
+#include "maskedkd/train/class_check.hpp"
 #include "maskedkd/train/evaluator.hpp"
 #include "maskedkd/train/train_options.hpp"
 #include "maskedkd/train/weights_source.hpp"
@@ -30,7 +31,7 @@ namespace {
 struct EvaluateCommand {
   std::filesystem::path data_path, weights, output;
   std::string model;
-  bool ema = false;
+  bool ema = false, ignore_class_names = false;
   int num_classes = 0;
   Precision precision = Precision::fp32;
   EvaluationOptions evaluation;
@@ -47,6 +48,9 @@ struct EvaluateCommand {
                 "--model: classes that the weights have, at least those of the data, which keep their numbers; 0: as "
                 "many as the data has")
         .option("ema", ema, "evaluate the checkpoint's moving average")
+        .option(
+            "ignore-class-names", ignore_class_names,
+            "where the weights' names of classes are not the set's, go on with a warning: label 0 is class 0 of both")
         .option("output", output, "file for the figures as JSON")
         .option("precision", "",
                 "of matrix products: fp32, bf16 or fp16; by default that of the run whose weights these are, of other "
@@ -145,6 +149,7 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
   for (const std::string& told : model.load(read_safetensors(file).tensors, file.string())) {
     spdlog::log(session.rank() == 0 ? spdlog::level::warn : spdlog::level::debug, "{}", told);
   }
+  check_classes_of_weights(session, file, set, command.ignore_class_names ? Mismatch::warned : Mismatch::refused);
   const at::Device device = choose_device(session, command.device);
   model.to_device(device);
   at::set_num_threads(command.threads > 0 ? command.threads : threads_for_rank(session));

@@ -9,6 +9,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cctype>
 
 namespace maskedkd {
@@ -51,7 +52,9 @@ GivenWeights open_weights(const fs::path& path, const std::string& prefix) {
     throw usage_error(fmt::format("{} does not exist", path.string()));
   }
   weights.file = weights_file(path);
-  weights.tensors = read_safetensors_header(weights.file).tensors;
+  SafetensorsHeader header = read_safetensors_header(weights.file);
+  weights.tensors = std::move(header.tensors);
+  weights.class_names = class_names_in(header.metadata);
   if (!prefix.empty()) {
     weights.tensors = only_behind(weights.tensors, prefix, weights.file.string());
   }
@@ -90,6 +93,18 @@ std::string model_text(const GivenWeights& weights) {
     return fmt::format("the encoder of {}, without a head", fmt::join(names, " or "));
   }
   return "no published one";
+}
+
+std::string classes_text(const ClassNames& names) {
+  constexpr std::size_t kShown = 5;
+  if (names.empty()) {
+    return "their names are not in the file";
+  }
+  std::string text = fmt::format("{}, named ", names.size());
+  for (std::size_t i = 0; i < std::min(kShown, names.size()); ++i) {
+    text += fmt::format("{}{}", i == 0 ? "" : ", ", quoted_name(names[i]));
+  }
+  return text + (names.size() > kShown ? ", ... (all: --classes)" : "");
 }
 
 std::string nearest_published(const TensorInfos& tensors) {

@@ -1,6 +1,7 @@
 // Weights as a user names them to maskedkd_weights, what is known of them before a value is read, and how that is said.
 #pragma once
 
+#include "maskedkd/model/class_names.hpp"
 #include "maskedkd/model/weights.hpp"
 
 #include <cstdint>
@@ -14,6 +15,7 @@ namespace maskedkd {
 struct GivenWeights {
   std::filesystem::path file;
   TensorInfos tensors;
+  ClassNames class_names;          // none: the file carries none
   std::optional<VitOptions> said;  // by the checkpoint around them
 };
 
@@ -25,6 +27,8 @@ VitOptions published_model(const std::string& name, std::int64_t num_classes);
 
 // "deit_tiny_patch16_224, 1000 classes", or what else can be said.
 std::string model_text(const GivenWeights& weights);
+// "1000, named 'n01440764', 'n01443537', ...", or that they are not known.
+std::string classes_text(const ClassNames& names);
 // The published model that these come nearest to, and what is wrong with them as such.
 std::string nearest_published(const TensorInfos& tensors);
 

@@ -71,6 +71,10 @@ void bind_data(CommandLine& line, TrainOptions& train, BadRecordFlags& on_bad) {
       .option("eval-data-path", train.eval_data_path,
               "folder of packed test images; without it, and without a val beside train, nothing is evaluated")
       .option(
+          "ignore-class-names", train.ignore_class_names,
+          "where the evaluation set, the teacher or --finetune have other names of classes than the training set, go "
+          "on with a warning: label 0 is class 0 of each")
+      .option(
           "stage-to", train.stage_to,
           "folder on the node's own disk, say $TMPDIR: the shards are copied there once a node, while training goes on")
       .option("stage-leave-free", train.stage_leave_free, "share of that disk that stays free for others")

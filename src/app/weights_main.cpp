@@ -69,17 +69,38 @@ void print_about_names(const GivenWeights& weights) {
   }
 }
 
+// FOLDER, tab, CLASS NAME: a map's folder ends at the first blank otherwise.
+void print_class_map(const GivenWeights& weights) {
+  if (weights.class_names.empty()) {
+    throw usage_error(fmt::format("{} carries no class names", weights.file.string()),
+                      "maskedkd_pack info of the set that it was trained on has them");
+  }
+  for (const std::string& name : weights.class_names) {
+    fmt::print("{0}{1}{2}\n", name, name.find(' ') == std::string::npos ? "" : "\t",
+               name.find(' ') == std::string::npos ? "" : name);
+  }
+}
+
 int show(int argc, const char* const* argv) {
   fs::path path;
   std::string prefix;
+  bool classes = false;
   CommandLine line("maskedkd_weights show", "Lists the tensors of a file, and says which model they are.",
                    "maskedkd_weights show runs/deit_tiny");
-  line.positional("FILE", path, kFileMeaning).group("Names").option("prefix", prefix, kPrefixMeaning);
+  line.positional("FILE", path, kFileMeaning)
+      .group("Names")
+      .option("prefix", prefix, kPrefixMeaning)
+      .group("Output")
+      .option("classes", classes, "print the names of its classes instead, a line each, as --class-map takes them");
   if (!line.parse(argc, argv)) {
     std::fputs(line.help().c_str(), stdout);
     return 0;
   }
   const GivenWeights weights = open_weights(path, prefix);
+  if (classes) {
+    print_class_map(weights);
+    return 0;
+  }
   std::vector<std::string> names;
   std::size_t name_width = 0;
   std::int64_t num_parameters = 0, num_bytes = 0;
@@ -101,6 +122,7 @@ int show(int argc, const char* const* argv) {
   }
   fmt::print("{}: {} tensors, {} parameters, {} bytes\nmodel: {}\n", weights.file.string(), names.size(),
              grouped(num_parameters), grouped(num_bytes), model_text(weights));
+  fmt::print("classes: {}\n", classes_text(weights.class_names));
   print_about_names(weights);
   return 0;
 }
@@ -162,11 +184,15 @@ void check_target(const fs::path& source, const fs::path& target, bool overwrite
 }
 
 // The file appears whole or not at all: it is written in a folder of its own beside its place, which goes either way.
-void write_whole(const fs::path& target, const NamedTensors& tensors) {
+void write_whole(const fs::path& target, const NamedTensors& tensors, const ClassNames& class_names) {
   const fs::path place = fs::absolute(target);
   const AtomicDirectory workshop(place);
   const fs::path made = workshop.path() / place.filename();
-  write_safetensors(made, tensors, {{"format", "pt"}});
+  SafetensorsMetadata metadata = {{"format", "pt"}};
+  if (!class_names.empty()) {
+    metadata.merge(class_metadata(class_names));
+  }
+  write_safetensors(made, tensors, metadata);
   std::error_code error;
   fs::rename(made, place, error);
   if (error) {
@@ -182,7 +208,7 @@ int convert(int argc, const char* const* argv) {
   bool ema = false, overwrite = false;
   CommandLine line("maskedkd_weights convert",
                    "Writes the weights of IN under timm's names or under those of Meta's repositories; every value and "
-                   "dtype stays as it is.",
+                   "dtype stays as it is, and the names of classes that IN carries.",
                    "maskedkd_weights convert runs/deit_tiny deit_tiny.safetensors --to timm");
   line.positional("IN", in, kFileMeaning)
       .positional("OUT", out, "safetensors file to write")
@@ -217,7 +243,7 @@ int convert(int argc, const char* const* argv) {
     renamed.emplace_back(new_name, content.tensors.at(old_name));
     num_bytes += renamed.back().second.nbytes();
   }
-  write_whole(out, renamed);
+  write_whole(out, renamed, class_names_in(content.metadata));
   for (const std::string& note : conversion.about_names) {
     fmt::print("note: {}\n", note);
   }

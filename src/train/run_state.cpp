@@ -19,7 +19,8 @@ namespace {
 constexpr std::array<std::string_view, 7> kFixed = {"repeat-locality", "seed",      "batch-size",     "micro-batch",
                                                     "repeats",         "precision", "model-ema-decay"};
 // These say where and how to run, not what is computed.
-constexpr std::array<std::string_view, 26> kFree = {"stage-to",
+constexpr std::array<std::string_view, 27> kFree = {"stage-to",
+                                                    "ignore-class-names",
                                                     "stage-leave-free",
                                                     "on-bad-record",
                                                     "bad-records-limit",

@@ -1,6 +1,7 @@
 // Checkpoints while training goes on: the step waits for a copy of the state in host memory only.
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
+#include "maskedkd/model/class_names.hpp"
 #include "maskedkd/train/trainer.hpp"
 
 #include <ctime>
@@ -95,6 +96,9 @@ CheckpointContent Trainer::snapshot() {
   content.evaluated = position().evaluated;
   content.attempt = ++save_attempts_;
   content.state_json = to_json(state_);
+  for (const char* weights : {"model", "ema"}) {
+    content.metadata[weights] = class_metadata(train_set_.class_names());
+  }
   const auto groups = state_groups();
   // Readers of weights look for model.safetensors.
   for (const PlannedFile& file :

@@ -7,6 +7,7 @@
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/kernels/augment_images.hpp"
 #include "maskedkd/model/description.hpp"
+#include "maskedkd/train/class_check.hpp"
 #include "maskedkd/train/trainer.hpp"
 #include "maskedkd/train/weights_source.hpp"
 
@@ -113,6 +114,10 @@ void tell(const MpiSession& session, const std::vector<std::string>& lines) {
   }
 }
 
+Mismatch mismatch_of(const TrainOptions& options) {
+  return options.ignore_class_names ? Mismatch::warned : Mismatch::refused;
+}
+
 Vit make_student(const TrainOptions& options, const ShardSet& set, at::Device device) {
   if (set.num_classes() > options.student.num_classes) {
     throw usage_error(fmt::format("{} has {} classes, the student {}", set.directory().string(), set.num_classes(),
@@ -158,12 +163,11 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
     throw usage_error("--augment-on gpu: this program was built without nvcc",
                       "build it with the CUDA toolkit of LibTorch's version, or leave it out");
   }
-  if (eval_set_ && eval_set_->class_names() != train_set_.class_names()) {
-    throw usage_error(
-        fmt::format("{} and {} have other classes", options.data_path.string(), options.eval_data_path.string()),
-        "pack both with the same --class-map, or from folders with the same names");
+  if (eval_set_) {
+    check_same_classes(session, train_set_, *eval_set_, mismatch_of(options));
   }
   if (teacher_) {
+    check_classes_of_weights(session, options_.teacher_path, train_set_, mismatch_of(options));
     spdlog::info("{}", describe_teacher(options_, teacher_->options()));
     tell(session, teacher_->told());
   }
@@ -256,6 +260,10 @@ void Trainer::begin() {
   if (!options_.finetune.empty()) {
     const std::filesystem::path file = found_by_rank_0(session_, options_.finetune, "--finetune: ");
     tell(session_, student_.load(read_safetensors(file).tensors, file.string(), {.reinit_head = options_.reinit_head}));
+    if (!options_.reinit_head) {
+      check_classes_of_weights(session_, file, train_set_, mismatch_of(options_),
+                               "--reinit-head begins with a new head; or ");
+    }
   }
   if (average_) {
     average_.emplace(parameters_, options_.ema_decay);
@@ -263,6 +271,9 @@ void Trainer::begin() {
 }
 
 void Trainer::take_up(const LoadedCheckpoint& checkpoint) {
+  if (const auto metadata = checkpoint.metadata.find("model"); metadata != checkpoint.metadata.end()) {
+    check_classes_of_checkpoint(checkpoint.path, class_names_in(metadata->second), train_set_);
+  }
   const RunState before = parse_run_state(checkpoint.state_json, (checkpoint.path / "state.json").string());
   for (const std::string& change : compare_runs(before, state_)) {
     spdlog::log(session_.rank() == 0 ? spdlog::level::warn : spdlog::level::info, "{}", change);

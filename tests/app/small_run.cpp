@@ -85,7 +85,7 @@ Arguments override_with(const Arguments& first, const Arguments& second) {
 
 }  // namespace
 
-void pack_images(const fs::path& directory, int num_images, int num_classes) {
+void pack_images(const fs::path& directory, int num_images, int num_classes, const std::string& class_names) {
   std::string pixels, labels;
   PhiloxStream random({.seed = 7, .purpose = RandomPurpose::augmentation});
   for (int i = 0; i < num_images; ++i) {
@@ -100,9 +100,21 @@ void pack_images(const fs::path& directory, int num_images, int num_classes) {
   const fs::path images = directory.string() + ".images", label_file = directory.string() + ".labels";
   write_idx(images, {num_images, 16, 16}, pixels);
   write_idx(label_file, {num_images}, labels);
-  const ProcessResult packed =
-      run_process({std::string(MASKEDKD_BIN_DIR) + "/maskedkd_pack", "--source", "idx", "--images", images, "--labels",
-                   label_file, "--output-dir", directory, "--records-per-shard", "100"});
+  Arguments arguments = {std::string(MASKEDKD_BIN_DIR) + "/maskedkd_pack",
+                         "--source",
+                         "idx",
+                         "--images",
+                         images,
+                         "--labels",
+                         label_file,
+                         "--output-dir",
+                         directory,
+                         "--records-per-shard",
+                         "100"};
+  if (!class_names.empty()) {
+    arguments.insert(arguments.end(), {"--class-names", class_names});
+  }
+  const ProcessResult packed = run_process(arguments);
   ASSERT_EQ(packed.exit_code, 0) << packed.output;
 }
 

@@ -12,8 +12,10 @@ namespace maskedkd::testing {
 
 using Arguments = std::vector<std::string>;
 
-// Packs num_images synthetic images of num_classes classes into `directory` with the real packer.
-void pack_images(const std::filesystem::path& directory, int num_images, int num_classes = 4);
+// Packs num_images synthetic images of num_classes classes into `directory` with the real packer. class_names: as its
+// flag takes them; without them the classes are called 0, 1, ...
+void pack_images(const std::filesystem::path& directory, int num_images, int num_classes = 4,
+                 const std::string& class_names = {});
 
 // `program` of build/bin under mpiexec.
 Arguments on_ranks(int ranks, const std::string& program, const Arguments& arguments);

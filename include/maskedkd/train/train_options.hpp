@@ -33,14 +33,15 @@ struct TrainOptions {
   std::filesystem::path eval_data_path;  // packed evaluation set; empty: no evaluation
   AugmentOptions augment;
   MixOptions mixing;
-  int repeats = 3;                 // repeated augmentation; 1: plain shuffle
-  bool repeat_locality = false;    // an image's repeats in one micro-batch
-  int num_workers = 2;             // loader threads a rank
-  int prefetch = 0;                // micro-batches ready ahead, a rank; 0: micro_batches_ahead()
-  bool augment_on_gpu = false;     // resampling and operations, by augmented_images(); with a GPU only
-  std::filesystem::path stage_to;  // node-local folder that the shards are copied to; empty: none
-  double stage_leave_free = 0.1;   // share of its file system
-  int bad_records_limit = 0;       // damaged records that are replaced by the next ones; 0: the first one stops the run
+  bool ignore_class_names = false;  // where names of classes differ, labels are taken as they are
+  int repeats = 3;                  // repeated augmentation; 1: plain shuffle
+  bool repeat_locality = false;     // an image's repeats in one micro-batch
+  int num_workers = 2;              // loader threads a rank
+  int prefetch = 0;                 // micro-batches ready ahead, a rank; 0: micro_batches_ahead()
+  bool augment_on_gpu = false;      // resampling and operations, by augmented_images(); with a GPU only
+  std::filesystem::path stage_to;   // node-local folder that the shards are copied to; empty: none
+  double stage_leave_free = 0.1;    // share of its file system
+  int bad_records_limit = 0;  // damaged records that are replaced by the next ones; 0: the first one stops the run
 
   // student
   VitOptions student;
