@@ -80,7 +80,7 @@ bool is_packed_already(const PackOptions& options, const std::string& set_id, st
   try {
     index = read_shard_index(options.output_dir);
   } catch (const Error& error) {
-    throw usage_error(error.what(), fmt::format("remove {} and start again", index_path.string()));
+    throw usage_error(error.what(), "choose another --output-dir, or move what that folder holds to another one");
   }
   if (index.set_id != set_id) {
     throw usage_error(
@@ -108,6 +108,7 @@ bool is_packed_already(const PackOptions& options, const std::string& set_id, st
   } catch (const Error& error) {
     spdlog::warn("{}: packing what is missing", error.what());
   }
+  write_file_atomically(options.output_dir / kUnderWay, set_id);
   note_what_is_whole(options, index);
   remove_file(index_path);
   sync_directory(options.output_dir);
@@ -130,16 +131,40 @@ void refuse_another_unfinished(const PackOptions& options, const std::string& se
   }
 }
 
-// Removes what interrupted packings left here that no shard of this set will replace.
-void sweep_leftovers(const PackOptions& options, std::int64_t num_shards) {
+bool is_shard_name(std::string_view name) {
+  constexpr std::string_view kStart = "shard-", kEnd = ".h5";
+  if (name.size() <= kStart.size() + kEnd.size() || !name.starts_with(kStart) || !name.ends_with(kEnd)) {
+    return false;
+  }
+  name.remove_prefix(kStart.size());
+  name.remove_suffix(kEnd.size());
+  return name.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+// Removes what interrupted packings of other sets left here that no shard of this set will replace. Throws where there
+// are shards and no sign of a packing: they are somebody's data. Call before this set's packing is marked.
+void sweep_leftovers(const PackOptions& options, const std::string& set_id, std::int64_t num_shards) {
   sweep_unfinished(options.output_dir);
+  const std::filesystem::path marker = options.output_dir / kUnderWay;
+  if (std::filesystem::exists(marker) && read_text_file(marker) == set_id) {
+    return;  // this set's own packing leaves no other shards
+  }
+  const bool was_interrupted =
+      std::filesystem::exists(marker) ||
+      std::any_of(std::filesystem::directory_iterator(options.output_dir), std::filesystem::directory_iterator(),
+                  [](const auto& entry) { return is_note_name(entry.path().filename().string()); });
   std::set<std::string> own;
   for (std::int64_t shard = 0; shard < num_shards; ++shard) {
     own.insert(shard_name(shard));
   }
   for (const auto& entry : std::filesystem::directory_iterator(options.output_dir)) {
     const std::string name = entry.path().filename().string();
-    if (name.starts_with("shard-") && name.ends_with(".h5") && own.count(name) == 0) {
+    if (is_shard_name(name) && !was_interrupted) {
+      throw usage_error(
+          fmt::format("{} holds {}, which no interrupted packing left there", options.output_dir.string(), name),
+          "choose another --output-dir, or move those shards to another folder");
+    }
+    if (is_shard_name(name) && own.count(name) == 0) {
       spdlog::warn("removing {}, left there by another packing that was interrupted", entry.path().string());
       remove_file(entry.path());
     }
@@ -262,7 +287,7 @@ PackSummary pack(const MpiSession& session, const ImageSource& source, const Pac
     summary.was_there = is_packed_already(options, set_id, source.size());
     if (!summary.was_there) {
       refuse_another_unfinished(options, set_id);
-      sweep_leftovers(options, plan.num_shards());
+      sweep_leftovers(options, set_id, plan.num_shards());
       write_file_atomically(options.output_dir / kUnderWay, set_id);
     }
   }

@@ -222,6 +222,45 @@ TEST(PackFaults, LeftoversAreSweptAndARecordThatRottedIsPackedAgain) {
   EXPECT_EQ(digests_of(out), expected);
 }
 
+// Shards that no packing of ours left are somebody's data: neither removed nor replaced.
+TEST(PackFaults, ShardsOfSomebodyElseAreRefusedAndStay) {
+  for (const char* name : {"shard-00002.h5", "shard-00099.h5"}) {
+    const TemporaryDirectory folder;
+    const fs::path file = folder.path() / name;
+    std::ofstream(file) << "not from here";
+    const ProcessResult refused = run_pack(2, packing_plain(folder.path()));
+    EXPECT_EQ(refused.exit_code, 2) << refused.output;
+    EXPECT_NE(refused.output.find("holds " + std::string(name) + ", which no interrupted packing left there"),
+              std::string::npos)
+        << refused.output;
+    EXPECT_EQ(read_text_file(file), "not from here");
+    EXPECT_FALSE(fs::exists(folder.path() / ".packing")) << "a second start would take it for its own";
+    EXPECT_EQ(run_pack(0, packing_plain(folder.path())).exit_code, 2);
+    EXPECT_EQ(read_text_file(file), "not from here");
+    fs::rename(file, folder.path() / "moved away.h5");
+    EXPECT_EQ(run_pack(0, packing_plain(folder.path())).exit_code, 0);
+    EXPECT_EQ(read_text_file(folder.path() / "moved away.h5"), "not from here");
+  }
+}
+
+TEST(PackFaults, OnlyWhatAnotherInterruptedPackingLeftIsSwept) {
+  const TemporaryDirectory folder;
+  const fs::path larger = folder.path() / "shard-00099.h5", named = folder.path() / "shard-train.h5";
+  write_file_atomically(folder.path() / ".packing", "0123");
+  std::ofstream(larger) << "of a larger set";
+  std::ofstream(named) << "not from here";
+  const ProcessResult packed = run_pack(0, packing_plain(folder.path()));
+  ASSERT_EQ(packed.exit_code, 0) << packed.output;
+  EXPECT_FALSE(fs::exists(larger));
+  EXPECT_EQ(read_text_file(named), "not from here");
+  // A set that is mended has the shards of its index; another one beside them came later.
+  std::ofstream(larger) << "not from here";
+  fs::remove(folder.path() / "shard-00003.h5");
+  const ProcessResult mended = run_pack(0, packing_plain(folder.path()));
+  ASSERT_EQ(mended.exit_code, 0) << mended.output;
+  EXPECT_EQ(read_text_file(larger), "not from here");
+}
+
 TEST(PackFaults, ThreadsAndSeedsChangeWhatTheyShould) {
   const TemporaryDirectory folder;
   const auto packed = [&](const std::string& name, std::vector<std::string> more) {
