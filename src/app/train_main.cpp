@@ -4,8 +4,8 @@
 #include "maskedkd/cli/run_main.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/comm/threads.hpp"
-#include "maskedkd/train/micro_batch_source.hpp"
 #include "maskedkd/data/tensor_memory.hpp"
+#include "maskedkd/train/micro_batch_source.hpp"
 #include "maskedkd/train/stop_signal.hpp"
 #include "maskedkd/train/trainer.hpp"
 
