@@ -87,7 +87,7 @@ class JobScript(unittest.TestCase):
             said = self.run_script(*command).communicate(timeout=60)[0]
             self.assertEqual('<--device><cuda>' in said, expected, (gpus, command, said))
 
-    # What Slurm says, and how Slurm's tools write it for this user, must not change what the ranks are told.
+    # What Slurm says, and how Slurm's tools write it for this user, must not change which end of the job the ranks receive.
     def test_end_of_the_job_whatever_the_users_time_format(self):
         tools = self.folder / 'tools'
         tools.mkdir()
