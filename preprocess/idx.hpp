@@ -19,6 +19,7 @@ class IdxImages final : public ImageSource {
   const std::vector<std::string>& class_names() const override { return class_names_; }
   std::string identity() const override;
   std::uint64_t size_bytes(std::int64_t) const override { return static_cast<std::uint64_t>(height_) * width_; }
+  std::uint64_t record_bytes(std::int64_t index, const RecordOptions&) const override { return size_bytes(index); }
   // Always as pixels.
   MadeRecord read(std::int64_t index, const RecordOptions& options) const override;
   std::string name(std::int64_t) const override { return ""; }

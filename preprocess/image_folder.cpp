@@ -6,15 +6,14 @@
 #include "maskedkd/io/posix.hpp"
 #include "preprocess/class_files.hpp"
 #include "preprocess/folder_walk.hpp"
+#include "preprocess/image_file.hpp"
 #include "preprocess/kaggle_solution.hpp"
 
-#include <unistd.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <cerrno>
 #include <map>
 #include <optional>
 #include <set>
@@ -81,18 +80,6 @@ std::string text_of(const fs::path& file, const char* flag) {
     throw usage_error(fmt::format("--{}: {} is not a file", flag, shown(file)), "name an existing one");
   }
   return read_text_file(file);
-}
-
-// Throws UnreadableImage where the user may not read the file.
-FileDescriptor open_image(const fs::path& path) {
-  try {
-    return open_for_reading(path);
-  } catch (const Error& error) {
-    if (::access(path.c_str(), R_OK) != 0 && (errno == EACCES || errno == EPERM)) {
-      throw UnreadableImage(std::error_code(errno, std::generic_category()).message());
-    }
-    throw;
-  }
 }
 
 // What rank 0 says, on every rank.
@@ -353,18 +340,13 @@ std::string ImageFolder::identity() const {
   return "images " + digest.hex_digest();
 }
 
+std::uint64_t ImageFolder::record_bytes(std::int64_t index, const RecordOptions& options) const {
+  return record_bytes_of({root_ / files_.path(index), files_.size_bytes(index)}, options);
+}
+
 MadeRecord ImageFolder::read(std::int64_t index, const RecordOptions& options) const {
-  const fs::path path = root_ / files_.path(index);
-  const FileDescriptor opened = open_image(path);
-  const std::uint64_t size = file_size_bytes(opened, path);
-  if (size != files_.size_bytes(index)) {
-    throw Error(fmt::format("{} was changed while it was packed: it had {} bytes and has {} now", shown(path),
-                            files_.size_bytes(index), size),
-                "let nobody write into the folder, and start again");
-  }
-  std::vector<std::uint8_t> bytes(size);
-  read_exactly(opened, 0, bytes, path);
-  MadeRecord made = make_record(std::move(bytes), files_.path(index), options);
+  MadeRecord made =
+      make_record(read_image_file({root_ / files_.path(index), files_.size_bytes(index)}), files_.path(index), options);
   made.record.label = files_.label(index);
   return made;
 }

@@ -41,6 +41,7 @@ class ImageFolder final : public ImageSource {
   const std::vector<std::string>& class_names() const override { return class_names_; }
   std::string identity() const override;
   std::uint64_t size_bytes(std::int64_t index) const override { return files_.size_bytes(index); }
+  std::uint64_t record_bytes(std::int64_t index, const RecordOptions& options) const override;
   MadeRecord read(std::int64_t index, const RecordOptions& options) const override;
   std::string name(std::int64_t index) const override { return std::string(files_.path(index)); }
   std::string describe(std::int64_t index) const override;

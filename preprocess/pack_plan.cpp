@@ -1,5 +1,6 @@
 #include "preprocess/pack_plan.hpp"
 
+#include "maskedkd/base/error.hpp"
 #include "maskedkd/base/philox.hpp"
 
 #include <array>
@@ -15,12 +16,12 @@ std::string PlanOptions::identity() const {
                      records_per_shard > 0 ? 0 : shard_bytes, records_per_shard);
 }
 
-PackPlan make_plan(const ImageSource& source, const RecordOptions& records, const PlanOptions& options) {
-  if (source.size() > std::numeric_limits<std::uint32_t>::max()) {
-    throw usage_error(fmt::format("{} images are more than a set holds here", source.size()));
+PackPlan make_plan(std::span<const std::uint64_t> record_bytes, const PlanOptions& options) {
+  if (record_bytes.size() > std::numeric_limits<std::uint32_t>::max()) {
+    throw usage_error(fmt::format("{} images are more than a set holds here", record_bytes.size()));
   }
   PackPlan plan;
-  plan.order.resize(static_cast<std::size_t>(source.size()));
+  plan.order.resize(record_bytes.size());
   std::iota(plan.order.begin(), plan.order.end(), 0u);
   if (options.shuffle) {
     RandomAddress address;
@@ -35,7 +36,7 @@ PackPlan make_plan(const ImageSource& source, const RecordOptions& records, cons
   std::int64_t count = 0;
   plan.first_image = {0};
   for (std::size_t i = 0; i < plan.order.size(); ++i) {
-    const std::uint64_t more = records.expected_bytes(source.size_bytes(plan.order[i]));
+    const std::uint64_t more = record_bytes[plan.order[i]];
     const bool full = options.records_per_shard > 0 ? count == options.records_per_shard
                                                     : count > 0 && bytes + more > options.shard_bytes;
     if (full) {
@@ -46,7 +47,7 @@ PackPlan make_plan(const ImageSource& source, const RecordOptions& records, cons
     bytes += more;
     ++count;
   }
-  plan.first_image.push_back(source.size());
+  plan.first_image.push_back(static_cast<std::int64_t>(record_bytes.size()));
   return plan;
 }
 

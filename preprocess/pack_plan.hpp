@@ -1,7 +1,11 @@
-// Which record lies where: a pure function of the list and the options, the same on every rank and every start.
+// Which record lies where: a pure function of the records' sizes and the options, the same on every rank and every
+// start.
 #pragma once
 
-#include "preprocess/image_source.hpp"
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
 
 namespace maskedkd {
 
@@ -19,8 +23,8 @@ struct PackPlan {
   std::int64_t num_shards() const { return static_cast<std::int64_t>(first_image.size()) - 1; }
 };
 
-// Shards are filled with what records are expected to take (RecordOptions::expected_bytes). Throws Error (usage).
-PackPlan make_plan(const ImageSource& source, const RecordOptions& records, const PlanOptions& options);
+// record_bytes: of each of the source's images. Throws Error (usage).
+PackPlan make_plan(std::span<const std::uint64_t> record_bytes, const PlanOptions& options);
 
 // "256MiB", "1.5 GiB", "300000": bytes. Throws Error (usage).
 std::uint64_t parse_size(const std::string& text);

@@ -9,6 +9,7 @@
 #include "maskedkd/io/atomic_directory.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/posix.hpp"
+#include "preprocess/record_sizes.hpp"
 #include "preprocess/shard_packer.hpp"
 
 #include <unistd.h>
@@ -171,6 +172,20 @@ void sweep_leftovers(const PackOptions& options, const std::string& set_id, std:
   }
 }
 
+PackPlan plan_of(const MpiSession& session, const ImageSource& source, const PackOptions& options) {
+  if (options.plan.records_per_shard > 0) {  // whatever their sizes
+    return make_plan(std::vector<std::uint64_t>(static_cast<std::size_t>(source.size())), options.plan);
+  }
+  return make_plan(record_sizes(session, source, options.records, options.threads), options.plan);
+}
+
+// Where the shards of a set begin, if that follows from the headers of its images: the source's identity knows only
+// their files' names and sizes, and a packing that goes on must have the same layout. "" for others.
+std::string layout_identity(const PackOptions& options, const PackPlan& plan) {
+  const bool is_from_headers = options.records.decoded && options.plan.records_per_shard == 0;
+  return is_from_headers && plan.num_shards() > 1 ? fmt::format(" | {}", fmt::join(plan.first_image, " ")) : "";
+}
+
 // Packs this rank's shards. Rank 0 shows how far all of them are, and ends when all have ended.
 void pack_shards(const MpiSession& session, ShardPacker& packer, std::int64_t num_images) {
   constexpr std::chrono::milliseconds kLook(50);
@@ -273,12 +288,13 @@ void PackOptions::validate() const {
 
 PackSummary pack(const MpiSession& session, const ImageSource& source, const PackOptions& options) {
   const auto started = std::chrono::steady_clock::now();
-  const PackPlan plan = make_plan(source, options.records, options.plan);
+  const PackPlan plan = plan_of(session, source, options);
   PackSummary summary;
   summary.num_classes = static_cast<std::int64_t>(source.class_names().size());
   summary.num_shards = plan.num_shards();
-  const std::string set_id = sha256_of_text(
-      fmt::format("{} | {} | {}", options.records.identity(), options.plan.identity(), source.identity()));
+  const std::string set_id =
+      sha256_of_text(fmt::format("{} | {} | {}{}", options.records.identity(), options.plan.identity(),
+                                 source.identity(), layout_identity(options, plan)));
 
   std::optional<DirectoryLock> lock;
   if (session.rank() == 0) {

@@ -3,6 +3,7 @@
 // of a rank's threads writes one at a time.
 #pragma once
 
+#include "preprocess/image_source.hpp"
 #include "preprocess/pack_plan.hpp"
 
 #include <filesystem>

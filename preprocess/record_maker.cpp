@@ -50,17 +50,21 @@ Record record_of(std::vector<std::uint8_t> file_bytes, const ImageFileFacts& fac
 }  // namespace
 
 std::uint64_t RecordOptions::expected_bytes(std::uint64_t file_bytes) const {
-  constexpr std::uint64_t kUnpacked = 5;
   if (passes_through()) {
     return file_bytes;
-  }
-  if (resize == 0) {
-    return kUnpacked * file_bytes;
   }
   const double pixels = resize * (4.0 / 3.0) * resize;
   // Of libjpeg's quality scale: the quantisation steps fall linearly with 100 - quality above 50.
   const double bytes_a_pixel = quality > 50 ? 0.15 + 0.3 * std::pow((quality - 50) / 45.0, 2) : 0.15;
-  return static_cast<std::uint64_t>(decoded ? 3 * pixels : pixels * bytes_a_pixel);
+  return static_cast<std::uint64_t>(pixels * bytes_a_pixel);
+}
+
+std::uint64_t RecordOptions::decoded_bytes(const RecordShape& shape) const {
+  ImageEdges edges{shape.height, shape.width};
+  if (resize > 0) {
+    edges = resized_edges(edges, resize);
+  }
+  return std::uint64_t{3} * static_cast<std::uint64_t>(edges.height) * static_cast<std::uint64_t>(edges.width);
 }
 
 std::string RecordOptions::identity() const {

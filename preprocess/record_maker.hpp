@@ -34,10 +34,11 @@ struct RecordOptions {
   FileCheck check_done() const { return passes_through() ? check : FileCheck::decode; }
   RecordEncoding encoding() const { return decoded ? RecordEncoding::raw : RecordEncoding::file; }
   bool passes_through() const { return resize == 0 && !decoded; }
-  // Of a record made from a file of so many bytes: exact where it passes through; else by the usual: photographs have
-  // 4:3, JPEG of quality 95 takes 0.45 bytes a pixel (less where --quality is less), a photograph's file unpacks to
-  // five times its size.
+  // Of a record made from a file of so many bytes, where it is not decoded: exact where the file passes through; else
+  // an estimate for a JPEG of a photograph of 4:3, 0.45 bytes a pixel at quality 95 and less below.
   std::uint64_t expected_bytes(std::uint64_t file_bytes) const;
+  // Of the pixels of an image of this shape, after --resize: exact.
+  std::uint64_t decoded_bytes(const RecordShape& shape) const;
   std::string identity() const;  // of the records' bytes
   void validate() const;         // throws Error (usage)
 };

@@ -34,7 +34,7 @@ ShardForecast ShardPacker::forecast(std::int64_t begin, std::int64_t end) const 
   ShardForecast expected;
   for (std::int64_t i = begin; i < end; ++i) {
     const std::int64_t image = plan_.order[static_cast<std::size_t>(i)];
-    expected.num_bytes += options_.records.expected_bytes(source_.size_bytes(image));
+    expected.num_bytes += source_.record_bytes(image, options_.records);
     expected.num_name_bytes += source_.name(image).size();
   }
   expected.num_records = static_cast<std::uint64_t>(end - begin);

@@ -98,16 +98,24 @@ void crop_and_resize(const ImageRegion& image, const PixelBox& box, int full_hei
   crop_and_resize_by(path, image, box, full_height, full_width, window, interpolation, out);
 }
 
-Image resize_shorter_edge(Image image, int edge, Interpolation interpolation) {
+ImageEdges resized_edges(ImageEdges whole, int edge) {
   if (edge < 1) {
     throw Error(fmt::format("an edge of {} pixels is none to resize to", edge));
   }
-  const int shorter = std::min(image.height, image.width);
+  const int shorter = std::min(whole.height, whole.width);
   if (shorter <= edge) {
-    return image;
+    return whole;
   }
   const auto resized = [&](int side) { return static_cast<int>(std::int64_t{edge} * side / shorter); };
-  Image result{resized(image.height), resized(image.width), {}};
+  return {resized(whole.height), resized(whole.width)};
+}
+
+Image resize_shorter_edge(Image image, int edge, Interpolation interpolation) {
+  const ImageEdges edges = resized_edges({image.height, image.width}, edge);
+  if (edges.height == image.height && edges.width == image.width) {
+    return image;
+  }
+  Image result{edges.height, edges.width, {}};
   result.pixels.resize(static_cast<std::size_t>(result.height) * result.width * 3);
   const PixelBox whole{0, 0, image.height, image.width};
   crop_and_resize({std::move(image), 0, 0}, whole, result.height, result.width, {0, 0, result.height, result.width},

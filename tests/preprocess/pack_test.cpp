@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace maskedkd::testing {
@@ -71,6 +72,112 @@ TEST(Pack, RawPixelsArePilsAndGrayStaysGrayFromIdx) {
     ASSERT_EQ(std::memcmp(record.bytes.data(), expected.at("images").const_data_ptr<std::uint8_t>() + i * 784, 784), 0);
     ASSERT_EQ(record.label, expected.at("labels").const_data_ptr<std::uint8_t>()[i]);
   }
+}
+
+// The records of each shard of a set: how many, and their bytes.
+std::vector<std::pair<std::int64_t, std::uint64_t>> fillings(const fs::path& directory) {
+  std::vector<std::pair<std::int64_t, std::uint64_t>> found;
+  const ShardSet set(directory);
+  std::int64_t i = 0;
+  for (const ShardIndexEntry& shard : read_shard_index(directory).shards) {
+    found.emplace_back(shard.num_records, 0);
+    for (const std::int64_t end = i + shard.num_records; i < end; ++i) {
+      found.back().second += set.read(i).bytes.size();
+    }
+  }
+  return found;
+}
+
+// Shards of at most `most` bytes filled one after the other with records of these sizes.
+std::vector<std::pair<std::int64_t, std::uint64_t>> filled(const std::vector<std::uint64_t>& sizes,
+                                                           std::uint64_t most) {
+  std::vector<std::pair<std::int64_t, std::uint64_t>> shards;
+  for (const std::uint64_t size : sizes) {
+    if (shards.empty() || shards.back().second + size > most) {
+      shards.emplace_back(0, 0);
+    }
+    shards.back().first += 1;
+    shards.back().second += size;
+  }
+  return shards;
+}
+
+TEST(Pack, ShardsOfPixelsAreFilledToTheStatedSize) {
+  const TemporaryDirectory folder;
+  const auto pixels = read_safetensors(reference_path("plain.safetensors")).tensors;
+  std::vector<std::uint64_t> whole, resized;
+  for (std::size_t i = 0; i < pixels.size(); ++i) {
+    const auto shape = pixels.at(std::to_string(i)).sizes();
+    const std::int64_t shorter = std::min(shape[0], shape[1]), edge = std::min<std::int64_t>(shorter, 9);
+    whole.push_back(static_cast<std::uint64_t>(3 * shape[0] * shape[1]));
+    resized.push_back(static_cast<std::uint64_t>(3 * (edge * shape[0] / shorter) * (edge * shape[1] / shorter)));
+  }
+  std::map<std::string, std::string> expected;
+  for (const int ranks : {0, 1, 3}) {
+    const fs::path out = folder.path() / std::to_string(ranks);
+    const ProcessResult result =
+        run_pack(ranks, {"--data-path", reference_path("plain").string(), "--output-dir", out.string(), "--decoded",
+                         "--shuffle", "false", "--shard-size", "5000"});
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+    EXPECT_EQ(fillings(out), filled(whole, 5000));
+    expected = expected.empty() ? digests_of(out) : expected;
+    EXPECT_EQ(digests_of(out), expected) << ranks << " ranks";
+  }
+  const fs::path out = folder.path() / "resized";
+  const ProcessResult result =
+      run_pack(2, {"--data-path", reference_path("plain").string(), "--output-dir", out.string(), "--decoded",
+                   "--resize", "9", "--shuffle", "false", "--shard-size", "2KiB"});
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_EQ(fillings(out), filled(resized, 2048));
+}
+
+TEST(Pack, ImagesWithoutAHeaderTakeNoPartOfAShardOfPixels) {
+  const TemporaryDirectory folder;
+  const ProcessResult result =
+      run_pack(2, {"--data-path", reference_path("broken").string(), "--output-dir", folder.path().string(),
+                   "--decoded", "--on-broken", "skip", "--shuffle", "false", "--shard-size", "3000"});
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  std::int64_t records = 0;
+  for (const auto& [count, bytes] : fillings(folder.path())) {
+    records += count;
+    EXPECT_TRUE(bytes <= 3000 || count == 1) << count << " records of " << bytes << " bytes";
+  }
+  EXPECT_EQ(records, 9);
+}
+
+// A colour profile and notes before the header of the frame that are longer than a first look at the file.
+TEST(Pack, AHeaderBehindALongProfileIsFound) {
+  const TemporaryDirectory folder;
+  const fs::path source = folder.path() / "images" / "one";
+  fs::create_directories(source);
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(reference_path("plain") / "class 1")) {
+    files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  for (const fs::path& path : files) {
+    std::string bytes = read_text_file(path);
+    if (path.extension() == ".jpg") {
+      std::string profile;
+      for (int part = 1; part <= 3; ++part) {  // of the markers that ICC.1:2022, annex B.4, spreads a profile over
+        profile += "\xff\xe2\xff\xff" + std::string("ICC_PROFILE\0", 12) + static_cast<char>(part) + '\3' +
+                   std::string(65535 - 16, 'p');
+      }
+      bytes.insert(2, profile);
+    }
+    write_file_atomically(source / path.filename(), bytes);
+  }
+  const fs::path out = folder.path() / "out";
+  const ProcessResult result = run_pack(0, {"--data-path", source.parent_path().string(), "--output-dir", out.string(),
+                                            "--decoded", "--shuffle", "false", "--shard-size", "4000"});
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  std::vector<std::uint64_t> sizes;
+  const ShardSet set(out);
+  for (std::int64_t i = 0; i < set.num_records(); ++i) {
+    sizes.push_back(set.read(i).bytes.size());
+  }
+  EXPECT_EQ(fillings(out), filled(sizes, 4000));
+  EXPECT_GT(fillings(out).size(), 1u);
 }
 
 TEST(Pack, BrokenImagesEndItOrAreNamedAndLeftOut) {

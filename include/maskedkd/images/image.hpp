@@ -63,6 +63,14 @@ void crop_and_resize(const ImageRegion& image, const PixelBox& box, int full_hei
 PixelBox pixels_needed(const PixelBox& box, int full_height, int full_width, const PixelBox& window,
                        Interpolation interpolation);
 
+struct ImageEdges {
+  int height = 0;
+  int width = 0;
+};
+
+// What resize_shorter_edge() makes of them. Throws Error where edge < 1.
+ImageEdges resized_edges(ImageEdges whole, int edge);
+
 // The whole image with its shorter edge resized to `edge` and the longer one in proportion, truncated: torchvision's
 // Resize(edge). Never enlarges, as torchvision would: an image whose shorter edge is `edge` or less comes back as it
 // is. Throws Error where edge < 1.

@@ -1,0 +1,24 @@
+// A file of an image that was listed for packing.
+#pragma once
+
+#include "preprocess/record_maker.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+namespace maskedkd {
+
+struct ListedImage {
+  std::filesystem::path path;
+  std::uint64_t size_bytes = 0;  // when it was listed
+};
+
+// Its bytes. Throws UnreadableImage where the user may not read it, Error where it has another size by now.
+std::vector<std::uint8_t> read_image_file(const ListedImage& image);
+
+// Of the record that make_record() makes of it (ImageSource::record_bytes()): opens the file only where records are
+// decoded, and reads no more than its header. Throws Error.
+std::uint64_t record_bytes_of(const ListedImage& image, const RecordOptions& options);
+
+}  // namespace maskedkd
