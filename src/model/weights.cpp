@@ -63,6 +63,16 @@ bool is_head(const std::string& parameter) {
   return parameter.starts_with("head.") || parameter.starts_with("head_dist.");
 }
 
+// "head.bias" for "module.head.bias" beside the prefix "module.backbone.": of a module that holds an encoder and its
+// head. Empty where `bare` is no such name.
+std::string head_beside(const std::string& bare, const std::string& prefix) {
+  const std::size_t head = bare.rfind("head");
+  return head != std::string::npos && head < prefix.size() && prefix.starts_with(bare.substr(0, head)) &&
+                 (head == 0 || bare[head - 1] == '.') && is_head(bare.substr(head))
+             ? bare.substr(head)
+             : std::string();
+}
+
 // What MAE's pretraining has beside the encoder.
 bool is_decoder(const std::string& parameter) { return parameter.starts_with("decoder_") || parameter == "mask_token"; }
 
@@ -114,10 +124,13 @@ class Matcher {
   }
 
  private:
-  // Of a module that holds an encoder and its head: backbone.blocks..., head.weight.
   void take_heads_beside() {
+    // Of several heads, the one whose module encloses the encoder most closely, which has the longest name.
+    std::stable_sort(beside_.begin(), beside_.end(),
+                     [](const auto& a, const auto& b) { return a.first.size() > b.first.size(); });
     std::erase_if(beside_, [&](const auto& it) {
-      return is_head(it.first) && known_.count(it.first) != 0 && names_.emplace(it.first, it.second).second;
+      const std::string parameter = head_beside(it.first, prefix_.bare);
+      return known_.count(parameter) != 0 && names_.emplace(parameter, it.second).second;
     });
   }
 
@@ -255,19 +268,21 @@ WeightsMatch match_weights(const VitOptions& model, const TensorInfos& given, co
 
 std::int64_t num_classes_of(const TensorInfos& given) {
   const std::string prefix = find_prefixes(names_of(given)).front().bare;
-  std::int64_t beside = 0;
+  std::int64_t classes = 0;
+  std::size_t closest = 0;  // the length of the head's name
   for (const auto& [name, info] : given) {
     const std::string bare = without_wrappers(name);
     if (info.shape.size() == 2 && info.shape[0] <= kMostClasses) {
       if (bare == prefix + "head.weight" || bare == prefix + kModule + "head.weight") {
         return info.shape[0];
       }
-      if (bare == "head.weight") {
-        beside = info.shape[0];
+      if (head_beside(bare, prefix) == "head.weight" && bare.size() > closest) {
+        classes = info.shape[0];
+        closest = bare.size();
       }
     }
   }
-  return beside;
+  return classes;
 }
 
 std::vector<std::string> identify_model(const TensorInfos& given, const LoadOptions& how) {

@@ -109,13 +109,20 @@ TEST(LoadBehindPrefix, PassesOverWhatIsNoPartOfTheModelAndSaysSo) {
 }
 
 TEST(LoadBehindPrefix, TakesAHeadBesideTheEncoder) {
-  const auto named = [](const std::string& name) { return name.rfind("head.", 0) == 0 ? name : "backbone." + name; };
-  load_and_compare(parameters(small(), named), named);
-  TensorInfos infos;
-  for (const auto& [name, tensor] : parameters(small(), named)) {
-    infos[name] = {at::kFloat, tensor.sizes().vec()};
+  for (const std::string outer : {"", "module.", "_orig_mod.module.", "a.b."}) {
+    const auto named = [&](const std::string& name) {
+      return outer + (name.rfind("head.", 0) == 0 ? name : "backbone." + name);
+    };
+    Tensors file = parameters(small(), named);
+    file["head.weight"] = outer.empty() ? file["head.weight"] : at::randn({7, 3});  // of something else
+    file["other.head.weight"] = at::randn({8, 3});
+    load_and_compare(file, named);
+    TensorInfos infos;
+    for (const auto& [name, tensor] : file) {
+      infos[name] = {at::kFloat, tensor.sizes().vec()};
+    }
+    EXPECT_EQ(num_classes_of(infos), 5);
   }
-  EXPECT_EQ(num_classes_of(infos), 5);
 }
 
 TEST(LoadBehindPrefix, TakesTheStudentBesideItsTeacher) {
