@@ -3,6 +3,7 @@
 #include <array>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace maskedkd {
 namespace {
@@ -15,13 +16,33 @@ struct Kind {
   const char* hint;
 };
 constexpr const char* kDownloadAgain = "download the weights themselves again";
+constexpr const char* kOtherForm = "get the weights as a safetensors file or as a file of torch.save";
 constexpr std::array kKinds = {
     Kind{"version https://git-lfs"sv, "a Git LFS pointer", "fetch the weights that it points to: git lfs pull"},
     Kind{"\x1f\x8b"sv, "a gzip archive", "unpack it first: gzip -d or tar -xzf"},
     Kind{"\x89HDF\r\n\x1a\n"sv, "an HDF5 file", "weights are read from safetensors files"},
     Kind{"\x89PNG"sv, "a PNG image", "name the file of the weights"},
     Kind{"\xff\xd8\xff"sv, "a JPEG image", "name the file of the weights"},
+    Kind{"GGUF"sv, "a GGUF file", kOtherForm},
+    Kind{"\x93NUMPY"sv, "a NumPy array", kOtherForm},
 };
+
+// Formats without a mark at their beginning, by the endings of their files.
+constexpr std::array kEndings = {
+    std::pair{".onnx"sv, "an ONNX file"},
+    std::pair{".msgpack"sv, "a Flax file"},
+    std::pair{".tflite"sv, "a TensorFlow Lite file"},
+};
+
+// Of a zip archive, the name of its first file (APPNOTE.TXT of PKWARE, section 4.3.7). "" for anything else.
+std::string_view first_name_in_zip(std::string_view text) {
+  constexpr std::size_t kNameLengthAt = 26, kNameAt = 30;
+  if (text.size() < kNameAt || text.substr(0, 4) != "PK\x03\x04"sv) {
+    return {};
+  }
+  const auto byte = [&](std::size_t at) { return static_cast<std::size_t>(static_cast<unsigned char>(text[at])); };
+  return text.substr(kNameAt, byte(kNameLengthAt) + 256 * byte(kNameLengthAt + 1));
+}
 
 bool is_pickle(std::string_view text, const std::filesystem::path& path) {
   const bool zip = text.substr(0, 4) == "PK\x03\x04"sv;
@@ -66,6 +87,15 @@ std::optional<Error> foreign_file(std::span<const std::uint8_t> start, const std
   }
   if (is_web_page(text)) {
     return is("a web page (HTML or XML) that was saved under this name", kDownloadAgain);
+  }
+  if (first_name_in_zip(text).ends_with(".npy")) {
+    return is("a NumPy archive (.npz), as JAX weights are published",
+              "timm reads those of ViT: take timm's file of the same model");
+  }
+  for (const auto& [ending, what] : kEndings) {
+    if (path.extension() == ending) {
+      return is(what, kOtherForm);
+    }
   }
   if (is_pickle(text, path)) {
     std::filesystem::path converted = path;

@@ -185,6 +185,30 @@ TEST_F(WeightsBadInput, CheckNamesEveryTensor) {
   }
 }
 
+TEST_F(WeightsBadInput, CheckOfWhatDoesNotFitAtAllIsOneLine) {
+  NamedTensors other;
+  for (const auto& [name, tensor] : whole) {
+    other.emplace_back("vit.patch_embeddings.projection." + name + ".of_another", tensor);
+  }
+  write_safetensors(path("other"), other);
+  expect_refused({"check", path("other"), "--model", "deit_tiny_patch16_224"},
+                 {"the model has 152 tensors; 152 missing, e.g. cls_token, pos_embed; 152 unknown, e.g. vit.",
+                  "these are transformers' names"});
+}
+
+TEST_F(WeightsBadInput, APrefixThatIsNotThere) {
+  NamedTensors two;
+  for (const auto& [name, tensor] : whole) {
+    two.emplace_back("student." + name, tensor);
+    two.emplace_back("teacher." + name, tensor);
+  }
+  write_safetensors(path("two"), two);
+  expect_refused({"show", path("two"), "--prefix", "ema"}, {"--prefix ema", "student., teacher."});
+  const ProcessResult shown = run({"show", path("two"), "--prefix", "teacher"});
+  EXPECT_EQ(shown.exit_code, 0);
+  EXPECT_SAYS(shown.output, "note: its names are taken without 'teacher.'");
+}
+
 TEST_F(WeightsBadInput, CheckOfAHeadOfOtherClasses) {
   EXPECT_SAYS(check(whole, 2, {"--num-classes", "10"}), "1000 classes");
   EXPECT_SAYS(check(whole, 0, {"--num-classes", "10", "--reinit-head"}),

@@ -131,6 +131,16 @@ TEST_F(ForeignFiles, OtherFormatsAreNamed) {
   EXPECT_EQ(said_of("a.h5", "\x89HDF\r\n\x1a\n" + rest).message, called("a.h5", "an HDF5 file"));
   EXPECT_EQ(said_of("a.png", "\x89PNG\r\n\x1a\n" + rest).message, called("a.png", "a PNG image"));
   EXPECT_EQ(said_of("a.jpg", "\xff\xd8\xff\xe0" + rest).message, called("a.jpg", "a JPEG image"));
+  EXPECT_EQ(said_of("a.bin", "GGUF" + rest).message, called("a.bin", "a GGUF file"));
+  EXPECT_EQ(said_of("a.npy", "\x93NUMPY\1" + rest).message, called("a.npy", "a NumPy array"));
+  EXPECT_EQ(said_of("a.onnx", "\x08\x07\x12" + rest).message, called("a.onnx", "an ONNX file"));
+  EXPECT_EQ(said_of("a.msgpack", "\x81\xa6" + rest).message, called("a.msgpack", "a Flax file"));
+  // numpy.savez(file, cls=...): a local header, then the array's name with .npy.
+  const std::string header = "PK\3\4\x2d\0\0\0\0\0\0\0\x21\0"s + std::string(12, '\xff') + "\x07\0\0\0"s;
+  for (const char* name : {"a.npz", "a.safetensors", "a.pth"}) {
+    EXPECT_EQ(said_of(name, header + "cls.npy" + rest).message,
+              called(name, "a NumPy archive (.npz), as JAX weights are published"));
+  }
   const Said pointer = said_of("a.safetensors",
                                "version https://git-lfs.github.com/spec/v1\noid "
                                "sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n");
