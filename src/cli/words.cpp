@@ -39,7 +39,8 @@ std::vector<std::string> CommandLine::State::take_words(int argc, const char* co
     if (word.rfind("--", 0) != 0) {
       if (positionals.empty() || word.rfind('-', 0) == 0) {
         throw usage_error(fmt::format("unexpected argument '{}'", word),
-                          "every option is written --name value or --name=value");
+                          "every option is written --name value or --name=value, and several values of one option "
+                          "with commas: --name value,value");
       }
       positional_words.push_back(word);
       continue;
