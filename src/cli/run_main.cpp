@@ -88,7 +88,8 @@ Ending ending(const char* memory_hint) {
   return result;
 }
 
-constexpr const char* kMemoryHint = "; use a smaller --micro-batch or --eval-batch, fewer workers or fewer ranks a node";
+constexpr const char* kMemoryHint =
+    "; use a smaller --micro-batch or --eval-batch, fewer workers or fewer ranks a node";
 
 // Ends at once: what would be destroyed asks the GPU again, fails again, and ends the process with SIGABRT.
 [[noreturn]] void end_now(int code) {
