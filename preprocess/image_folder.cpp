@@ -1,6 +1,7 @@
 #include "preprocess/image_folder.hpp"
 
 #include "maskedkd/base/log.hpp"
+#include "maskedkd/base/look_alike.hpp"
 #include "maskedkd/base/quoted_name.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/posix.hpp"
@@ -98,6 +99,17 @@ std::optional<ClassMap> read_class_map(const ClassOptions& classes) {
     }
   }
   return map;
+}
+
+[[noreturn]] void refuse_folder_without_line(const fs::path& file, const ClassMap& map, const fs::path& root,
+                                             const std::string& folder) {
+  std::string hint = "give it a line, or move the folder elsewhere";
+  for (const auto& [name, label] : map.label_of) {
+    if (look(name) == look(folder)) {
+      hint = fmt::format("the folder's name is {}: rename the folder or correct the line", instead_of(folder, name));
+    }
+  }
+  throw usage_error(fmt::format("{} does not name the class folder {}", file.string(), shown(root / folder)), hint);
 }
 
 // Of all ranks, said by rank 0.
@@ -251,9 +263,7 @@ void ImageFolder::list_class_folders(const ClassOptions& classes, const Peers& p
     }
     const auto label = map->label_of.find(folders[folder]);
     if (label == map->label_of.end()) {
-      throw usage_error(fmt::format("{} does not name the class folder {}", classes.class_map.string(),
-                                    shown(root_ / folders[folder])),
-                        "give it a line, or move the folder elsewhere");
+      refuse_folder_without_line(classes.class_map, *map, root_, folders[folder]);
     }
     return label->second;
   };

@@ -1,11 +1,9 @@
 #include "maskedkd/model/class_names.hpp"
 
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/base/look_alike.hpp"
 #include "maskedkd/base/quoted_name.hpp"
-#include "maskedkd/base/unicode.hpp"
 
-#include <locale.h>
-#include <wctype.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -39,82 +37,6 @@ std::string_view identity(std::string_view name) {
   const std::string_view id = wordnet_id(name);
   return id.empty() ? name : id;
 }
-
-// --- Two names that look alike ---
-
-// The text as an eye reads it that overlooks blanks and joining characters.
-std::u32string without_blanks(std::u32string_view text) {
-  std::u32string letters;
-  std::copy_if(text.begin(), text.end(), std::back_inserter(letters),
-               [](char32_t c) { return !is_invisible(c) && c != U'_' && c != U'-'; });
-  return letters;
-}
-
-std::u32string in_lower_case(std::u32string_view text) {
-  static const locale_t kUnicode = newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);  // a system without it knows ASCII's
-  std::u32string lower(text);
-  for (char32_t& c : lower) {
-    const auto wide = static_cast<wint_t>(c);
-    c = static_cast<char32_t>(kUnicode != nullptr ? towlower_l(wide, kUnicode) : towlower(wide));
-  }
-  return lower;
-}
-
-// How two names that are not equal are alike all the same; empty: they are not.
-std::string likeness(const std::string& a, const std::string& b) {
-  const std::u32string text_a = canonical_decomposition(code_points(a)),
-                       text_b = canonical_decomposition(code_points(b));
-  if (text_a == text_b) {
-    return "the same text in another Unicode normalisation";
-  }
-  const std::u32string letters_a = without_blanks(text_a), letters_b = without_blanks(text_b);
-  if (letters_a == letters_b) {
-    return "the same text but for blanks or joining characters";
-  }
-  if (in_lower_case(text_a) == in_lower_case(text_b)) {
-    return "the same text but for upper and lower case";
-  }
-  return in_lower_case(letters_a) == in_lower_case(letters_b) ? "the same text but for case and blanks" : "";
-}
-
-// Names that look alike have the same key.
-std::u32string look(std::string_view name) {
-  return in_lower_case(without_blanks(canonical_decomposition(code_points(name))));
-}
-
-std::string code_point_text(std::u32string_view text) {
-  constexpr std::size_t kMost = 6;
-  std::string shown;
-  for (const char32_t c : text.substr(0, kMost)) {
-    shown += fmt::format("{}U+{:04X}", shown.empty() ? "" : " ", static_cast<std::uint32_t>(c));
-  }
-  return text.empty() ? "nothing" : shown + (text.size() > kMost ? " ..." : "");
-}
-
-bool is_plain(char32_t c) { return c > 0x20 && c < 0x7F; }
-
-// "'b' instead of 'a'", and where the eye may take one for the other, why it is not.
-std::string instead_of(const std::string& given, const std::string& expected) {
-  std::string text = fmt::format("{} instead of {}", quoted_name(given), quoted_name(expected));
-  const std::u32string a = code_points(given), b = code_points(expected);
-  const auto first = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
-  const auto last = std::mismatch(std::reverse_iterator(a.end()), std::reverse_iterator(first.first),
-                                  std::reverse_iterator(b.end()), std::reverse_iterator(first.second));
-  const std::u32string other_a(first.first, last.first.base()), other_b(first.second, last.second.base());
-  const bool is_seen = std::all_of(other_a.begin(), other_a.end(), is_plain) &&
-                       std::all_of(other_b.begin(), other_b.end(), is_plain) &&
-                       quoted_name(given) != quoted_name(expected);
-  const std::string alike = likeness(given, expected);
-  if (!alike.empty()) {
-    text += ", " + alike;
-  }
-  if (!is_seen) {
-    text += fmt::format(" ({} instead of {})", code_point_text(other_a), code_point_text(other_b));
-  }
-  return text;
-}
-
-// --- Two lists ---
 
 // Names of `all` whose identity `others` lacks, in their order.
 ClassNames missing_in(const ClassNames& others, const ClassNames& all) {

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <array>
 #include <barrier>
 #include <fstream>
 #include <optional>
@@ -59,6 +60,29 @@ std::vector<ImageFolder> scan_together(const fs::path& root, const ClassOptions&
     folders.push_back(*found[rank]);
   }
   return folders;
+}
+
+TEST(ImageFolder, AFolderThatLooksLikeALineOfTheMapIsToldFromIt) {
+  const TemporaryDirectory place;
+  const fs::path image = reference_path("plain") / "class 1" / "001.jpg";
+  const fs::path map = place.path() / "map.txt";
+  const std::vector<std::array<std::string, 3>> cases = {
+      // in the map, the folder, what is said
+      {"caf\u00e9", "cafe\u0301", "the same text in another Unicode normalisation (U+0065 U+0301 instead of U+00E9)"},
+      {"Tabby", "tabby", "'tabby' instead of 'Tabby', the same text but for upper and lower case"},
+      {"n01", "n02", "give it a line"}};
+  for (const auto& [line, folder, said] : cases) {
+    const fs::path root = place.path() / ("images of " + folder);
+    fs::create_directories(root / folder);
+    fs::copy_file(image, root / folder / "1.jpg");
+    write_file_atomically(map, line + "\tname\n");
+    try {
+      ImageFolder::scan(root, {map, {}});
+      ADD_FAILURE() << folder << " was taken for " << line;
+    } catch (const Error& error) {
+      EXPECT_NE(error.hint().find(said), std::string::npos) << error.hint();
+    }
+  }
 }
 
 TEST(ImageFolder, ClassesAndFilesComeInTorchvisionsOrder) {
