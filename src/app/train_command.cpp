@@ -204,7 +204,8 @@ void bind_run(CommandLine& line, TrainCommand& command) {
               "optimizer and average of more than so many MB are written by several ranks, a file each")
       .option("time-limit", train.time_limit,
               "when to stop with a checkpoint and exit code 85: auto (in time before the job's end, as Slurm or "
-              "MASKEDKD_JOB_END says), none, or a time from now as sbatch takes it: 90, 1:30:00, 2-12:00")
+              "MASKEDKD_JOB_END says), none, or a time from now as sbatch takes it: 90, 1:30:00, 2-12:00; "
+              "while the job is suspended no time counts")
       .option("hang-timeout", "auto",
               "when a rank counts as hung that does nothing: the job then ends with exit code 85 and says which one; "
               "auto (60 seconds, or ten times the longest that anything took), or seconds; 0: off",

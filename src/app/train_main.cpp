@@ -1,6 +1,7 @@
 // maskedkd_train: trains a student, alone or from a masked teacher.
 #include "maskedkd/app/train_command.hpp"
 #include "maskedkd/base/log.hpp"
+#include "maskedkd/base/running_clock.hpp"
 #include "maskedkd/cli/run_main.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/comm/threads.hpp"
@@ -78,6 +79,7 @@ int train(const MpiSession& session, int argc, char** argv) {
 
 int main(int argc, char** argv) {
   maskedkd::reuse_tensor_memory();
+  maskedkd::RunningClock::start();
   maskedkd::watch_stop_signals();  // before anything slow: a signal that comes early must not kill
   return maskedkd::run_main(argc, argv, maskedkd::train);
 }

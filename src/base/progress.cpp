@@ -11,7 +11,7 @@
 namespace maskedkd {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using Clock = RunningClock;
 constexpr auto kRedraw = std::chrono::milliseconds(100);
 constexpr auto kPlainLine = std::chrono::seconds(30);
 constexpr int kBarCells = 24;

@@ -1,6 +1,7 @@
 #include "maskedkd/checkpoint/background_saver.hpp"
 
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/base/running_clock.hpp"
 
 #include <chrono>
 #include <new>
@@ -48,7 +49,7 @@ std::optional<SaveResult> BackgroundSaver::wait() {
 }
 
 SaveResult BackgroundSaver::save(const CheckpointContent& content, bool is_best) {
-  const auto began = std::chrono::steady_clock::now();
+  const auto began = RunningClock::now();
   SaveResult result;
   try {
     if (lease_ == nullptr) {
@@ -72,7 +73,7 @@ SaveResult BackgroundSaver::save(const CheckpointContent& content, bool is_best)
   } catch (const std::exception& error) {  // out of memory, ...
     result.error = fmt::format("can't save a checkpoint in {}: {}", root_.string(), error.what());
   }
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  result.seconds = std::chrono::duration<double>(RunningClock::now() - began).count();
   return result;
 }
 

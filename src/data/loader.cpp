@@ -2,6 +2,7 @@
 
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/log.hpp"
+#include "maskedkd/base/running_clock.hpp"
 #include "record_images.hpp"
 
 #include <ATen/ops/empty.h>
@@ -276,11 +277,11 @@ Loader::~Loader() { state_->end(); }
 std::optional<MicroBatch> Loader::next() {
   State& state = *state_;
   std::unique_lock lock(state.mutex);
-  const auto began = std::chrono::steady_clock::now();
+  const auto began = RunningClock::now();
   state.front_is_ready.wait(lock, [&] {
     return state.open.empty() ? state.exhausted && !state.opening : state.open.front()->num_missing == 0;
   });
-  state.counts.seconds_waited += std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  state.counts.seconds_waited += std::chrono::duration<double>(RunningClock::now() - began).count();
   if (state.open.empty()) {
     return std::nullopt;
   }

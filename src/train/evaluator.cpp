@@ -2,6 +2,7 @@
 
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/progress.hpp"
+#include "maskedkd/base/running_clock.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/data/batch.hpp"
 #include "maskedkd/data/loader.hpp"
@@ -50,7 +51,7 @@ std::optional<EvaluationResult> evaluate(const MpiSession& session, const Vit& m
                       "evaluate on the classes that the model was trained on");
   }
   const at::NoGradGuard no_grad;
-  const auto started = std::chrono::steady_clock::now();
+  const auto started = RunningClock::now();
   const std::int64_t num_batches = (set.num_records() + options.batch - 1) / options.batch;
   const std::int64_t first = num_batches * session.rank() / session.size();
   const std::int64_t last = num_batches * (session.rank() + 1) / session.size();
@@ -113,7 +114,7 @@ std::optional<EvaluationResult> evaluate(const MpiSession& session, const Vit& m
   result.loss = loss / images;
   result.accuracy_top1 = 100 * top1 / images;
   result.accuracy_top5 = 100 * top5 / images;
-  result.images_per_second = images / std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  result.images_per_second = images / std::chrono::duration<double>(RunningClock::now() - started).count();
   return result;
 }
 

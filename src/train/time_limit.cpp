@@ -2,6 +2,7 @@
 
 #include "maskedkd/base/error.hpp"
 
+#include <cmath>
 #include <cstdlib>
 #include <regex>
 
@@ -23,11 +24,14 @@ std::optional<double> parse_slurm_time(const std::string& text) {
   return std::nullopt;
 }
 
+double from_now(double seconds_since_1970) {
+  const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
+  return seconds_since_1970 - now.count();
+}
+
 }  // namespace
 
-TimeLimit::TimeLimit(const std::string& text, const std::function<std::string(const char*)>& environment) {
-  using std::chrono::duration;
-  std::optional<double> seconds;
+TimeLimit::TimeLimit(const std::string& text, const Environment& environment) {
   if (text == "auto") {
     for (const char* name : {"MASKEDKD_JOB_END", "SLURM_JOB_END_TIME"}) {
       const std::string value = environment(name);
@@ -38,23 +42,35 @@ TimeLimit::TimeLimit(const std::string& text, const std::function<std::string(co
         throw usage_error(fmt::format("{}={} is no time in seconds since 1970", name, value),
                           "unset it, or give --time-limit yourself");
       }
-      const duration<double> now = std::chrono::system_clock::now().time_since_epoch();
-      seconds = std::atof(value.c_str()) - now.count();
-      break;
+      const double left = from_now(std::atof(value.c_str()));
+      if (left > 0) {
+        is_end_of_job_ = true;
+        end_in(left);
+        return;
+      }
+      remark_ = fmt::format("{}={} lies in the past ({:.0f} s ago), so that it is not taken for this job's end", name,
+                            value, -left);
     }
   } else if (text != "none") {
-    seconds = parse_slurm_time(text);
+    const std::optional<double> seconds = parse_slurm_time(text);
     if (!seconds) {
       throw usage_error(fmt::format("--time-limit: '{}' is no time", text),
                         "give auto, none, or a time as sbatch takes it: 90 (minutes), 1:30:00, 2-12:00");
     }
-    if (*seconds == 0) {
-      seconds.reset();  // sbatch's word for no limit
+    if (*seconds > 0) {  // 0 is sbatch's word for no limit
+      end_in(*seconds);
     }
   }
-  if (seconds) {
-    end_ = std::chrono::steady_clock::now() +
-           std::chrono::duration_cast<std::chrono::steady_clock::duration>(duration<double>(*seconds));
+}
+
+void TimeLimit::end_in(double seconds) { end_ = RunningClock::now() + std::chrono::duration<double>(seconds); }
+
+void TimeLimit::end_at(double seconds_since_1970) {
+  const double left = from_now(seconds_since_1970);
+  if (std::isinf(left)) {
+    end_.reset();
+  } else if (left > 0) {
+    end_in(left);
   }
 }
 
@@ -62,7 +78,7 @@ std::optional<double> TimeLimit::seconds_left() const {
   if (!end_) {
     return std::nullopt;
   }
-  return std::chrono::duration<double>(*end_ - std::chrono::steady_clock::now()).count();
+  return std::chrono::duration<double>(*end_ - RunningClock::now()).count();
 }
 
 bool TimeLimit::within(double seconds) const { return end_ && *seconds_left() < seconds; }

@@ -1,6 +1,7 @@
 // What happens around an epoch's steps: progress, evaluation, the log, a checkpoint.
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/base/progress.hpp"
+#include "maskedkd/base/running_clock.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/train/evaluator.hpp"
 #include "maskedkd/train/stop_signal.hpp"
@@ -16,8 +17,8 @@
 namespace maskedkd {
 namespace {
 
-double seconds_since(std::chrono::steady_clock::time_point time) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - time).count();
+double seconds_since(RunningClock::time_point time) {
+  return std::chrono::duration<double>(RunningClock::now() - time).count();
 }
 
 }  // namespace
@@ -104,7 +105,7 @@ bool Trainer::finish_epoch() {
 bool Trainer::at_time_limit() {
   constexpr double kToEnd = 15;  // seconds for what surrounds a step and a save
   // Once and for all: what a save takes is estimated anew by each.
-  time_is_up_ |= session_.rank() == 0 && time_limit_.within(2 * longest_step_s_ + 2 * longest_save_s_ + kToEnd);
+  time_is_up_ |= session_.rank() == 0 && job_clock_.within(2 * longest_step_s_ + 2 * longest_save_s_ + kToEnd);
   return time_is_up_;
 }
 

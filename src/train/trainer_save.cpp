@@ -1,5 +1,6 @@
 // Checkpoints while training goes on: the step waits for a copy of the state in host memory only.
 #include "maskedkd/base/log.hpp"
+#include "maskedkd/base/running_clock.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/model/class_names.hpp"
 #include "maskedkd/train/trainer.hpp"
@@ -15,8 +16,8 @@ constexpr auto kBetweenLastTries = std::chrono::seconds(1);  // then twice as lo
 constexpr const char* kMendTheFileSystem =
     "mend the file system, and start again; --max-checkpoint-age says how long it may last";
 
-double minutes_since(std::chrono::steady_clock::time_point time) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - time).count() / 60;
+double minutes_since(RunningClock::time_point time) {
+  return std::chrono::duration<double>(RunningClock::now() - time).count() / 60;
 }
 
 bool is_checkpoint_step(const TrainOptions& options, std::int64_t global_step) {
@@ -47,7 +48,7 @@ bool Trainer::checkpoint_is_due() {
   if (const auto result = saver_->take_result()) {
     note_saved(*result);
   }
-  // Since that save began: the last one may be older by a long pause between two, or by a job that was suspended.
+  // Since that save began: the last one may be older by a long pause between two.
   if (saver_->busy() && session_.rank() == 0 && too_long(last_save_began_)) {
     // Its thread may hang in the file system for ever, and everything that unwinds would wait for it.
     spdlog::error("a checkpoint is being written for {:.0f} minutes; {}", minutes_since(last_save_began_),

@@ -130,6 +130,18 @@ Vit make_student(const TrainOptions& options, const ShardSet& set, at::Device de
   return student;
 }
 
+// Rank 0's alone is obeyed: clocks differ.
+TimeLimit time_limit_of(const MpiSession& session, const TrainOptions& options) {
+  TimeLimit limit(options.time_limit, variable);  // all ranks refuse what is no time
+  if (session.rank() != 0) {
+    return {"none", variable};
+  }
+  if (!limit.remark().empty()) {
+    spdlog::warn("{}{}", limit.remark(), limit.seconds_left() ? "" : "; there is no time limit");
+  }
+  return limit;
+}
+
 }  // namespace
 
 Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const OptionTexts& texts, at::Device device)
@@ -152,7 +164,7 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
       communicator_(make_communicator(session, device)),
       watched_communicator_(watchdog_.watch(*communicator_)),
       share_(micro_batch_share(options.micro_batches_per_step(), session.rank(), session.size())),
-      time_limit_(options.time_limit, variable) {
+      job_clock_(time_limit_of(session, options), variable("SLURM_JOB_ID")) {
   if (options.precision == Precision::fp16 && !device.is_cuda()) {
     throw usage_error("--precision fp16 is for GPUs, and this run is on CPUs", "take bf16 or fp32");
   }

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <map>
 
 namespace maskedkd::testing {
@@ -48,11 +49,45 @@ TEST(TimeLimit, ComesFromTheJob) {
   EXPECT_NEAR(*given.seconds_left(), 500, 2);
   EXPECT_TRUE(given.within(510));
   EXPECT_FALSE(given.within(490));
-  EXPECT_TRUE(limit("auto", {{"MASKEDKD_JOB_END", in_seconds(-5)}}).within(0)) << "past is past";
   EXPECT_NE(error_of([&] {
               limit("auto", {{"MASKEDKD_JOB_END", "tomorrow"}});
             }).find("MASKEDKD_JOB_END=tomorrow"),
             std::string::npos);
+}
+
+// Another job's, or by a clock that is wrong: obeyed, it would end every start at its first step.
+TEST(TimeLimit, AnEndInThePastIsSaidAndNotObeyed) {
+  for (const std::string& past : {in_seconds(-5), std::string("0"), std::string("1000")}) {
+    for (const char* name : {"MASKEDKD_JOB_END", "SLURM_JOB_END_TIME"}) {
+      const TimeLimit given = limit("auto", {{name, past}});
+      EXPECT_FALSE(given.seconds_left()) << past;
+      EXPECT_NE(given.remark().find(name + ("=" + past)), std::string::npos) << given.remark();
+    }
+    const TimeLimit given = limit("auto", {{"MASKEDKD_JOB_END", past}, {"SLURM_JOB_END_TIME", in_seconds(70)}});
+    ASSERT_TRUE(given.seconds_left()) << "the other one is this job's";
+    EXPECT_NEAR(*given.seconds_left(), 70, 2);
+    EXPECT_NE(given.remark(), "");
+  }
+  EXPECT_EQ(limit("auto", {{"MASKEDKD_JOB_END", in_seconds(50)}}).remark(), "");
+}
+
+// In milliseconds, say: more than nanoseconds of 64 bits hold.
+TEST(TimeLimit, ManyYearsAreNoTimeInThePast) {
+  EXPECT_FALSE(limit("auto", {{"MASKEDKD_JOB_END", "999999999999"}}).within(1e9));
+  EXPECT_FALSE(limit("999999999").within(1e9)) << "minutes";
+  EXPECT_FALSE(limit("99999-0").within(1e9)) << "days";
+}
+
+TEST(TimeLimit, MovesWithTheJobsEnd) {
+  TimeLimit given = limit("auto", {{"MASKEDKD_JOB_END", in_seconds(100)}});
+  EXPECT_TRUE(given.is_end_of_job());
+  given.end_at(std::stod(in_seconds(500)));
+  EXPECT_NEAR(*given.seconds_left(), 500, 2);
+  given.end_at(std::stod(in_seconds(-500)));
+  EXPECT_NEAR(*given.seconds_left(), 500, 2) << "past";
+  given.end_at(std::numeric_limits<double>::infinity());
+  EXPECT_FALSE(given.seconds_left()) << "none any more";
+  EXPECT_FALSE(limit("1:00:00").is_end_of_job());
 }
 
 }  // namespace

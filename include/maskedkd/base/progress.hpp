@@ -2,7 +2,8 @@
 // elsewhere.
 #pragma once
 
-#include <chrono>
+#include "maskedkd/base/running_clock.hpp"
+
 #include <cstdint>
 #include <string>
 
@@ -24,8 +25,8 @@ class Progress {
   bool shown_;
   bool terminal_;
   bool drawn_ = false;
-  std::chrono::steady_clock::time_point started_;
-  std::chrono::steady_clock::time_point last_drawn_;
+  RunningClock::time_point started_;
+  RunningClock::time_point last_drawn_;
   std::int64_t first_done_ = -1;
 };
 

@@ -12,9 +12,9 @@ namespace maskedkd {
 
 struct SaveResult {
   std::filesystem::path path;  // of the checkpoint; of a part: empty
-  double seconds = 0;
-  std::string error;    // one line with its hint; empty: it is saved
-  bool fenced = false;  // the error is that another start has the run
+  double seconds = 0;          // of RunningClock
+  std::string error;           // one line with its hint; empty: it is saved
+  bool fenced = false;         // the error is that another start has the run
 };
 
 class BackgroundSaver {

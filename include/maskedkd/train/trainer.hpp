@@ -4,6 +4,7 @@
 #pragma once
 
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/base/running_clock.hpp"
 #include "maskedkd/checkpoint/background_saver.hpp"
 #include "maskedkd/comm/communicator.hpp"
 #include "maskedkd/comm/watchdog.hpp"
@@ -15,11 +16,11 @@
 #include "maskedkd/train/distillation_step.hpp"
 #include "maskedkd/train/evaluator.hpp"
 #include "maskedkd/train/flat_parameters.hpp"
+#include "maskedkd/train/job_clock.hpp"
 #include "maskedkd/train/loss_scaler.hpp"
 #include "maskedkd/train/micro_batch_source.hpp"
 #include "maskedkd/train/run_folder.hpp"
 #include "maskedkd/train/run_state.hpp"
-#include "maskedkd/train/time_limit.hpp"
 #include "maskedkd/train/train_options.hpp"
 
 #include <chrono>
@@ -43,7 +44,7 @@ class Trainer {
   ExitCode run();
 
  private:
-  using Clock = std::chrono::steady_clock;
+  using Clock = RunningClock;  // a job that was suspended is no slower for it
 
   // What the ranks tell each other after each step.
   struct StepReport {
@@ -123,7 +124,7 @@ class Trainer {
   RunState state_;
   MicroBatchShare share_;        // this rank's of every step
   std::int64_t steps_here_ = 0;  // of this process
-  TimeLimit time_limit_;
+  JobClock job_clock_;
   bool time_is_up_ = false;
   std::unique_ptr<BackgroundSaver> saver_;
   Clock::time_point last_save_began_ = Clock::now();

@@ -1,0 +1,50 @@
+// Trainings that are stopped and go on, as a batch system suspends jobs, and ends of jobs that are none.
+#include "app/training_run.hpp"
+
+#include <csignal>
+#include <cstdlib>
+#include <ctime>
+#include <thread>
+
+namespace maskedkd::testing {
+namespace {
+
+class Suspended : public TrainingRun {
+ protected:
+  void TearDown() override { unsetenv("MASKEDKD_JOB_END"); }
+};
+
+void sleep_for(int seconds) { std::this_thread::sleep_for(std::chrono::seconds(seconds)); }
+
+// 15 s and what two steps and saves take are kept before the end: counted, the pause would end the run at once.
+TEST_F(Suspended, APauseDoesNotCountAgainstTheTimeLimit) {
+  setenv("MASKEDKD_JOB_END", std::to_string(std::time(nullptr) + 60).c_str(), 1);
+  BackgroundProcess run(alone("paused", {"--epochs", "100000"}));
+  while (run.running() && newest("paused").empty()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  run.signal(SIGSTOP);
+  sleep_for(50);
+  const std::filesystem::path before = newest("paused");
+  run.signal(SIGCONT);
+  sleep_for(6);
+  EXPECT_TRUE(run.running());
+  EXPECT_NE(newest("paused"), before) << "it did not go on";
+  run.signal(SIGTERM);
+  const ProcessResult stopped = run.wait();
+  EXPECT_EQ(stopped.exit_code, 85) << stopped.output;
+  EXPECT_NE(stopped.output.find("which does not count against its time limit"), std::string::npos) << stopped.output;
+  EXPECT_EQ(stopped.output.find("before the time limit"), std::string::npos) << stopped.output;
+}
+
+TEST_F(Suspended, AnEndInThePastStopsNothing) {
+  setenv("MASKEDKD_JOB_END", std::to_string(std::time(nullptr) - 3600).c_str(), 1);
+  const ProcessResult finished = train(2, "past");
+  EXPECT_EQ(finished.exit_code, 0) << finished.output;
+  const std::size_t said = finished.output.find("lies in the past");
+  ASSERT_NE(said, std::string::npos) << finished.output;
+  EXPECT_EQ(finished.output.find("lies in the past", said + 1), std::string::npos) << "once, not by every rank";
+}
+
+}  // namespace
+}  // namespace maskedkd::testing
