@@ -273,6 +273,22 @@ value() {
   printf '%s' "$found"
 }
 
+# expanded PATH: with $NAME, ${NAME} and a ~ at the beginning, as the programs expand them on the node.
+expanded() {
+  local rest=$1 text='' name
+  if [[ $rest == '~' || $rest == '~/'* ]]; then
+    text=$HOME
+    rest=${rest:1}
+  fi
+  while [[ $rest =~ ^([^\$]*)\$(\$|([A-Za-z_][A-Za-z_0-9]*)|\{([A-Za-z_][A-Za-z_0-9]*)\})(.*)$ ]]; do
+    name=${BASH_REMATCH[3]}${BASH_REMATCH[4]}
+    text+=${BASH_REMATCH[1]}
+    rest=${BASH_REMATCH[5]}
+    if [ -n "$name" ]; then text+=${!name:-}; else text+='$'; fi
+  done
+  printf '%s' "$text$rest"
+}
+
 # recipe_file NAME: of jobs/recipes, or the file itself.
 recipe_file() {
   local file
@@ -308,7 +324,7 @@ train_job() {
     [ -n "$folder" ] || die "name a recipe, or give --output-dir: a run needs a folder of its own"
     flags+=(--output-dir "$folder")
   fi
-  made_in=$(value output-dir "$recipe" "${flags[@]}" "$@")/checkpoints
+  made_in=$(expanded "$(value output-dir "$recipe" "${flags[@]}" "$@")")/checkpoints
   local teacher
   teacher=$(value teacher-model "$recipe" "$@")
   [ -z "$teacher" ] || gives teacher-path "$recipe" "$@" || flags+=(--teacher-path "$site_weights/$teacher.safetensors")

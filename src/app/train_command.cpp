@@ -3,6 +3,7 @@
 #include "maskedkd/app/augmentation_flags.hpp"
 #include "maskedkd/app/official_flags.hpp"
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/cli/expanded_path.hpp"
 #include "maskedkd/comm/watchdog.hpp"
 #include "maskedkd/images/shard.hpp"
 #include "maskedkd/model/registry.hpp"
@@ -192,7 +193,8 @@ void bind_run(CommandLine& line, TrainCommand& command) {
   TrainOptions& train = command.train;
   line.group("Run")
       .option("output-dir", train.output_dir, "folder for checkpoints and log.txt; a run found there goes on")
-      .option("resume", train.resume, "auto (the newest whole checkpoint of --output-dir), none, or a checkpoint")
+      .option("resume", train.resume, "auto (the newest whole checkpoint of --output-dir), none, or a checkpoint",
+              [this](const std::string& text) { train.resume = expanded_path("--resume", text); })
       .option("checkpoint-steps", train.checkpoint_steps,
               "a checkpoint every so many steps besides epochs' ends; 0: off")
       .option("checkpoint-minutes", train.checkpoint_minutes, "the same every so many minutes; 0: off")

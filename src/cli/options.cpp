@@ -3,6 +3,7 @@
 #include "command_line_state.hpp"
 #include "help.hpp"
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/cli/expanded_path.hpp"
 
 #include <algorithm>
 #include <array>
@@ -87,9 +88,9 @@ CommandLine& CommandLine::option(const std::string& name, std::string& value, co
 
 CommandLine& CommandLine::option(const std::string& name, std::filesystem::path& value,
                                  const std::string& description) {
-  state_->add(name, value.string(), description, "PATH", [&value](const std::string& text) {
-    value = text;
-    return text;
+  state_->add(name, value.string(), description, "PATH", [&value, name](const std::string& text) {
+    value = expanded_path("--" + name, text);
+    return value.string();
   });
   return *this;
 }
@@ -180,7 +181,7 @@ bool CommandLine::parse(int argc, const char* const* argv) {
     }
   }
   if (values.count("config") != 0) {
-    state_->config_path = values["config"].as<std::string>();
+    state_->config_path = expanded_path("--config", values["config"].as<std::string>());
     state_->read_config_file();
   }
   for (auto& option : state_->options) {

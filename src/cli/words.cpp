@@ -1,6 +1,7 @@
 // The words of a command line, put in order for Boost.
 #include "command_line_state.hpp"
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/cli/expanded_path.hpp"
 #include "names.hpp"
 
 #include <fmt/ranges.h>
@@ -77,7 +78,7 @@ void CommandLine::State::assign_positionals() {
   for (std::size_t i = 0; i < positionals.size(); ++i) {
     const bool is_there = i < positional_words.size() && !positional_words[i].empty();
     if (is_there) {
-      *positionals[i].value = positional_words[i];
+      *positionals[i].value = expanded_path(positionals[i].name, positional_words[i]);
     } else if (positionals[i].is_required) {
       throw usage_error(fmt::format("{} is missing", positionals[i].name), hint);
     }

@@ -1,10 +1,12 @@
 #include "maskedkd/cli/options.hpp"
 
 #include "maskedkd/base/error.hpp"
+#include "support/process.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <initializer_list>
 
@@ -93,6 +95,44 @@ class Options : public ::testing::Test {
 };
 
 #define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
+
+TEST_F(Options, PathsAreExpandedAsAShellDoes) {
+  ::setenv("MASKEDKD_TEST_PLACE", "/scratch/of a job", 1);
+  for (const std::string path :
+       {"$MASKEDKD_TEST_PLACE", "${MASKEDKD_TEST_PLACE}/runs", "/a/$MASKEDKD_TEST_PLACE.d/$HOME", "~", "~/runs/1",
+        "a~b", "100%", "a$/b", "a$", "$MASKEDKD_TEST_PLACE${MASKEDKD_TEST_PLACE}x"}) {
+    const testing::ProcessResult shell = testing::run_process({"bash", "-c", "printf %s " + path});
+    const std::string expected = path.starts_with('~') || path.find("PLACE") == std::string::npos
+                                     ? shell.output
+                                     : testing::run_process({"bash", "-c", "printf %s \"" + path + "\""}).output;
+    parse({"--output-dir", path}, true);
+    EXPECT_EQ(settings_.output_dir, expected) << path;
+    parse({"--config", file("output-dir = " + path + "\n")}, true);
+    EXPECT_EQ(settings_.output_dir, expected) << path;
+    const testing::ProcessResult script = testing::run_process(
+        {"bash", "-c", "eval \"$(sed -n '/^expanded()/,/^}/p' " MASKEDKD_SOURCE_DIR "/jobs/lib.sh)\"; expanded \"$1\"",
+         "bash", path});
+    EXPECT_EQ(script.output, expected) << path;
+  }
+  parse({"--output-dir", "/a/$$b"}, true);
+  EXPECT_EQ(settings_.output_dir, "/a/$b");
+  parse({"--config", file("model = a\n"), "--model", "$HOME"});
+  EXPECT_EQ(settings_.model, "$HOME");  // no path
+}
+
+TEST_F(Options, PathsThatOnlyAShellCanExpandAreRefused) {
+  ::unsetenv("MASKEDKD_TEST_NOTHING");
+  ::setenv("MASKEDKD_TEST_EMPTY", "", 1);
+  for (const std::string name : {"MASKEDKD_TEST_NOTHING", "MASKEDKD_TEST_EMPTY"}) {
+    const std::string text = refusal({"--output-dir", "/x/$" + name + "/y"}, true);
+    EXPECT_SAYS(text, "--output-dir: '/x/$" + name + "/y': " + name + " is not set on host ");
+    EXPECT_SAYS(text, "write the path out");
+  }
+  for (const char* path : {"${HOME:-x}", "a/$(hostname)", "$1", "${", "$?"}) {
+    EXPECT_SAYS(refusal({"--output-dir", path}, true), "only $NAME and ${NAME} are expanded");
+  }
+  EXPECT_SAYS(refusal({"--output-dir", "~somebody/runs"}, true), "the home folder of another user");
+}
 
 TEST_F(Options, DefaultsStayWhereNothingIsGiven) {
   const auto line = parse({});

@@ -25,6 +25,7 @@ class CommandLine {
 
   // Binds a flag to a variable whose present value is the default. name: "crop-min-area"; on the command line `-` and
   // `_` are the same. description: with unit. A bool is given as `--name`, `--name false` or `--name=false`.
+  // A path may hold $NAME, ${NAME} and ~ (expanded_path.hpp), also as a positional argument.
   CommandLine& option(const std::string& name, std::string& value, const std::string& description);
   CommandLine& option(const std::string& name, std::filesystem::path& value, const std::string& description);
   CommandLine& option(const std::string& name, int& value, const std::string& description);
