@@ -6,9 +6,9 @@
 #include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/comm/rank_reports.hpp"
 #include "maskedkd/images/shard_reader.hpp"
-#include "maskedkd/io/atomic_directory.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/posix.hpp"
+#include "maskedkd/io/unfinished.hpp"
 #include "preprocess/record_sizes.hpp"
 #include "preprocess/shard_packer.hpp"
 
@@ -60,12 +60,14 @@ void note_what_is_whole(const PackOptions& options, const ShardIndex& index) {
   for (const ShardIndexEntry& entry : index.shards) {
     const std::filesystem::path path = options.output_dir / entry.name;
     try {
-      if (!entry.sha256.empty() && std::filesystem::file_size(path) == entry.size_bytes &&
+      if (!entry.sha256.empty() && is_there(path) && std::filesystem::file_size(path) == entry.size_bytes &&
           frame_digest(path, entry) == entry.frame_sha256) {
         std::uint64_t offset = 0;
         write_note(options.output_dir, index.set_id, make_note(entry, read_shard_tables(path, offset).class_counts));
       }
-    } catch (const std::exception&) {  // it is packed again
+    } catch (const FileError&) {
+      throw;                           // it may be whole
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): it is damaged, and packed again
     }
   }
 }
@@ -74,25 +76,28 @@ void note_what_is_whole(const PackOptions& options, const ShardIndex& index) {
 // lost a shard is no set any more: its index is removed, and what is missing is packed again.
 bool is_packed_already(const PackOptions& options, const std::string& set_id, std::int64_t num_images) {
   const std::filesystem::path index_path = options.output_dir / kShardIndexName;
-  if (!std::filesystem::exists(index_path)) {
+  if (!is_there(index_path)) {
     return false;
   }
   ShardIndex index;
   try {
     index = read_shard_index(options.output_dir);
+  } catch (const FileError&) {
+    throw;
+  } catch (const OtherFormat&) {
+    throw;
   } catch (const Error& error) {
     throw usage_error(error.what(), "choose another --output-dir, or move what that folder holds to another one");
   }
   if (index.set_id != set_id) {
     throw usage_error(
         fmt::format("{} holds another packed set", options.output_dir.string()),
-        "choose another --output-dir, or remove that one; a set packed by an older version is packed anew "
-        "into another folder");
+        "choose another --output-dir; a set packed by an older version is packed anew into another folder");
   }
   if (!options.skip_broken && index.num_records < num_images) {
     throw usage_error(fmt::format("{} was packed with --on-broken skip and lacks {} broken images",
                                   options.output_dir.string(), num_images - index.num_records),
-                      "mend or remove those images, or pack with --on-broken skip");
+                      "pack with --on-broken skip, or mend those images and choose another --output-dir");
   }
   try {
     const ShardSet whole(options.output_dir);
@@ -100,13 +105,18 @@ bool is_packed_already(const PackOptions& options, const std::string& set_id, st
     if (options.records.check_done() == FileCheck::structure ||
         std::all_of(index.shards.begin(), index.shards.end(), is_decoded)) {
       // Of a packing that was killed while it cleaned up.
-      sweep_unfinished(options.output_dir);
+      sweep_abandoned(options.output_dir);
       remove_notes(options.output_dir);
       remove_file(options.output_dir / kUnderWay);
       return true;
     }
     spdlog::warn("{} was packed with --check structure: decoding what is there", options.output_dir.string());
+  } catch (const OtherFormat&) {
+    throw;
   } catch (const Error& error) {
+    if (error.code() != ExitCode::usage) {
+      throw;  // what can't be read now is no damage
+    }
     spdlog::warn("{}: packing what is missing", error.what());
   }
   write_file_atomically(options.output_dir / kUnderWay, set_id);
@@ -118,16 +128,15 @@ bool is_packed_already(const PackOptions& options, const std::string& set_id, st
 
 void refuse_another_unfinished(const PackOptions& options, const std::string& set_id) {
   const std::filesystem::path marker = options.output_dir / kUnderWay;
-  if (!std::filesystem::exists(marker) || read_text_file(marker) == set_id) {
+  if (!is_there(marker) || read_text_file(marker) == set_id) {
     return;
   }
   for (const auto& entry : std::filesystem::directory_iterator(options.output_dir)) {
     if (is_note_name(entry.path().filename().string())) {
       throw usage_error(fmt::format("{} holds an interrupted packing of other images or with other options",
                                     options.output_dir.string()),
-                        fmt::format("give the same (an image that came, went or changed its size makes another set), "
-                                    "choose another --output-dir, or remove {} to begin anew",
-                                    marker.string()));
+                        "give the same (an image that came, went or changed its size makes another set), or choose "
+                        "another --output-dir");
     }
   }
 }
@@ -145,13 +154,13 @@ bool is_shard_name(std::string_view name) {
 // Removes what interrupted packings of other sets left here that no shard of this set will replace. Throws where there
 // are shards and no sign of a packing: they are somebody's data. Call before this set's packing is marked.
 void sweep_leftovers(const PackOptions& options, const std::string& set_id, std::int64_t num_shards) {
-  sweep_unfinished(options.output_dir);
+  sweep_abandoned(options.output_dir);
   const std::filesystem::path marker = options.output_dir / kUnderWay;
-  if (std::filesystem::exists(marker) && read_text_file(marker) == set_id) {
+  if (is_there(marker) && read_text_file(marker) == set_id) {
     return;  // this set's own packing leaves no other shards
   }
   const bool was_interrupted =
-      std::filesystem::exists(marker) ||
+      is_there(marker) ||
       std::any_of(std::filesystem::directory_iterator(options.output_dir), std::filesystem::directory_iterator(),
                   [](const auto& entry) { return is_note_name(entry.path().filename().string()); });
   std::set<std::string> own;
@@ -322,6 +331,7 @@ PackSummary pack(const MpiSession& session, const ImageSource& source, const Pac
     write_file_atomically(options.output_dir / kShardIndexName, serialise(index));
     remove_notes(options.output_dir);
     remove_file(options.output_dir / kUnderWay);
+    sweep_abandoned(options.output_dir);  // what was too young for it at the start
   }
   session.barrier();
   summarise(index, source.size(), summary);

@@ -61,8 +61,7 @@ std::optional<ShardNote> read_note_of_whole_shard(const std::filesystem::path& d
                                                   std::int64_t shard, std::int64_t num_classes) {
   const std::string name = shard_name(shard);
   const std::filesystem::path path = directory / name;
-  std::error_code missing;
-  if (!std::filesystem::exists(note_path(directory, name), missing) || !std::filesystem::exists(path, missing)) {
+  if (!is_there(note_path(directory, name)) || !is_there(path)) {
     return std::nullopt;
   }
   try {
@@ -72,7 +71,9 @@ std::optional<ShardNote> read_note_of_whole_shard(const std::filesystem::path& d
       return std::nullopt;
     }
     return note;
-  } catch (const std::exception&) {  // a note that is damaged, or a shard that can't be read: packed again
+  } catch (const FileError&) {
+    throw;                           // the shard may be whole: hours of work
+  } catch (const std::exception&) {  // a note or a shard that is damaged: packed again
     return std::nullopt;
   }
 }

@@ -61,6 +61,8 @@ bool ShardPacker::is_checked_enough(ShardNote& note, const std::atomic<bool>& st
       read_exactly(file, bytes_offset + tables.offsets[i], record, path);
       decode_image(record);
     }
+  } catch (const FileError&) {
+    throw;
   } catch (const Error&) {
     return false;
   }
@@ -106,7 +108,9 @@ void ShardPacker::pack_shard(std::int64_t shard, const std::atomic<bool>& stop) 
         const bool is_unreadable = dynamic_cast<const UnreadableImage*>(&error) != nullptr;
         throw Error(fmt::format("{} {}: {}", source_.describe(image), is_unreadable ? "can't be read" : "is broken",
                                 error.what()),
-                    "mend or remove it, or pack with --on-broken skip", ExitCode::failure, error.where());
+                    is_unreadable ? "make it readable, or pack with --on-broken skip"
+                                  : "pack with --on-broken skip, or mend it and choose another --output-dir",
+                    ExitCode::failure, error.where());
       }
       if (broken_++ < kBrokenNamed) {
         spdlog::warn("left out {}: {}", source_.describe(image), error.what());

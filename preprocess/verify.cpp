@@ -57,7 +57,8 @@ std::string why_undecodable(const Record& record, RecordEncoding encoding) {
   }
 }
 
-std::vector<std::string> bad_records(const PackedShard& shard, bool decode) {
+// unreadable: set where a record can't be read, which says nothing about its bytes.
+std::vector<std::string> bad_records(const PackedShard& shard, bool decode, bool& unreadable) {
   std::vector<std::string> lines;
   const FileDescriptor file = open_for_reading(shard.path);
   Record record;
@@ -73,8 +74,11 @@ std::vector<std::string> bad_records(const PackedShard& shard, bool decode) {
       } else if (decode) {
         why = why_undecodable(record, shard.tables.encoding);
       }
-    } catch (const Error& error) {
+    } catch (const FileError& error) {
       why = fmt::format("can't be read ({})", error.what());
+      unreadable = true;
+    } catch (const Error& error) {
+      why = error.what();  // the file ends before
     }
     if (!why.empty()) {
       lines.push_back(fmt::format("{}, {}: {}", shard.path.string(), shard.describe(i), why));
@@ -115,6 +119,7 @@ struct Counts {
 struct Verdict {
   std::vector<std::string> lines;
   std::int64_t bad_shards = 0;
+  std::int64_t unreadable_shards = 0;  // of them
   Counts counts;
 };
 
@@ -125,7 +130,7 @@ Verdict verify_share(const MpiSession& session, const std::filesystem::path& dir
   for (const ShardIndexEntry& entry : index.shards) {
     total += entry.size_bytes;
   }
-  std::atomic<std::int64_t> bytes = 0, bad = 0;
+  std::atomic<std::int64_t> bytes = 0, bad = 0, unreadable = 0;
   std::atomic<std::size_t> next = static_cast<std::size_t>(session.rank());
   std::vector<std::vector<std::string>> found(index.shards.size());
   std::mutex mutex;
@@ -137,6 +142,7 @@ Verdict verify_share(const MpiSession& session, const std::filesystem::path& dir
     }
     ShardVerdict seen = verify_shard(directory, index, shard, decode, bytes);
     bad += seen.lines.empty() ? 0 : 1;
+    unreadable += seen.unreadable ? 1 : 0;
     found[shard] = std::move(seen.lines);
     if (!seen.class_counts.empty()) {
       const std::lock_guard lock(mutex);
@@ -167,6 +173,7 @@ Verdict verify_share(const MpiSession& session, const std::filesystem::path& dir
     show();
   }
   verdict.bad_shards = bad;
+  verdict.unreadable_shards = unreadable;
   for (std::vector<std::string>& lines : found) {
     verdict.lines.insert(verdict.lines.end(), lines.begin(), lines.end());
   }
@@ -178,6 +185,7 @@ Verdict united(const std::vector<std::string>& told_by_ranks) {
   for (const std::string& text : told_by_ranks) {
     const auto json = nlohmann::json::parse(text);
     all.bad_shards += json.at("bad_shards").get<std::int64_t>();
+    all.unreadable_shards += json.at("unreadable_shards").get<std::int64_t>();
     for (const auto& line : json.at("lines")) {
       all.lines.push_back(line.get<std::string>());
     }
@@ -190,6 +198,7 @@ Verdict united(const std::vector<std::string>& told_by_ranks) {
 
 std::string told(const Verdict& own) {
   const nlohmann::json json = {{"bad_shards", own.bad_shards},
+                               {"unreadable_shards", own.unreadable_shards},
                                {"lines", own.lines},
                                {"shards", own.counts.shards},
                                {"records", own.counts.records},
@@ -199,13 +208,20 @@ std::string told(const Verdict& own) {
 
 std::string ending(const Verdict& all, bool index_is_wrong, bool decode) {
   if (index_is_wrong) {
-    return "its index is damaged; pack the set again";
+    return "its index is damaged; move it away, and start maskedkd_pack again with the same options";
   }
   if (all.bad_shards == 0) {
     return "no damage";
   }
+  if (all.unreadable_shards > 0) {
+    return fmt::format(
+        "{} lines of trouble in {} shards, of which {} can't be read and may be whole; see to that first, "
+        "and verify again",
+        all.lines.size(), all.bad_shards, all.unreadable_shards);
+  }
   return fmt::format(
-      "{} lines of damage in {} shards; remove the shards named and start maskedkd_pack again with the same options{}",
+      "{} lines of damage in {} shards; move the shards named away and start maskedkd_pack again with the same "
+      "options{}",
       all.lines.size(), all.bad_shards,
       decode ? ", images that can't be decoded with --check decode --on-broken skip" : "");
 }
@@ -221,7 +237,7 @@ ShardVerdict verify_shard(const std::filesystem::path& directory, const ShardInd
     const bool whole = is_whole(path, entry, bytes);
     PackedShard opened = open_packed_shard(directory, index, shard);
     if (!whole || decode) {
-      verdict.lines = bad_records(opened, decode);
+      verdict.lines = bad_records(opened, decode, verdict.unreadable);
     }
     if (!whole && verdict.lines.empty() && !entry.sha256.empty()) {
       verdict.lines.push_back(
@@ -230,6 +246,7 @@ ShardVerdict verify_shard(const std::filesystem::path& directory, const ShardInd
     verdict.class_counts = std::move(opened.tables.class_counts);
   } catch (const std::exception& error) {
     const std::string why = error.what();
+    verdict.unreadable = dynamic_cast<const FileError*>(&error) != nullptr;
     verdict.lines = {why.starts_with(path.string()) ? why : fmt::format("{}: {}", path.string(), why)};
   }
   return verdict;

@@ -15,6 +15,7 @@ class MpiSession;
 struct ShardVerdict {
   std::vector<std::string> lines;          // what is wrong, a line each that begins with the shard's path
   std::vector<std::int64_t> class_counts;  // of its records; empty where it can't be opened
+  bool unreadable = false;                 // the system did not give all of it: it may be whole
 };
 
 // Bad records are named one by one (shard, number, class, file); of a shard whose tables are damaged no record can be

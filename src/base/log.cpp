@@ -4,6 +4,8 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 
 #include <memory>
+#include <mutex>
+#include <set>
 #include <string>
 
 namespace maskedkd {
@@ -15,6 +17,16 @@ void set_up_log(int rank, int world_size) {
   logger->set_level(rank == 0 ? spdlog::level::info : spdlog::level::warn);
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(std::move(logger));
+}
+
+void warn_once(const std::string& subject, const std::string& line) {
+  static std::mutex mutex;
+  static std::set<std::string> said;
+  const std::lock_guard lock(mutex);
+  if (said.insert(subject).second) {
+    const bool is_rank_0 = spdlog::should_log(spdlog::level::info);
+    spdlog::log(is_rank_0 ? spdlog::level::warn : spdlog::level::debug, "{}", line);
+  }
 }
 
 }  // namespace maskedkd

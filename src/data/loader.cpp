@@ -208,7 +208,7 @@ struct Loader::State {
         record = (record + 1) % set.num_records();
         if (record == task->record) {
           throw BadRecord(fmt::format("{}; and so is every other record", images.damage().what()),
-                          "pack the set again");
+                          "maskedkd_pack verify says how to mend it");
         }
       }
     } catch (...) {
@@ -244,7 +244,7 @@ struct Loader::State {
     if (counts.bad_records > options.bad_records_limit) {
       throw BadRecord(fmt::format("{}; these are {} damaged records, more than --bad-records-limit {}", damage.what(),
                                   counts.bad_records, options.bad_records_limit),
-                      "pack the set again: maskedkd_pack verify names what is damaged");
+                      "maskedkd_pack verify names what is damaged, and says how to mend it");
     }
     if (is_new) {
       spdlog::warn("{}: the record after it takes its place ({} damaged so far)", damage.what(), counts.bad_records);

@@ -90,7 +90,9 @@ Shard read_shard_tables(const std::filesystem::path& path, std::uint64_t& bytes_
     const hdf5::Handle file = hdf5::open_file(path);
     const std::int64_t version = hdf5::read_integer_attribute(file, "format_version");
     if (version != kShardFormatVersion) {
-      throw Error(fmt::format("it has format {}, this program reads {}", version, kShardFormatVersion));
+      throw OtherFormat(
+          fmt::format("{} has format {}, this program reads {}", path.string(), version, kShardFormatVersion),
+          kOtherFormatHint, ExitCode::usage);
     }
     Shard shard;
     shard.encoding = parse_record_encoding(hdf5::read_string_attribute(file, "encoding"));
@@ -122,8 +124,12 @@ Shard read_shard_tables(const std::filesystem::path& path, std::uint64_t& bytes_
       throw Error("its records reach past its end");
     }
     return shard;
+  } catch (const FileError&) {
+    throw;  // the system's trouble: the shard may be whole
+  } catch (const OtherFormat&) {
+    throw;
   } catch (const Error& error) {
-    throw usage_error(fmt::format("{} is no good shard: {}", path.string(), error.what()), "pack the set again");
+    throw usage_error(fmt::format("{} is no good shard: {}", path.string(), error.what()), kMendShard);
   }
 }
 
@@ -148,8 +154,10 @@ RecordNames read_record_names(const std::filesystem::path& path, std::int64_t nu
       throw Error("its names have impossible offsets");
     }
     return names;
+  } catch (const FileError&) {
+    throw;  // the system's trouble: the shard may be whole
   } catch (const Error& error) {
-    throw usage_error(fmt::format("{} is no good shard: {}", path.string(), error.what()), "pack the set again");
+    throw usage_error(fmt::format("{} is no good shard: {}", path.string(), error.what()), kMendShard);
   }
 }
 

@@ -158,9 +158,9 @@ void ShardFiles::read(std::size_t file, std::uint64_t offset, std::span<std::uin
     if (!may_pass(reason) || tries == kMostTries) {
       throw Error(fmt::format("can't read {}: {}{}", name, std::strerror(reason),
                               tries > 1 ? fmt::format(", {} times in a row", tries) : ""),
-                  reason == EMFILE || reason == ENFILE
-                      ? "raise the limit of open files: ulimit -n"
-                      : "look at that file system; a run that was training can be started again");
+                  hint_for_errno(reason).empty()
+                      ? "look at that file system; a run that was training can be started again"
+                      : hint_for_errno(reason));
     }
     if (!has_warned_.exchange(true)) {
       spdlog::warn("reading {} failed ({}): trying again, now and wherever it fails next", name, std::strerror(reason));

@@ -245,7 +245,9 @@ ShardIndex parse_shard_index(std::string_view text, const std::filesystem::path&
   try {
     const json content = parse_strict_json(text, kLimits);
     if (const std::int64_t version = whole_number(content, "format_version"); version != kShardFormatVersion) {
-      refuse(fmt::format("has another format ({}) than {}", version, kShardFormatVersion));
+      throw OtherFormat(
+          fmt::format("{} has format {}, this program reads {}", path.string(), version, kShardFormatVersion),
+          kOtherFormatHint, ExitCode::usage);
     }
     ShardIndex index;
     index.encoding = parse_record_encoding(text_of(content, "encoding"));
@@ -261,19 +263,21 @@ ShardIndex parse_shard_index(std::string_view text, const std::filesystem::path&
       refuse("lists no images");
     }
     return index;
+  } catch (const OtherFormat&) {
+    throw;
   } catch (const std::runtime_error& error) {
     throw usage_error(fmt::format("{} is no index of packed images: it {}", path.string(), error.what()),
-                      "pack the set again");
+                      "move it away, and start maskedkd_pack again with the same options, which packs the set anew");
   }
 }
 
 ShardIndex read_shard_index(const std::filesystem::path& directory) {
   const std::filesystem::path path = directory / kShardIndexName;
-  if (!std::filesystem::is_directory(directory)) {
+  if (!is_there(directory) || !std::filesystem::is_directory(directory)) {
     throw usage_error(fmt::format("{} is not a folder with packed images", directory.string()),
                       "pack them with maskedkd_pack");
   }
-  if (!std::filesystem::exists(path)) {
+  if (!is_there(path)) {
     std::vector<std::string> below;
     for (const char* name : {"train", "val", "test"}) {
       if (std::filesystem::exists(directory / name / kShardIndexName)) {

@@ -120,7 +120,7 @@ void ShardSet::read(std::int64_t index, Record& record) const {
     if (crc32_of(record.bytes) != shard.tables.checksums[i]) {
       throw BadRecord(
           fmt::format("{} has another checksum than when it was packed", describe(index)),
-          fmt::format("remove {} and start maskedkd_pack again with the same options; maskedkd_pack verify finds "
+          fmt::format("move {} away, and start maskedkd_pack again with the same options; maskedkd_pack verify finds "
                       "all that is damaged",
                       shard.path.filename().string()));
     }

@@ -1,6 +1,7 @@
 #include "maskedkd/images/shard_tables.hpp"
 
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/io/posix.hpp"
 
 namespace maskedkd {
 
@@ -8,18 +9,20 @@ ShardTables open_shard_tables(const std::filesystem::path& directory, const Shar
   const ShardIndexEntry& entry = index.shards.at(position);
   ShardTables shard;
   shard.path = directory / entry.name;
-  const auto refuse = [&](const std::string& why) {
-    return usage_error(fmt::format("{} {}", shard.path.string(), why),
-                       "remove it if it is there, and start maskedkd_pack again with the same options");
+  const auto refuse = [&](const std::string& why, const char* hint = kMendShard) {
+    return usage_error(fmt::format("{} {}", shard.path.string(), why), hint);
   };
   if (entry.name != shard_name(static_cast<std::int64_t>(position))) {
     throw refuse("is named in the index out of its turn");
   }
   std::error_code error;
   const std::uint64_t size = std::filesystem::file_size(shard.path, error);
+  if (error == std::errc::no_such_file_or_directory) {
+    throw refuse("is missing",
+                 "copy it there, or start maskedkd_pack again with the same options: it packs what is missing");
+  }
   if (error) {
-    throw refuse(error == std::errc::no_such_file_or_directory ? "is missing"
-                                                               : fmt::format("can't be read ({})", error.message()));
+    throw FileError("can't look at", shard.path, error.value());
   }
   if (size != entry.size_bytes) {
     throw refuse(fmt::format("has {} bytes instead of {}: it was cut or replaced", size, entry.size_bytes));
@@ -49,7 +52,8 @@ void check_set_counts(const std::filesystem::path& directory, const ShardIndex& 
   if (num_records != index.num_records || class_counts != index.class_counts) {
     throw usage_error(
         fmt::format("{}: the shards hold other numbers of images than its index says", directory.string()),
-        "pack the set again");
+        fmt::format("move {} away, and start maskedkd_pack again with the same options, which packs the set anew",
+                    (directory / kShardIndexName).string()));
   }
 }
 

@@ -1,26 +1,19 @@
 #include "maskedkd/images/shard_writer.hpp"
 
 #include "maskedkd/base/error.hpp"
-#include "maskedkd/base/host_name.hpp"
 #include "maskedkd/io/hdf5.hpp"
+#include "maskedkd/io/unfinished.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <mutex>
 #include <utility>
 
 namespace maskedkd {
 namespace {
-
-// With machine and process in the name: a killed job's rank may outlive it for a moment and still write, and ranks on
-// two machines may have one number.
-std::filesystem::path temporary_of(const std::filesystem::path& path) {
-  return path.parent_path() / fmt::format(".tmp-{}-{}-{}", path.filename().string(), host_name(), ::getpid());
-}
 
 // The file without its records: what lies before them and what lies after.
 struct Frame {
@@ -83,7 +76,7 @@ void put_in_place(const FileDescriptor& file, const std::filesystem::path& tempo
                   const std::filesystem::path& path) {
   sync_file(file, temporary);
   if (std::rename(temporary.c_str(), path.c_str()) != 0) {
-    throw Error(fmt::format("can't put {} in its place: {}", path.string(), std::strerror(errno)));
+    throw FileError("can't put in its place", path, errno);
   }
   sync_directory(path.has_parent_path() ? path.parent_path() : ".");
 }
@@ -96,7 +89,7 @@ void put_in_place(const FileDescriptor& file, const std::filesystem::path& tempo
 }  // namespace
 
 ShardWriter::ShardWriter(std::filesystem::path path, Shard described, const std::optional<ShardForecast>& forecast)
-    : path_(std::move(path)), temporary_(temporary_of(path_)), tables_(std::move(described)) {
+    : path_(std::move(path)), temporary_(unfinished_path(path_)), tables_(std::move(described)) {
   try {
     file_ = create_file(temporary_);
     if (forecast && forecast->num_bytes > 0) {
@@ -177,7 +170,7 @@ ShardIndexEntry ShardWriter::finish() {
 }
 
 void write_shard(const std::filesystem::path& path, const Shard& shard) {
-  const std::filesystem::path temporary = temporary_of(path);
+  const std::filesystem::path temporary = unfinished_path(path);
   try {
     const FileDescriptor file = create_file(temporary);
     const Frame frame = make_frame(shard, shard.bytes.size());

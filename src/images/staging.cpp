@@ -3,9 +3,8 @@
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/posix.hpp"
+#include "maskedkd/io/unfinished.hpp"
 
-#include <fcntl.h>
-#include <signal.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -26,27 +25,12 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kPieceBytes = std::size_t{4} << 20;
 constexpr std::chrono::milliseconds kLookAgain{500};     // for what other ranks have finished
 constexpr std::chrono::minutes kLongestWithoutNews{10};  // then another rank's copies are no longer awaited
-constexpr std::string_view kTemporary = ".tmp-";         // .tmp-<process>-<shard>
-
-// What a process left here that was killed while it copied.
-void sweep(const std::filesystem::path& directory) {
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with(kTemporary)) {
-      const int process = std::atoi(name.c_str() + kTemporary.size());
-      if (process > 0 && ::kill(process, 0) != 0 && errno == ESRCH) {
-        std::filesystem::remove(entry.path(), ignored);
-      }
-    }
-  }
-}
 
 // num_bytes: of everything that the node's ranks may be copying at this moment.
 bool fits(const std::filesystem::path& directory, std::uint64_t num_bytes, double leave_free) {
   struct statvfs room {};
-  if (::statvfs(directory.c_str(), &room) != 0) {
-    return false;
+  if (::statvfs(directory.c_str(), &room) != 0 || room.f_blocks == 0) {
+    return true;  // some file systems don't say: a full one ends the copying
   }
   const double block = static_cast<double>(room.f_frsize);
   return static_cast<double>(room.f_bavail) * block - static_cast<double>(num_bytes) >=
@@ -120,7 +104,7 @@ struct Staging::State {
   // false: the process ends. Throws Error.
   bool copy(std::size_t shard) {
     const ShardIndexEntry& entry = set.shard(shard);
-    const std::filesystem::path temporary = directory / fmt::format("{}{}-{}", kTemporary, ::getpid(), entry.name);
+    const std::filesystem::path temporary = unfinished_path(copy_of(shard));
     bool whole = false;
     try {
       const FileDescriptor file = create_file(temporary);
@@ -138,7 +122,7 @@ struct Staging::State {
       }
       whole = entry.sha256.empty() || digest.hex_digest() == entry.sha256;
       if (whole && std::rename(temporary.c_str(), copy_of(shard).c_str()) != 0) {
-        throw Error(fmt::format("can't rename {}: {}", temporary.string(), std::strerror(errno)));
+        throw FileError("can't rename", temporary, errno);
       }
     } catch (const Error&) {
       ::unlink(temporary.c_str());
@@ -211,7 +195,7 @@ struct Staging::State {
   void run() {
     const auto began = Clock::now();
     try {
-      sweep(directory);
+      sweep_abandoned(directory);
       copy_own();
       await_others();
     } catch (const std::exception& error) {

@@ -2,6 +2,7 @@
 
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/posix.hpp"
+#include "maskedkd/io/unfinished.hpp"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,15 +10,12 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 
 namespace maskedkd {
 namespace {
 
-constexpr const char* kUnfinished = ".tmp-";
-
-Error failure(const std::string& what, const std::filesystem::path& path, int reason = errno) {
-  return Error(fmt::format("{} {}: {}", what, path.string(), std::strerror(reason)), hint_for_errno(reason));
+FileError failure(const std::string& what, const std::filesystem::path& path, int reason = errno) {
+  return FileError(what, path, reason);
 }
 
 }  // namespace
@@ -28,12 +26,13 @@ AtomicDirectory::AtomicDirectory(std::filesystem::path final_path)
     final_path_ = final_path_.parent_path();
   }
   std::string pattern =
-      (final_path_.parent_path() / (kUnfinished + final_path_.filename().string() + "-XXXXXX")).string();
+      (final_path_.parent_path() / (kUnfinishedPrefix + final_path_.filename().string() + "-XXXXXX")).string();
   if (mkdtemp(pattern.data()) == nullptr) {
     throw failure("can't create a folder for", final_path_);
   }
   temporary_path_ = pattern;
-  if (::chmod(temporary_path_.c_str(), 0755) != 0) {
+  // FAT and CIFS have no permissions to set.
+  if (::chmod(temporary_path_.c_str(), 0755) != 0 && errno != EPERM && !is_unsupported(errno)) {
     const Error error = failure("can't set the permissions of", temporary_path_);
     ::rmdir(temporary_path_.c_str());
     throw error;
@@ -73,15 +72,6 @@ void sync_tree(const std::filesystem::path& directory) {
     throw failure("can't read", directory, error.code().value());
   }
   sync_directory(directory);
-}
-
-void sweep_unfinished(const std::filesystem::path& parent) {
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(parent, ignored)) {
-    if (entry.path().filename().string().rfind(kUnfinished, 0) == 0) {
-      std::filesystem::remove_all(entry.path(), ignored);
-    }
-  }
 }
 
 }  // namespace maskedkd

@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <numeric>
@@ -37,10 +38,15 @@ std::string reason() {
 void be_quiet() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
 
 hid_t check(hid_t result, const std::string& what) {
-  if (result < 0) {
-    throw Error(fmt::format("HDF5 {}: {}", what, reason()));
+  if (result >= 0) {
+    return result;
   }
-  return result;
+  const std::string why = reason();
+  // Of the operating system: "file read failed: ..., errno = 5, error message = ...".
+  if (const std::size_t at = why.rfind("errno = "); at != std::string::npos) {
+    throw FileError("HDF5", what, std::atoi(why.c_str() + why.find('=', at) + 1));
+  }
+  throw Error(fmt::format("HDF5 {}: {}", what, why));
 }
 
 Handle owned(hid_t id, const std::string& what) { return Handle(check(id, what)); }
@@ -78,12 +84,9 @@ Handle open_dataset(const Handle& file, const std::string& name) {
   return owned(H5Dopen2(file.get(), name.c_str(), H5P_DEFAULT), "can't open dataset " + name);
 }
 
-// HDF5's own locks fail on network file systems that have none; whoever writes holds a DirectoryLock.
-Handle file_access() {
-  Handle access = owned(H5Pcreate(H5P_FILE_ACCESS), "can't set up a file");
-  check(H5Pset_file_locking(access.get(), false, true), "can't turn off file locking");
-  return access;
-}
+// HDF5's own locks fail on network file systems that have none; whoever writes holds a DirectoryLock. The variable,
+// which module files of clusters set, is stronger than any call. Set before main: nobody reads the environment yet.
+[[maybe_unused]] const int kWithoutLocks = ::setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1);
 
 Handle string_type() {
   Handle type = owned(H5Tcopy(H5T_C_S1), "can't make a string type");
@@ -189,7 +192,7 @@ Handle create_file_in_memory() {
   if (memory.get() < 0) {
     throw Error(fmt::format("can't make a file in memory: {}", std::strerror(errno)));
   }
-  const Handle access = file_access();
+  const Handle access = owned(H5Pcreate(H5P_FILE_ACCESS), "can't set up a file");
   // The usual driver asks for a path that a file in memory has not.
   check(H5Pset_fapl_stdio(access.get()), "can't set up a file in memory");
   check(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_LATEST), "can't set a file's version");
@@ -232,8 +235,7 @@ Handle create_file(const std::filesystem::path& path) {
 
 Handle open_file(const std::filesystem::path& path) {
   be_quiet();
-  const Handle access = file_access();
-  return owned(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), "can't open " + path.string());
+  return owned(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), "can't open " + path.string());
 }
 
 void close_file(Handle file, const std::filesystem::path& path) {

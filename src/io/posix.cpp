@@ -1,7 +1,7 @@
 #include "maskedkd/io/posix.hpp"
 
-#include "maskedkd/base/error.hpp"
 #include "maskedkd/base/log.hpp"
+#include "maskedkd/io/unfinished.hpp"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -13,7 +13,6 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <random>
 #include <thread>
 
 namespace maskedkd {
@@ -21,20 +20,42 @@ namespace {
 
 constexpr std::size_t kLargestTransfer = std::size_t{1} << 30;  // Linux moves at most 2 GiB a call
 
-// The reason, and what a person can do about it.
-[[noreturn]] void fail(const std::string& what, const std::filesystem::path& path, int reason = errno) {
-  throw Error(fmt::format("{} {}: {}", what, path.string(), std::strerror(reason)), hint_for_errno(reason));
+// The kernel's own "not supported", which some file systems hand on to programs; strerror() does not know it.
+constexpr int kKernelNotSupported = 524;
+
+std::string text_of(int reason) {
+  return reason == kKernelNotSupported ? fmt::format("Operation not supported (errno {})", reason)
+                                       : std::strerror(reason);
 }
 
-FileDescriptor open_or_fail(const std::filesystem::path& path, int flags, const char* what) {
+[[noreturn]] void fail(const std::string& what, const std::filesystem::path& path, int reason = errno) {
+  throw FileError(what, path, reason);
+}
+
+int open_retrying(const std::filesystem::path& path, int flags) {
   int descriptor;
   do {
     descriptor = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
   } while (descriptor < 0 && errno == EINTR);
-  if (descriptor < 0) {
+  return descriptor;
+}
+
+FileDescriptor open_or_fail(const std::filesystem::path& path, int flags, const char* what) {
+  FileDescriptor file(open_retrying(path, flags));
+  if (file.get() < 0) {
     fail(what, path);
   }
-  return FileDescriptor(descriptor);
+  return file;
+}
+
+// 0, or the errno. A network file system may be interrupted in it.
+int sync_retrying(int descriptor) {
+  while (::fsync(descriptor) != 0) {
+    if (errno != EINTR) {
+      return errno;
+    }
+  }
+  return 0;
 }
 
 // Makes what is missing of them; 0, or the errno.
@@ -51,10 +72,7 @@ int make_directories(const std::filesystem::path& directory) {
     const int reason = errno;  // unless another process was faster
     return reason == EEXIST && std::filesystem::is_directory(directory, unknown) ? 0 : reason;
   }
-  const std::filesystem::path above = parent.empty() ? "." : parent;
-  if (::access(above.c_str(), R_OK) == 0) {  // a folder may be open for writing only
-    sync_directory(above);
-  }
+  sync_directory(parent.empty() ? "." : parent);
   return 0;
 }
 
@@ -70,13 +88,27 @@ std::string hint_for_errno(int reason) {
     case EROFS:
       return "check the permissions of that folder";
     case EMFILE:
+    case ENFILE:
       return "raise the limit of open files: ulimit -n";
     case EIO:
       return "the disk or the file server fails: ask its administrator";
+    case EXDEV:
+      return "keep that folder on one file system, without links that lead out of it: copy it there, and go on there";
     default:
-      return "";
+      return is_unsupported(reason) ? "that file system can't do this: choose a folder on another one" : "";
   }
 }
+
+bool is_unsupported(int reason) noexcept {
+  return reason == EINVAL || reason == ENOSYS || reason == EOPNOTSUPP || reason == ENOTTY ||
+         reason == kKernelNotSupported;
+}
+
+FileError::FileError(const std::string& what, const std::filesystem::path& path, int reason, const std::string& hint,
+                     std::source_location where)
+    : Error(fmt::format("{} {}: {}", what, path.string(), text_of(reason)),
+            hint_for_errno(reason).empty() ? hint : hint_for_errno(reason), ExitCode::failure, where),
+      reason_(reason) {}
 
 FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
 
@@ -89,6 +121,17 @@ FileDescriptor::~FileDescriptor() {
   if (descriptor_ >= 0) {
     ::close(descriptor_);
   }
+}
+
+bool is_there(const std::filesystem::path& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0) {
+    return true;
+  }
+  if (errno != ENOENT && errno != ENOTDIR) {
+    fail("can't look at", path);
+  }
+  return false;
 }
 
 FileDescriptor open_for_reading(const std::filesystem::path& path) {
@@ -179,15 +222,35 @@ void write_at(const FileDescriptor& file, std::uint64_t offset, std::span<const 
 }
 
 void sync_file(const FileDescriptor& file, const std::filesystem::path& path) {
-  while (::fsync(file.get()) != 0) {
-    if (errno != EINTR) {  // a network file system may be interrupted in it
-      fail("can't sync", path);
-    }
+  const int reason = sync_retrying(file.get());
+  if (is_unsupported(reason) && (::syncfs(file.get()) == 0 || is_unsupported(errno))) {
+    warn_once("fsync", fmt::format("{} can't be synced ({}): what is written may reach the disk late",
+                                   path.parent_path().string(), text_of(reason)));
+  } else if (reason != 0) {
+    fail("can't sync", path, reason);
   }
 }
 
+// As PostgreSQL's fsync_fname_ext, which has met them all: EBADF and EINVAL for a folder are no failure, nor is one
+// that can't be opened.
 void sync_directory(const std::filesystem::path& directory) {
-  sync_file(open_or_fail(directory, O_RDONLY | O_DIRECTORY, "can't open"), directory);
+  const FileDescriptor folder(open_retrying(directory, O_RDONLY | O_DIRECTORY));
+  int reason = folder.get() < 0 ? errno : 0;
+  const bool can_not_open = reason == EACCES || reason == EPERM || reason == EISDIR || is_unsupported(reason);
+  if (reason != 0 && !can_not_open) {
+    fail("can't open", directory, reason);
+  }
+  if (reason == 0) {
+    reason = sync_retrying(folder.get());
+  }
+  if (can_not_open || reason == EBADF || reason == EACCES || reason == EPERM || reason == EISDIR ||
+      is_unsupported(reason)) {
+    warn_once("fsync of a folder",
+              fmt::format("the folder {} can't be synced ({}): files are, but their names may not outlast a power cut",
+                          directory.string(), text_of(reason)));
+  } else if (reason != 0) {
+    fail("can't sync", directory, reason);
+  }
 }
 
 std::string read_text_file(const std::filesystem::path& path) {
@@ -197,12 +260,30 @@ std::string read_text_file(const std::filesystem::path& path) {
   return text;
 }
 
+std::optional<std::string> read_text_file_if_there(const std::filesystem::path& path, std::uint64_t largest_bytes) {
+  try {
+    const FileDescriptor file = open_for_reading(path);
+    const std::uint64_t size = file_size_bytes(file, path);
+    if (size > largest_bytes) {
+      return std::nullopt;
+    }
+    std::string text(size, '\0');
+    read_exactly(file, 0, {reinterpret_cast<std::uint8_t*>(text.data()), text.size()}, path);
+    return text;
+  } catch (const FileError& error) {
+    if (error.reason() != ENOENT) {
+      throw;
+    }
+    return std::nullopt;
+  }
+}
+
 void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
   // Whoever writes the same file, in another process or on another machine, has a name of its own.
   std::filesystem::path temporary;
   FileDescriptor file;
   do {
-    temporary = path.parent_path() / fmt::format(".tmp-{}-{:08x}", path.filename().string(), std::random_device()());
+    temporary = unfinished_path(path);
     file = FileDescriptor(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   } while (file.get() < 0 && (errno == EINTR || errno == EEXIST));
   if (file.get() < 0) {
@@ -257,15 +338,11 @@ void create_writable_directory(const std::filesystem::path& directory) {
 DirectoryLock::DirectoryLock(const std::filesystem::path& directory, std::string_view who) {
   const std::filesystem::path path = directory / ".lock";
   file_ = open_or_fail(path, O_RDWR | O_CREAT, "can't open");
-  if (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno == ENOSYS || errno == ENOLCK || errno == EOPNOTSUPP) {  // Lustre without -o flock, NFS without lockd
-      spdlog::warn("{} can't be locked here ({}): let no other program write there", directory.string(),
-                   std::strerror(errno));
-      return;
-    }
-    if (errno != EWOULDBLOCK) {
-      fail("can't lock", path);
-    }
+  int reason = EINTR;
+  while (reason == EINTR) {
+    reason = ::flock(file_.get(), LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
+  }
+  if (reason == EWOULDBLOCK) {
     std::array<char, 256> holder{};
     ssize_t length = 0;
     for (int tries = 0; length <= 0 && tries < 20; ++tries) {  // one that has only just come still writes its name
@@ -278,6 +355,11 @@ DirectoryLock::DirectoryLock(const std::filesystem::path& directory, std::string
         fmt::format("{} is in use by {}", directory.string(),
                     length > 0 ? std::string(holder.data(), static_cast<std::size_t>(length)) : "another process"),
         "wait for it to end, or choose another folder");
+  }
+  if (reason != 0) {  // Lustre without -o flock, NFS without lockd, and more errnos than can be listed
+    warn_once("lock", fmt::format("{} can't be locked here ({}): let no other program write there", directory.string(),
+                                  text_of(reason)));
+    return;
   }
   if (::ftruncate(file_.get(), 0) != 0) {
     fail("can't write", path);

@@ -193,7 +193,7 @@ TEST_F(ShardReader, ABrokenIndex) {
     change_index(from, to);
     expect_refused(expected);
   };
-  change("\"format_version\": 1", "\"format_version\": 2", "it has another format");
+  change("\"format_version\": 1", "\"format_version\": 2", "index.json has format 2");
   change("\"encoding\": \"raw\"", "\"encoding\": \"file\"", "does not agree with the set's index");
   change("\"num_records\": 20", "\"num_records\": 19", "class counts that don't add up to num_records");
   change("\"num_records\": 20", "\"num_records\": \"20\"", "no index of packed images");

@@ -1,6 +1,7 @@
 #include "maskedkd/images/staging.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/digest.hpp"
+#include "maskedkd/io/unfinished.hpp"
 #include "packed_set.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -154,19 +155,24 @@ TEST_F(StagingTest, EndsInTheMiddleAndLeavesNoHalfCopy) {
 }
 
 TEST_F(StagingTest, WhatAKilledProcessLeftIsSweptAndWhatALiveOneWritesIsNot) {
+  fs::create_directories(copies());
   const pid_t child = ::fork();
   if (child == 0) {
+    std::ofstream(unfinished_path(copies() / "shard-00000.h5")) << "half";
     ::_exit(0);
   }
   ASSERT_EQ(::waitpid(child, nullptr, 0), child);
-  fs::create_directories(copies());
-  const fs::path dead = copies() / (".tmp-" + std::to_string(child) + "-shard-00000.h5");
-  const fs::path live = copies() / (".tmp-" + std::to_string(::getppid()) + "-shard-00001.h5");
-  std::ofstream(dead) << "half";
+  const fs::path dead = fs::directory_iterator(copies())->path();
+  const fs::path live = unfinished_path(copies() / "shard-00001.h5");
+  // Another container's copy, whose writer has a number that no process has here.
+  std::string name = dead.string();
+  const fs::path elsewhere = name.replace(name.rfind('.') - 8, 8, "0badcafe");
   std::ofstream(live) << "half";
+  std::ofstream(elsewhere) << "half";
   finish(Staging(set_, options()));
   EXPECT_FALSE(fs::exists(dead));
   EXPECT_TRUE(fs::exists(live));
+  EXPECT_TRUE(fs::exists(elsewhere)) << "unknown is not dead";
 }
 
 TEST_F(StagingTest, BadPlacesAreRefused) {

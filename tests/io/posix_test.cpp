@@ -3,6 +3,7 @@
 #include "maskedkd/io/atomic_directory.hpp"
 
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/io/unfinished.hpp"
 #include "support/error_of.hpp"
 #include "support/temporary_directory.hpp"
 

@@ -95,7 +95,7 @@ TEST_F(Verify, TheProgramNamesEachDamagedRecordOnAnyNumberOfRanks) {
     }
     for (const char* line :
          {"shard-00003.h5 has damaged tables", "shard-00004.h5 has 1000 bytes instead of ", "shard-00006.h5 is missing",
-          "5 lines of damage in 4 shards; remove the shards named and start maskedkd_pack again"}) {
+          "5 lines of damage in 4 shards; move the shards named away and start maskedkd_pack again"}) {
       EXPECT_NE(bad.output.find(line), std::string::npos) << bad.output << line;
     }
   }
@@ -131,7 +131,10 @@ TEST_F(Verify, ADiskThatFailsWithinOneRecordCostsThatRecord) {
   bad_begin = static_cast<std::int64_t>(offset + tables.offsets[4]);
   bad_end = static_cast<std::int64_t>(offset + tables.offsets[5]);
   const std::vector<std::string> lines = verified(2);
+  std::atomic<std::int64_t> bytes = 0;
+  EXPECT_TRUE(verify_shard(set(), index_, 2, false, bytes).unreadable) << "it may be whole";
   bad_end = bad_begin = 0;
+  EXPECT_FALSE(verify_shard(set(), index_, 2, false, bytes).unreadable);
   ASSERT_EQ(lines.size(), 1u);
   EXPECT_TRUE(lines[0].starts_with(shard(2).string() + ", record 4, class ")) << lines[0];
   EXPECT_NE(lines[0].find("can't be read ("), std::string::npos) << lines[0];

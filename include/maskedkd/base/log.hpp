@@ -4,9 +4,14 @@
 
 #include <spdlog/spdlog.h>
 
+#include <string>
+
 namespace maskedkd {
 
 // Called once by main, after the rank is known. Standard output is left to results (tables, JSON).
 void set_up_log(int rank, int world_size);
+
+// A warning that holds for all ranks, from now on: said by rank 0, and once for each `subject`. Thread-safe.
+void warn_once(const std::string& subject, const std::string& line);
 
 }  // namespace maskedkd

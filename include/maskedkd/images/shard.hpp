@@ -38,6 +38,8 @@
 //       image, label = PIL.Image.open(io.BytesIO(f["bytes"][begin:end].tobytes())), f["labels"][17]
 #pragma once
 
+#include "maskedkd/base/error.hpp"
+
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -47,6 +49,18 @@
 #include <vector>
 
 namespace maskedkd {
+
+// Packed by another version of this program: no damage.
+class OtherFormat : public Error {
+ public:
+  using Error::Error;
+};
+inline constexpr const char* kOtherFormatHint =
+    "use the version of maskedkd that packed it, or pack the images into another folder";
+
+// What mends a damaged shard, and loses nothing where it is whole after all.
+inline constexpr const char* kMendShard =
+    "move it away, and start maskedkd_pack again with the same options: it packs what is missing";
 
 inline constexpr std::int64_t kShardFormatVersion = 1;
 inline constexpr std::string_view kShardIndexName = "index.json";

@@ -1,5 +1,5 @@
 // A directory that appears whole or not at all: filled under a temporary name beside its place, every file and name
-// synced, then renamed. What a killed process leaves behind is recognisable by its name and swept by the next writer.
+// synced, then renamed. What a killed process leaves behind is recognisable by its name (unfinished.hpp).
 #pragma once
 
 #include <filesystem>
@@ -26,8 +26,5 @@ class AtomicDirectory {
 
 // Syncs every regular file in the directory, and all folders; throws Error.
 void sync_tree(const std::filesystem::path& directory);
-
-// Removes what killed writers left in `parent`. Only for the one process that holds the directory's lock.
-void sweep_unfinished(const std::filesystem::path& parent);
 
 }  // namespace maskedkd

@@ -2,8 +2,11 @@
 // names the path and the reason. Used wherever bytes must be somewhere for certain (shards, checkpoints, locks).
 #pragma once
 
+#include "maskedkd/base/error.hpp"
+
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -30,7 +33,24 @@ class FileDescriptor {
 
 // What a person can do about an errno; empty where that is not known.
 std::string hint_for_errno(int reason);
+// Whether it says that this file system can't do that at all, not that it went wrong.
+bool is_unsupported(int reason) noexcept;
 
+// The operating system refused: "WHAT PATH: Permission denied". Says nothing about the file's content: what can't be
+// read now may be whole.
+class FileError : public Error {
+ public:
+  // hint: where hint_for_errno knows none.
+  FileError(const std::string& what, const std::filesystem::path& path, int reason, const std::string& hint = {},
+            std::source_location where = std::source_location::current());
+  int reason() const noexcept { return reason_; }  // errno
+
+ private:
+  int reason_;
+};
+
+// Whether something has that name. Throws Error where that can't be known (EACCES, EIO).
+bool is_there(const std::filesystem::path& path);
 FileDescriptor open_for_reading(const std::filesystem::path& path);
 // Creates the file or empties an existing one.
 FileDescriptor create_file(const std::filesystem::path& path);
@@ -51,13 +71,17 @@ void write_all(const FileDescriptor& file, std::span<const std::uint8_t> bytes, 
 // At `offset`; the file's own position stays. Thread-safe (pwrite).
 void write_at(const FileDescriptor& file, std::uint64_t offset, std::span<const std::uint8_t> bytes,
               const std::filesystem::path& path);
+// A file system that has no such call is said once.
 void sync_file(const FileDescriptor& file, const std::filesystem::path& path);
-// Makes the names inside the directory durable.
+// Makes the names inside the directory durable. Where the file system can't sync a folder (CIFS, some of FUSE) or does
+// not let this user open it, that is said once, and the names are as durable as the file system makes them.
 void sync_directory(const std::filesystem::path& directory);
 
 // Whole small files. write_file_atomically: written to a temporary name beside it that is of this call only, synced,
-// renamed, directory synced. A killed writer leaves that name, for sweep_unfinished (atomic_directory.hpp).
+// renamed, directory synced. A killed writer leaves that name (unfinished.hpp).
 std::string read_text_file(const std::filesystem::path& path);
+// nullopt: there is no such file, or one of more than largest_bytes. Any other trouble is an Error.
+std::optional<std::string> read_text_file_if_there(const std::filesystem::path& path, std::uint64_t largest_bytes);
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 // One that is not there is no error.
 void remove_file(const std::filesystem::path& path);
@@ -70,8 +94,8 @@ void create_writable_directory(const std::filesystem::path& directory);
 class DirectoryLock {
  public:
   // Throws Error (usage) naming the holder where another process on this machine or file system holds it. who: one line
-  // written into the lock file for that message, say "maskedkd_pack on host7, process 4711". A file system without
-  // locks gets a warning instead of one.
+  // written into the lock file for that message, say "maskedkd_pack on host7, process 4711". Where the file system
+  // gives no locks, for whatever reason, that is said once, and nothing is held.
   DirectoryLock(const std::filesystem::path& directory, std::string_view who);
 
  private:
