@@ -43,13 +43,27 @@ void write_synced(const std::filesystem::path& path, std::string_view text) {
   sync_file(file, path);
 }
 
+// The name of the checkpoint that is marked; empty: none. Throws Error: what can't be read may be the best one.
+std::filesystem::path best_of(const std::filesystem::path& root) {
+  const std::filesystem::path mark = root / kBestName;
+  std::error_code error;
+  const std::filesystem::path target = std::filesystem::read_symlink(mark, error);
+  if (error == std::errc::invalid_argument) {  // no link
+    return follow_best(mark).filename();
+  }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    throw FileError("can't read", mark, error.value());
+  }
+  return target.filename();
+}
+
 }  // namespace
 
 void check_free_space(const std::filesystem::path& root, std::uint64_t tensor_bytes) {
   const std::uint64_t needed = kSlackBytes + tensor_bytes;
   std::error_code error;
   const std::filesystem::space_info space = std::filesystem::space(root, error);
-  if (!error && space.available < needed) {
+  if (!error && space.capacity > 0 && space.available < needed) {  // 0: it does not say
     throw Error(fmt::format("no room for a checkpoint in {}: {} MB needed, {} MB free", root.string(), needed >> 20,
                             space.available >> 20),
                 "free some space, or lower --keep-checkpoints; earlier checkpoints are untouched");
@@ -138,8 +152,7 @@ void retain_checkpoints(const Lease& lease, const std::filesystem::path& root, c
     }
   }
   checkpoints.insert(checkpoints.end(), doomed.begin(), doomed.end());
-  std::error_code no_best;
-  const std::filesystem::path best = std::filesystem::read_symlink(root / kBestName, no_best).filename();
+  const std::filesystem::path best = best_of(root);
   for (const auto& checkpoint : checkpoints) {
     if (checkpoint.filename() != best) {
       lease.take_away(checkpoint);

@@ -73,6 +73,17 @@ Manifest verified_manifest(const std::filesystem::path& path) {
 
 }  // namespace
 
+std::filesystem::path follow_best(const std::filesystem::path& given) {
+  const std::filesystem::path path = given.has_filename() ? given : given.parent_path();
+  std::error_code none;
+  if (path.filename() != kBestName || !std::filesystem::is_regular_file(path, none)) {
+    return given;
+  }
+  std::string name = read_text_file_if_there(path, kLargestManifestBytes).value_or("");
+  name.resize(std::min(name.size(), name.find('\n')));
+  return parse_checkpoint_name(name) ? path.parent_path() / name : given;
+}
+
 void verify_checkpoint(const std::filesystem::path& path) { verified_manifest(path); }
 
 std::filesystem::path checkpoint_path(const std::filesystem::path& root, std::int64_t step, bool evaluated) {
@@ -81,8 +92,8 @@ std::filesystem::path checkpoint_path(const std::filesystem::path& root, std::in
 
 LoadedCheckpoint load_checkpoint(const std::filesystem::path& given) {
   std::error_code error;
-  const std::filesystem::path path = std::filesystem::canonical(given, error);
-  if ((error && says_missing(error, given)) || !std::filesystem::is_directory(path)) {
+  const std::filesystem::path path = std::filesystem::canonical(follow_best(given), error);
+  if ((error && says_missing(error, given)) || !std::filesystem::is_directory(path, error)) {
     throw usage_error(fmt::format("{} is not a checkpoint: no such folder", given.string()),
                       "a checkpoint is a folder named step-..., or best");
   }
@@ -105,7 +116,7 @@ LoadedCheckpoint load_checkpoint(const std::filesystem::path& given) {
 }
 
 void verify_checkpoint_file(const std::filesystem::path& file) {
-  if (!std::filesystem::exists(file.parent_path() / kManifestName)) {
+  if (!size_of(file.parent_path() / kManifestName)) {
     return;
   }
   const Manifest manifest = read_manifest(file.parent_path());

@@ -1,6 +1,8 @@
 #include "maskedkd/checkpoint/lease.hpp"
 
+#include "layout.hpp"
 #include "lease_files.hpp"
+#include "maskedkd/base/log.hpp"
 #include "maskedkd/io/atomic_directory.hpp"
 #include "maskedkd/io/posix.hpp"
 
@@ -30,40 +32,45 @@ InUse in_use(std::string message) {
   return InUse(std::move(message), "wait for it to end, or choose another folder", ExitCode::usage);
 }
 
+// Removed, whole, however long that takes: nobody can rename out of it any more.
+void remove_for_certain(const fs::path& folder, std::chrono::milliseconds patience) {
+  const Clock::time_point end = Clock::now() + patience;
+  std::error_code error;
+  while (fs::exists(fs::symlink_status(folder, error))) {
+    fs::remove_all(folder, error);
+    if (!error) {
+      break;
+    }
+    if (Clock::now() > end) {
+      throw Error(fmt::format("can't remove {}, which an earlier start of the run may still write through: {}",
+                              folder.string(), error.message()),
+                  "end the processes that hold files in it, then start again", ExitCode::requeue);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
 // The older folders, whole.
 void take_older_away(const fs::path& leases, std::int64_t generation, std::chrono::milliseconds patience) {
   std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(leases, ignored)) {
-    const std::string name = entry.path().filename().string();
+  for (const std::string& name : names_of_leases(leases)) {
     const auto number = generation_of_name(name);
     if (number && *number < generation) {
       const fs::path away = leases / fmt::format(".taken-{}-by-{}", name, generation);
       fs::remove_all(away, ignored);
-      if (std::rename(entry.path().c_str(), away.c_str()) != 0 && errno != ENOENT) {
-        throw Error(fmt::format("can't take {} away: {}", entry.path().string(), std::strerror(errno)),
-                    hint_for_errno(errno));
+      if (std::rename((leases / name).c_str(), away.c_str()) != 0 && errno != ENOENT) {
+        if (errno != EXDEV) {  // an overlay renames no folder of its lower layer
+          throw FileError("can't take away", leases / name, errno);
+        }
+        remove_for_certain(leases / name, patience);
       }
     }
   }
   // A network file system's client may know a folder by its handle still, so that it must go, not only its name.
-  const Clock::time_point end = Clock::now() + patience;
-  for (const auto& entry : fs::directory_iterator(leases, ignored)) {
-    const std::string name = entry.path().filename().string();
+  for (const std::string& name : names_of_leases(leases)) {
     // A start that comes just now may become the next generation, and needs its folder.
-    if (name.front() != '.' || claimed_generation(name).value_or(0) > generation) {
-      continue;
-    }
-    while (fs::exists(fs::symlink_status(entry.path(), ignored))) {
-      fs::remove_all(entry.path(), ignored);
-      if (!ignored) {
-        break;
-      }
-      if (Clock::now() > end) {
-        throw Error(fmt::format("can't remove {}, which an earlier start of the run may still write through: {}",
-                                entry.path().string(), ignored.message()),
-                    "end the processes that hold files in it, then start again", ExitCode::requeue);
-      }
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    if (name.front() == '.' && claimed_generation(name).value_or(0) <= generation) {
+      remove_for_certain(leases / name, patience);
     }
   }
   sync_directory(leases);
@@ -73,31 +80,29 @@ void take_older_away(const fs::path& leases, std::int64_t generation, std::chron
 void outlive(const fs::path& folder, const LeaseOwner& me, const LeaseOptions& options,
              const std::function<void(const std::string&)>& on_wait) {
   const std::optional<LeaseRecord> record = read_lease_record(folder);
+  const std::string before_us = record ? record->owner.describe() : "another process";
   const auto refuse = [&] {
-    throw in_use(fmt::format("{} is in use by {}", folder.parent_path().parent_path().string(),
-                             record ? record->owner.describe() : "another process"));
+    throw in_use(fmt::format("{} is in use by {}", folder.parent_path().parent_path().string(), before_us));
   };
+  const std::optional<std::string> before = read_beat(folder);
   if (record) {
     const LeaseOwner& owner = record->owner;
     const bool earlier_start = !owner.job.empty() && owner.job == me.job && owner.restarts < me.restarts;
-    // A copy of a run's folder has its lease too, but not its owner.
-    const bool copied = record->run_folder != folder_identity(folder.parent_path().parent_path());
-    if (record->released || earlier_start || copied || !fs::exists(folder / kBeatName)) {
+    const Liveness liveness = liveness_of(owner);
+    if (record->released || earlier_start || !before || liveness == Liveness::dead) {
       return;
     }
-    if (owner.boot == me.boot) {
-      if (process_lives(owner)) {
-        refuse();
-      }
-      return;
+    // A copy of a run's folder has its lease too, but not its owner. A number that has changed is no proof of one: some
+    // network file systems number a folder anew on each machine.
+    const bool copied = record->run_folder != folder_identity(folder.parent_path().parent_path());
+    if (liveness == Liveness::alive && !copied) {
+      refuse();
     }
   }
   if (on_wait) {
     on_wait(fmt::format("waiting up to {} s for a sign of life of {}, which had this run last",
-                        std::chrono::duration_cast<std::chrono::seconds>(options.patience).count(),
-                        record ? record->owner.describe() : "another process"));
+                        std::chrono::duration_cast<std::chrono::seconds>(options.patience).count(), before_us));
   }
-  const std::string before = read_beat(folder);
   const Clock::time_point end = Clock::now() + options.patience;
   while (Clock::now() < end) {
     std::this_thread::sleep_for(kBetweenLooks);
@@ -141,9 +146,8 @@ Lease::Lease(const fs::path& run, LeaseOwner owner, const LeaseOptions& options,
   // Filled before it gets its name, so that no generation is without an owner. rename() takes no folder's place that
   // has something in it.
   const auto taken = [&] { return in_use(fmt::format("{} has just been taken by another process", run.string())); };
-  workshop_ = leases / claim_name(generation_, owner_);
+  workshop_ = leases / claim_name(generation_);
   std::error_code ignored;
-  fs::remove_all(workshop_, ignored);
   try {
     create_writable_directory(workshop_);
     write_owner();
@@ -162,7 +166,7 @@ Lease::Lease(const fs::path& run, LeaseOwner owner, const LeaseOptions& options,
     if (reason == EEXIST || reason == ENOTEMPTY || reason == ENOENT) {
       throw taken();
     }
-    throw Error(fmt::format("can't take {}: {}", run.string(), std::strerror(reason)), hint_for_errno(reason));
+    throw FileError("can't take", run, reason);
   }
   workshop_ = claimed;
   if (newest_generation(leases) != generation_) {
@@ -231,9 +235,7 @@ void Lease::fail(const std::string& what, const fs::path& path, int reason) cons
   if (reason == ENOENT || reason == ESTALE) {
     check();
   }
-  const std::string hint = hint_for_errno(reason);
-  throw Error(fmt::format("{} {}: {}", what, path.string(), std::strerror(reason)),
-              hint.empty() ? "checkpoints are untouched" : hint);
+  throw FileError(what, path, reason, "checkpoints are untouched");
 }
 
 void Lease::put(const fs::path& made, const fs::path& place) const {
@@ -266,6 +268,12 @@ void Lease::put_link(const fs::path& target, const fs::path& place) const {
   std::error_code error;
   fs::remove(made, error);
   fs::create_directory_symlink(target, made, error);
+  if (error.value() == EPERM || is_unsupported(error.value())) {  // FAT, CIFS
+    warn_once("links", fmt::format("{} can hold no links: {} is a text file there that names its folder",
+                                   place.parent_path().string(), place.string()));
+    put_text(target.string() + "\n", place);
+    return;
+  }
   if (error) {
     fail("can't make a link for", place, error.value());
   }
@@ -287,12 +295,31 @@ void Lease::take_away(const fs::path& place) const {
     if (reason == ENOENT) {
       return;
     }
-    fail("can't remove", place, reason);
+    if (reason != EXDEV) {
+      fail("can't remove", place, reason);
+    }
+    take_out_of_lower_layer(place, doomed);
   }
   sync_directory(place.parent_path());
   fs::remove_all(doomed, error);
   if (error) {
     fail("can't remove", doomed, error.value());
+  }
+}
+
+// An overlay renames no folder of its lower layer, but its files: without its manifest it is no checkpoint any more,
+// from one moment to the next, and what is left of it can go piece by piece.
+void Lease::take_out_of_lower_layer(const fs::path& place, const fs::path& doomed) const {
+  std::error_code error;
+  fs::create_directory(doomed, error);
+  const fs::path manifest = place / kManifestName;
+  if (std::rename(manifest.c_str(), (doomed / kManifestName).c_str()) != 0 && errno != ENOENT) {
+    fail("can't remove", manifest, errno);
+  }
+  sync_directory(place);
+  fs::remove_all(place, error);
+  if (error) {
+    fail("can't remove", place, error.value());
   }
 }
 

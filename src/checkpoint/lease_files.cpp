@@ -1,16 +1,14 @@
 #include "lease_files.hpp"
 
-#include "maskedkd/base/host_name.hpp"
 #include "maskedkd/io/posix.hpp"
+#include "maskedkd/io/unfinished.hpp"
 
 #include <sys/stat.h>
-#include <unistd.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
-#include <fstream>
-#include <sstream>
 
 namespace maskedkd {
 namespace {
@@ -21,34 +19,6 @@ constexpr int kDigits = 9;
 constexpr std::string_view kClaimPrefix = ".new-";
 constexpr std::uint64_t kLargestRecordBytes = std::uint64_t{1} << 16;
 
-std::string text_of(const char* path) {
-  std::ifstream file(path);
-  std::string text;
-  std::getline(file, text);
-  return text;
-}
-
-// What follows the program's name, which may hold blanks and brackets, in /proc/<process>/stat (man 5 proc): the
-// state, then 18 numbers, then the start time in clock ticks since the machine's start.
-struct ProcessStat {
-  std::string state, started;
-};
-ProcessStat stat_of(std::int64_t process) {
-  const std::string line = text_of(fmt::format("/proc/{}/stat", process).c_str());
-  const std::size_t name_end = line.rfind(')');
-  if (name_end == std::string::npos) {
-    return {};
-  }
-  std::istringstream rest(line.substr(name_end + 1));
-  ProcessStat stat;
-  rest >> stat.state;
-  for (int skipped = 0; skipped < 18; ++skipped) {
-    rest >> stat.started;
-  }
-  rest >> stat.started;
-  return stat;
-}
-
 std::string variable(const char* name) {
   const char* value = std::getenv(name);
   return value != nullptr ? value : "";
@@ -58,12 +28,8 @@ std::string variable(const char* name) {
 
 LeaseOwner this_process(std::string program) {
   LeaseOwner owner;
+  static_cast<ProcessIdentity&>(owner) = this_process_identity();
   owner.program = std::move(program);
-  owner.host = host_name();
-  std::error_code none;
-  owner.boot = text_of("/proc/sys/kernel/random/boot_id") + " " + fs::read_symlink("/proc/self/ns/pid", none).string();
-  owner.process = ::getpid();
-  owner.process_started = stat_of(owner.process).started;
   owner.job = variable("SLURM_JOB_ID");
   owner.restarts = std::atoll(variable("SLURM_RESTART_COUNT").c_str());
   return owner;
@@ -71,11 +37,6 @@ LeaseOwner this_process(std::string program) {
 
 std::string LeaseOwner::describe() const {
   return fmt::format("{} on {}, process {}{}", program, host, process, job.empty() ? "" : ", job " + job);
-}
-
-bool process_lives(const LeaseOwner& owner) {
-  const ProcessStat stat = stat_of(owner.process);
-  return !stat.started.empty() && stat.started == owner.process_started && stat.state != "Z" && stat.state != "X";
 }
 
 std::string lease_record_text(const LeaseRecord& record) {
@@ -97,12 +58,9 @@ std::string lease_record_text(const LeaseRecord& record) {
 }
 
 std::optional<LeaseRecord> read_lease_record(const fs::path& folder) {
+  const std::optional<std::string> text = read_text_file_if_there(folder / kOwnerName, kLargestRecordBytes);
   try {
-    const fs::path path = folder / kOwnerName;
-    if (fs::file_size(path) > kLargestRecordBytes) {
-      return std::nullopt;
-    }
-    const auto json = nlohmann::json::parse(read_text_file(path));
+    const auto json = nlohmann::json::parse(text.value_or(""));
     LeaseRecord record;
     json.at("program").get_to(record.owner.program);
     json.at("host").get_to(record.owner.host);
@@ -117,7 +75,7 @@ std::optional<LeaseRecord> read_lease_record(const fs::path& folder) {
     json.at("began_with").get_to(record.note.began_with);
     json.at("starts_in_vain").get_to(record.note.starts_in_vain);
     return record;
-  } catch (const std::exception&) {
+  } catch (const nlohmann::json::exception&) {
     return std::nullopt;
   }
 }
@@ -138,19 +96,31 @@ std::optional<std::int64_t> generation_of_name(const std::string& name) {
   return number;
 }
 
-std::string claim_name(std::int64_t generation, const LeaseOwner& owner) {
-  return fmt::format("{}{}-{}-{}", kClaimPrefix, generation_name(generation), owner.host, owner.process);
+std::string claim_name(std::int64_t generation) {
+  return fmt::format("{}{}-{}", kClaimPrefix, generation_name(generation), writer_tag());
 }
 
 std::optional<std::int64_t> claimed_generation(const std::string& name) {
   return name.starts_with(kClaimPrefix) ? generation_of_name(name.substr(kClaimPrefix.size(), kDigits)) : std::nullopt;
 }
 
+std::vector<std::string> names_of_leases(const fs::path& leases) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator entry(leases, error); !error && entry != fs::directory_iterator();
+       entry.increment(error)) {
+    names.push_back(entry->path().filename().string());
+  }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    throw FileError("can't read", leases, error.value());
+  }
+  return names;
+}
+
 std::int64_t newest_generation(const fs::path& leases) {
   std::int64_t newest = 0;
-  std::error_code missing;
-  for (const auto& entry : fs::directory_iterator(leases, missing)) {
-    newest = std::max(newest, generation_of_name(entry.path().filename().string()).value_or(0));
+  for (const std::string& name : names_of_leases(leases)) {
+    newest = std::max(newest, generation_of_name(name).value_or(0));
   }
   return newest;
 }
@@ -162,12 +132,8 @@ void write_beat(const fs::path& folder, std::int64_t beats) {
   write_at(file, 0, {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}, path);
 }
 
-std::string read_beat(const fs::path& folder) {
-  try {
-    return read_text_file(folder / kBeatName);
-  } catch (const Error&) {
-    return "";
-  }
+std::optional<std::string> read_beat(const fs::path& folder) {
+  return read_text_file_if_there(folder / kBeatName, kLargestRecordBytes);
 }
 
 }  // namespace maskedkd

@@ -1,9 +1,11 @@
-// The files of a lease, and what the kernel knows of a process. Internal to this room.
+// The files of a lease. Internal to this room.
 #pragma once
 
 #include "maskedkd/checkpoint/lease.hpp"
 
 #include <optional>
+#include <string>
+#include <vector>
 
 namespace maskedkd {
 
@@ -22,21 +24,21 @@ struct LeaseRecord {
 std::string folder_identity(const std::filesystem::path& folder);
 
 std::string lease_record_text(const LeaseRecord& record);
-// nullopt: missing or damaged, as a power cut leaves it.
+// nullopt: missing, or damaged as a power cut leaves it. Throws Error where it can't be read.
 std::optional<LeaseRecord> read_lease_record(const std::filesystem::path& folder);
 
 std::string generation_name(std::int64_t generation);
 std::optional<std::int64_t> generation_of_name(const std::string& name);
-// Of the folder that is to become that generation's; nullopt: not such a folder.
-std::string claim_name(std::int64_t generation, const LeaseOwner& owner);
+// Of the folder that is to become that generation's, another one each time; nullopt: not such a folder.
+std::string claim_name(std::int64_t generation);
 std::optional<std::int64_t> claimed_generation(const std::string& name);
-std::int64_t newest_generation(const std::filesystem::path& leases);  // 0: none
+// Names in the folder of all leases. Throws Error where it can't be read: to take it for empty would be no fence.
+std::vector<std::string> names_of_leases(const std::filesystem::path& leases);
+std::int64_t newest_generation(const std::filesystem::path& leases);  // 0: none; throws Error
 
 // In place, of constant length: needs no room on a full disk. Throws Error where the folder is gone.
 void write_beat(const std::filesystem::path& folder, std::int64_t beats);
-std::string read_beat(const std::filesystem::path& folder);  // empty where there is none
-
-// Whether that very process still runs on this machine.
-bool process_lives(const LeaseOwner& owner);
+// nullopt: there is none. Throws Error where it can't be read.
+std::optional<std::string> read_beat(const std::filesystem::path& folder);
 
 }  // namespace maskedkd

@@ -35,7 +35,10 @@ constexpr const char* kFileName = "model.safetensors";
 
 fs::path weights_file(const fs::path& path, const std::string& flag) {
   const fs::path checkpoints = path / "checkpoints";
-  std::vector<fs::path> candidates = {path, path / kFileName, checkpoints / "best" / kFileName};
+  // `best` may be a text file.
+  const fs::path checkpoint = follow_best(path);
+  std::vector<fs::path> candidates = {checkpoint, checkpoint / kFileName,
+                                      follow_best(checkpoints / "best") / kFileName};
   if (const std::vector<fs::path> listed = list_checkpoints(checkpoints); !listed.empty()) {
     candidates.push_back(listed.back() / kFileName);  // a run that is not evaluated has no best one
   }

@@ -122,6 +122,62 @@ TEST(Lease, OfAnotherMachineItIsTheBeatThatCounts) {
   EXPECT_NE(error_of([&] { silent.check(); }).find("taken its folder over"), std::string::npos);
 }
 
+// A /proc that hides others, or a container's: such a process can't be looked at, and is not dead for that.
+TEST(Lease, OfAProcessThatCanNotBeLookedAtItIsTheBeatThatCounts) {
+  for (const auto& hide : std::vector<void (*)(LeaseOwner&)>{
+           [](LeaseOwner& owner) { owner.process_started = ""; }, [](LeaseOwner& owner) { owner.boot = ""; },
+           [](LeaseOwner& owner) { owner.boot += ", another container"; },
+           [](LeaseOwner& owner) { owner.host += ", another machine"; }}) {
+    LeaseOwner hidden = here();
+    hide(hidden);
+    const TemporaryDirectory run;
+    Lease alive(run.path(), hidden, kQuick);
+    alive.keep_beating([](const Error&) {});
+    EXPECT_NE(error_of([&] { Lease lease(run.path(), here(), kQuick); }).find("is in use by"), std::string::npos);
+    EXPECT_NO_THROW(alive.check());
+    alive.release("");
+    const TemporaryDirectory other;
+    const Lease silent(other.path(), hidden, kQuick);
+    const auto started = std::chrono::steady_clock::now();
+    const Lease lease(other.path(), here(), kQuick);
+    EXPECT_GE(std::chrono::steady_clock::now() - started, kQuick.patience);
+    EXPECT_EQ(lease.generation(), 2);
+  }
+}
+
+// Some network file systems number a folder anew on each machine, as if it were a copy.
+TEST(Lease, AFolderWhoseNumberHasChangedIsOnlyFreeWithoutABeat) {
+  const TemporaryDirectory run;
+  Lease alive(run.path(), somewhere_else(), kQuick);
+  const fs::path record = alive.workshop() / "owner.json";
+  auto json = nlohmann::json::parse(read_bytes(record));
+  json["run_folder"] = "17";
+  write_bytes(record, json.dump());
+  alive.keep_beating([](const Error&) {});
+  EXPECT_NE(error_of([&] { Lease lease(run.path(), here(), kQuick); }).find("is in use by"), std::string::npos);
+  EXPECT_NO_THROW(alive.check());
+}
+
+TEST(Lease, ARecordThatCanNotBeReadIsNotMissing) {
+  const TemporaryDirectory run;
+  fs::permissions(run.path(), fs::perms::all);
+  const Lease lease(run.path() / "run", here(), kQuick);
+  fs::permissions(run.path() / "run", fs::perms::all);
+  fs::permissions(run.path() / "run" / ".lease", fs::perms::all);
+  for (const char* name : {"owner.json", "beat"}) {
+    fs::permissions(lease.workshop() / name, fs::perms::none);
+    const uid_t user = geteuid();
+    if (user == 0) {
+      ASSERT_EQ(seteuid(60001), 0);
+    }
+    const std::string message = error_of([&] { Lease other(run.path() / "run", here("17"), kQuick); });
+    ASSERT_EQ(seteuid(user), 0);
+    EXPECT_NE(message.find(std::string(name) + ": Permission denied"), std::string::npos) << message;
+    EXPECT_NO_THROW(lease.check());
+    fs::permissions(lease.workshop() / name, fs::perms::all);
+  }
+}
+
 TEST(Lease, ALaterStartOfTheSameJobTakesOverFromOneThatStillLives) {
   const TemporaryDirectory run;
   Lease old(run.path(), here("17", 1), {.patience = 1h, .beat = 20ms});

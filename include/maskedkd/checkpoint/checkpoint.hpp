@@ -4,7 +4,7 @@
 //
 //   <root>/step-000001234/{model,optimizer,ema}.safetensors, state.json, manifest.json
 //   <root>/step-000001234-evaluated/...    (the same step, with its evaluation's figures in state.json)
-//   <root>/best -> step-000000987-evaluated    (symbolic link, replaced atomically)
+//   <root>/best -> step-000000987-evaluated    (symbolic link, replaced atomically; a text file where there are none)
 //
 // Everything is made in the lease's workshop (checkpoint/lease.hpp) and renamed from there.
 #pragma once
@@ -79,6 +79,9 @@ std::filesystem::path save_checkpoint(const Lease& lease, const std::filesystem:
 
 // Another writer's part, in any process of the run. workshop: the lease's. Throws Error.
 void save_checkpoint_part(const std::filesystem::path& workshop, const CheckpointContent& content);
+
+// The checkpoint that `best` names, where that is a text file for want of links; any other path as it is. Throws Error.
+std::filesystem::path follow_best(const std::filesystem::path& given);
 
 // Points <root>/best to it.
 void mark_best(const Lease& lease, const std::filesystem::path& root, const std::filesystem::path& checkpoint);

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/base/process.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -37,15 +38,10 @@ class InUse : public Error {
   using Error::Error;
 };
 
-// A process, as others can recognise it.
-struct LeaseOwner {
-  std::string program;  // for messages
-  std::string host;
-  std::string boot;  // this start of the machine, with the namespace that process numbers belong to
-  std::int64_t process = 0;
-  std::string process_started;  // numbers come again: the kernel's start time of that process
-  std::string job;              // of the cluster; empty: none
-  std::int64_t restarts = 0;    // of that job so far
+struct LeaseOwner : ProcessIdentity {
+  std::string program;        // for messages
+  std::string job;            // of the cluster; empty: none
+  std::int64_t restarts = 0;  // of that job so far
   std::string describe() const;
 };
 
@@ -53,7 +49,7 @@ struct LeaseOwner {
 LeaseOwner this_process(std::string program);
 
 struct LeaseOptions {
-  // How long another machine's owner may show no beat before it counts as dead.
+  // How long an owner whose process can't be looked at (base/process.hpp) may show no beat before it counts as dead.
   std::chrono::milliseconds patience = std::chrono::seconds(20);
   std::chrono::milliseconds beat = std::chrono::seconds(2);
   std::function<bool()> give_up = {};  // asked while waiting: an Error (requeue) where it says yes
@@ -69,8 +65,8 @@ struct LeaseNote {
 class Lease {
  public:
   // Takes the run: makes the folders where they are missing. At once where nobody holds it, where the owner's process
-  // is gone from this machine, or where it is an earlier start of the same job; after patience without a beat where it
-  // lives elsewhere. Throws InUse naming the owner where it lives, and Error where the folder can't be written.
+  // is dead for certain, or where it is an earlier start of the same job; after patience without a beat where nobody
+  // can know. Throws InUse naming the owner where it lives, and Error where the folder can't be read or written.
   // on_wait: told in one line why it takes long.
   Lease(const std::filesystem::path& run, LeaseOwner owner, const LeaseOptions& options = {},
         const std::function<void(const std::string&)>& on_wait = {});
@@ -94,8 +90,10 @@ class Lease {
   // Throws Fenced and Error.
   void put(const std::filesystem::path& made, const std::filesystem::path& place) const;
   void put_text(std::string_view text, const std::filesystem::path& place) const;  // a file, synced
+  // Where the file system has no links: a text file that holds the target's name.
   void put_link(const std::filesystem::path& target, const std::filesystem::path& place) const;
-  // Renames it into the workshop, then removes it; nothing where it is not there.
+  // Renames it into the workshop, then removes it; nothing where it is not there. A folder in an overlay's lower layer,
+  // which can't be renamed, loses its manifest first.
   void take_away(const std::filesystem::path& place) const;
 
   void write_note(const LeaseNote& note);
@@ -105,6 +103,7 @@ class Lease {
  private:
   struct Heart;
   void write_owner() const;
+  void take_out_of_lower_layer(const std::filesystem::path& place, const std::filesystem::path& doomed) const;
   [[noreturn]] void fail(const std::string& what, const std::filesystem::path& path, int reason) const;
 
   std::filesystem::path workshop_;
