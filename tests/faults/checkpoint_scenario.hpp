@@ -4,7 +4,7 @@
 
 #include "checkpoint/example.hpp"
 #include "faults/faulty_child.hpp"
-#include "maskedkd/io/atomic_directory.hpp"
+#include "maskedkd/io/unfinished.hpp"
 
 #include <chrono>
 #include <memory>

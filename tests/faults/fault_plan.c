@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -55,6 +56,32 @@ static void fire(int call, const char* path) {
   }
 }
 
+int judge_deed(int deed, const char* path) {
+  if (plan_kind != FAULTS_CANNOT || plan_n != (uint64_t)deed)
+    return 0;
+  fire(deed == FAULTS_BEGIN_TO_SYNC ? FAULTS_SYNC_RANGE : FAULTS_MARK, path);
+  return plan_errno;
+}
+
+static int deed_of(int call, const char* path) {
+  struct stat status;
+  const int folder = fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(status.st_mode);
+  switch (call) {
+    case FAULTS_SYNC:
+      return folder ? FAULTS_SYNC_A_FOLDER : FAULTS_SYNC_A_FILE;
+    case FAULTS_RENAME:
+      return folder ? FAULTS_RENAME_A_FOLDER : FAULTS_RENAME_A_FILE;
+    case FAULTS_SYMLINK:
+      return FAULTS_MAKE_A_LINK;
+    case FAULTS_CHMOD:
+      return FAULTS_CHANGE_A_MODE;
+    case FAULTS_SYNC_RANGE:
+      return FAULTS_BEGIN_TO_SYNC;
+    default:
+      return 0;
+  }
+}
+
 struct verdict judge_call(int call, const char* path, size_t bytes) {
   struct verdict verdict = {__atomic_add_fetch(&state->calls, 1, __ATOMIC_SEQ_CST), 0, 0, 0};
   const int here = verdict.number == plan_n, later = verdict.number > plan_n;
@@ -80,6 +107,9 @@ struct verdict judge_call(int call, const char* path, size_t bytes) {
       break;
     case FAULTS_SHORT:
       verdict.half = here && halves;
+      break;
+    case FAULTS_CANNOT:
+      verdict.reason = plan_n == (uint64_t)deed_of(call, path) ? plan_errno : 0;
       break;
     case FAULTS_FULL_DISK:
       verdict.half = here && halves;

@@ -73,8 +73,9 @@ ChildEnd run(const std::filesystem::path& root, const FaultPoint& point, const s
 }  // namespace
 
 std::string FaultPoint::text() const {
-  static const std::array<const char*, 8> kinds = {"nothing", "killed before",      "killed after", "killed in",
-                                                   "fails",   "fails from here on", "short write",  "full disk"};
+  static const std::array<const char*, 9> kinds = {"nothing",     "killed before", "killed after",
+                                                   "killed in",   "fails",         "fails from here on",
+                                                   "short write", "full disk",     "unsupported"};
   return "call " + std::to_string(n) + ": " + kinds.at(static_cast<std::size_t>(kind)) +
          (reason != 0 ? std::string(", ") + std::strerror(reason) : "");
 }

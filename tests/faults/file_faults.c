@@ -52,7 +52,9 @@ static int is_below(const char* path) {
          (path[root_length] == '/' || path[root_length] == 0);
 }
 
-static int descriptor_path(int descriptor, char* out) {
+int watched_descriptor(int descriptor, char* out) {
+  if (root_length == 0)
+    return 0;
   char name[40];
   snprintf(name, sizeof name, "/proc/self/fd/%d", descriptor);
   const long length = syscall(SYS_readlinkat, AT_FDCWD, name, out, PATH_MAX - 1);
@@ -60,7 +62,7 @@ static int descriptor_path(int descriptor, char* out) {
   return length > 0 && is_below(out);
 }
 
-static int full_path(int directory, const char* path, char* out) {
+int watched_path(int directory, const char* path, char* out) {
   if (root_length == 0 || path == NULL || strlen(path) >= PATH_MAX / 2)
     return 0;
   out[0] = 0;
@@ -69,7 +71,7 @@ static int full_path(int directory, const char* path, char* out) {
       if (syscall(SYS_getcwd, out, PATH_MAX / 2) < 0)
         return 0;
     } else {
-      descriptor_path(directory, out);
+      watched_descriptor(directory, out);
     }
   }
   const size_t length = strlen(out);
@@ -113,7 +115,14 @@ static uint64_t inode_at(const char* path) {
 
 static int open_below(int directory, const char* path, int flags, mode_t mode) {
   char full[PATH_MAX];
-  if (!(flags & (O_CREAT | O_TRUNC)) || !full_path(directory, path, full)) {
+  if (flags & O_DIRECTORY && watched_path(directory, path, full)) {
+    const int reason = judge_deed(FAULTS_OPEN_A_FOLDER, full);
+    if (reason) {
+      errno = reason;
+      return -1;
+    }
+  }
+  if (!(flags & (O_CREAT | O_TRUNC)) || !watched_path(directory, path, full)) {
     return (int)syscall(SYS_openat, directory, path, flags, mode);
   }
   const int recording = begin_call();
@@ -157,7 +166,7 @@ int creat64(const char* path, mode_t mode) { return creat(path, mode); }
 /* at < 0: where the file stands. */
 static ssize_t write_below(int descriptor, const void* data, size_t bytes, off_t at) {
   char path[PATH_MAX];
-  const int watched = root_length > 0 && descriptor_path(descriptor, path);
+  const int watched = watched_descriptor(descriptor, path);
   const int recording = watched ? begin_call() : 0;
   struct verdict verdict = {0, 0, 0, 0};
   if (watched)
@@ -189,7 +198,7 @@ ssize_t pwrite64(int descriptor, const void* data, size_t bytes, off64_t at) {
 /* One piece at a time: a caller must go on after a short write anyway. */
 ssize_t writev(int descriptor, const struct iovec* pieces, int count) {
   char path[PATH_MAX];
-  if (root_length == 0 || !descriptor_path(descriptor, path))
+  if (!watched_descriptor(descriptor, path))
     return syscall(SYS_writev, descriptor, pieces, count);
   for (int i = 0; i < count; ++i) {
     if (pieces[i].iov_len > 0)
@@ -200,7 +209,7 @@ ssize_t writev(int descriptor, const struct iovec* pieces, int count) {
 /* Callers fall back to read and write. */
 ssize_t copy_file_range(int in, off64_t* in_at, int out, off64_t* out_at, size_t bytes, unsigned flags) {
   char path[PATH_MAX];
-  if (root_length > 0 && descriptor_path(out, path)) {
+  if (watched_descriptor(out, path)) {
     errno = ENOSYS;
     return -1;
   }
@@ -208,7 +217,7 @@ ssize_t copy_file_range(int in, off64_t* in_at, int out, off64_t* out_at, size_t
 }
 ssize_t sendfile(int out, int in, off_t* offset, size_t bytes) {
   char path[PATH_MAX];
-  if (root_length > 0 && descriptor_path(out, path)) {
+  if (watched_descriptor(out, path)) {
     errno = EINVAL;
     return -1;
   }
@@ -220,7 +229,7 @@ ssize_t sendfile64(int out, int in, off64_t* offset, size_t bytes) { return send
 #define DESCRIPTOR_CALL(call, descriptor, size, invocation)                                         \
   do {                                                                                              \
     char path[PATH_MAX];                                                                            \
-    if (root_length == 0 || !descriptor_path(descriptor, path))                                     \
+    if (!watched_descriptor(descriptor, path))                                     \
       return (int)(invocation);                                                                     \
     const int recording = begin_call();                                                             \
     const struct verdict verdict = judge_call(call, path, 0);                                       \
@@ -243,12 +252,13 @@ ssize_t sendfile64(int out, int in, off64_t* offset, size_t bytes) { return send
  */
 static long sync_elsewhere(int descriptor, long call) {
   char path[PATH_MAX];
-  return root_length > 0 && descriptor_path(descriptor, path) ? 0 : syscall(call, descriptor);
+  return watched_descriptor(descriptor, path) ? 0 : syscall(call, descriptor);
 }
 int fsync(int descriptor) { DESCRIPTOR_CALL(FAULTS_SYNC, descriptor, 0, sync_elsewhere(descriptor, SYS_fsync)); }
 int fdatasync(int descriptor) {
   DESCRIPTOR_CALL(FAULTS_SYNC, descriptor, 0, sync_elsewhere(descriptor, SYS_fdatasync));
 }
+int syncfs(int descriptor) { return (int)sync_elsewhere(descriptor, SYS_syncfs); }
 int sync_file_range(int descriptor, off64_t from, off64_t bytes, unsigned flags) {
   DESCRIPTOR_CALL(FAULTS_SYNC_RANGE, descriptor, 0, syscall(SYS_sync_file_range, descriptor, from, bytes, flags));
 }
@@ -280,7 +290,7 @@ int posix_fallocate64(int descriptor, off64_t from, off64_t bytes) { return posi
 int close(int descriptor) {
   char path[PATH_MAX];
   const int mode = root_length > 0 ? fcntl(descriptor, F_GETFL) : -1;
-  if (mode < 0 || (mode & O_ACCMODE) == O_RDONLY || !descriptor_path(descriptor, path)) {
+  if (mode < 0 || (mode & O_ACCMODE) == O_RDONLY || !watched_descriptor(descriptor, path)) {
     return (int)syscall(SYS_close, descriptor);
   }
   const int recording = begin_call();
@@ -298,7 +308,7 @@ int close(int descriptor) {
 
 int renameat2(int from_directory, const char* from, int to_directory, const char* to, unsigned flags) {
   char source[PATH_MAX], target[PATH_MAX];
-  const int below = full_path(from_directory, from, source) | full_path(to_directory, to, target);
+  const int below = watched_path(from_directory, from, source) | watched_path(to_directory, to, target);
   if (!below)
     return (int)syscall(SYS_renameat2, from_directory, from, to_directory, to, flags);
   PATH_CALL(FAULTS_RENAME, source, target, syscall(SYS_renameat2, from_directory, from, to_directory, to, flags));
@@ -310,7 +320,7 @@ int rename(const char* from, const char* to) { return renameat2(AT_FDCWD, from, 
 
 int linkat(int from_directory, const char* from, int to_directory, const char* to, int flags) {
   char source[PATH_MAX], target[PATH_MAX];
-  const int below = full_path(from_directory, from, source) | full_path(to_directory, to, target);
+  const int below = watched_path(from_directory, from, source) | watched_path(to_directory, to, target);
   if (!below)
     return (int)syscall(SYS_linkat, from_directory, from, to_directory, to, flags);
   PATH_CALL(FAULTS_LINK, source, target, syscall(SYS_linkat, from_directory, from, to_directory, to, flags));
@@ -319,7 +329,7 @@ int link(const char* from, const char* to) { return linkat(AT_FDCWD, from, AT_FD
 
 int symlinkat(const char* target, int directory, const char* path) {
   char full[PATH_MAX];
-  if (!full_path(directory, path, full))
+  if (!watched_path(directory, path, full))
     return (int)syscall(SYS_symlinkat, target, directory, path);
   PATH_CALL(FAULTS_SYMLINK, full, target, syscall(SYS_symlinkat, target, directory, path));
 }
@@ -327,7 +337,7 @@ int symlink(const char* target, const char* path) { return symlinkat(target, AT_
 
 int unlinkat(int directory, const char* path, int flags) {
   char full[PATH_MAX];
-  if (!full_path(directory, path, full))
+  if (!watched_path(directory, path, full))
     return (int)syscall(SYS_unlinkat, directory, path, flags);
   const int call = flags & AT_REMOVEDIR ? FAULTS_RMDIR : FAULTS_UNLINK;
   PATH_CALL(call, full, "", syscall(SYS_unlinkat, directory, path, flags));
@@ -342,7 +352,7 @@ int remove(const char* path) {
 
 int mkdirat(int directory, const char* path, mode_t mode) {
   char full[PATH_MAX];
-  if (!full_path(directory, path, full))
+  if (!watched_path(directory, path, full))
     return (int)syscall(SYS_mkdirat, directory, path, mode);
   PATH_CALL(FAULTS_MKDIR, full, "", syscall(SYS_mkdirat, directory, path, mode));
 }
@@ -368,7 +378,7 @@ char* mkdtemp(char* pattern) {
 int fchmodat(int directory, const char* path, mode_t mode, int flags) {
   char full[PATH_MAX];
   (void)flags; /* the kernel's call knows none */
-  if (!full_path(directory, path, full))
+  if (!watched_path(directory, path, full))
     return (int)syscall(SYS_fchmodat, directory, path, mode);
   PATH_CALL(FAULTS_CHMOD, full, "", syscall(SYS_fchmodat, directory, path, mode));
 }

@@ -22,7 +22,25 @@ enum faults_kind {
   FAULTS_ERROR,     /* this call fails with the errno, where it can (faults_applies) */
   FAULTS_ERROR_ON,  /* this and all later ones, as when a disk is taken away */
   FAULTS_SHORT,     /* writes only: half of the bytes, which is no error */
-  FAULTS_FULL_DISK  /* from here on there is room for half of a write, then for nothing */
+  FAULTS_FULL_DISK, /* from here on there is room for half of a write, then for nothing */
+  FAULTS_CANNOT     /* the file system can't do it: each call of a kind (N: enum faults_deed) fails with the errno */
+};
+
+enum faults_deed {
+  FAULTS_SYNC_A_FILE = 1,
+  FAULTS_SYNC_A_FOLDER,
+  FAULTS_OPEN_A_FOLDER,
+  FAULTS_RENAME_A_FILE,
+  FAULTS_RENAME_A_FOLDER,
+  FAULTS_MAKE_A_LINK,
+  FAULTS_CHANGE_A_MODE,
+  /* These change nothing and have no number. */
+  FAULTS_BEGIN_TO_SYNC,
+  FAULTS_LOCK,
+  FAULTS_ADVISE,
+  FAULTS_TELL_SPACE,
+  FAULTS_MAP,
+  FAULTS_LAST_DEED = FAULTS_MAP
 };
 
 enum faults_call {

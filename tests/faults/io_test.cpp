@@ -3,6 +3,7 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/atomic_directory.hpp"
 #include "maskedkd/io/posix.hpp"
+#include "maskedkd/io/unfinished.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <gtest/gtest.h>

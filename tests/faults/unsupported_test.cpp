@@ -1,0 +1,168 @@
+// What a file system can't do at all: every kind of call, with every errno that file systems answer it with. Either the
+// work is done as on any other one, and that is said once, or it ends with one line; nothing is lost either way.
+#include "app/small_run.hpp"
+#include "faults/checkpoint_scenario.hpp"
+#include "faults/faulty_program.hpp"
+#include "faults/points.hpp"
+#include "maskedkd/images/shard_reader.hpp"
+#include "maskedkd/io/digest.hpp"
+#include "maskedkd/io/posix.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <map>
+
+namespace maskedkd::testing {
+namespace {
+
+constexpr int kKernelNotSupported = 524;  // ENOTSUPP, which no header for programs has
+
+std::vector<FaultPoint> pairs() {
+  std::vector<FaultPoint> all;
+  for (int deed = 1; deed <= FAULTS_LAST_DEED; ++deed) {
+    for (const int reason :
+         {EINVAL, EOPNOTSUPP, ENOSYS, ENOTTY, EBADF, EPERM, EACCES, EXDEV, ENOLCK, EIO, EROFS, kKernelNotSupported}) {
+      all.push_back({FAULTS_CANNOT, static_cast<std::uint64_t>(deed), reason});
+    }
+  }
+  return all;
+}
+
+// Nothing that these do is needed for what is promised.
+bool must_work(const FaultPoint& point) {
+  constexpr std::array kNotSupported = {EINVAL, EOPNOTSUPP, ENOSYS, ENOTTY, kKernelNotSupported};
+  const bool unsupported = std::find(kNotSupported.begin(), kNotSupported.end(), point.reason) != kNotSupported.end();
+  switch (point.n) {
+    case FAULTS_SYNC_A_FOLDER:
+      return unsupported || point.reason == EBADF || point.reason == EPERM || point.reason == EACCES;
+    case FAULTS_OPEN_A_FOLDER:
+      return unsupported || point.reason == EPERM || point.reason == EACCES;
+    case FAULTS_SYNC_A_FILE:
+      return unsupported;
+    case FAULTS_MAKE_A_LINK:
+      return unsupported || point.reason == EPERM;
+    case FAULTS_RENAME_A_FILE:
+    case FAULTS_RENAME_A_FOLDER:
+    case FAULTS_CHANGE_A_MODE:
+      return false;
+    default:
+      return true;
+  }
+}
+
+std::size_t num_warnings(const std::string& output) {
+  std::size_t found = 0;
+  for (std::size_t at = output.find(" warning "); at != std::string::npos; at = output.find(" warning ", at + 1)) {
+    ++found;
+  }
+  return found;
+}
+
+class Unsupported : public ::testing::Test {
+ protected:
+  Unsupported() { pack_images(place_.path() / "source", 24); }
+
+  fs::path disk() const { return place_.path() / "disk"; }
+  std::vector<std::string> packing(const fs::path& out) const {
+    const std::string source = place_.path() / "source";
+    return {std::string(MASKEDKD_BIN_DIR) + "/maskedkd_pack",
+            "--source",
+            "idx",
+            "--images",
+            source + ".images",
+            "--labels",
+            source + ".labels",
+            "--output-dir",
+            out,
+            "--records-per-shard",
+            "8",
+            "--threads",
+            "1"};
+  }
+  static std::map<std::string, std::string> digests(const fs::path& set) {
+    std::map<std::string, std::string> found;
+    for (const auto& entry : fs::directory_iterator(set)) {
+      if (const std::string name = entry.path().filename(); name != ".lock") {
+        found[name] = sha256_of_file(entry.path());
+      }
+    }
+    return found;
+  }
+  void start_anew() const {
+    fs::remove_all(disk());
+    fs::create_directory(disk());
+  }
+
+  TemporaryDirectory place_;
+};
+
+TEST_F(Unsupported, PackingWorksOrEndsWithOneLineAndTheNextOneCompletesIt) {
+  start_anew();
+  ASSERT_EQ(run_process(packing(disk() / "set")).exit_code, 0);
+  const auto expected = digests(disk() / "set");
+  int done = 0, told = 0;
+  for (const FaultPoint& point : chosen_points(pairs(), 24)) {
+    start_anew();
+    const ProgramEnd end = run_faulty_program(packing(disk() / "set"), disk(), point);
+    SCOPED_TRACE(point.text());
+    EXPECT_LE(num_warnings(end.output), 1U) << end.output;
+    if (end.exit_code == 0) {
+      EXPECT_EQ(digests(disk() / "set"), expected);
+    } else {
+      EXPECT_FALSE(must_work(point)) << end.output;
+      const std::vector<std::string> lines = error_lines(end.output);
+      ASSERT_EQ(lines.size(), 1U) << end.output;
+      EXPECT_NE(lines[0].find(disk().string()), std::string::npos) << lines[0];
+      EXPECT_NE(lines[0].find("; "), std::string::npos) << "no hint: " << lines[0];
+      ++told;
+    }
+    EXPECT_EQ(run_process(packing(disk() / "set")).exit_code, 0);
+    EXPECT_EQ(digests(disk() / "set"), expected);
+    ++done;
+  }
+  std::printf("%d pairs, %d of them ended the packing with a line\n", done, told);
+}
+
+// Module files of clusters set the variable, and HDF5 believes it more than the program.
+TEST_F(Unsupported, ShardsAreReadWithoutLocksWhateverTheEnvironmentSays) {
+  start_anew();
+  ASSERT_EQ(run_process(packing(disk() / "set")).exit_code, 0);
+  for (const char* command : {"info", "verify"}) {
+    for (const int reason : {ENOLCK, ENOSYS, EOPNOTSUPP, EIO, kKernelNotSupported}) {
+      const ProgramEnd end =
+          run_faulty_program({"env", "HDF5_USE_FILE_LOCKING=TRUE", packing("")[0], command, disk() / "set"}, disk(),
+                             {FAULTS_CANNOT, FAULTS_LOCK, reason});
+      EXPECT_EQ(end.exit_code, 0) << command << ", " << reason << ": " << end.output;
+      EXPECT_EQ(end.fired, 0U) << "nothing is locked for reading";
+    }
+  }
+}
+
+TEST_F(Unsupported, CheckpointsAreSavedOrOneLineSaysWhyNot) {
+  int done = 0, told = 0;
+  for (const CheckpointScenario& scenario : checkpoint_scenarios()) {
+    for (const FaultPoint& point : chosen_points(pairs(), 24)) {
+      start_anew();
+      prepare(scenario, disk());
+      const ChildEnd end = run_faulty(disk(), point, [&](Promised& promised) { train(scenario, disk(), promised); });
+      SCOPED_TRACE(scenario.name + ", " + point.text());
+      ASSERT_LT(end.exit_code, 2) << end.promised.message;
+      if (end.exit_code == 1) {
+        EXPECT_FALSE(must_work(point)) << end.promised.message;
+        EXPECT_NE(std::string(end.promised.message).find(disk().string()), std::string::npos) << end.promised.message;
+        EXPECT_NE(end.promised.hint[0], '\0') << end.promised.message;
+        ++told;
+      } else {
+        EXPECT_EQ(end.promised.step, scenario.last);
+      }
+      EXPECT_TRUE(is_unharmed(scenario, disk(), end.promised));
+      ++done;
+    }
+  }
+  std::printf("%d pairs, %d of them ended the work with a message\n", done, told);
+}
+
+}  // namespace
+}  // namespace maskedkd::testing
