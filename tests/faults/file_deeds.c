@@ -36,9 +36,8 @@ int posix_fadvise64(int descriptor, off64_t from, off64_t bytes, int advice) {
 }
 
 void* mmap(void* at, size_t bytes, int protection, int flags, int descriptor, off_t offset) {
-  return can_not(FAULTS_MAP, descriptor)
-             ? MAP_FAILED
-             : (void*)syscall(SYS_mmap, at, bytes, protection, flags, descriptor, offset);
+  return can_not(FAULTS_MAP, descriptor) ? MAP_FAILED
+                                         : (void*)syscall(SYS_mmap, at, bytes, protection, flags, descriptor, offset);
 }
 void* mmap64(void* at, size_t bytes, int protection, int flags, int descriptor, off64_t offset) {
   return mmap(at, bytes, protection, flags, descriptor, offset);

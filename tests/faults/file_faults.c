@@ -229,7 +229,7 @@ ssize_t sendfile64(int out, int in, off64_t* offset, size_t bytes) { return send
 #define DESCRIPTOR_CALL(call, descriptor, size, invocation)                                         \
   do {                                                                                              \
     char path[PATH_MAX];                                                                            \
-    if (!watched_descriptor(descriptor, path))                                     \
+    if (!watched_descriptor(descriptor, path))                                                      \
       return (int)(invocation);                                                                     \
     const int recording = begin_call();                                                             \
     const struct verdict verdict = judge_call(call, path, 0);                                       \
