@@ -208,7 +208,7 @@ std::string told(const Verdict& own) {
 
 std::string ending(const Verdict& all, bool index_is_wrong, bool decode) {
   if (index_is_wrong) {
-    return "its index is damaged; move it away, and start maskedkd_pack again with the same options";
+    return fmt::format("its index is damaged; {}", kMendIndex);
   }
   if (all.bad_shards == 0) {
     return "no damage";

@@ -266,8 +266,7 @@ ShardIndex parse_shard_index(std::string_view text, const std::filesystem::path&
   } catch (const OtherFormat&) {
     throw;
   } catch (const std::runtime_error& error) {
-    throw usage_error(fmt::format("{} is no index of packed images: it {}", path.string(), error.what()),
-                      "move it away, and start maskedkd_pack again with the same options, which packs the set anew");
+    throw usage_error(fmt::format("{} is no index of packed images: it {}", path.string(), error.what()), kMendIndex);
   }
 }
 

@@ -51,9 +51,7 @@ void check_set_counts(const std::filesystem::path& directory, const ShardIndex& 
                       const std::vector<std::int64_t>& class_counts) {
   if (num_records != index.num_records || class_counts != index.class_counts) {
     throw usage_error(
-        fmt::format("{}: the shards hold other numbers of images than its index says", directory.string()),
-        fmt::format("move {} away, and start maskedkd_pack again with the same options, which packs the set anew",
-                    (directory / kShardIndexName).string()));
+        fmt::format("{}: the shards hold other numbers of images than its index says", directory.string()), kMendIndex);
   }
 }
 

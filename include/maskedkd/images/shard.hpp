@@ -62,6 +62,9 @@ inline constexpr const char* kOtherFormatHint =
 inline constexpr const char* kMendShard =
     "move it away, and start maskedkd_pack again with the same options: it packs what is missing";
 
+// What mends a set whose index is damaged: without it nobody knows whose shards those are.
+inline constexpr const char* kMendIndex = "pack the images again, into another folder";
+
 inline constexpr std::int64_t kShardFormatVersion = 1;
 inline constexpr std::string_view kShardIndexName = "index.json";
 
