@@ -5,11 +5,9 @@
 #include "maskedkd/io/unfinished.hpp"
 
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 
 namespace maskedkd {
 namespace {
@@ -25,18 +23,13 @@ AtomicDirectory::AtomicDirectory(std::filesystem::path final_path)
   if (!final_path_.has_filename()) {  // given with a slash at its end
     final_path_ = final_path_.parent_path();
   }
-  std::string pattern =
-      (final_path_.parent_path() / (kUnfinishedPrefix + final_path_.filename().string() + "-XXXXXX")).string();
-  if (mkdtemp(pattern.data()) == nullptr) {
-    throw failure("can't create a folder for", final_path_);
-  }
-  temporary_path_ = pattern;
-  // FAT and CIFS have no permissions to set.
-  if (::chmod(temporary_path_.c_str(), 0755) != 0 && errno != EPERM && !is_unsupported(errno)) {
-    const Error error = failure("can't set the permissions of", temporary_path_);
-    ::rmdir(temporary_path_.c_str());
-    throw error;
-  }
+  do {
+    temporary_path_ = unfinished_path(final_path_);
+    if (::mkdir(temporary_path_.c_str(), 0777) == 0) {
+      return;
+    }
+  } while (errno == EEXIST);
+  throw failure("can't create a folder for", final_path_);
 }
 
 AtomicDirectory::~AtomicDirectory() {

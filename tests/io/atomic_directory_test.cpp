@@ -48,9 +48,30 @@ TEST(AtomicDirectory, IsThereOnlyAfterCommit) {
   }
   EXPECT_EQ(read_text_file(path / "inner" / "b"), "2");
   EXPECT_EQ(names_in(root.path()), std::set<std::string>{"step-1"});
-  struct stat status {};
-  ASSERT_EQ(stat(path.c_str(), &status), 0);
-  EXPECT_EQ(status.st_mode & 0777, 0755u);  // others of the group may read a run
+}
+
+// As mkdir(2) and open(2) have it. A folder that a group shares has mode 2775, and so has what is made in it.
+TEST(AtomicDirectory, TheUmaskAndTheParentDecideThePermissions) {
+  const TemporaryDirectory root;
+  ASSERT_EQ(chmod(root.path().c_str(), 02775), 0);
+  const auto mode_of = [](const fs::path& path) {
+    struct stat status {};
+    EXPECT_EQ(stat(path.c_str(), &status), 0) << path;
+    return status.st_mode & 07777;
+  };
+  const mode_t before = umask(0);
+  for (const mode_t mask : {0U, 002U, 022U, 027U, 077U}) {
+    umask(mask);
+    const fs::path path = root.path() / std::to_string(mask);
+    AtomicDirectory directory(path);
+    write_file_atomically(directory.path() / "file", "x");
+    create_writable_directory(directory.path() / "inner");
+    directory.commit();
+    EXPECT_EQ(mode_of(path), 02777 & ~mask);
+    EXPECT_EQ(mode_of(path / "inner"), 02777 & ~mask);
+    EXPECT_EQ(mode_of(path / "file"), 0666 & ~mask);
+  }
+  umask(before);
 }
 
 TEST(AtomicDirectory, IsGoneOnException) {

@@ -8,7 +8,8 @@ namespace maskedkd {
 
 class AtomicDirectory {
  public:
-  // final_path must not exist yet at commit; its parent must exist. Creates `<parent>/.tmp-<name>-<random>`.
+  // final_path must not exist yet at commit; its parent must exist. Creates it under its unfinished_path(), with
+  // the permissions that the umask and the parent leave it.
   explicit AtomicDirectory(std::filesystem::path final_path);
   AtomicDirectory(const AtomicDirectory&) = delete;
   AtomicDirectory& operator=(const AtomicDirectory&) = delete;
