@@ -1,5 +1,6 @@
 // What a file system can't do at all: every kind of call, with every errno that file systems answer it with. Either the
 // work is done as on any other one, and that is said once, or it ends with one line; nothing is lost either way.
+#include "faults/unsupported.hpp"
 #include "app/small_run.hpp"
 #include "faults/checkpoint_scenario.hpp"
 #include "faults/faulty_program.hpp"
@@ -9,56 +10,11 @@
 #include "maskedkd/io/posix.hpp"
 #include "support/temporary_directory.hpp"
 
-#include <algorithm>
-#include <array>
 #include <cerrno>
 #include <map>
 
 namespace maskedkd::testing {
 namespace {
-
-constexpr int kKernelNotSupported = 524;  // ENOTSUPP, which no header for programs has
-
-std::vector<FaultPoint> pairs() {
-  std::vector<FaultPoint> all;
-  for (int deed = 1; deed <= FAULTS_LAST_DEED; ++deed) {
-    for (const int reason :
-         {EINVAL, EOPNOTSUPP, ENOSYS, ENOTTY, EBADF, EPERM, EACCES, EXDEV, ENOLCK, EIO, EROFS, kKernelNotSupported}) {
-      all.push_back({FAULTS_CANNOT, static_cast<std::uint64_t>(deed), reason});
-    }
-  }
-  return all;
-}
-
-// Nothing that these do is needed for what is promised.
-bool must_work(const FaultPoint& point) {
-  constexpr std::array kNotSupported = {EINVAL, EOPNOTSUPP, ENOSYS, ENOTTY, kKernelNotSupported};
-  const bool unsupported = std::find(kNotSupported.begin(), kNotSupported.end(), point.reason) != kNotSupported.end();
-  switch (point.n) {
-    case FAULTS_SYNC_A_FOLDER:
-      return unsupported || point.reason == EBADF || point.reason == EPERM || point.reason == EACCES;
-    case FAULTS_OPEN_A_FOLDER:
-      return unsupported || point.reason == EPERM || point.reason == EACCES;
-    case FAULTS_SYNC_A_FILE:
-      return unsupported;
-    case FAULTS_MAKE_A_LINK:
-      return unsupported || point.reason == EPERM;
-    case FAULTS_RENAME_A_FILE:
-    case FAULTS_RENAME_A_FOLDER:
-    case FAULTS_CHANGE_A_MODE:
-      return false;
-    default:
-      return true;
-  }
-}
-
-std::size_t num_warnings(const std::string& output) {
-  std::size_t found = 0;
-  for (std::size_t at = output.find(" warning "); at != std::string::npos; at = output.find(" warning ", at + 1)) {
-    ++found;
-  }
-  return found;
-}
 
 class Unsupported : public ::testing::Test {
  protected:
@@ -103,7 +59,7 @@ TEST_F(Unsupported, PackingWorksOrEndsWithOneLineAndTheNextOneCompletesIt) {
   ASSERT_EQ(run_process(packing(disk() / "set")).exit_code, 0);
   const auto expected = digests(disk() / "set");
   int done = 0, told = 0;
-  for (const FaultPoint& point : chosen_points(pairs(), 24)) {
+  for (const FaultPoint& point : chosen_points(unsupported_points(), 24)) {
     start_anew();
     const ProgramEnd end = run_faulty_program(packing(disk() / "set"), disk(), point);
     SCOPED_TRACE(point.text());
@@ -143,7 +99,7 @@ TEST_F(Unsupported, ShardsAreReadWithoutLocksWhateverTheEnvironmentSays) {
 TEST_F(Unsupported, CheckpointsAreSavedOrOneLineSaysWhyNot) {
   int done = 0, told = 0;
   for (const CheckpointScenario& scenario : checkpoint_scenarios()) {
-    for (const FaultPoint& point : chosen_points(pairs(), 24)) {
+    for (const FaultPoint& point : chosen_points(unsupported_points(), 24)) {
       start_anew();
       prepare(scenario, disk());
       const ChildEnd end = run_faulty(disk(), point, [&](Promised& promised) { train(scenario, disk(), promised); });

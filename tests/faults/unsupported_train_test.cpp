@@ -1,0 +1,93 @@
+// maskedkd_train where the file system of its run and of its staged copies can't do one kind of call: it trains as on
+// any other one and says so once, or it ends with one line; the next start on a file system that can finishes the run.
+#include "app/small_run.hpp"
+#include "faults/faulty_program.hpp"
+#include "faults/points.hpp"
+#include "faults/unsupported.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <gtest/gtest.h>
+
+
+namespace maskedkd::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kSteps = 4;  // two epochs of two, each step saved
+
+class UnsupportedTrain : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    place = new TemporaryDirectory;
+    pack_images(place->path() / "data", 64);
+    ASSERT_EQ(run_process(command(place->path() / "whole")).exit_code, 0);
+    Arguments half = command(place->path() / "half");
+    half.insert(half.end(), {"--stop-after-steps", "2"});
+    ASSERT_EQ(run_process(half).exit_code, 85);
+  }
+  static void TearDownTestSuite() { delete place; }
+
+  static Arguments command(const fs::path& disk) {
+    const fs::path data = place->path() / "data";
+    Arguments all =
+        teacher_arguments(data, disk / "run",
+                          {"--eval-data-path", data, "--epochs", "2", "--checkpoint-steps", "1", "--keep-checkpoints",
+                           "1", "--width", "8", "--depth", "1", "--heads", "2", "--stage-to", disk / "stage"});
+    all.insert(all.begin(), std::string(MASKEDKD_BIN_DIR) + "/maskedkd_train");
+    return all;
+  }
+  static void expect_whole(const fs::path& disk) {
+    expect_same_run(place->path() / "whole" / "run", disk / "run", kSteps);
+    EXPECT_TRUE(fs::exists(disk / "run" / "checkpoints" / "best" / "model.safetensors") ||
+                fs::is_regular_file(disk / "run" / "checkpoints" / "best"));
+  }
+
+  // begun: the folder that the run's state is copied from; empty: it begins anew.
+  static void try_all(const fs::path& begun) {
+    const fs::path disk = place->path() / "disk";
+    int done = 0, untouched = 0, told = 0;
+    for (const FaultPoint& point : chosen_points(unsupported_points(), 6)) {
+      fs::remove_all(disk);
+      fs::create_directory(disk);
+      if (!begun.empty()) {
+        fs::copy(begun, disk, fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+      }
+      const ProgramEnd end = run_faulty_program(command(disk), disk, point);
+      SCOPED_TRACE(point.text() + ", " + end.call);
+      ++done;
+      if (end.exit_code == 0) {
+        expect_whole(disk);
+        EXPECT_LE(num_warnings(end.output), must_work(point) ? 1U : 2U) << end.output;
+      } else {
+        EXPECT_FALSE(must_work(point)) << end.output;
+        EXPECT_TRUE(end.exit_code == 1 || end.exit_code == 2 || end.exit_code == 85) << end.exit_code;
+        const std::vector<std::string> lines = error_lines(end.output);
+        ASSERT_EQ(lines.size(), 1U) << end.output;
+        EXPECT_NE(lines[0].find(disk.string()), std::string::npos) << lines[0];
+        EXPECT_NE(lines[0].find("; "), std::string::npos) << "no hint: " << lines[0];
+        ++told;
+      }
+      if (end.fired == 0) {
+        ++untouched;
+        continue;
+      }
+      const ProcessResult finished = run_process(command(disk));
+      EXPECT_EQ(finished.exit_code, 0) << finished.output;
+      expect_whole(disk);
+    }
+    std::printf("%d pairs, %d of them of calls that are not made, %d ended the training with a line\n", done, untouched,
+                told);
+    EXPECT_LT(untouched, done);
+  }
+
+  static TemporaryDirectory* place;
+};
+TemporaryDirectory* UnsupportedTrain::place = nullptr;
+
+TEST_F(UnsupportedTrain, ARunFromItsBeginning) { try_all({}); }
+TEST_F(UnsupportedTrain, ARunThatGoesOn) { try_all(place->path() / "half"); }
+TEST_F(UnsupportedTrain, ARunThatIsFinished) { try_all(place->path() / "whole"); }
+
+}  // namespace
+}  // namespace maskedkd::testing
