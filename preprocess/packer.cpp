@@ -131,8 +131,8 @@ void refuse_another_unfinished(const PackOptions& options, const std::string& se
   if (!is_there(marker) || read_text_file(marker) == set_id) {
     return;
   }
-  for (const auto& entry : std::filesystem::directory_iterator(options.output_dir)) {
-    if (is_note_name(entry.path().filename().string())) {
+  for (const std::string& name : list_directory(options.output_dir)) {
+    if (is_note_name(name)) {
       throw usage_error(fmt::format("{} holds an interrupted packing of other images or with other options",
                                     options.output_dir.string()),
                         "give the same (an image that came, went or changed its size makes another set), or choose "
@@ -159,24 +159,22 @@ void sweep_leftovers(const PackOptions& options, const std::string& set_id, std:
   if (is_there(marker) && read_text_file(marker) == set_id) {
     return;  // this set's own packing leaves no other shards
   }
-  const bool was_interrupted =
-      is_there(marker) ||
-      std::any_of(std::filesystem::directory_iterator(options.output_dir), std::filesystem::directory_iterator(),
-                  [](const auto& entry) { return is_note_name(entry.path().filename().string()); });
+  const std::vector<std::string> names = list_directory(options.output_dir);
+  const bool was_interrupted = is_there(marker) || std::any_of(names.begin(), names.end(), is_note_name);
   std::set<std::string> own;
   for (std::int64_t shard = 0; shard < num_shards; ++shard) {
     own.insert(shard_name(shard));
   }
-  for (const auto& entry : std::filesystem::directory_iterator(options.output_dir)) {
-    const std::string name = entry.path().filename().string();
+  for (const std::string& name : names) {
     if (is_shard_name(name) && !was_interrupted) {
       throw usage_error(
           fmt::format("{} holds {}, which no interrupted packing left there", options.output_dir.string(), name),
           "choose another --output-dir, or move those shards to another folder");
     }
     if (is_shard_name(name) && own.count(name) == 0) {
-      spdlog::warn("removing {}, left there by another packing that was interrupted", entry.path().string());
-      remove_file(entry.path());
+      spdlog::warn("removing {}, left there by another packing that was interrupted",
+                   (options.output_dir / name).string());
+      remove_file(options.output_dir / name);
     }
   }
 }

@@ -81,14 +81,10 @@ std::optional<ShardNote> read_note_of_whole_shard(const std::filesystem::path& d
 bool is_note_name(const std::string& name) { return name.starts_with(kPrefix) && name.ends_with(".json"); }
 
 void remove_notes(const std::filesystem::path& directory) {
-  std::vector<std::filesystem::path> notes;
-  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
-    if (is_note_name(entry.path().filename().string())) {
-      notes.push_back(entry.path());
+  for (const std::string& name : list_directory(directory)) {
+    if (is_note_name(name)) {
+      remove_file(directory / name);
     }
-  }
-  for (const std::filesystem::path& note : notes) {
-    remove_file(note);
   }
 }
 

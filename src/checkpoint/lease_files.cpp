@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cstdlib>
 
@@ -105,16 +106,14 @@ std::optional<std::int64_t> claimed_generation(const std::string& name) {
 }
 
 std::vector<std::string> names_of_leases(const fs::path& leases) {
-  std::vector<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator entry(leases, error); !error && entry != fs::directory_iterator();
-       entry.increment(error)) {
-    names.push_back(entry->path().filename().string());
+  try {
+    return list_directory(leases);
+  } catch (const FileError& error) {
+    if (error.reason() != ENOENT) {
+      throw;
+    }
+    return {};
   }
-  if (error && error != std::errc::no_such_file_or_directory) {
-    throw FileError("can't read", leases, error.value());
-  }
-  return names;
 }
 
 std::int64_t newest_generation(const fs::path& leases) {

@@ -134,6 +134,19 @@ bool is_there(const std::filesystem::path& path) {
   return false;
 }
 
+std::vector<std::string> list_directory(const std::filesystem::path& directory) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry(directory, error); !error && entry != end(entry);
+       entry.increment(error)) {
+    names.push_back(entry->path().filename().string());
+  }
+  if (error) {
+    fail("can't list", directory, error.value());
+  }
+  return names;
+}
+
 FileDescriptor open_for_reading(const std::filesystem::path& path) {
   // O_NONBLOCK: a pipe would wait for somebody to write into it. Files don't know it.
   FileDescriptor file = open_or_fail(path, O_RDONLY | O_NONBLOCK, "can't open");

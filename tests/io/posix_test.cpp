@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <fstream>
 #include <functional>
 #include <numeric>
@@ -185,6 +187,26 @@ TEST(CreateWritableDirectory, MakesParentsAndSaysWhyNot) {
   usage(directory.path() / "file" / "below");
   usage("/proc/self");  // there, and nobody may write into it, root neither
   usage("/proc/maskedkd");
+}
+
+TEST(Posix, AFolderIsListedOrAnErrorSaysWhyNot) {
+  const testing::TemporaryDirectory root;
+  EXPECT_TRUE(list_directory(root.path()).empty());
+  for (const char* name : {"b", ".a"}) {
+    std::ofstream(root.path() / name) << name;
+  }
+  std::vector<std::string> names = list_directory(root.path());
+  std::sort(names.begin(), names.end());
+  EXPECT_EQ(names, (std::vector<std::string>{".a", "b"}));
+  for (const auto& [name, reason] : {std::pair("none", ENOENT), std::pair("b", ENOTDIR)}) {
+    try {
+      list_directory(root.path() / name);
+      ADD_FAILURE() << name;
+    } catch (const FileError& error) {
+      EXPECT_EQ(error.reason(), reason);
+      EXPECT_NE(std::string(error.what()).find((root.path() / name).string()), std::string::npos) << error.what();
+    }
+  }
 }
 
 }  // namespace

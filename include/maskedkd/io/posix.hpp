@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace maskedkd {
 
@@ -51,6 +52,8 @@ class FileError : public Error {
 
 // Whether something has that name. Throws Error where that can't be known (EACCES, EIO).
 bool is_there(const std::filesystem::path& path);
+// The names in a folder, in no order.
+std::vector<std::string> list_directory(const std::filesystem::path& directory);
 FileDescriptor open_for_reading(const std::filesystem::path& path);
 // Creates the file or empties an existing one.
 FileDescriptor create_file(const std::filesystem::path& path);
