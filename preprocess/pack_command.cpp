@@ -65,7 +65,7 @@ void PackCommand::bind(CommandLine& line) {
       .group("Records")
       .option("decoded", pack.records.decoded, "keep pixels instead of JPEG and PNG files: several times the size")
       .option("resize", pack.records.resize,
-              "pixels of the shorter edge, bicubic as PIL's; 0: files stay as they are, byte for byte")
+              "pixels of the shorter edge, bicubic as PIL's; a smaller image keeps its size; 0: files stay as they are")
       .option("quality", pack.records.quality, "of the JPEG that a resized image becomes, 1..100")
       .option(
           "check", "structure",

@@ -147,7 +147,7 @@ int preview(int argc, char** argv) {
   ContactSheet sheet(command.count, /*images_per_group=*/3, kGroupsPerRow, edge);
   for (int i = 0; i < command.count; ++i) {
     const Record record = set.read(request.indices[static_cast<std::size_t>(i)]);
-    sheet.put(i, 0, fitted(decode_record(record, set.encoding()), edge));
+    sheet.put(i, 0, fitted(decode_record(record, set.encoding(), OnDamage::decode_as_pil), edge));
     sheet.put(i, 1, levels_of(augmented[i]));
     sheet.put(i, 2, levels_of(mixed[i]));
   }

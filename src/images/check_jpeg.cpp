@@ -1,7 +1,9 @@
-// Markers and segments as ITU-T T.81 has them (annex B). What is checked beyond the way through is what libjpeg's
-// jpeg_read_header() would stop at, so that a certain file is one that it reads.
+// Markers and segments as ITU-T T.81 has them (annex B). What is checked beyond the way through is what libjpeg
+// would stop at: errors of every stage of its decoder, so that a certain file is one that it decodes: with damage
+// within the compressed data, which only decoding finds, it warns and goes on.
 #include "file_parts.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <numeric>
@@ -58,6 +60,7 @@ class JpegWalk {
  private:
   struct Component {
     std::uint8_t id = 0, table = 0;
+    int num_blocks = 0;  // in a unit of a scan of several components
     bool is_scanned = false;
   };
 
@@ -141,6 +144,7 @@ class JpegWalk {
     facts_.shape = {static_cast<std::int32_t>(height), static_cast<std::int32_t>(width), num_components_ == 1 ? 1 : 3};
     doubt_unless(kind <= kFirstFrame + 2 && facts_.bits == 8 && num_components_ != 2 && height <= kLargestSide &&
                  width <= kLargestSide);
+    int most_across = 1, most_down = 1;
     for (int i = 0; i < num_components_; ++i) {
       const auto part = content.subspan(6 + std::size_t{3} * i, 3);
       const int across = part[1] >> 4, down = part[1] & 15;
@@ -148,7 +152,14 @@ class JpegWalk {
       for (int other = 0; other < i; ++other) {
         doubt_unless(components_[other].id != part[0]);
       }
-      components_[i] = {part[0], part[2], false};
+      components_[i] = {part[0], part[2], across * down, false};
+      most_across = std::max(most_across, across);
+      most_down = std::max(most_down, down);
+    }
+    // libjpeg enlarges a component by whole numbers alone.
+    for (int i = 0; i < num_components_ && facts_.certain; ++i) {
+      const std::uint8_t factors = content[7 + std::size_t{3} * i];
+      doubt_unless(most_across % (factors >> 4) == 0 && most_down % (factors & 15) == 0);
     }
   }
 
@@ -158,6 +169,11 @@ class JpegWalk {
       refuse("a scan's header is damaged");
     }
     ++num_scans_;
+    const std::uint8_t first = content[1 + 2 * count], last = content[2 + 2 * count], bits = content[3 + 2 * count];
+    const bool first_bits = bits >> 4 == 0;  // none of these coefficients came before
+    const bool needs_dc = facts_.progressive ? first == 0 && first_bits : true;
+    const bool needs_ac = facts_.progressive ? first > 0 : true;
+    int num_blocks = 0;
     for (std::size_t i = 0; i < count; ++i) {
       const std::uint8_t id = content[1 + 2 * i], tables = content[2 + 2 * i];
       bool known = false;
@@ -167,19 +183,28 @@ class JpegWalk {
           doubt_unless(has_quantisation_[components_[k].table & 3]);
           doubt_unless(facts_.progressive || !components_[k].is_scanned);
           components_[k].is_scanned = true;
+          num_blocks += components_[k].num_blocks;
         }
       }
       doubt_unless(known && (tables >> 4) < 4 && (tables & 15) < 4);
-      if (known && !facts_.progressive) {
-        doubt_unless(has_huffman_[tables >> 4 & 3] && has_huffman_[4 + (tables & 3)]);
-      }
+      doubt_unless(!needs_dc || has_huffman_[tables >> 4 & 3]);
+      doubt_unless(!needs_ac || has_huffman_[4 + (tables & 3)]);
       for (std::size_t other = 0; other < i; ++other) {
         doubt_unless(content[1 + 2 * other] != id);
       }
     }
-    const std::uint8_t first = content[1 + 2 * count], last = content[2 + 2 * count], bits = content[3 + 2 * count];
-    doubt_unless(facts_.progressive ? first <= last && last < 64 : first == 0 && last == 63 && bits == 0);
+    constexpr int kMostBlocks = 10;
+    doubt_unless(count == 1 || num_blocks <= kMostBlocks);
+    doubt_unless(facts_.progressive ? is_progression(count, first, last, bits) : first == 0 && last == 63 && bits == 0);
     skip_compressed_data();
+  }
+
+  // The parameters of a progressive scan that libjpeg decodes: DC or AC coefficients, the latter of one component; bits
+  // after the first ones come one by one.
+  static bool is_progression(std::size_t count, int first, int last, int bits) {
+    const int before = bits >> 4, now = bits & 15;
+    return (first == 0 ? last == 0 : first <= last && last < 64 && count == 1) && now <= 13 &&
+           (before == 0 || now == before - 1);
   }
 
   // To the first marker that isn't FF 00 (a byte FF) or a restart, which come in turn.
@@ -220,10 +245,27 @@ class JpegWalk {
       if (!good) {
         return;
       }
-      has_huffman_[(index >> 4) * 4 + (index & 15)] = true;
+      has_huffman_[(index >> 4) * 4 + (index & 15)] =
+          is_huffman_table(content.subspan(1, kLengths), content.subspan(1 + kLengths, count), index < 16);
       content = content.subspan(1 + kLengths + count);
     }
     doubt_unless(content.empty());
+  }
+
+  // Whether libjpeg can use it: codes of each length fit in their bits, none is all ones, and a DC symbol is a number
+  // of bits. Asked of a table where a scan uses it.
+  static bool is_huffman_table(std::span<const std::uint8_t> counts, std::span<const std::uint8_t> symbols,
+                               bool is_dc) {
+    std::size_t code = 0, left = symbols.size();
+    for (std::size_t length = 1; length <= counts.size() && left > 0; ++length) {
+      code = 2 * code + counts[length - 1];
+      left -= counts[length - 1];
+      if (code >= std::size_t{1} << length) {
+        return false;
+      }
+    }
+    constexpr std::uint8_t kMostBits = 15;
+    return !is_dc || std::all_of(symbols.begin(), symbols.end(), [](std::uint8_t bits) { return bits <= kMostBits; });
   }
 
   void quantisation_tables(std::span<const std::uint8_t> content) {
@@ -247,7 +289,7 @@ class JpegWalk {
   int num_scans_ = 0;
   bool restarts_ = false;
   std::array<bool, 4> has_quantisation_{};
-  std::array<bool, 8> has_huffman_{};  // 4 for DC, 4 for AC
+  std::array<bool, 8> has_huffman_{};  // 4 for DC, 4 for AC: the last one of this number, if it can be used
 };
 
 }  // namespace

@@ -94,6 +94,9 @@ ImageFileFacts check_png(std::span<const std::uint8_t> bytes) {
       needs_palette = bytes[at + 8 + 9] == 3;
       has_header = true;
     } else {
+      if (!good && !has_pixels && kind != kPixels) {
+        refuse("the checksum of a chunk before its pixels is wrong");
+      }
       facts.certain = facts.certain && good && has_letters_alone(kind) && kind != kHeader;
       if (kind == kPalette) {
         facts.certain = facts.certain && !has_palette && !has_pixels && length % 3 == 0 && length > 0 && length <= 768;

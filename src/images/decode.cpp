@@ -5,14 +5,14 @@
 namespace maskedkd {
 namespace {
 
-ImageRegion decode_file(std::span<const std::uint8_t> bytes, const Wanted* wanted) {
+ImageRegion decode_file(std::span<const std::uint8_t> bytes, const Wanted* wanted, OnDamage on_damage) {
   if (is_jpeg(bytes)) {
-    return decode_jpeg(bytes, wanted);
+    return decode_jpeg(bytes, wanted, on_damage);
   }
   if (is_png(bytes)) {
-    return decode_png(bytes, wanted);
+    return decode_png(bytes, wanted, on_damage);
   }
-  throw Error("neither JPEG nor PNG");
+  refuse_format(bytes);
 }
 
 ImageRegion copy_raw(const Record& record, const Wanted* wanted) {
@@ -66,18 +66,22 @@ RecordShape read_image_shape(std::span<const std::uint8_t> file_bytes) {
   if (is_png(file_bytes)) {
     return read_png_shape(file_bytes);
   }
-  throw Error("neither JPEG nor PNG");
+  refuse_format(file_bytes);
 }
 
-Image decode_image(std::span<const std::uint8_t> file_bytes) { return decode_file(file_bytes, nullptr).part; }
+Image decode_image(std::span<const std::uint8_t> file_bytes) {
+  return decode_file(file_bytes, nullptr, OnDamage::refuse).part;
+}
 
-Image decode_record(const Record& record, RecordEncoding encoding) {
-  return encoding == RecordEncoding::file ? decode_image(record.bytes) : copy_raw(record, nullptr).part;
+Image decode_record(const Record& record, RecordEncoding encoding, OnDamage on_damage) {
+  return (encoding == RecordEncoding::file ? decode_file(record.bytes, nullptr, on_damage) : copy_raw(record, nullptr))
+      .part;
 }
 
 ImageRegion decode_record_region(const Record& record, RecordEncoding encoding, const PixelBox& box) {
   const Wanted wanted{record.shape, box};
-  return encoding == RecordEncoding::file ? decode_file(record.bytes, &wanted) : copy_raw(record, &wanted);
+  return encoding == RecordEncoding::file ? decode_file(record.bytes, &wanted, OnDamage::decode_as_pil)
+                                          : copy_raw(record, &wanted);
 }
 
 }  // namespace maskedkd

@@ -3,21 +3,18 @@
 #include "jpeg_errors.hpp"
 #include "maskedkd/base/error.hpp"
 
-#include <jerror.h>
-
 #include <algorithm>
 
 namespace maskedkd {
 namespace {
 
-// A warning means that data are damaged or end early: half an image is no image. But for those that leave every pixel
-// in its place, and that photographs from the web do have: odd version and colour fields, bytes before the end marker.
 void warn_jpeg(j_common_ptr info, int level) {
-  constexpr int kEndOfImage = 0xD9;
-  const jpeg_error_mgr& errors = *info->err;
-  const bool harmless = errors.msg_code == JWRN_JFIF_MAJOR || errors.msg_code == JWRN_ADOBE_XFORM ||
-                        (errors.msg_code == JWRN_EXTRANEOUS_DATA && errors.msg_parm.i[1] == kEndOfImage);
-  if (level < 0 && !harmless) {
+  if (level >= 0) {  // a trace
+    return;
+  }
+  const JpegWarning kind = kind_of_warning(info->err->msg_code);
+  const bool passes_damage = reinterpret_cast<JpegErrors*>(info->err)->decodes_damage;
+  if (kind == JpegWarning::truncation || (kind == JpegWarning::damage && !passes_damage)) {
     fail_jpeg(info);
   }
 }
@@ -77,8 +74,9 @@ struct JpegDecoder {
   jpeg_decompress_struct info{};
   std::span<const std::uint8_t> bytes;
 
-  explicit JpegDecoder(std::span<const std::uint8_t> file) : bytes(file) {
+  explicit JpegDecoder(std::span<const std::uint8_t> file, OnDamage on_damage = OnDamage::refuse) : bytes(file) {
     info.err = jpeg_std_error(&errors.manager);
+    errors.decodes_damage = on_damage == OnDamage::decode_as_pil;
     errors.manager.error_exit = fail_jpeg;
     errors.manager.emit_message = warn_jpeg;
   }
@@ -136,8 +134,8 @@ RecordShape read_jpeg_shape(std::span<const std::uint8_t> bytes) {
           decoder.info.num_components == 1 ? 1 : 3};
 }
 
-ImageRegion decode_jpeg(std::span<const std::uint8_t> bytes, const Wanted* wanted) {
-  JpegDecoder decoder(bytes);
+ImageRegion decode_jpeg(std::span<const std::uint8_t> bytes, const Wanted* wanted, OnDamage on_damage) {
+  JpegDecoder decoder(bytes, on_damage);
   decoder.read_header();
   const PixelBox box = box_of(decoder.info.image_height, decoder.info.image_width, wanted);
   const int first_column = decoder.start(box);

@@ -22,8 +22,8 @@ PixelBox box_of(std::int64_t height, std::int64_t width, const Wanted* wanted);
 RecordShape read_jpeg_shape(std::span<const std::uint8_t> bytes);
 RecordShape read_png_shape(std::span<const std::uint8_t> bytes);
 // The box's pixels, no more.
-ImageRegion decode_jpeg(std::span<const std::uint8_t> bytes, const Wanted* wanted);
-ImageRegion decode_png(std::span<const std::uint8_t> bytes, const Wanted* wanted);
+ImageRegion decode_jpeg(std::span<const std::uint8_t> bytes, const Wanted* wanted, OnDamage on_damage);
+ImageRegion decode_png(std::span<const std::uint8_t> bytes, const Wanted* wanted, OnDamage on_damage);
 
 // Memory that isn't filled first: a header's claim costs nothing until rows really come.
 using RowBuffer = std::unique_ptr<std::uint8_t[]>;

@@ -60,7 +60,7 @@ ImageFileFacts check_image_file(std::span<const std::uint8_t> file_bytes) {
   if (is_png(file_bytes)) {
     return check_png(file_bytes);
   }
-  throw usage_error("neither JPEG nor PNG");
+  refuse_format(file_bytes);
 }
 
 }  // namespace maskedkd

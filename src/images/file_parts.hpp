@@ -19,6 +19,8 @@ inline bool is_image_size(std::int64_t height, std::int64_t width) {
 bool is_jpeg(std::span<const std::uint8_t> bytes);
 bool is_png(std::span<const std::uint8_t> bytes);
 
+// Throws Error (usage) that names the format of a file that is neither, where it is a known one.
+[[noreturn]] void refuse_format(std::span<const std::uint8_t> bytes);
 // Throws Error (usage) where is_image_size() does not hold.
 void refuse_size(std::int64_t height, std::int64_t width);
 // 1 where there is none, or no valid one. tiff: what follows "Exif\0\0" in a JPEG, a PNG's chunk eXIf.

@@ -38,16 +38,24 @@ struct ImageRegion {
 // anything else, and where a side is 0 or height * width passes 2^28 pixels.
 RecordShape read_image_shape(std::span<const std::uint8_t> file_bytes);
 
+// What a decoder does with damage within the compressed data of a JPEG whose structure is whole. The packer passes such
+// a file on where it does not decode it (FileCheck::structure), so training must be able to read it.
+enum class OnDamage {
+  refuse,        // Error
+  decode_as_pil  // gray or wrong colours where data are lost, as PIL reads it without a word
+};
+
 // JPEG (gray, YCbCr, RGB, CMYK, YCCK) and PNG (gray, palette, RGB, alpha dropped, 16 bits as PIL converts them). A
 // truncated or corrupt file is an Error, not a gray half; also a JPEG cut within its data and closed with an end
 // marker, which PIL loads and fills with gray.
 Image decode_image(std::span<const std::uint8_t> file_bytes);
 
 // A record of either encoding; raw gray becomes three equal channels. Throws Error where shape and bytes disagree.
-Image decode_record(const Record& record, RecordEncoding encoding);
-// The same pixels to the bit, of `box` alone: no more is decoded than that takes. Throws Error also where the file
-// isn't of the record's height and width, or the box does not lie within them. Damage behind the last row that is
-// needed may go unseen: the record's checksum has vouched for the bytes.
+Image decode_record(const Record& record, RecordEncoding encoding, OnDamage on_damage = OnDamage::refuse);
+// The pixels of decode_record(record, encoding, OnDamage::decode_as_pil) to the bit, of `box` alone: no more is decoded
+// than that takes. What the packer accepts, this decodes. Throws Error also where the
+// file isn't of the record's height and width, or the box does not lie within them. A file that is cut off behind the
+// last row that is needed may go unseen: the record's checksum has vouched for the bytes.
 ImageRegion decode_record_region(const Record& record, RecordEncoding encoding, const PixelBox& box);
 
 std::string to_string(Interpolation interpolation);
