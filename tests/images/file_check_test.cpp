@@ -69,7 +69,9 @@ TEST(FileCheck, WholeFilesAreKnownForWhatTheyAre) {
     ImageFileFacts facts;
     ASSERT_NO_THROW(facts = check_image_file(bytes)) << name;
     EXPECT_EQ(facts.shape, read_image_shape(bytes)) << name;
-    EXPECT_TRUE(facts.certain) << name;
+    if (!name.starts_with("whole_warned_of")) {
+      EXPECT_TRUE(facts.certain) << name;
+    }
     const bool png = bytes[0] == 0x89;
     EXPECT_EQ(facts.format, png ? ImageFileFacts::Format::png : ImageFileFacts::Format::jpeg) << name;
     if (!name.starts_with("photograph")) {

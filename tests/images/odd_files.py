@@ -64,8 +64,57 @@ def whole_files(picture, png, rng):
     for depth, colour, channels in [(16, 0, 1), (16, 2, 3), (16, 4, 2), (16, 6, 4), (1, 0, 1), (2, 0, 1), (4, 0, 1)]:
         samples = rng.integers(0, 2 ** depth, (23, 37, channels))
         files[f"whole_depth{depth}_colour{colour}.png"] = png(samples, depth, colour)
+    files.update(warned_of_files(picture))
+    files.update(checksum_files(files["whole_png_of_RGB_named.JPEG"]))
     files["whole_png_bytes_after_end.png"] = files["whole_png_of_RGB_named.JPEG"] + b"trailing" * 9
     return files
+
+
+def scans_of(content):
+    """Where each scan begins (its marker FF DA) and where its compressed data end."""
+    scans, at = [], 2
+    while content[at + 1] != 0xD9:
+        begin, is_scan = at, content[at + 1] == 0xDA
+        at += 2 + struct.unpack(">H", content[at + 2:at + 4])[0]
+        if is_scan:
+            while content[at] != 0xFF or content[at + 1] == 0 or 0xD0 <= content[at + 1] <= 0xD7:
+                at += 1
+            scans.append((begin, at))
+    return scans
+
+
+def warned_of_files(picture):
+    """Files that libjpeg warns of although no pixel is lost: the structure check leaves some of them to the decoder."""
+    photograph = Image.fromarray(picture(61, 83))
+    baseline, restarts = jpeg(photograph), jpeg(photograph, restart_marker_blocks=2)
+    progressive = jpeg(photograph, progressive=True)
+    scan = scans_of(baseline)[0][0]
+    parameters = scan + 2 + struct.unpack(">H", baseline[scan + 2:scan + 4])[0] - 3
+    files = {"start": patched(baseline, parameters, [1]), "end": patched(baseline, parameters + 1, [62]),
+             "bits": patched(baseline, parameters + 2, [0x01])}
+    adobe = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x07"
+    files["adobe_transform"] = baseline[:2] + adobe + baseline[20:]
+    files["jfif_version"] = patched(baseline, 11, [9])
+    files["bogus_profile"] = baseline[:20] + b"\xff\xe2\x00\x12ICC_PROFILE\x00\x09\x01ab" + baseline[20:]
+    for name, content in [("baseline", baseline), ("progressive", progressive)]:
+        files[f"stray_before_end_{name}"] = content[:-2] + b"stray" + content[-2:]
+        files[f"stray_before_segment_{name}"] = content[:20] + b"stray" + content[20:]
+    with_stray = progressive
+    for _, end in reversed(scans_of(progressive)):
+        with_stray = with_stray[:end] + b"\x12\x34\x56" + with_stray[end:]
+    files["stray_between_scans"] = with_stray
+    number = restarts.index(b"\xff\xd0")
+    files["stray_before_restart"] = restarts[:number] + b"\x01\x02\x03" + restarts[number:]
+    begin, end = scans_of(progressive)[0]
+    files["first_scan_twice"] = progressive[:end] + progressive[begin:end] + progressive[end:]
+    return {f"whole_warned_of_{name}.jpg": content for name, content in files.items()}
+
+
+def checksum_files(png_bytes):
+    """An ancillary chunk with a wrong checksum before the pixels, which PIL refuses, and after them, which it does not."""
+    chunk = struct.pack(">I", 3) + b"tEXta\0b" + struct.pack(">I", zlib.crc32(b"tEXta\0b") ^ 1)
+    return {"damaged_checksum_before_pixels.png": png_bytes[:33] + chunk + png_bytes[33:],
+            "whole_warned_of_checksum_after_pixels.png": png_bytes[:-12] + chunk + png_bytes[-12:]}
 
 
 def damaged_files(picture, rng):
