@@ -1,5 +1,6 @@
 #include "record_images.hpp"
 
+#include "damage_notice.hpp"
 #include "maskedkd/base/philox.hpp"
 
 #include <ATen/ops/empty.h>
@@ -136,7 +137,11 @@ void RecordImages::make_evaluation(std::int64_t index, std::span<const ImagePlac
 // Throws BadRecord where it can't be decoded.
 ImageRegion RecordImages::decode(std::int64_t index, const PixelBox& box) const {
   try {
-    return decode_record_region(record_, set_.encoding(), box);
+    ImageRegion region = decode_record_region(record_, set_.encoding(), box);
+    if (!region.damage.empty()) {
+      note_damaged_picture(set_.describe(index), region.damage);
+    }
+    return region;
   } catch (const Error& error) {
     throw BadRecord(fmt::format("{}: {}", set_.describe(index), error.what()),
                     "maskedkd_pack verify --decode names all such records; pack anew with --check decode", error.code(),

@@ -13,9 +13,12 @@ void warn_jpeg(j_common_ptr info, int level) {
     return;
   }
   const JpegWarning kind = kind_of_warning(info->err->msg_code);
-  const bool passes_damage = reinterpret_cast<JpegErrors*>(info->err)->decodes_damage;
-  if (kind == JpegWarning::truncation || (kind == JpegWarning::damage && !passes_damage)) {
+  auto* errors = reinterpret_cast<JpegErrors*>(info->err);
+  if (kind == JpegWarning::truncation || (kind == JpegWarning::damage && !errors->decodes_damage)) {
     fail_jpeg(info);
+  }
+  if (kind == JpegWarning::damage && errors->message[0] == '\0') {
+    errors->manager.format_message(info, errors->message.data());
   }
 }
 
@@ -164,6 +167,7 @@ ImageRegion decode_jpeg(std::span<const std::uint8_t> bytes, const Wanted* wante
   if (decoder.info.output_scanline == decoder.info.output_height) {
     decoder.finish();
   }
+  region.damage = decoder.errors.message.data();
   return region;
 }
 

@@ -43,6 +43,8 @@ constexpr Format kFormats[] = {
     {"JPEG XL", true, 0, "\0\0\0\x0CJXL \r\n\x87\n"sv},
     {"JPEG XR", true, 0, "II\xBC"sv},
     {"ICO", true, 0, "\0\0\1\0"sv},
+    {"ICNS", true, 0, "icns"sv},
+    {"PCX", true, 0, "\x0A\x05\x01\x08"sv},
     {"Photoshop (PSD)", true, 0, "8BPS"sv},
     {"QOI", true, 0, "qoif"sv},
     {"DDS", true, 0, "DDS "sv},

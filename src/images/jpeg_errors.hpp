@@ -17,8 +17,8 @@ namespace maskedkd {
 struct JpegErrors {
   jpeg_error_mgr manager;
   std::jmp_buf mark;
-  std::array<char, JMSG_LENGTH_MAX> message;
-  bool decodes_damage;  // past damage, as PIL does
+  std::array<char, JMSG_LENGTH_MAX> message;  // of the error, or of the first damage that was decoded past
+  bool decodes_damage;                        // past damage, as PIL does
 };
 
 inline void fail_jpeg(j_common_ptr info) {

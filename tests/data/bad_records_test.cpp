@@ -2,9 +2,14 @@
 #include "loader_fixture.hpp"
 #include "maskedkd/base/error.hpp"
 
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <random>
+#include <sstream>
 #include <utility>
 
 namespace maskedkd::testing {
@@ -47,7 +52,7 @@ TEST_F(LoaderTest, ADamagedRecordIsReplacedByTheNextGoodOneUpToALimit) {
   }
 }
 
-// A JPEG whose data end early is damaged for the crops that reach so far. Which places of a batch get the next record
+// A JPEG that is cut off is damaged for the crops that reach so far. Which places of a batch get the next record
 // instead does not depend on what else is open.
 TEST_F(LoaderTest, WhatADamagedImageIsReplacedInDoesNotDependOnItsCompany) {
   const TemporaryDirectory folder;
@@ -59,7 +64,6 @@ TEST_F(LoaderTest, WhatADamagedImageIsReplacedInDoesNotDependOnItsCompany) {
     std::vector<std::uint8_t> file = encode_jpeg(image, 90);
     if (i == 2) {
       file.resize(file.size() * 8 / 10);
-      file.insert(file.end(), {0xFF, 0xD9});
     }
     records.push_back({file, i, {160, 120, 3}});
   }
@@ -93,6 +97,37 @@ TEST_F(LoaderTest, WhatADamagedImageIsReplacedInDoesNotDependOnItsCompany) {
   EXPECT_GT(seen[1], 3) << "crops that reach it";
   EXPECT_EQ(load(1, 12, 12), alone);
   EXPECT_EQ(load(4, 5, 2), alone);
+}
+
+// The packer accepts a JPEG whose data end early before an end marker, as its structure is whole: no training ends with
+// it, but the first one is named, and the tenth says how many there are.
+TEST_F(LoaderTest, APictureThatIsDecodedPastDamageIsWarnedOfOnce) {
+  const TemporaryDirectory folder;
+  Image image{160, 120, std::vector<std::uint8_t>(160 * 120 * 3, 90)};
+  std::vector<std::uint8_t> file = encode_jpeg(image, 90);
+  file.resize(file.size() - 30);
+  file.insert(file.end(), {0xFF, 0xD9});
+  write_set(folder.path(), std::vector<Record>(12, Record{file, 0, {160, 120, 3}}), 6, {"a"}, RecordEncoding::file);
+  const ShardSet set(folder.path());
+  std::ostringstream text;
+  const auto logger = spdlog::default_logger();
+  spdlog::set_default_logger(
+      std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(text)));
+  for (int time = 0; time < 2; ++time) {
+    LoaderOptions options = options_of(2, 2);
+    options.training = false;
+    Loader loader(set, options, [next = 0]() mutable -> std::optional<BatchRequest> {
+      return next == 12 ? std::nullopt : std::optional(BatchRequest{0, 0, 0, {next++}});
+    });
+    while (loader.next()) {
+    }
+    EXPECT_EQ(loader.counts().bad_records, 0);
+  }
+  spdlog::set_default_logger(logger);
+  const std::string said = text.str();
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 2) << said;
+  EXPECT_NE(said.find("the picture is damaged (Corrupt JPEG data"), std::string::npos) << said;
+  EXPECT_NE(said.find("10 damaged pictures so far"), std::string::npos) << said;
 }
 
 TEST_F(LoaderTest, ASetThatIsDamagedAllOverEndsTheLoading) {

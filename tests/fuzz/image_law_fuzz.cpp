@@ -1,7 +1,7 @@
 // libFuzzer on a law between the packer and training: an image file that the packer accepts in its default way
-// (FileCheck::structure) is decoded in training, whole and in any box. Damage within a JPEG's compressed data may
-// change pixels, as it does in PIL, but ends nothing. A mutated PNG gets new checksums, else almost none would be
-// accepted. How to run it, and what was run: README.md.
+// (FileCheck::structure) is decoded in training, whole and in any box, with the same pixels. Damage within a JPEG's
+// compressed data may change pixels, as it does in PIL, but ends nothing. A mutated PNG gets new checksums, else almost
+// none would be accepted. How to run it, and what was run: README.md.
 #include "expect.hpp"
 #include "maskedkd/images/file_check.hpp"
 #include "maskedkd/images/image.hpp"
@@ -10,6 +10,7 @@
 
 #include <zlib.h>
 
+#include <algorithm>
 #include <optional>
 
 namespace maskedkd {
@@ -36,13 +37,28 @@ std::optional<Record> packed(std::span<const std::uint8_t> bytes) {
   }
 }
 
-void expect_decoded(const Record& record, const PixelBox& box) {
+ImageRegion decoded(const Record& record, const PixelBox& box) {
   try {
-    const ImageRegion region = decode_record_region(record, RecordEncoding::file, box);
+    ImageRegion region = decode_record_region(record, RecordEncoding::file, box);
     fuzz::expect(region.part.pixels.size() == std::size_t{3} * region.part.height * region.part.width, "all pixels");
+    return region;
   } catch (const Error& error) {
     std::fprintf(stderr, "%s\n", error.what());
     fuzz::expect(false, "what the packer accepts is decoded in training");
+    return {};
+  }
+}
+
+void expect_cut_from(const ImageRegion& whole, const Record& record, const PixelBox& box) {
+  const ImageRegion region = decoded(record, box);
+  fuzz::expect(region.top <= box.top && region.left <= box.left, "the box is in its region");
+  for (int y = box.top; y < box.top + box.height; ++y) {
+    const auto row = [&](const ImageRegion& from) {
+      return from.part.pixels.data() +
+             (std::size_t(y - from.top) * from.part.width + std::size_t(box.left - from.left)) * 3;
+    };
+    fuzz::expect(std::equal(row(region), row(region) + std::size_t{3} * box.width, row(whole)),
+                 "a box has the pixels of the whole picture");
   }
 }
 
@@ -85,10 +101,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t cou
     return 0;
   }
   const int height = record->shape.height, width = record->shape.width;
-  expect_decoded(*record, {0, 0, height, width});
+  const ImageRegion whole = decoded(*record, {0, 0, height, width});
   const std::uint32_t chance = crc32_of({bytes, count});
   const int top = static_cast<int>(chance & 0xFF) % height, left = static_cast<int>(chance >> 8 & 0xFF) % width;
-  expect_decoded(*record, {top, left, 1 + static_cast<int>(chance >> 16 & 0xFF) % (height - top),
-                           1 + static_cast<int>(chance >> 24) % (width - left)});
+  expect_cut_from(whole, *record,
+                  {top, left, 1 + static_cast<int>(chance >> 16 & 0xFF) % (height - top),
+                   1 + static_cast<int>(chance >> 24) % (width - left)});
   return 0;
 }

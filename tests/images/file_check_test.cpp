@@ -88,6 +88,22 @@ TEST(FileCheck, WholeFilesAreKnownForWhatTheyAre) {
   EXPECT_GE(num_files, 300);
 }
 
+TEST(FileCheck, TheOtherFormatsThatPilWritesAreNamed) {
+  int num_formats = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(reference_path("foreign"))) {
+    const std::string text = read_text_file(entry.path()), name = entry.path().stem();
+    try {
+      check_image_file(Bytes(text.begin(), text.end()));
+      ADD_FAILURE() << name << " is taken for a JPEG or PNG";
+    } catch (const Error& error) {
+      const std::string said = error.what();
+      EXPECT_TRUE(said.starts_with("neither JPEG nor PNG but a ") && said.find(name) != std::string::npos) << said;
+    }
+    ++num_formats;
+  }
+  EXPECT_GE(num_formats, 13);
+}
+
 TEST(FileCheck, AFileThatIsCutOffIsNeverCertain) {
   int num_cuts = 0;
   for (const auto& [name, bytes] : files()) {

@@ -216,5 +216,18 @@ def odd():
 
 
 subprocess.run([sys.executable, pathlib.Path(__file__).parent / "reference_operations.py", OUT], check=True)
-for part in [resample, evaluation, geometry, decode, packing, odd]:
+def foreign():
+    """Pictures in the other formats that PIL writes, each named as the program must name it."""
+    (OUT / "foreign").mkdir()
+    photograph = Image.fromarray(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3))
+    names = {"AVIF": "AVIF", "BMP": "BMP", "DDS": "DDS", "EPS": "PostScript", "GIF": "GIF", "ICNS": "ICNS", "ICO": "ICO",
+             "JPEG2000": "JPEG 2000", "PCX": "PCX", "PDF": "PDF", "PPM": "PNM", "SGI": "SGI", "TIFF": "TIFF",
+             "WEBP": "WebP"}
+    Image.init()
+    for format_of_pil, name in names.items():
+        if format_of_pil in Image.SAVE:
+            photograph.save(OUT / "foreign" / f"{name}.jpg", format=format_of_pil)
+
+
+for part in [resample, evaluation, geometry, decode, packing, odd, foreign]:
     part()

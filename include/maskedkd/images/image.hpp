@@ -32,6 +32,8 @@ struct ImageRegion {
   Image part;
   int top = 0;
   int left = 0;
+  // Empty, or what the decoder said of the first damage that it decoded past: pixels may be gray or have wrong colours.
+  std::string damage = {};
 };
 
 // Height, width and stored channels from the header of a JPEG or PNG, told apart by their first bytes. Throws Error on
@@ -42,7 +44,7 @@ RecordShape read_image_shape(std::span<const std::uint8_t> file_bytes);
 // a file on where it does not decode it (FileCheck::structure), so training must be able to read it.
 enum class OnDamage {
   refuse,        // Error
-  decode_as_pil  // gray or wrong colours where data are lost, as PIL reads it without a word
+  decode_as_pil  // gray or wrong colours where data are lost, as PIL reads it
 };
 
 // JPEG (gray, YCbCr, RGB, CMYK, YCCK) and PNG (gray, palette, RGB, alpha dropped, 16 bits as PIL converts them). A
@@ -53,9 +55,9 @@ Image decode_image(std::span<const std::uint8_t> file_bytes);
 // A record of either encoding; raw gray becomes three equal channels. Throws Error where shape and bytes disagree.
 Image decode_record(const Record& record, RecordEncoding encoding, OnDamage on_damage = OnDamage::refuse);
 // The pixels of decode_record(record, encoding, OnDamage::decode_as_pil) to the bit, of `box` alone: no more is decoded
-// than that takes. What the packer accepts, this decodes. Throws Error also where the
-// file isn't of the record's height and width, or the box does not lie within them. A file that is cut off behind the
-// last row that is needed may go unseen: the record's checksum has vouched for the bytes.
+// than that takes. What the packer accepts, this decodes; damage is named in the region. Throws Error also where the
+// file isn't of the record's height and width, or the box does not lie within them. Damage behind the last row that is
+// needed may go unseen: the record's checksum has vouched for the bytes.
 ImageRegion decode_record_region(const Record& record, RecordEncoding encoding, const PixelBox& box);
 
 std::string to_string(Interpolation interpolation);
