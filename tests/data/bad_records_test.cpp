@@ -105,7 +105,7 @@ TEST_F(LoaderTest, APictureThatIsDecodedPastDamageIsWarnedOfOnce) {
   const TemporaryDirectory folder;
   Image image{160, 120, std::vector<std::uint8_t>(160 * 120 * 3, 90)};
   std::vector<std::uint8_t> file = encode_jpeg(image, 90);
-  file.resize(file.size() - 30);
+  file.resize(file.size() - 200);
   file.insert(file.end(), {0xFF, 0xD9});
   write_set(folder.path(), std::vector<Record>(12, Record{file, 0, {160, 120, 3}}), 6, {"a"}, RecordEncoding::file);
   const ShardSet set(folder.path());

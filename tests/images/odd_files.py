@@ -102,11 +102,11 @@ def warned_of_files(picture):
     with_stray = progressive
     for _, end in reversed(scans_of(progressive)):
         with_stray = with_stray[:end] + b"\x12\x34\x56" + with_stray[end:]
-    files["stray_between_scans"] = with_stray
+    files["stray_between_scans_of_progressive"] = with_stray
     number = restarts.index(b"\xff\xd0")
     files["stray_before_restart"] = restarts[:number] + b"\x01\x02\x03" + restarts[number:]
     begin, end = scans_of(progressive)[0]
-    files["first_scan_twice"] = progressive[:end] + progressive[begin:end] + progressive[end:]
+    files["first_scan_twice_of_progressive"] = progressive[:end] + progressive[begin:end] + progressive[end:]
     return {f"whole_warned_of_{name}.jpg": content for name, content in files.items()}
 
 
