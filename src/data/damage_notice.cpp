@@ -33,11 +33,11 @@ void note_damaged_picture(const std::string& record, const std::string& damage) 
   pictures.warn_at *= kTimesMore;
   if (pictures.records.size() == 1) {
     spdlog::warn(
-        "{}: the picture is damaged ({}) and is used as PIL decodes it; of others only the number is said "
-        "(maskedkd_pack verify --decode names all)",
+        "{}: the picture is damaged ({}) and is used as PIL decodes it; further ones are only counted: maskedkd_pack "
+        "verify --decode lists all",
         record, damage);
   } else {
-    spdlog::warn("{}: the picture is damaged too ({} damaged pictures so far)", record, pictures.records.size());
+    spdlog::warn("{}: this picture is damaged as well ({} damaged pictures so far)", record, pictures.records.size());
   }
 }
 

@@ -173,13 +173,15 @@ class JpegWalk {
     const bool first_bits = bits >> 4 == 0;  // none of these coefficients came before
     const bool needs_dc = facts_.progressive ? first == 0 && first_bits : true;
     const bool needs_ac = facts_.progressive ? first > 0 : true;
-    int num_blocks = 0;
+    int num_blocks = 0, previous = -1;
     for (std::size_t i = 0; i < count; ++i) {
       const std::uint8_t id = content[1 + 2 * i], tables = content[2 + 2 * i];
       bool known = false;
       for (int k = 0; k < num_components_; ++k) {
         if (components_[k].id == id) {
           known = true;
+          doubt_unless(k > previous);  // in the order of the frame
+          previous = k;
           doubt_unless(has_quantisation_[components_[k].table & 3]);
           doubt_unless(facts_.progressive || !components_[k].is_scanned);
           components_[k].is_scanned = true;

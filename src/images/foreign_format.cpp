@@ -90,11 +90,11 @@ const char* markup_of(std::string_view text) {
     rest.remove_prefix(3);
   }
   rest.remove_prefix(std::min(rest.find_first_not_of(" \t\r\n"), rest.size()));
-  if (!rest.starts_with("<") && !rest.starts_with("{")) {
-    return nullptr;
-  }
   if (rest.starts_with("{")) {
     return "JSON";
+  }
+  if (!rest.starts_with("<")) {
+    return nullptr;
   }
   return rest.find("<svg") != std::string_view::npos                                          ? "SVG"
          : rest.starts_with("<!doctype html") || rest.find("<html") != std::string_view::npos ? "HTML"
@@ -111,11 +111,8 @@ bool is_text(std::string_view text) {
 }
 
 [[noreturn]] void refuse_as(const char* name, bool is_picture) {
-  if (is_picture) {
-    throw usage_error(fmt::format("neither JPEG nor PNG but a {} image: it must be converted", name),
-                      "convert it to JPEG or PNG, or leave it out with --on-broken skip");
-  }
-  throw usage_error(fmt::format("neither JPEG nor PNG but a file of the format {}", name));
+  throw usage_error(fmt::format("neither JPEG nor PNG but {}{}", name,
+                                is_picture ? ": it must be converted to JPEG or PNG" : ", which is no picture"));
 }
 
 }  // namespace

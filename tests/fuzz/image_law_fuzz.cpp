@@ -1,8 +1,9 @@
-// libFuzzer on a law between the packer and training: an image file that the packer accepts in its default way
-// (FileCheck::structure) is decoded in training, whole and in any box, with the same pixels. Damage within a JPEG's
-// compressed data may change pixels, as it does in PIL, but ends nothing. A mutated PNG gets new checksums, else almost
-// none would be accepted. How to run it, and what was run: README.md.
+// libFuzzer on the law between the packer and what reads a packed set. What the packer accepts in its default way
+// (FileCheck::structure) is decoded by training and evaluation in any box, and whole by the preview, to the same
+// pixels; it is damaged in their eyes exactly if `verify --decode` refuses it. What the structure check refuses, no
+// decoder takes either. How to run it, and what was run: README.md.
 #include "expect.hpp"
+#include "image_mutator.hpp"
 #include "maskedkd/images/file_check.hpp"
 #include "maskedkd/images/image.hpp"
 #include "maskedkd/io/digest.hpp"
@@ -23,12 +24,49 @@ namespace {
 
 constexpr std::int64_t kMostPixels = 1 << 14;  // of an image that is decoded here, for speed
 
+struct Tally {
+  std::uint64_t num_accepted = 0, num_damaged = 0;
+  ~Tally() {
+    std::fprintf(stderr, "%llu files accepted, %llu of them with damaged compressed data\n",
+                 static_cast<unsigned long long>(num_accepted), static_cast<unsigned long long>(num_damaged));
+  }
+} tally;
+
+std::optional<Image> strictly_decoded(std::span<const std::uint8_t> bytes) {
+  try {
+    return decode_image(bytes);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+bool is_small(std::span<const std::uint8_t> bytes) {
+  try {
+    const RecordShape shape = read_image_shape(bytes);
+    return std::int64_t{shape.height} * shape.width <= kMostPixels;
+  } catch (const Error&) {
+    return true;
+  }
+}
+
+// PIL refuses such a PNG, as the structure check does; libpng takes it.
+bool has_chunk_before_header(std::span<const std::uint8_t> bytes) {
+  constexpr std::size_t kKind = 12;  // behind the signature and the first length
+  return fuzz::is_png_file(bytes) && bytes.size() > kKind && bytes[kKind] != 'I';
+}
+
 std::optional<Record> packed(std::span<const std::uint8_t> bytes) {
   try {
-    const RecordShape shape = check_image_file(bytes).shape;
-    if (std::int64_t{shape.height} * shape.width > kMostPixels) {
-      return std::nullopt;
-    }
+    check_image_file(bytes);
+  } catch (const Error&) {
+    fuzz::expect(has_chunk_before_header(bytes) || !is_small(bytes) || !strictly_decoded(bytes),
+                 "what the structure check refuses is not decoded");
+    return std::nullopt;
+  }
+  if (!is_small(bytes)) {
+    return std::nullopt;
+  }
+  try {
     return make_record({bytes.begin(), bytes.end()}, "a.jpg", {}).record;
   } catch (const Error& error) {
     const std::string message = error.what();
@@ -62,36 +100,24 @@ void expect_cut_from(const ImageRegion& whole, const Record& record, const Pixel
   }
 }
 
-void mend_checksums(std::uint8_t* bytes, std::size_t size) {
-  constexpr std::size_t kSignature = 8, kFrame = 12;
-  const auto number = [&](std::size_t at) {
-    return std::size_t{bytes[at]} << 24 | std::size_t{bytes[at + 1]} << 16 | std::size_t{bytes[at + 2]} << 8 |
-           bytes[at + 3];
-  };
-  for (std::size_t at = kSignature; size >= kFrame && at <= size - kFrame;) {
-    const std::size_t length = number(at);
-    if (length > size - at - kFrame) {
-      return;
-    }
-    const std::uint32_t sum = crc32_of({bytes + at + 4, length + 4});
-    for (int i = 0; i < 4; ++i) {
-      bytes[at + 8 + length + i] = static_cast<std::uint8_t>(sum >> (24 - 8 * i));
-    }
-    at += kFrame + length;
-  }
-}
+std::optional<fuzz::ImageMutator> mutator;
 
 }  // namespace
 }  // namespace maskedkd
 
-extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* bytes, std::size_t size, std::size_t most);
-
-extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* bytes, std::size_t size, std::size_t most, unsigned seed) {
-  const std::size_t length = LLVMFuzzerMutate(bytes, size, most);
-  if (length > 0 && bytes[0] == 0x89 && seed % 8 != 0) {
-    maskedkd::mend_checksums(bytes, length);
+// The last argument is the folder of the seeds, where there is one.
+extern "C" int LLVMFuzzerInitialize(int* count, char*** arguments) {
+  if (std::filesystem::is_directory((*arguments)[*count - 1])) {
+    maskedkd::mutator.emplace((*arguments)[*count - 1]);
   }
-  return length;
+  return 0;
+}
+
+extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* bytes, std::size_t size, std::size_t most,
+                                               unsigned chance) {
+  const maskedkd::fuzz::Bytes mutated = maskedkd::mutator.value().mutated({bytes, bytes + size}, most, chance);
+  std::copy(mutated.begin(), mutated.end(), bytes);
+  return mutated.size();
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t count) {
@@ -102,6 +128,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t cou
   }
   const int height = record->shape.height, width = record->shape.width;
   const ImageRegion whole = decoded(*record, {0, 0, height, width});
+  fuzz::expect(decode_record(*record, RecordEncoding::file, OnDamage::decode_as_pil).pixels == whole.part.pixels,
+               "the preview shows the pixels of training");
+  const std::optional<Image> strict = strictly_decoded(record->bytes);
+  fuzz::expect(strict.has_value() == whole.damage.empty(), "verify --decode refuses what is damaged, no more");
+  fuzz::expect(!strict || strict->pixels == whole.part.pixels, "a whole picture has the same pixels");
+  ++tally.num_accepted;
+  tally.num_damaged += strict ? 0 : 1;
   const std::uint32_t chance = crc32_of({bytes, count});
   const int top = static_cast<int>(chance & 0xFF) % height, left = static_cast<int>(chance >> 8 & 0xFF) % width;
   expect_cut_from(whole, *record,

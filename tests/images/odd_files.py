@@ -145,6 +145,8 @@ def damaged_files(picture, rng):
     files["damaged_huffman_table.jpg"] = patched(baseline, tables + 5, [255] * 16)
     files["damaged_no_huffman_tables.jpg"] = patched(baseline, tables + 1, [0xFE])
     files["damaged_no_frame.jpg"] = patched(baseline, frame + 1, [0xFE])
+    scan = scans_of(baseline)[0][0]
+    files["damaged_order_of_components.jpg"] = patched(baseline, scan + 5, [2, 0x11, 1, 0x00])
     header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
     files["damaged_huge.png"] = (b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header
                                  + struct.pack(">I", zlib.crc32(b"IHDR" + header)))

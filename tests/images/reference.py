@@ -215,7 +215,6 @@ def odd():
     save_file(tensors, OUT / "odd.safetensors")
 
 
-subprocess.run([sys.executable, pathlib.Path(__file__).parent / "reference_operations.py", OUT], check=True)
 def foreign():
     """Pictures in the other formats that PIL writes, each named as the program must name it."""
     (OUT / "foreign").mkdir()
@@ -229,5 +228,6 @@ def foreign():
             photograph.save(OUT / "foreign" / f"{name}.jpg", format=format_of_pil)
 
 
+subprocess.run([sys.executable, pathlib.Path(__file__).parent / "reference_operations.py", OUT], check=True)
 for part in [resample, evaluation, geometry, decode, packing, odd, foreign]:
     part()

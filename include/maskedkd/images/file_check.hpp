@@ -26,7 +26,8 @@ struct ImageFileFacts {
 };
 
 // Time linear in the length, no memory. Throws Error (usage) where decode_image() would refuse the file too: neither
-// JPEG nor PNG, cut off, without an image, a side of 0, more pixels than are read.
+// JPEG nor PNG, cut off, without an image, a side of 0, more pixels than are read. Also of a PNG with a chunk before
+// its header, as PIL does.
 ImageFileFacts check_image_file(std::span<const std::uint8_t> file_bytes);
 
 }  // namespace maskedkd
