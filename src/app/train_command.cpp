@@ -194,7 +194,7 @@ void bind_run(CommandLine& line, TrainCommand& command) {
   line.group("Run")
       .option("output-dir", train.output_dir, "folder for checkpoints and log.txt; a run found there goes on")
       .option("resume", train.resume, "auto (the newest whole checkpoint of --output-dir), none, or a checkpoint",
-              [this](const std::string& text) { train.resume = expanded_path("--resume", text); })
+              [&train](const std::string& text) { train.resume = expanded_path("--resume", text); })
       .option("checkpoint-steps", train.checkpoint_steps,
               "a checkpoint every so many steps besides epochs' ends; 0: off")
       .option("checkpoint-minutes", train.checkpoint_minutes, "the same every so many minutes; 0: off")
