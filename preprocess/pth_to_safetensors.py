@@ -7,6 +7,7 @@ Names, values and dtypes stay as they are. A .pth is a pickle, which can run any
 object in it is built but its tensors (torch_file.py beside this file). Needs NumPy, and no torch.
 """
 import argparse
+import errno
 import json
 import os
 import pathlib
@@ -233,13 +234,23 @@ def write(file, weights, target):
             for name in names:
                 out.write(file.values(weights[name]))
             out.flush()
-            os.fsync(out.fileno())
+            sync(out)
         os.replace(temporary, target)
     except OSError as error:
         raise Refused(f"can't write {target}: {error.strerror or error}") from None
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
+
+
+def sync(file):
+    """As io/posix.cpp does for the programs: a file system that cannot sync is no reason to lose what is written."""
+    kernel_not_supported = 524
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY, kernel_not_supported]:
+            raise
 
 
 def run_with_installed_python():

@@ -1,5 +1,6 @@
 """Files of torch.save as Meta, MAE and timm write them, and what is none: python pth_to_safetensors_test.py SCRIPT"""
 import argparse
+import errno
 import os
 import pickle
 import resource
@@ -132,6 +133,16 @@ class Reads(Case):
         (self.place / 'out.safetensors').write_text('old')
         self.convert(self.save(weights()))
         self.assert_wrote(weights())
+
+    def test_a_file_system_that_cannot_sync_is_no_failure_but_a_full_one_is(self):
+        path = self.save(weights())
+        for code in [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY, 524]:
+            with mock.patch('os.fsync', side_effect=OSError(code, 'no')):
+                self.convert(path)
+            self.assert_wrote(weights())
+        for code in [errno.ENOSPC, errno.EIO, errno.EDQUOT]:
+            with mock.patch('os.fsync', side_effect=OSError(code, os.strerror(code))):
+                self.assert_refused(os.strerror(code), path, self.place / 'other.safetensors')
 
     def test_the_umask_decides_on_permissions(self):
         path, before = self.save(weights()), os.umask(0)
