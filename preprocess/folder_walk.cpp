@@ -178,7 +178,7 @@ void FolderWalk::leave_out(const fs::path& path, const std::error_code& reason) 
   }
   if (!skip_unreadable_) {
     throw Error(fmt::format("{} can't be read: {}", shown(path), words_for(reason)),
-                "mend or remove it, or pack with --on-broken skip");
+                "make it readable, or pack with --on-broken skip, which leaves it out");
   }
   ++left_out_.num_unreadable;
   if (left_out_.unreadable.size() < kUnreadableNamed) {

@@ -46,7 +46,7 @@ bool is_utf8(const std::string& text) {
         "have another ending");
   }
   throw usage_error(fmt::format("the class folder {} holds no images", shown(folder)),
-                    "images end in .jpg, .jpeg or .png; remove the folder if it is no class");
+                    "images end in .jpg, .jpeg or .png; move the folder elsewhere if it is no class");
 }
 
 // DIR for DIR/train: its "classes" are sets that hold folders only.

@@ -26,7 +26,7 @@ std::string file_of(const std::string& image, const std::filesystem::path& root,
     }
     if (!found.empty()) {
       refuse(name, line, fmt::format("{} may be {} or {}{}", quoted_name(image), found, image, ending),
-             "remove one of them");
+             "move one of them to another folder");
     }
     found = image + ending;
   }

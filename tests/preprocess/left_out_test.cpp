@@ -83,7 +83,9 @@ TEST_F(LeftOutOfASet, WhatCannotBeReadObeysOnBroken) {
   image("a/x.jpg");
   fs::create_symlink("nowhere", root_ / "a" / "link.jpg");
   expect_said(pack(),
-              "link.jpg can't be read: it is a link to nothing; mend or remove it, or pack with --on-broken skip", 1);
+              "link.jpg can't be read: it is a link to nothing; make it readable, or pack with --on-broken skip, which "
+              "leaves it out",
+              1);
   expect_said(pack({"--on-broken", "skip"}, 2), " 1 images of 1 classes");
   fs::remove(root_ / "a" / "link.jpg");
   ASSERT_EQ(::mkfifo((root_ / "a" / "pipe.png").c_str(), 0600), 0);
