@@ -95,7 +95,9 @@ std::string hint_for_errno(int reason) {
     case EXDEV:
       return "keep that folder on one file system, without links that lead out of it: copy it there, and go on there";
     default:
-      return is_unsupported(reason) ? "that file system can't do this: choose a folder on another one" : "";
+      return is_unsupported(reason) || reason == EBADF || reason == ENOLCK
+                 ? "that file system can't do this: choose a folder on another one"
+                 : "";
   }
 }
 

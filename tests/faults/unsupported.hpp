@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -47,10 +48,12 @@ inline bool must_work(const FaultPoint& point) {
   }
 }
 
+// About the file system: checkpoints that come too fast are left out on any.
 inline std::size_t num_warnings(const std::string& output) {
   std::size_t found = 0;
-  for (std::size_t at = output.find(" warning "); at != std::string::npos; at = output.find(" warning ", at + 1)) {
-    ++found;
+  std::istringstream lines(output);
+  for (std::string line; std::getline(lines, line);) {
+    found += line.find(" warning ") != std::string::npos && line.find("left out") == std::string::npos ? 1 : 0;
   }
   return found;
 }

@@ -8,7 +8,6 @@
 
 #include <gtest/gtest.h>
 
-
 namespace maskedkd::testing {
 namespace {
 
@@ -43,8 +42,8 @@ class UnsupportedTrain : public ::testing::Test {
                 fs::is_regular_file(disk / "run" / "checkpoints" / "best"));
   }
 
-  // begun: the folder that the run's state is copied from; empty: it begins anew.
-  static void try_all(const fs::path& begun) {
+  // begun: the folder that the run's state is copied from; empty: it begins anew. Returns how many pairs met a call.
+  static int try_all(const fs::path& begun) {
     const fs::path disk = place->path() / "disk";
     int done = 0, untouched = 0, told = 0;
     for (const FaultPoint& point : chosen_points(unsupported_points(), 6)) {
@@ -63,9 +62,9 @@ class UnsupportedTrain : public ::testing::Test {
         EXPECT_FALSE(must_work(point)) << end.output;
         EXPECT_TRUE(end.exit_code == 1 || end.exit_code == 2 || end.exit_code == 85) << end.exit_code;
         const std::vector<std::string> lines = error_lines(end.output);
-        ASSERT_EQ(lines.size(), 1U) << end.output;
-        EXPECT_NE(lines[0].find(disk.string()), std::string::npos) << lines[0];
-        EXPECT_NE(lines[0].find("; "), std::string::npos) << "no hint: " << lines[0];
+        EXPECT_EQ(lines.size(), 1U) << end.output;
+        EXPECT_NE(lines.at(0).find(disk.string()), std::string::npos) << lines[0];
+        EXPECT_NE(lines.at(0).find("; "), std::string::npos) << "no hint: " << lines[0];
         ++told;
       }
       if (end.fired == 0) {
@@ -78,15 +77,15 @@ class UnsupportedTrain : public ::testing::Test {
     }
     std::printf("%d pairs, %d of them of calls that are not made, %d ended the training with a line\n", done, untouched,
                 told);
-    EXPECT_LT(untouched, done);
+    return done - untouched;
   }
 
   static TemporaryDirectory* place;
 };
 TemporaryDirectory* UnsupportedTrain::place = nullptr;
 
-TEST_F(UnsupportedTrain, ARunFromItsBeginning) { try_all({}); }
-TEST_F(UnsupportedTrain, ARunThatGoesOn) { try_all(place->path() / "half"); }
+TEST_F(UnsupportedTrain, ARunFromItsBeginning) { EXPECT_GT(try_all({}), 0); }
+TEST_F(UnsupportedTrain, ARunThatGoesOn) { EXPECT_GT(try_all(place->path() / "half"), 0); }
 TEST_F(UnsupportedTrain, ARunThatIsFinished) { try_all(place->path() / "whole"); }
 
 }  // namespace
