@@ -60,18 +60,14 @@ std::uint64_t record_bytes_of(const ListedImage& image, const RecordOptions& opt
   if (!options.decoded) {
     return options.expected_bytes(image.size_bytes);
   }
-  try {
-    const FileDescriptor opened = open_unchanged(image);
-    std::vector<std::uint8_t> bytes(std::min(image.size_bytes, kMostHeaders));
-    read_exactly(opened, 0, bytes, image.path);
-    std::optional<RecordShape> shape = shape_in_header(bytes);
-    if (!shape && bytes.size() < image.size_bytes) {
-      shape = shape_in_header(read_image_file(image));
-    }
-    return shape ? options.decoded_bytes(*shape) : 0;
-  } catch (const UnreadableImage&) {
-    return 0;
+  const FileDescriptor opened = open_unchanged(image);
+  std::vector<std::uint8_t> bytes(std::min(image.size_bytes, kMostHeaders));
+  read_exactly(opened, 0, bytes, image.path);
+  std::optional<RecordShape> shape = shape_in_header(bytes);
+  if (!shape && bytes.size() < image.size_bytes) {
+    shape = shape_in_header(read_image_file(image));
   }
+  return shape ? options.decoded_bytes(*shape) : 0;
 }
 
 }  // namespace maskedkd

@@ -18,7 +18,7 @@ struct ListedImage {
 std::vector<std::uint8_t> read_image_file(const ListedImage& image);
 
 // Of the record that make_record() makes of it (ImageSource::record_bytes()): opens the file only where records are
-// decoded, and reads no more than its header. Throws Error.
+// decoded, and reads no more than its header. Throws as read_image_file().
 std::uint64_t record_bytes_of(const ListedImage& image, const RecordOptions& options);
 
 }  // namespace maskedkd

@@ -19,7 +19,7 @@ class ImageSource {
   virtual std::uint64_t size_bytes(std::int64_t index) const = 0;
   // Of the record that read() makes: exact where it is the file or its pixels (whose number is read from the image's
   // header), an estimate where it is a new JPEG. 0 for an image that read() would find broken for its header.
-  // Thread-safe. Throws Error.
+  // Thread-safe. Throws UnreadableImage, and Error.
   virtual std::uint64_t record_bytes(std::int64_t index, const RecordOptions& options) const = 0;
   // Image `index` as a record, after it was seen to be whole. Thread-safe. Throws BrokenImage where it is not, and
   // Error.

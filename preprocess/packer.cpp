@@ -154,9 +154,9 @@ bool is_shard_name(std::string_view name) {
 // Removes what interrupted packings of other sets left here that no shard of this set will replace. Throws where there
 // are shards and no sign of a packing: they are somebody's data. Call before this set's packing is marked.
 void sweep_leftovers(const PackOptions& options, const std::string& set_id, std::int64_t num_shards) {
-  sweep_abandoned(options.output_dir);
   const std::filesystem::path marker = options.output_dir / kUnderWay;
   if (is_there(marker) && read_text_file(marker) == set_id) {
+    sweep_abandoned(options.output_dir);
     return;  // this set's own packing leaves no other shards
   }
   const std::vector<std::string> names = list_directory(options.output_dir);
@@ -177,13 +177,14 @@ void sweep_leftovers(const PackOptions& options, const std::string& set_id, std:
       remove_file(options.output_dir / name);
     }
   }
+  sweep_abandoned(options.output_dir);
 }
 
 PackPlan plan_of(const MpiSession& session, const ImageSource& source, const PackOptions& options) {
   if (options.plan.records_per_shard > 0) {  // whatever their sizes
     return make_plan(std::vector<std::uint64_t>(static_cast<std::size_t>(source.size())), options.plan);
   }
-  return make_plan(record_sizes(session, source, options.records, options.threads), options.plan);
+  return make_plan(record_sizes(session, source, options.records, options.threads, options.skip_broken), options.plan);
 }
 
 // Where the shards of a set begin, if that follows from the headers of its images: the source's identity knows only

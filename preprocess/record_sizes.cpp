@@ -11,21 +11,34 @@
 namespace maskedkd {
 namespace {
 
+std::uint64_t size_of(const ImageSource& source, const RecordOptions& options, std::int64_t image,
+                      bool skip_unreadable) {
+  try {
+    return source.record_bytes(image, options);
+  } catch (const UnreadableImage& error) {
+    if (skip_unreadable) {
+      return 0;
+    }
+    throw Error(fmt::format("{} can't be read: {}", source.describe(image), error.what()),
+                "make it readable, or pack with --on-broken skip", ExitCode::failure, error.where());
+  }
+}
+
 // Of the images begin .. end - 1.
 std::vector<std::uint64_t> sizes_of(const ImageSource& source, const RecordOptions& options, std::int64_t begin,
-                                    std::int64_t end, int threads, Progress& progress) {
+                                    std::int64_t end, int threads, bool skip_unreadable, Progress& progress) {
   constexpr std::chrono::milliseconds kLook(50);
   std::vector<std::uint64_t> sizes(static_cast<std::size_t>(end - begin));
   std::atomic<std::int64_t> next = begin;
-  WorkerThreads workers(static_cast<int>(std::clamp<std::int64_t>(end - begin, 1, threads)),
-                        [&](const std::atomic<bool>&) {
-                          const std::int64_t image = next.fetch_add(1);
-                          if (image >= end) {
-                            return false;
-                          }
-                          sizes[static_cast<std::size_t>(image - begin)] = source.record_bytes(image, options);
-                          return true;
-                        });
+  WorkerThreads workers(
+      static_cast<int>(std::clamp<std::int64_t>(end - begin, 1, threads)), [&](const std::atomic<bool>&) {
+        const std::int64_t image = next.fetch_add(1);
+        if (image >= end) {
+          return false;
+        }
+        sizes[static_cast<std::size_t>(image - begin)] = size_of(source, options, image, skip_unreadable);
+        return true;
+      });
   while (!workers.wait(kLook)) {
     progress.update(std::min(next.load(), end) - begin, "");
   }
@@ -35,7 +48,7 @@ std::vector<std::uint64_t> sizes_of(const ImageSource& source, const RecordOptio
 }  // namespace
 
 std::vector<std::uint64_t> record_sizes(const MpiSession& session, const ImageSource& source,
-                                        const RecordOptions& options, int threads) {
+                                        const RecordOptions& options, int threads, bool skip_unreadable) {
   std::vector<std::uint64_t> sizes;
   if (!options.decoded) {  // known from the list
     for (std::int64_t i = 0; i < source.size(); ++i) {
@@ -46,7 +59,7 @@ std::vector<std::uint64_t> record_sizes(const MpiSession& session, const ImageSo
   const std::int64_t begin = source.size() * session.rank() / session.size(),
                      end = source.size() * (session.rank() + 1) / session.size();
   Progress progress("reading headers", "img", end - begin, session.rank() == 0);
-  const std::vector<std::uint64_t> own = sizes_of(source, options, begin, end, threads, progress);
+  const std::vector<std::uint64_t> own = sizes_of(source, options, begin, end, threads, skip_unreadable, progress);
   // As this machine has the numbers in memory: the ranks of a job run on machines of one kind.
   for (const std::string& bytes :
        session.all_gather(std::string(reinterpret_cast<const char*>(own.data()), own.size() * sizeof(std::uint64_t)))) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <ctime>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 namespace maskedkd {
@@ -76,7 +77,12 @@ void RunningClock::start() {
     state().started = true;
     state().last_look = Steady::now();
   }
-  std::thread(look_for_ever).detach();
+  try {
+    std::thread(look_for_ever).detach();
+  } catch (const std::system_error&) {  // no more threads: then all time counts
+    const std::lock_guard lock(state().mutex);
+    state().started = false;
+  }
   sigaddset(&before, SIGCONT);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }

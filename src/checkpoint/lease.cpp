@@ -35,11 +35,11 @@ InUse in_use(std::string message) {
 // Removed, whole, however long that takes: nobody can rename out of it any more.
 void remove_for_certain(const fs::path& folder, std::chrono::milliseconds patience) {
   const Clock::time_point end = Clock::now() + patience;
-  std::error_code error;
-  while (fs::exists(fs::symlink_status(folder, error))) {
-    fs::remove_all(folder, error);
+  for (;;) {
+    std::error_code error;
+    fs::remove_all(folder, error);  // a folder that is not there is no error
     if (!error) {
-      break;
+      return;
     }
     if (Clock::now() > end) {
       throw Error(fmt::format("can't remove {}, which an earlier start of the run may still write through: {}",
@@ -89,7 +89,7 @@ void outlive(const fs::path& folder, const LeaseOwner& me, const LeaseOptions& o
     const LeaseOwner& owner = record->owner;
     const bool earlier_start = !owner.job.empty() && owner.job == me.job && owner.restarts < me.restarts;
     const Liveness liveness = liveness_of(owner);
-    if (record->released || earlier_start || !before || liveness == Liveness::dead) {
+    if (record->released || earlier_start || liveness == Liveness::dead) {
       return;
     }
     // A copy of a run's folder has its lease too, but not its owner. A number that has changed is no proof of one: some
@@ -312,6 +312,9 @@ void Lease::take_away(const fs::path& place) const {
 void Lease::take_out_of_lower_layer(const fs::path& place, const fs::path& doomed) const {
   std::error_code error;
   fs::create_directory(doomed, error);
+  if (error) {
+    fail("can't make", doomed, error.value());
+  }
   const fs::path manifest = place / kManifestName;
   if (std::rename(manifest.c_str(), (doomed / kManifestName).c_str()) != 0 && errno != ENOENT) {
     fail("can't remove", manifest, errno);

@@ -13,8 +13,10 @@
 #include <cstdio>
 #include <ctime>
 #include <limits>
+#include <memory>
 #include <sstream>
 #include <string_view>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -141,14 +143,18 @@ std::optional<double> end_of(const std::string& job_id, const std::string& outpu
 }  // namespace
 
 std::future<std::optional<double>> ask_slurm_for_end(const std::string& job_id, std::chrono::seconds patience) {
-  std::promise<std::optional<double>> answer;
-  std::future<std::optional<double>> future = answer.get_future();
+  const auto answer = std::make_shared<std::promise<std::optional<double>>>();
+  std::future<std::optional<double>> future = answer->get_future();
   sigset_t all, before;  // signals are for other threads
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  std::thread([answer = std::move(answer), job_id, variables = environment_of_squeue(), patience]() mutable {
-    answer.set_value(end_of(job_id, output_of_squeue(job_id, std::move(variables), patience)));
-  }).detach();
+  try {
+    std::thread([answer, job_id, variables = environment_of_squeue(), patience]() mutable {
+      answer->set_value(end_of(job_id, output_of_squeue(job_id, std::move(variables), patience)));
+    }).detach();
+  } catch (const std::system_error&) {  // no more threads: as where squeue does not answer
+    answer->set_value(std::nullopt);
+  }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   return future;
 }
