@@ -276,7 +276,7 @@ value() {
 # expanded PATH: with $NAME, ${NAME} and a ~ at the beginning, as the programs expand them on the node.
 expanded() {
   local rest=$1 text='' name
-  if [[ $rest == '~' || $rest == '~/'* ]]; then
+  if [[ $rest == \~ || $rest == \~/* ]]; then
     text=$HOME
     rest=${rest:1}
   fi

@@ -32,6 +32,11 @@ InUse in_use(std::string message) {
   return InUse(std::move(message), "wait for it to end, or choose another folder", ExitCode::usage);
 }
 
+// Whether it may work the next time, or another start has taken the folder.
+bool may_pass_or_fence(int reason) {
+  return reason == EIO || reason == ENOSPC || reason == EDQUOT || reason == ENOENT || reason == ESTALE;
+}
+
 // Removed, whole, however long that takes: nobody can rename out of it any more.
 void remove_for_certain(const fs::path& folder, std::chrono::milliseconds patience) {
   const Clock::time_point end = Clock::now() + patience;
@@ -268,7 +273,7 @@ void Lease::put_link(const fs::path& target, const fs::path& place) const {
   std::error_code error;
   fs::remove(made, error);
   fs::create_directory_symlink(target, made, error);
-  if (error.value() == EPERM || is_unsupported(error.value())) {  // FAT, CIFS
+  if (error && !may_pass_or_fence(error.value())) {  // file systems without links have many errnos for it
     warn_once("links", fmt::format("{} can hold no links: {} is a text file there that names its folder",
                                    place.parent_path().string(), place.string()));
     put_text(target.string() + "\n", place);

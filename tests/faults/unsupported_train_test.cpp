@@ -36,9 +36,9 @@ class UnsupportedTrain : public ::testing::Test {
     all.insert(all.begin(), std::string(MASKEDKD_BIN_DIR) + "/maskedkd_train");
     return all;
   }
-  static void expect_whole(const fs::path& disk) {
+  static void expect_whole(const fs::path& disk, bool has_best) {
     expect_same_run(place->path() / "whole" / "run", disk / "run", kSteps);
-    EXPECT_TRUE(fs::exists(disk / "run" / "checkpoints" / "best" / "model.safetensors") ||
+    EXPECT_TRUE(!has_best || fs::exists(disk / "run" / "checkpoints" / "best" / "model.safetensors") ||
                 fs::is_regular_file(disk / "run" / "checkpoints" / "best"));
   }
 
@@ -55,9 +55,11 @@ class UnsupportedTrain : public ::testing::Test {
       const ProgramEnd end = run_faulty_program(command(disk), disk, point);
       SCOPED_TRACE(point.text() + ", " + end.call);
       ++done;
+      // Each epoch says that its best weights could not be marked, and the run goes on.
+      const bool no_best = point.n == FAULTS_MAKE_A_LINK && !must_work(point);
       if (end.exit_code == 0) {
-        expect_whole(disk);
-        EXPECT_LE(num_warnings(end.output), must_work(point) ? 1U : 2U) << end.output;
+        expect_whole(disk, !no_best);
+        EXPECT_TRUE(no_best || num_warnings(end.output) <= (must_work(point) ? 1U : 2U)) << end.output;
       } else {
         EXPECT_FALSE(must_work(point)) << end.output;
         EXPECT_TRUE(end.exit_code == 1 || end.exit_code == 2 || end.exit_code == 85) << end.exit_code;
@@ -73,7 +75,7 @@ class UnsupportedTrain : public ::testing::Test {
       }
       const ProcessResult finished = run_process(command(disk));
       EXPECT_EQ(finished.exit_code, 0) << finished.output;
-      expect_whole(disk);
+      expect_whole(disk, !no_best);
     }
     std::printf("%d pairs, %d of them of calls that are not made, %d ended the training with a line\n", done, untouched,
                 told);
