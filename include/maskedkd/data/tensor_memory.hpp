@@ -1,8 +1,8 @@
 // Memory of large CPU tensors, used again. A training step allocates and frees the same large tensors over and over;
 // the C library maps each from the kernel and gives it back, so that every step touches fresh pages: at a micro-batch
-// of 128 the kernel then clears some 4,000 pages an image, a third of the step's time. Setting glibc's thresholds
-// instead keeps the pages, but its posix_memalign() (glibc 2.36) does not find the hole that an equal allocation has
-// left, and resident memory grows to a multiple. The programs that train and evaluate call this first.
+// of 128 the kernel then clears some 4,000 pages an image. Setting glibc's thresholds instead keeps the pages, but its
+// posix_memalign() (glibc 2.36) does not find the hole that an equal allocation has left, and resident memory grows to
+// a multiple. The programs that train and evaluate call this first.
 #pragma once
 
 namespace maskedkd {
