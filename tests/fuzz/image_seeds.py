@@ -11,6 +11,9 @@ import zlib
 import numpy as np
 from PIL import Image
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "images"))
+from odd_files import frame_at, patched  # noqa: E402
+
 OUT = pathlib.Path(sys.argv[1])
 RNG = np.random.default_rng(3)
 ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
@@ -37,17 +40,6 @@ def in_scans(content, script):
         file.write(script)
         file.flush()
         return transcoded(content, "-optimize", "-scans", file.name)
-
-
-def frame_at(content):
-    at = 2
-    while not (0xC0 <= content[at + 1] <= 0xCF and content[at + 1] not in (0xC4, 0xC8, 0xCC)):
-        at += 2 + struct.unpack(">H", content[at + 2:at + 4])[0]
-    return at
-
-
-def patched(content, at, values):
-    return content[:at] + bytes(values) + content[at + len(values):]
 
 
 def with_factors(content, *factors):
