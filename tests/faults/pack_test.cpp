@@ -1,10 +1,10 @@
 // maskedkd_pack at every file-system call below its output: killed, failing, or without power, the next start completes
 // the bytes of a packing that nothing disturbed.
-#include "app/small_run.hpp"
 #include "faults/faulty_program.hpp"
 #include "faults/points.hpp"
+#include "faults/tried_programs.hpp"
 #include "maskedkd/images/shard_reader.hpp"
-#include "maskedkd/io/digest.hpp"
+#include "support/digests.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <gtest/gtest.h>
@@ -29,43 +29,19 @@ class PackFaults : public ::testing::Test {
     const ProgramEnd end = run_faulty_program(command(disk()), disk(), {}, log);
     EXPECT_EQ(end.exit_code, 0) << end.output;
     operations_ = read_operations(log);
-    expected_ = digests(disk());
+    expected_ = digests_of(set(disk()));
     EXPECT_EQ(expected_.size(), 4U) << "three shards and an index";
     EXPECT_GT(operations_.size(), 30U) << "the calls are not seen: is the library of faults loaded?";
   }
 
   fs::path disk() const { return place_.path() / "disk"; }
-  std::vector<std::string> command(const fs::path& disk) const {
-    const std::string source = place_.path() / "source";
-    return {std::string(MASKEDKD_BIN_DIR) + "/maskedkd_pack",
-            "--source",
-            "idx",
-            "--images",
-            source + ".images",
-            "--labels",
-            source + ".labels",
-            "--output-dir",
-            disk / "a" / "set",
-            "--records-per-shard",
-            "8",
-            "--threads",
-            "1"};
-  }
-  static std::map<std::string, std::string> digests(const fs::path& disk) {
-    std::map<std::string, std::string> found;
-    std::error_code missing;
-    for (const auto& entry : fs::directory_iterator(disk / "a" / "set", missing)) {
-      if (const std::string name = entry.path().filename(); name != ".lock") {
-        found[name] = sha256_of_file(entry.path());
-      }
-    }
-    return found;
-  }
+  Arguments command(const fs::path& disk) const { return packing_of(place_.path() / "source", set(disk)); }
+  static fs::path set(const fs::path& disk) { return disk / "a" / "set"; }
   // What is there is whole, and the next start completes it.
   void expect_completes(const fs::path& disk) {
-    for (const auto& [name, digest] : digests(disk)) {
+    for (const auto& [name, digest] : digests_of(set(disk))) {
       if (name == "index.json") {
-        EXPECT_NO_THROW(ShardSet{disk / "a" / "set"});
+        EXPECT_NO_THROW(ShardSet{set(disk)});
       }
       if (name == "index.json" || name.starts_with("shard-")) {
         EXPECT_EQ(digest, expected_.at(name)) << name << " is there, but not whole";
@@ -73,7 +49,7 @@ class PackFaults : public ::testing::Test {
     }
     const ProcessResult result = run_process(command(disk));
     EXPECT_EQ(result.exit_code, 0) << result.output;
-    EXPECT_EQ(digests(disk), expected_);
+    EXPECT_EQ(digests_of(set(disk)), expected_);
   }
 
   TemporaryDirectory place_;
@@ -106,7 +82,7 @@ TEST_F(PackFaults, AnErrorAtEveryCall) {
     SCOPED_TRACE(point.text() + ", " + end.call);
     EXPECT_GE(end.fired, 1U);
     if (end.exit_code == 0) {
-      EXPECT_EQ(digests(disk()), expected_);
+      EXPECT_EQ(digests_of(set(disk())), expected_);
     } else {
       EXPECT_FALSE(is_harmless(point)) << end.output;
       EXPECT_TRUE(end.exit_code == 1 || end.exit_code == 2) << end.exit_code;

@@ -1,8 +1,8 @@
 // maskedkd_train at every file-system call below its output: killed, failing, or without power, the next start finishes
 // with the bits of the run that nothing disturbed, and no checkpoint that was there is harmed.
-#include "app/small_run.hpp"
 #include "faults/faulty_program.hpp"
 #include "faults/points.hpp"
+#include "faults/tried_programs.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/checkpoint/checkpoint.hpp"
 #include "support/temporary_directory.hpp"
@@ -15,8 +15,6 @@ namespace maskedkd::testing {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr int kSteps = 4;  // two epochs of two, each step saved
 
 class TrainFaults : public ::testing::Test {
  protected:
@@ -41,14 +39,7 @@ class TrainFaults : public ::testing::Test {
     fs::create_directory(disk(name));
     return disk(name);
   }
-  static std::vector<std::string> command(const fs::path& disk) {
-    const fs::path data = place->path() / "data";
-    Arguments all = teacher_arguments(data, disk / "run",
-                                      {"--eval-data-path", data, "--epochs", "2", "--checkpoint-steps", "1",
-                                       "--keep-checkpoints", "1", "--width", "8", "--depth", "1", "--heads", "2"});
-    all.insert(all.begin(), std::string(MASKEDKD_BIN_DIR) + "/maskedkd_train");
-    return all;
-  }
+  static Arguments command(const fs::path& disk) { return training_of(place->path() / "data", disk / "run"); }
   // The step of the newest checkpoint that had its name before call n.
   static std::int64_t saved_before(std::uint64_t n) {
     std::int64_t step = 0;
@@ -77,7 +68,7 @@ class TrainFaults : public ::testing::Test {
   static void expect_finishes(const fs::path& disk) {
     const ProcessResult finished = run_process(command(disk));
     ASSERT_EQ(finished.exit_code, 0) << finished.output;
-    expect_same_run(place->path() / "whole" / "run", disk / "run", kSteps);
+    expect_same_run(place->path() / "whole" / "run", disk / "run", kTrainedSteps);
     EXPECT_TRUE(fs::exists(disk / "run" / "checkpoints" / "best" / "model.safetensors"));
     for (const auto& entry : fs::directory_iterator(disk / "run" / "checkpoints")) {
       EXPECT_FALSE(entry.path().filename().string().starts_with(".tmp-")) << entry.path();

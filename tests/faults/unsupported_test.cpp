@@ -1,17 +1,16 @@
 // What a file system can't do at all: every kind of call, with every errno that file systems answer it with. Either the
 // work is done as on any other one, and that is said once, or it ends with one line; nothing is lost either way.
 #include "faults/unsupported.hpp"
-#include "app/small_run.hpp"
 #include "faults/checkpoint_scenario.hpp"
 #include "faults/faulty_program.hpp"
 #include "faults/points.hpp"
+#include "faults/tried_programs.hpp"
 #include "maskedkd/images/shard_reader.hpp"
-#include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/posix.hpp"
+#include "support/digests.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <cerrno>
-#include <map>
 
 namespace maskedkd::testing {
 namespace {
@@ -21,31 +20,7 @@ class Unsupported : public ::testing::Test {
   Unsupported() { pack_images(place_.path() / "source", 24); }
 
   fs::path disk() const { return place_.path() / "disk"; }
-  std::vector<std::string> packing(const fs::path& out) const {
-    const std::string source = place_.path() / "source";
-    return {std::string(MASKEDKD_BIN_DIR) + "/maskedkd_pack",
-            "--source",
-            "idx",
-            "--images",
-            source + ".images",
-            "--labels",
-            source + ".labels",
-            "--output-dir",
-            out,
-            "--records-per-shard",
-            "8",
-            "--threads",
-            "1"};
-  }
-  static std::map<std::string, std::string> digests(const fs::path& set) {
-    std::map<std::string, std::string> found;
-    for (const auto& entry : fs::directory_iterator(set)) {
-      if (const std::string name = entry.path().filename(); name != ".lock") {
-        found[name] = sha256_of_file(entry.path());
-      }
-    }
-    return found;
-  }
+  Arguments packing(const fs::path& out) const { return packing_of(place_.path() / "source", out); }
   void start_anew() const {
     fs::remove_all(disk());
     fs::create_directory(disk());
@@ -57,7 +32,7 @@ class Unsupported : public ::testing::Test {
 TEST_F(Unsupported, PackingWorksOrEndsWithOneLineAndTheNextOneCompletesIt) {
   start_anew();
   ASSERT_EQ(run_process(packing(disk() / "set")).exit_code, 0);
-  const auto expected = digests(disk() / "set");
+  const auto expected = digests_of(disk() / "set");
   int done = 0, told = 0;
   for (const FaultPoint& point : chosen_points(unsupported_points(), 24)) {
     start_anew();
@@ -65,7 +40,7 @@ TEST_F(Unsupported, PackingWorksOrEndsWithOneLineAndTheNextOneCompletesIt) {
     SCOPED_TRACE(point.text());
     EXPECT_LE(num_warnings(end.output), 1U) << end.output;
     if (end.exit_code == 0) {
-      EXPECT_EQ(digests(disk() / "set"), expected);
+      EXPECT_EQ(digests_of(disk() / "set"), expected);
     } else {
       EXPECT_FALSE(must_work(point)) << end.output;
       const std::vector<std::string> lines = error_lines(end.output);
@@ -75,7 +50,7 @@ TEST_F(Unsupported, PackingWorksOrEndsWithOneLineAndTheNextOneCompletesIt) {
       ++told;
     }
     EXPECT_EQ(run_process(packing(disk() / "set")).exit_code, 0);
-    EXPECT_EQ(digests(disk() / "set"), expected);
+    EXPECT_EQ(digests_of(disk() / "set"), expected);
     ++done;
   }
   std::printf("%d pairs, %d of them ended the packing with a line\n", done, told);

@@ -1,8 +1,8 @@
 // maskedkd_train where the file system of its run and of its staged copies can't do one kind of call: it trains as on
 // any other one and says so once, or it ends with one line; the next start on a file system that can finishes the run.
-#include "app/small_run.hpp"
 #include "faults/faulty_program.hpp"
 #include "faults/points.hpp"
+#include "faults/tried_programs.hpp"
 #include "faults/unsupported.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -12,8 +12,6 @@ namespace maskedkd::testing {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr int kSteps = 4;  // two epochs of two, each step saved
 
 class UnsupportedTrain : public ::testing::Test {
  protected:
@@ -28,16 +26,10 @@ class UnsupportedTrain : public ::testing::Test {
   static void TearDownTestSuite() { delete place; }
 
   static Arguments command(const fs::path& disk) {
-    const fs::path data = place->path() / "data";
-    Arguments all =
-        teacher_arguments(data, disk / "run",
-                          {"--eval-data-path", data, "--epochs", "2", "--checkpoint-steps", "1", "--keep-checkpoints",
-                           "1", "--width", "8", "--depth", "1", "--heads", "2", "--stage-to", disk / "stage"});
-    all.insert(all.begin(), std::string(MASKEDKD_BIN_DIR) + "/maskedkd_train");
-    return all;
+    return training_of(place->path() / "data", disk / "run", {"--stage-to", disk / "stage"});
   }
   static void expect_whole(const fs::path& disk, bool has_best) {
-    expect_same_run(place->path() / "whole" / "run", disk / "run", kSteps);
+    expect_same_run(place->path() / "whole" / "run", disk / "run", kTrainedSteps);
     EXPECT_TRUE(!has_best || fs::exists(disk / "run" / "checkpoints" / "best" / "model.safetensors") ||
                 fs::is_regular_file(disk / "run" / "checkpoints" / "best"));
   }
