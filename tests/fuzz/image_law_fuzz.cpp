@@ -9,17 +9,10 @@
 #include "maskedkd/io/digest.hpp"
 #include "preprocess/record_maker.hpp"
 
-#include <zlib.h>
-
 #include <algorithm>
 #include <optional>
 
 namespace maskedkd {
-
-std::uint32_t crc32_of(std::span<const std::uint8_t> bytes) noexcept {
-  return static_cast<std::uint32_t>(::crc32(0, bytes.data(), static_cast<uInt>(bytes.size())));
-}
-
 namespace {
 
 constexpr std::int64_t kMostPixels = 1 << 14;  // of an image that is decoded here, for speed
