@@ -20,6 +20,10 @@ namespace {
 
 constexpr std::size_t kLargestTransfer = std::size_t{1} << 30;  // Linux moves at most 2 GiB a call
 
+// On a network file system a file may be replaced while it is read (ESTALE); its name then leads to the new one.
+constexpr int kReadAttempts = 5;
+constexpr std::chrono::milliseconds kBetweenReadAttempts{50};
+
 // The kernel's own "not supported", which some file systems hand on to programs; strerror() does not know it.
 constexpr int kKernelNotSupported = 524;
 
@@ -276,20 +280,25 @@ std::string read_text_file(const std::filesystem::path& path) {
 }
 
 std::optional<std::string> read_text_file_if_there(const std::filesystem::path& path, std::uint64_t largest_bytes) {
-  try {
-    const FileDescriptor file = open_for_reading(path);
-    const std::uint64_t size = file_size_bytes(file, path);
-    if (size > largest_bytes) {
-      return std::nullopt;
+  for (int attempt = 1;; ++attempt) {
+    try {
+      const FileDescriptor file = open_for_reading(path);
+      const std::uint64_t size = file_size_bytes(file, path);
+      if (size > largest_bytes) {
+        return std::nullopt;
+      }
+      std::string text(size, '\0');
+      read_exactly(file, 0, {reinterpret_cast<std::uint8_t*>(text.data()), text.size()}, path);
+      return text;
+    } catch (const FileError& error) {
+      if (error.reason() == ENOENT) {
+        return std::nullopt;
+      }
+      if (error.reason() != ESTALE || attempt == kReadAttempts) {
+        throw;
+      }
     }
-    std::string text(size, '\0');
-    read_exactly(file, 0, {reinterpret_cast<std::uint8_t*>(text.data()), text.size()}, path);
-    return text;
-  } catch (const FileError& error) {
-    if (error.reason() != ENOENT) {
-      throw;
-    }
-    return std::nullopt;
+    std::this_thread::sleep_for(kBetweenReadAttempts);
   }
 }
 
