@@ -28,8 +28,8 @@ std::string place_of(const ProcessIdentity& process) {
   return fmt::format("{:08x}", crc32_of({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}));
 }
 
-// Whoever wrote a file of that name.
-Liveness liveness_of_writer(const std::string& name, const ProcessIdentity& me) {
+// Of the process that wrote a file of that name; nothing: the name is another program's.
+std::optional<Liveness> liveness_of_writer(const std::string& name, const ProcessIdentity& me) {
   std::vector<std::string> parts;
   std::string_view tag = std::string_view(name).substr(name.rfind('-') + 1);
   while (parts.size() < kTagParts) {
@@ -40,8 +40,11 @@ Liveness liveness_of_writer(const std::string& name, const ProcessIdentity& me) 
     }
     tag.remove_prefix(end + 1);
   }
-  if (parts.size() != kTagParts || parts[2] != place_of(me)) {
-    return Liveness::unknown;  // it runs elsewhere, or the name is another program's
+  if (parts.size() != kTagParts) {
+    return std::nullopt;
+  }
+  if (parts[2] != place_of(me)) {
+    return Liveness::unknown;
   }
   return liveness_of({me.host, me.boot, std::atoll(parts[0].c_str()), parts[1]});
 }
@@ -97,7 +100,7 @@ void sweep_abandoned(const fs::path& parent) {
     if (!fs::is_regular_file(path, ignored)) {
       return;
     }
-    const Liveness writer = liveness_of_writer(path.filename().string(), me);
+    const std::optional<Liveness> writer = liveness_of_writer(path.filename().string(), me);
     if (writer == Liveness::dead) {
       fs::remove(path, ignored);
     } else if (writer == Liveness::unknown) {

@@ -23,6 +23,7 @@ void sweep_unfinished(const std::filesystem::path& parent);
 
 // The same for a directory that others may write into at this moment: only files whose writer is dead
 // (base/process.hpp), or can't be looked at and has not written for kAbandonedAfter, by the file system's own clock.
+// Names without a writer's tag are another program's and stay.
 void sweep_abandoned(const std::filesystem::path& parent);
 
 }  // namespace maskedkd
