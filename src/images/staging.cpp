@@ -5,7 +5,8 @@
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/io/unfinished.hpp"
 
-#include <sys/statvfs.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include <condition_variable>
 #include <cstdio>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -26,15 +28,34 @@ constexpr std::size_t kPieceBytes = std::size_t{4} << 20;
 constexpr std::chrono::milliseconds kLookAgain{500};     // for what other ranks have finished
 constexpr std::chrono::minutes kLongestWithoutNews{10};  // then another rank's copies are no longer awaited
 
-// num_bytes: of everything that the node's ranks may be copying at this moment.
-bool fits(const std::filesystem::path& directory, std::uint64_t num_bytes, double leave_free) {
-  struct statvfs room {};
-  if (::statvfs(directory.c_str(), &room) != 0 || room.f_blocks == 0) {
-    return true;  // some file systems don't say: a full one ends the copying
+struct Room {
+  double all_bytes, free_bytes;
+};
+
+// Nothing: that file system does not say.
+std::optional<Room> room_in(const std::filesystem::path& directory) {
+  struct statfs status {};
+  if (::statfs(directory.c_str(), &status) != 0) {
+    return std::nullopt;
   }
-  const double block = static_cast<double>(room.f_frsize);
-  return static_cast<double>(room.f_bavail) * block - static_cast<double>(num_bytes) >=
-         static_cast<double>(room.f_blocks) * block * leave_free;
+  if (status.f_blocks > 0) {
+    const double block = static_cast<double>(status.f_frsize);
+    return Room{static_cast<double>(status.f_blocks) * block, static_cast<double>(status.f_bavail) * block};
+  }
+  // A tmpfs without a limit and a ramfs take memory until there is none.
+  if (status.f_type == RAMFS_MAGIC || status.f_type == TMPFS_MAGIC) {
+    const double page = static_cast<double>(::sysconf(_SC_PAGESIZE));
+    return Room{static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * page,
+                static_cast<double>(::sysconf(_SC_AVPHYS_PAGES)) * page};
+  }
+  return std::nullopt;
+}
+
+// num_bytes: of everything that the node's ranks may be copying at this moment. A file system that does not say what
+// room it has is tried: a full one ends the copying.
+bool fits(const std::filesystem::path& directory, std::uint64_t num_bytes, double leave_free) {
+  const std::optional<Room> room = room_in(directory);
+  return !room || room->free_bytes - static_cast<double>(num_bytes) >= room->all_bytes * leave_free;
 }
 
 }  // namespace

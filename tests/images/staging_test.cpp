@@ -6,12 +6,29 @@
 #include "support/temporary_directory.hpp"
 
 #include <gtest/gtest.h>
+#include <linux/magic.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <fstream>
 #include <thread>
+
+namespace {
+bool is_memory = false;
+}  // namespace
+
+// Stands before the C library's: while is_memory, every folder is of a tmpfs that was mounted with size=0, no limit.
+extern "C" int statfs(const char* path, struct statfs* status) noexcept {
+  const long result = ::syscall(SYS_statfs, path, status);
+  if (result == 0 && is_memory) {
+    status->f_type = TMPFS_MAGIC;
+    status->f_blocks = status->f_bfree = status->f_bavail = 0;
+  }
+  return static_cast<int>(result);
+}
 
 namespace maskedkd::testing {
 namespace {
@@ -112,6 +129,15 @@ TEST_F(StagingTest, RoomIsLeftForOthers) {
   EXPECT_EQ(finish(staging).num_near, 0u);
   EXPECT_EQ(num_files(), 0u);
   expect_all(set_);
+}
+
+TEST_F(StagingTest, AFolderThatIsMemoryWithoutALimitHasTheRoomThatMemoryHas) {
+  is_memory = true;
+  StagingOptions most = options();
+  most.leave_free = 0.9999;
+  EXPECT_EQ(finish(Staging(set_, most)).num_near, 0u);
+  EXPECT_EQ(finish(Staging(set_, options())).num_near, kShards);
+  is_memory = false;
 }
 
 TEST_F(StagingTest, ADamagedShardIsNotCopiedAndADamagedCopyNotUsed) {
