@@ -21,6 +21,8 @@ struct CommandLine::State {
     bool flag = false;                                      // a bool: needs no value
     std::string text;                                       // after parse()
     bool given = false;
+    bool on_command_line = false;
+    bool path = false;  // its text may name variables, which a node has or not
   };
   struct Positional {
     std::string name;

@@ -49,6 +49,9 @@ void CommandLine::State::read_config_file() {
           fmt::format("{}{} {}", where, name, option->given ? "is given twice" : "belongs on the command line"));
     }
     option->given = true;
+    if (option->path && option->on_command_line) {
+      continue;  // the file may name a variable that only other nodes have
+    }
     option->text = without_blanks(line.substr(equals + 1));
     try {
       option->text = option->assign(option->text);

@@ -64,7 +64,8 @@ void CommandLine::State::add(const std::string& name, const std::string& default
   }
   const std::string shown = default_text.empty() ? std::string() : " [" + default_text + "]";
   groups.back().add_options()(name.c_str(), value, (description + shown).c_str());
-  options.push_back({name, default_text, std::move(assign), flag, default_text, false});
+  options.push_back({name, default_text, std::move(assign), flag, default_text});
+  options.back().path = kind == std::string_view("PATH");
 }
 
 CommandLine::CommandLine(std::string program, std::string purpose, std::string example)
@@ -180,12 +181,15 @@ bool CommandLine::parse(int argc, const char* const* argv) {
       option.text = option.assign(option.text);
     }
   }
-  if (values.count("config") != 0) {
+  for (auto& option : state_->options) {
+    option.on_command_line = values.count(option.name) != 0;
+  }
+  if (state_->find("config")->on_command_line) {
     state_->config_path = expanded_path("--config", values["config"].as<std::string>());
     state_->read_config_file();
   }
   for (auto& option : state_->options) {
-    if (values.count(option.name) != 0) {
+    if (option.on_command_line) {
       option.given = true;
       option.text = values[option.name].as<std::string>();
       option.text = option.assign(option.text);

@@ -1,100 +1,13 @@
-#include "maskedkd/cli/options.hpp"
-
-#include "maskedkd/base/error.hpp"
+#include "options_fixture.hpp"
 #include "support/process.hpp"
-#include "support/temporary_directory.hpp"
 
 #include <gtest/gtest.h>
 
 #include <cstdlib>
-#include <fstream>
 #include <initializer_list>
 
 namespace maskedkd {
 namespace {
-
-constexpr const char* kManyWords =
-    "It says so in more words than a line has room for, as the programs do that tell what they are good for and what "
-    "becomes of an interrupted run.";
-
-// Every kind of variable that an option can fill, as a program would bind them.
-struct Settings {
-  std::string model = "deit_tiny";
-  std::filesystem::path output_dir;
-  int epochs = 300;
-  std::int64_t num_images = 1'281'167;
-  std::uint64_t seed = 0;
-  double learning_rate = 5e-4;
-  bool ema = true;
-  bool resume_always = false;
-  int precision = 16;
-};
-
-class Options : public ::testing::Test {
- protected:
-  std::unique_ptr<CommandLine> make(Settings& settings) {
-    auto line = std::make_unique<CommandLine>("maskedkd_try", "Tries options. " + std::string(kManyWords),
-                                              "maskedkd_try --output-dir runs/1");
-    line->group("Model")
-        .option("model", settings.model, "name of the student")
-        .option("precision", "bf16", "bf16 or fp32", [&settings](const std::string& text) {
-          if (text != "bf16" && text != "fp32") {
-            throw usage_error(fmt::format("--precision: '{}' is unknown", text), "choose from bf16, fp32");
-          }
-          settings.precision = text == "bf16" ? 16 : 32;
-        });
-    line->group("Training")
-        .option("output-dir", settings.output_dir, "folder of the run")
-        .option("epochs", settings.epochs, "passes over the data")
-        .option("num-images", settings.num_images, "images an epoch")
-        .option("seed", settings.seed, "seed of everything random")
-        .option("learning-rate", settings.learning_rate, "at a global batch of 512 images")
-        .option("ema", settings.ema, "keep an average of the weights")
-        .option("resume-always", settings.resume_always, "go on even with changed options")
-        .required("output-dir");
-    return line;
-  }
-
-  // Parses the words after the program's name, with the required one given unless bare.
-  std::unique_ptr<CommandLine> parse(std::vector<std::string> words, bool bare = false) {
-    settings_ = Settings{};
-    auto line = make(settings_);
-    std::vector<const char*> argv = {"maskedkd_try"};
-    if (!bare) {
-      argv.insert(argv.end(), {"--output-dir", "out"});
-    }
-    for (const std::string& word : words) {
-      argv.push_back(word.c_str());
-    }
-    wants_to_run_ = line->parse(static_cast<int>(argv.size()), argv.data());
-    return line;
-  }
-
-  // The refusal as run_main prints it: message; hint.
-  std::string refusal(const std::vector<std::string>& words, bool bare = false) {
-    try {
-      parse(words, bare);
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ExitCode::usage);
-      const std::string text = fmt::format("{}; {}", error.what(), error.hint());
-      EXPECT_EQ(text.find('\n'), std::string::npos) << "more than one line: " << text;
-      return text;
-    }
-    return "nothing was refused";
-  }
-
-  std::string file(const std::string& text) {
-    const auto path = directory_.path() / "options.txt";
-    std::ofstream(path) << text;
-    return path.string();
-  }
-
-  testing::TemporaryDirectory directory_;
-  Settings settings_;
-  bool wants_to_run_ = false;
-};
-
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
 TEST_F(Options, PathsAreExpandedAsAShellDoes) {
   ::setenv("MASKEDKD_TEST_PLACE", "/scratch/of a job", 1);
@@ -319,81 +232,6 @@ TEST_F(Options, ResolvedListsEveryOptionAsItEndedUp) {
       {"epochs", "300"},          {"num-images", "1281167"}, {"seed", "0"},
       {"learning-rate", "0.001"}, {"ema", "true"},           {"resume-always", "true"}};
   EXPECT_EQ(line->resolved(), expected);
-}
-
-TEST_F(Options, AFileIsReadAndTheCommandLineWins) {
-  const std::string path = file(
-      "# a comment = with an equals sign\n"
-      "\n"
-      "epochs = 12\n"
-      "  learning_rate=0.125   # of the schedule\n"
-      "num-images = 77\r\n"
-      "ema = false\n"
-      "model = a=b\n");
-  const auto line = parse({"--config", path, "--num_images=78"});
-  EXPECT_EQ(settings_.epochs, 12);
-  EXPECT_EQ(settings_.learning_rate, 0.125);
-  EXPECT_EQ(settings_.num_images, 78);
-  EXPECT_FALSE(settings_.ema);
-  EXPECT_EQ(settings_.model, "a=b");
-  EXPECT_TRUE(line->given("epochs"));
-  EXPECT_FALSE(line->given("seed"));
-}
-
-TEST_F(Options, ARequiredOptionMayStandInTheFile) {
-  parse({"--config=" + file("output_dir = somewhere\n")}, true);
-  EXPECT_EQ(settings_.output_dir, "somewhere");
-}
-
-// A path with # in it is not cut: a comment begins at the line's start or after a blank.
-TEST_F(Options, AValueInTheFileKeepsItsHash) {
-  parse({"--config", file("output-dir = runs/try#3 # the third\n")}, true);
-  EXPECT_EQ(settings_.output_dir, "runs/try#3");
-}
-
-TEST_F(Options, WhatResolvedTellsCanBeReadBackAsAFile) {
-  const auto first = parse({"--learning-rate=0.1", "--seed=5", "--ema=false", "--precision=fp32"});
-  std::string text;
-  for (const auto& [name, value] : first->resolved()) {
-    text += fmt::format("{} = {}\n", name, value);
-  }
-  const auto again = parse({"--config", file(text)}, true);
-  EXPECT_EQ(again->resolved(), first->resolved());
-}
-
-TEST_F(Options, AFileFromAnotherSystemIsReadOrItsEncodingNamed) {
-  parse({"--config", file("\xEF\xBB\xBFoutput-dir = runs/a\r\n# a comment\r\nseed = 7\r\n")}, true);
-  EXPECT_EQ(settings_.output_dir, "runs/a");
-  EXPECT_EQ(settings_.seed, 7u);
-  EXPECT_SAYS(refusal({"--config", file(std::string("s\0e\0e\0d\0", 8))}), "is text in UTF-16LE, not in UTF-8");
-}
-
-TEST_F(Options, AMistakeInTheFileNamesFileAndLine) {
-  const auto expect = [&](const std::string& text, const std::string& where, const std::string& what) {
-    const std::string path = file(text);
-    const std::string said = refusal({"--config", path});
-    EXPECT_SAYS(said, path + where);
-    EXPECT_SAYS(said, what);
-  };
-  expect("seed = 1\nepoch = 3\n", ":2: ", "unknown option epoch; did you mean epochs?");
-  expect("\n\nweight-decay = 3\n", ":3: ", "weight-decay");
-  expect("seed = 1\nepochs = ten\n", ":2: ", "'ten' is not a whole number");
-  expect("precision = fp8\n", ":1: ", "choose from bf16, fp32");
-  expect("seed = 1\nepochs\n", ":2: ", "key = value");
-  expect("= 3\n", ":1: ", "key = value");
-  expect("[training]\nepochs = 3\n", ":1: ", "key = value");
-  expect("learning-rate = 1\nseed = 2\nlearning_rate = 1\n", ":3: ", "learning-rate is given twice");
-  expect("epochs =\n", ":1: ", "epochs");
-  expect("config = other\n", ":1: ", "config");
-}
-
-TEST_F(Options, AMistakeInTheFileThatTheCommandLineOverrulesIsStillOne) {
-  EXPECT_SAYS(refusal({"--config", file("epochs = ten\n"), "--epochs", "3"}), "'ten' is not a whole number");
-}
-
-TEST_F(Options, AFileThatCannotBeReadIsNamed) {
-  EXPECT_SAYS(refusal({"--config", "/nowhere/options.txt"}), "can't read /nowhere/options.txt");
-  EXPECT_SAYS(refusal({"--config", directory_.path().string()}), "can't read " + directory_.path().string());
 }
 
 }  // namespace
