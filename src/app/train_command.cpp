@@ -272,9 +272,9 @@ std::optional<TrainCommand> TrainCommand::parse(int argc, const char* const* arg
   CommandLine line(
       "maskedkd_train",
       "Trains a Vision Transformer, from a teacher that sees only the patches the student attends to. SIGUSR1 (to "
-      "mpiexec or srun) makes it write a checkpoint and exit with 85, and so does SIGTERM to the ranks; started again "
-      "with "
-      "the same command it goes on bit for bit, also on another number of ranks: 1, 2, 4, ... with the same --threads.",
+      "mpiexec or srun) makes it write a checkpoint and exit with 85, and so do SIGTERM and SIGHUP to the ranks; "
+      "started again with the same command it goes on bit for bit, also on another number of ranks: 1, 2, 4, ... with "
+      "the same --threads.",
       "mpiexec -n 8 maskedkd_train --data-path packed/train --eval-data-path packed/val \\\n"
       "    --model deit_tiny_patch16_224 --teacher-model deit3_small --teacher-path teacher.safetensors \\\n"
       "    --output-dir runs/deit_tiny");
