@@ -114,7 +114,7 @@ void run(const fs::path& folder, const std::string& model_name, int rounds) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
+  if (argc < 2 || argv[1][0] == '-') {
     std::fprintf(stderr, "usage: checkpoint_bench FOLDER [MODEL] [ROUNDS]\n");
     return 2;
   }
