@@ -1,6 +1,6 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/cli/options.hpp"
-#include "maskedkd/images/image.hpp"
+#include "maskedkd/codecs/image.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "preprocess/inspect.hpp"

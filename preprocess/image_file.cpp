@@ -1,6 +1,6 @@
 #include "preprocess/image_file.hpp"
 
-#include "maskedkd/images/image.hpp"
+#include "maskedkd/codecs/image.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "preprocess/folder_walk.hpp"
 

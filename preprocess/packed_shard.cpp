@@ -2,7 +2,7 @@
 
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/quoted_name.hpp"
-#include "maskedkd/images/shard_tables.hpp"
+#include "maskedkd/shards/shard_tables.hpp"
 
 namespace maskedkd {
 

@@ -1,8 +1,8 @@
-// One shard of a set, opened as the trainer opens it (images/shard_tables.hpp), with the names of its records' files.
+// One shard of a set, opened as the trainer opens it (shards/shard_tables.hpp), with the names of its records' files.
 // For the commands that look at a set.
 #pragma once
 
-#include "maskedkd/images/shard.hpp"
+#include "maskedkd/shards/shard.hpp"
 
 #include <filesystem>
 

@@ -5,10 +5,10 @@
 #include "maskedkd/base/progress.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/comm/rank_reports.hpp"
-#include "maskedkd/images/shard_reader.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/io/unfinished.hpp"
+#include "maskedkd/shards/shard_reader.hpp"
 #include "preprocess/record_sizes.hpp"
 #include "preprocess/shard_packer.hpp"
 

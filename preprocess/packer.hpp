@@ -1,4 +1,4 @@
-// Packs a source into a set of shards (format: maskedkd/images/shard.hpp). What a shard holds is decided beforehand
+// Packs a source into a set of shards (format: maskedkd/shards/shard.hpp). What a shard holds is decided beforehand
 // (preprocess/pack_plan.hpp), so the files do not depend on ranks and threads: the ranks take the shards in turn, each
 // of a rank's threads writes one at a time.
 #pragma once

@@ -1,7 +1,7 @@
 #include "preprocess/record_maker.hpp"
 
-#include "maskedkd/images/file_check.hpp"
-#include "maskedkd/images/image.hpp"
+#include "maskedkd/codecs/file_check.hpp"
+#include "maskedkd/codecs/image.hpp"
 
 #include <algorithm>
 #include <cctype>

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "maskedkd/base/error.hpp"
-#include "maskedkd/images/shard.hpp"
+#include "maskedkd/shards/shard.hpp"
 
 #include <cstdint>
 #include <string>

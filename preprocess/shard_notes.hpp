@@ -3,7 +3,7 @@
 // HDF5 never has to look at a file that may be damaged.
 #pragma once
 
-#include "maskedkd/images/shard.hpp"
+#include "maskedkd/shards/shard.hpp"
 
 #include <filesystem>
 #include <map>

@@ -1,7 +1,7 @@
 #include "preprocess/shard_packer.hpp"
 
 #include "maskedkd/base/log.hpp"
-#include "maskedkd/images/image.hpp"
+#include "maskedkd/codecs/image.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "preprocess/oddity.hpp"
 

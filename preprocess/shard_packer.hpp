@@ -1,7 +1,7 @@
 // One rank's share of a packing: its threads write its shards, while the thread that made it looks on.
 #pragma once
 
-#include "maskedkd/images/shard_writer.hpp"
+#include "maskedkd/shards/shard_writer.hpp"
 #include "preprocess/packer.hpp"
 #include "preprocess/shard_notes.hpp"
 #include "preprocess/worker_threads.hpp"

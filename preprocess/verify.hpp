@@ -1,7 +1,7 @@
 // Reads every byte of a set and names what is damaged.
 #pragma once
 
-#include "maskedkd/images/shard.hpp"
+#include "maskedkd/shards/shard.hpp"
 
 #include <atomic>
 #include <filesystem>

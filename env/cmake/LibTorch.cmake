@@ -66,7 +66,7 @@ add_library(maskedkd_torch INTERFACE)
 # After the system's folders: LibTorch brings an fmt of its own that must not stand before the one that spdlog wants.
 target_compile_options(maskedkd_torch INTERFACE "SHELL:-idirafter ${LIBTORCH_ROOT}/include"
                        "SHELL:-idirafter ${LIBTORCH_ROOT}/include/torch/csrc/api/include")
-# A program whose property WITHOUT_LIBTORCH is on links the rooms that know tensors, but none of what needs them: it
+# A program whose property WITHOUT_LIBTORCH is on links the modules that use tensors, but none of what needs them: it
 # starts half a second sooner. Whatever it does need is then an undefined symbol.
 set(maskedkd_tensors "$<NOT:$<BOOL:$<TARGET_PROPERTY:WITHOUT_LIBTORCH>>>")
 target_link_libraries(maskedkd_torch INTERFACE "$<${maskedkd_tensors}:${MASKEDKD_TORCH_CPU};${MASKEDKD_C10}>"

@@ -1,6 +1,6 @@
 # nvcc, for the kernels of our own (src/kernels): wanted where LibTorch has CUDA and nvcc is of the same major version.
 #   MASKEDKD_WITH_NVCC             whether there is one; all else builds without it
-#   maskedkd_cuda_sources(ROOM SOURCES a.cu ...)   adds CUDA sources to a room; what they include is C++17 and knows no LibTorch
+#   maskedkd_cuda_sources(MODULE SOURCES a.cu ...)   adds CUDA sources to a module; what they include is C++17 and knows no LibTorch
 
 set(MASKEDKD_WITH_NVCC OFF)
 if(MASKEDKD_WITH_CUDA)
@@ -25,14 +25,14 @@ if(CMAKE_CUDA_COMPILER)
 endif()
 message(STATUS "Kernels for GPUs: ${MASKEDKD_WITH_NVCC} (nvcc: ${CMAKE_CUDA_COMPILER} ${CMAKE_CUDA_COMPILER_VERSION})")
 
-function(maskedkd_cuda_sources room)
+function(maskedkd_cuda_sources module)
   cmake_parse_arguments(cuda "" "" "SOURCES" ${ARGN})
-  set(target maskedkd_${room}_cuda)
+  set(target maskedkd_${module}_cuda)
   add_library(${target} STATIC ${cuda_SOURCES})
   target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/include)
   set_target_properties(${target} PROPERTIES CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON)
   # A product and a sum stay two roundings, as on the CPU.
   target_compile_options(${target} PRIVATE -fmad=false $<$<BOOL:${MASKEDKD_WERROR}>:-Werror=all-warnings>)
   target_link_libraries(${target} PUBLIC ${MASKEDKD_CUDART})
-  target_link_libraries(maskedkd_${room} PUBLIC ${target})
+  target_link_libraries(maskedkd_${module} PUBLIC ${target})
 endfunction()

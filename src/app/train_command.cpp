@@ -4,9 +4,9 @@
 #include "maskedkd/app/official_flags.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/cli/expanded_path.hpp"
-#include "maskedkd/comm/watchdog.hpp"
-#include "maskedkd/images/shard.hpp"
 #include "maskedkd/model/registry.hpp"
+#include "maskedkd/shards/shard.hpp"
+#include "maskedkd/watchdog/watchdog.hpp"
 
 #include <algorithm>
 #include <array>

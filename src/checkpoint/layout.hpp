@@ -1,5 +1,5 @@
 // Names inside a checkpoint, how a step becomes a folder's name, and what makes one whole; shared by the sources of
-// this room.
+// this module.
 #pragma once
 
 #include "maskedkd/base/error.hpp"

@@ -1,4 +1,4 @@
-// The files of a lease. Internal to this room.
+// The files of a lease. Internal to this module.
 #pragma once
 
 #include "maskedkd/checkpoint/lease.hpp"

@@ -1,5 +1,5 @@
 // manifest.json: what a checkpoint's files must be. It vouches for them, and its own SHA-256 for it. No file is
-// touched, so that a fuzzer can call it millions of times (tests/fuzz). Internal to this room.
+// touched, so that a fuzzer can call it millions of times (tests/fuzz). Internal to this module.
 #pragma once
 
 #include <cstdint>

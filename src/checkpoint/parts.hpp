@@ -1,5 +1,5 @@
 // A checkpoint that several writers fill: which file is whose, and how writer 0 learns of the others' files. Internal
-// to this room.
+// to this module.
 #pragma once
 
 #include "manifest.hpp"

@@ -1,5 +1,5 @@
 // What a file is that was given as safetensors and is none: the ones that people have at hand by mistake. Internal to
-// this room.
+// this module.
 #pragma once
 
 #include "maskedkd/base/error.hpp"

@@ -1,5 +1,5 @@
 // The header of a safetensors file, checked to the last number: text in, places of tensors out. No file and no tensor
-// is touched, so that a fuzzer can call it millions of times (tests/fuzz). Internal to this room.
+// is touched, so that a fuzzer can call it millions of times (tests/fuzz). Internal to this module.
 #pragma once
 
 #include <c10/core/ScalarType.h>

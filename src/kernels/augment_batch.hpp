@@ -1,8 +1,9 @@
 // What the kernel of augment_kernel.hpp works on and with. C++17, as all that CUDA code includes.
 #pragma once
 
-#include "maskedkd/images/pixel_arithmetic.hpp"
-#include "maskedkd/images/plan_kinds.hpp"
+#include "maskedkd/augment/operation_kind.hpp"
+#include "maskedkd/codecs/interpolation.hpp"
+#include "maskedkd/codecs/pixel_arithmetic.hpp"
 
 #include <cstdint>
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "augment_batch.hpp"
-#include "maskedkd/images/resample_arithmetic.hpp"
+#include "maskedkd/codecs/resample_arithmetic.hpp"
 
 namespace maskedkd::kernel {
 

@@ -1,8 +1,8 @@
 #include "maskedkd/train/train_options.hpp"
 
 #include "maskedkd/base/error.hpp"
-#include "maskedkd/comm/watchdog.hpp"
 #include "maskedkd/train/time_limit.hpp"
+#include "maskedkd/watchdog/watchdog.hpp"
 
 namespace maskedkd {
 namespace {

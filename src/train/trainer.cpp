@@ -2,8 +2,8 @@
 
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/base/progress.hpp"
-#include "maskedkd/comm/gradient_reducer.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
+#include "maskedkd/comm/tree_all_reduce.hpp"
 #include "maskedkd/train/gradient_norm.hpp"
 #include "maskedkd/train/stop_signal.hpp"
 

@@ -1,6 +1,6 @@
 // Weights and sets know their classes by name: one whose labels mean other classes is refused wherever the two meet.
 #include "app/small_run.hpp"
-#include "maskedkd/images/image.hpp"
+#include "maskedkd/codecs/image.hpp"
 #include "maskedkd/io/safetensors.hpp"
 #include "support/temporary_directory.hpp"
 

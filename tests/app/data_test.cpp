@@ -1,7 +1,7 @@
 // The trainer's ways to its data, and the preview, through the real programs.
 #include "app/small_run.hpp"
-#include "maskedkd/images/image.hpp"
-#include "maskedkd/images/shard_reader.hpp"
+#include "maskedkd/codecs/image.hpp"
+#include "maskedkd/shards/shard_reader.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <gtest/gtest.h>

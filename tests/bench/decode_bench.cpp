@@ -9,10 +9,10 @@
 //   portable, avx2, avx512                 what `train` resizes, in this way
 // Prints: microseconds of the processor and by the wall an image, the sum of all bytes that came out of one pass, the
 // mean size of a file in bytes.
-#include "../../src/images/resample_path.hpp"
+#include "../../src/codecs/resample_path.hpp"
+#include "maskedkd/augment/augment.hpp"
 #include "maskedkd/base/error.hpp"
-#include "maskedkd/images/augment.hpp"
-#include "maskedkd/images/file_check.hpp"
+#include "maskedkd/codecs/file_check.hpp"
 
 #include <chrono>
 #include <cstdio>

@@ -1,7 +1,7 @@
 // The twin of operations_bench.py: operations_bench FILE ROUNDS. FILE: 224 x 224 x 3 bytes. Prints, a line each, a name
 // and microseconds: every operation with the argument of magnitude 9, the default policy's operations (drawn and
 // applied, an image), and erasing noise (nanoseconds a value).
-#include "maskedkd/images/augment.hpp"
+#include "maskedkd/augment/augment.hpp"
 
 #include <algorithm>
 #include <cstdio>

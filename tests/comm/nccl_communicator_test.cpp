@@ -2,9 +2,9 @@
 // but the communicator, its stream order and its refusals are the real ones.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/comm/communicator.hpp"
-#include "maskedkd/comm/gradient_reducer.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/comm/topology.hpp"
+#include "maskedkd/comm/tree_all_reduce.hpp"
 #include "noise.hpp"
 #include "support/mpi_test.hpp"
 

@@ -1,5 +1,5 @@
 #include "maskedkd/data/batch.hpp"
-#include "images/reference.hpp"
+#include "codecs/reference.hpp"
 
 #include <ATen/TensorOperators.h>
 

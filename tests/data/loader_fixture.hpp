@@ -1,9 +1,9 @@
 // A packed set of 50 small records in shards of 13, loaders of it, and what they hand out in a form to compare.
 #pragma once
 
-#include "images/packed_set.hpp"
-#include "images/reference.hpp"
+#include "codecs/reference.hpp"
 #include "maskedkd/data/loader.hpp"
+#include "shards/packed_set.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <gtest/gtest.h>

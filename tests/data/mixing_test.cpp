@@ -1,6 +1,6 @@
 #include "maskedkd/data/mixing.hpp"
-#include "images/reference.hpp"
-#include "images/statistics.hpp"
+#include "augment/statistics.hpp"
+#include "codecs/reference.hpp"
 #include "maskedkd/base/error.hpp"
 
 #include <ATen/TensorOperators.h>

@@ -1,10 +1,10 @@
 // Crops that are augmented later give the images that the loader's workers make themselves.
 #include "../../src/data/record_images.hpp"
-#include "images/packed_set.hpp"
-#include "images/reference.hpp"
+#include "codecs/reference.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/data/batch.hpp"
 #include "maskedkd/data/loader.hpp"
+#include "shards/packed_set.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <ATen/ops/equal.h>

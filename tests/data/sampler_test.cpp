@@ -1,5 +1,5 @@
 #include "maskedkd/data/sampler.hpp"
-#include "images/reference.hpp"
+#include "codecs/reference.hpp"
 #include "maskedkd/base/error.hpp"
 
 #include <algorithm>

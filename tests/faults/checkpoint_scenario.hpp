@@ -1,4 +1,4 @@
-// What a training does with its checkpoints, as short as can be: all that these tests know of the checkpoint room's
+// What a training does with its checkpoints, as short as can be: all that these tests know of the checkpoint module's
 // interface is here.
 #pragma once
 

@@ -3,7 +3,7 @@
 #include "faults/faulty_program.hpp"
 #include "faults/points.hpp"
 #include "faults/tried_programs.hpp"
-#include "maskedkd/images/shard_reader.hpp"
+#include "maskedkd/shards/shard_reader.hpp"
 #include "support/digests.hpp"
 #include "support/temporary_directory.hpp"
 

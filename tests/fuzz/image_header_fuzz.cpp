@@ -2,7 +2,7 @@
 // or has a size that can be decoded; what is certain ends where it ends: cut off within the last marker it is refused.
 // A chunk's CRC-32, which no fuzzer can find, is 0 here. How to run it, and what was run: README.md.
 #include "expect.hpp"
-#include "maskedkd/images/file_check.hpp"
+#include "maskedkd/codecs/file_check.hpp"
 #include "maskedkd/io/digest.hpp"
 
 #include <vector>

@@ -4,8 +4,8 @@
 // decoder takes either. How to run it, and what was run: README.md.
 #include "expect.hpp"
 #include "image_mutator.hpp"
-#include "maskedkd/images/file_check.hpp"
-#include "maskedkd/images/image.hpp"
+#include "maskedkd/codecs/file_check.hpp"
+#include "maskedkd/codecs/image.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "preprocess/record_maker.hpp"
 

@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "images"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "codecs"))
 from odd_files import frame_at, patched  # noqa: E402
 
 OUT = pathlib.Path(sys.argv[1])

@@ -1,7 +1,7 @@
 // libFuzzer on a packed set's index.json: an input is its text. Whatever it is, it is refused by an Error of one line,
 // or what it says of the set can be. How to run it, and what was run: README.md.
 #include "expect.hpp"
-#include "maskedkd/images/shard.hpp"
+#include "maskedkd/shards/shard.hpp"
 
 namespace maskedkd {
 

@@ -1,26 +1,29 @@
-"""The house's rules as functions: each takes the root of a checkout and returns its complaints, one text each.
+"""The rules of this code as functions: each takes the root of a checkout and returns its complaints, one text each.
 
-Rooms may include only what lies below them, and link what they include; ARROWS is the one list of what that is.
+A module may include only what DEPENDENCIES lists for it, and links what it includes.
 """
 import pathlib
 import re
 import subprocess
 
-# Beside these, every room may use base.
-ARROWS = {
+# What each module may include, besides base.
+DEPENDENCIES = {
     'base': set(),
     'io': set(),
     'comm': set(),
+    'watchdog': {'comm'},
     'model': {'io'},
-    'images': {'io'},
-    'kernels': {'images'},
-    'data': {'kernels', 'images', 'io'},
+    'shards': {'io'},
+    'codecs': {'shards', 'io'},
+    'augment': {'codecs'},
+    'kernels': {'augment', 'codecs'},
+    'data': {'kernels', 'augment', 'codecs', 'shards', 'io'},
     'distill': {'model', 'io'},
     'checkpoint': {'io'},
     'cli': {'comm'},
-    'train': {'checkpoint', 'distill', 'data', 'kernels', 'images', 'model', 'comm', 'io'},
-    'app': {'cli', 'train', 'checkpoint', 'distill', 'data', 'images', 'model', 'comm', 'io'},
-    'preprocess': {'cli', 'images', 'comm', 'io'},
+    'train': {'checkpoint', 'distill', 'data', 'kernels', 'augment', 'codecs', 'shards', 'model', 'watchdog', 'comm', 'io'},
+    'app': {'cli', 'train', 'checkpoint', 'distill', 'data', 'augment', 'codecs', 'shards', 'model', 'watchdog', 'comm', 'io'},
+    'preprocess': {'cli', 'codecs', 'shards', 'comm', 'io'},
 }
 
 TOP_LEVEL = {'CMakeLists.txt', 'LICENSE', 'README.md', 'env', 'include', 'jobs', 'preprocess', 'src', 'tests'}
@@ -30,7 +33,7 @@ WRAPPED = [
     (r'boost/', r'src/cli/'),
     (r'hdf5\.h|H5\w+\.h', r'src/io/hdf5|include/maskedkd/io/hdf5\.hpp'),
     (r'mpi\.h|nccl\.h', r'src/comm/'),
-    (r'(jpeglib|png)\.h', r'src/images/'),
+    (r'(jpeglib|png)\.h', r'src/codecs/'),
     (r'openssl/', r'src/io/'),
     (r'torch/(torch|all|extension)\.h', r'$nowhere'),  # 15 seconds a file
 ]
@@ -44,7 +47,7 @@ def cpp_files(root, folders=('include', 'src', 'preprocess')):
                   for path in (root / folder).rglob(pattern))
 
 
-def room_of(root, path):
+def module_of(root, path):
     parts = path.relative_to(root).parts
     if parts[0] == 'preprocess':
         return 'preprocess'
@@ -59,47 +62,47 @@ def includes(path):
             yield number, found[2], found[1] == '"'
 
 
-def included_room(header):
+def included_module(header):
     found = re.match(r'maskedkd/([^/]+)/', header)
     if found:
         return found[1]
     return 'preprocess' if header.startswith('preprocess/') else None
 
 
-def linked_rooms(root, room):
-    """What the room's CMakeLists.txt links, of maskedkd_room() and maskedkd_program() together."""
-    file = root / room / 'CMakeLists.txt' if room == 'preprocess' else root / 'src' / room / 'CMakeLists.txt'
+def linked_modules(root, module):
+    """What the module's CMakeLists.txt links, of maskedkd_module() and maskedkd_program() together."""
+    file = root / module / 'CMakeLists.txt' if module == 'preprocess' else root / 'src' / module / 'CMakeLists.txt'
     links = set()
     if file.exists():
-        for call in re.findall(r'maskedkd_(?:room|program)\(([^)]*)\)', re.sub(r'#.*', '', file.read_text())):
+        for call in re.findall(r'maskedkd_(?:module|program)\(([^)]*)\)', re.sub(r'#.*', '', file.read_text())):
             links |= set(re.findall(r'\bmaskedkd_(\w+)', call.partition('LINKS')[2]))
-    return links & set(ARROWS) - {room}
+    return links & set(DEPENDENCIES) - {module}
 
 
-def check_arrows(root):
+def check_dependencies(root):
     complaints = []
     for path in cpp_files(root):
-        room = room_of(root, path)
+        module = module_of(root, path)
         where = path.relative_to(root)
-        if room not in ARROWS:
-            complaints.append(f'{where}: no room is called {room}')
+        if module not in DEPENDENCIES:
+            complaints.append(f'{where}: no module is called {module}')
             continue
-        allowed = ARROWS[room] | {room, 'base'}
+        allowed = DEPENDENCIES[module] | {module, 'base'}
         for number, header, quoted in includes(path):
-            target = included_room(header)
+            target = included_module(header)
             if target is None:
                 if quoted and ('/' in header or not (path.parent / header).exists()):
                     complaints.append(f'{where}:{number}: "{header}" is no header of its own folder')
             elif target not in allowed:
-                complaints.append(f'{where}:{number}: {room} must not know {target} ({header})')
-            elif target != room and target not in linked_rooms(root, room):
-                complaints.append(f'{where}:{number}: {room} includes {target}, but does not link maskedkd_{target}')
+                complaints.append(f'{where}:{number}: {module} must not include {target} ({header})')
+            elif target != module and target not in linked_modules(root, module):
+                complaints.append(f'{where}:{number}: {module} includes {target}, but does not link maskedkd_{target}')
     return complaints
 
 
 def check_links(root):
-    return [f'CMakeLists.txt of {room}: links maskedkd_{target}, which is no arrow of {room}'
-            for room in ARROWS for target in sorted(linked_rooms(root, room) - ARROWS[room] - {'base'})]
+    return [f'CMakeLists.txt of {module}: links maskedkd_{target}, which is not among the dependencies of {module}'
+            for module in DEPENDENCIES for target in sorted(linked_modules(root, module) - DEPENDENCIES[module] - {'base'})]
 
 
 def check_wrapped(root):
@@ -152,4 +155,4 @@ def check_shell(root):
     return complaints
 
 
-ALL = [check_arrows, check_links, check_wrapped, check_lengths, check_top_level, check_shell]
+ALL = [check_dependencies, check_links, check_wrapped, check_lengths, check_top_level, check_shell]

@@ -17,23 +17,23 @@ class ThisCheckout(unittest.TestCase):
                 self.assertEqual([], check(ROOT))
 
     def test_has_something_to_check(self):
-        rooms = {rules.room_of(ROOT, path) for path in rules.cpp_files(ROOT)}
-        self.assertLessEqual({'base', 'io', 'comm', 'model', 'images', 'kernels', 'data', 'distill', 'checkpoint', 'cli', 'train'}, rooms)
-        self.assertEqual(rules.linked_rooms(ROOT, 'cli'), {'comm', 'base'})
+        modules = {rules.module_of(ROOT, path) for path in rules.cpp_files(ROOT)}
+        self.assertLessEqual(set(rules.DEPENDENCIES), modules)
+        self.assertEqual(rules.linked_modules(ROOT, 'cli'), {'comm', 'base'})
         self.assertIn(ROOT / 'env' / 'install.sh', list(rules.shell_scripts(ROOT)))
-        self.assertLessEqual(rooms, set(rules.ARROWS))
+        self.assertLessEqual(modules, set(rules.DEPENDENCIES))
 
 
-class Arrows(unittest.TestCase):
+class Dependencies(unittest.TestCase):
     def test_go_down_only(self):
-        order = list(graphlib.TopologicalSorter(rules.ARROWS).static_order())  # raises on a circle
-        self.assertEqual(set(order), set(rules.ARROWS))
+        order = list(graphlib.TopologicalSorter(rules.DEPENDENCIES).static_order())  # raises on a cycle
+        self.assertEqual(set(order), set(rules.DEPENDENCIES))
 
     def test_data_and_checkpoint_never_reach_comm(self):
-        def reach(room):
-            return {room}.union(*(reach(target) for target in rules.ARROWS[room]))
-        for room in ('images', 'kernels', 'data', 'checkpoint', 'model', 'distill', 'io'):
-            self.assertNotIn('comm', reach(room))
+        def reach(module):
+            return {module}.union(*(reach(target) for target in rules.DEPENDENCIES[module]))
+        for module in ('shards', 'codecs', 'augment', 'kernels', 'data', 'checkpoint', 'model', 'distill', 'io'):
+            self.assertNotIn('comm', reach(module))
 
 
 class Breaches(unittest.TestCase):
@@ -45,11 +45,11 @@ class Breaches(unittest.TestCase):
         self.root = pathlib.Path(folder.name)
         self.write('CMakeLists.txt', 'project(x)\n')
         self.write('include/maskedkd/io/a.hpp', '#include "maskedkd/base/error.hpp"\n#include <vector>\n')
-        self.write('src/io/CMakeLists.txt', 'maskedkd_room(io SOURCES a.cpp\n  LINKS maskedkd_base ZLIB::ZLIB)\n')
+        self.write('src/io/CMakeLists.txt', 'maskedkd_module(io SOURCES a.cpp\n  LINKS maskedkd_base ZLIB::ZLIB)\n')
         self.write('src/io/a.cpp', '#include "maskedkd/io/a.hpp"\n#include "local.hpp"\n')
         self.write('src/io/local.hpp', '')
-        self.write('src/images/CMakeLists.txt', 'maskedkd_room(images SOURCES b.cpp LINKS maskedkd_io maskedkd_base)\n')
-        self.write('src/images/b.cpp', '#include "maskedkd/io/a.hpp"\n#include <jpeglib.h>\n')
+        self.write('src/codecs/CMakeLists.txt', 'maskedkd_module(codecs SOURCES b.cpp LINKS maskedkd_io maskedkd_base)\n')
+        self.write('src/codecs/b.cpp', '#include "maskedkd/io/a.hpp"\n#include <jpeglib.h>\n')
         self.write('jobs/train.sh', '#!/bin/bash\nif true; then echo yes; fi\n')
         self.assertEqual([], self.complaints())
 
@@ -67,33 +67,33 @@ class Breaches(unittest.TestCase):
         for part in parts:
             self.assertIn(part, found[0])
 
-    def test_an_arrow_up(self):
-        self.write('src/io/up.cpp', '\n#include "maskedkd/images/shard.hpp"\n')
-        self.assert_found('src/io/up.cpp:2', 'io must not know images')
+    def test_a_dependency_upwards(self):
+        self.write('src/io/up.cpp', '\n#include "maskedkd/codecs/image.hpp"\n')
+        self.assert_found('src/io/up.cpp:2', 'io must not include codecs')
 
-    def test_an_arrow_up_in_angle_brackets_with_blanks(self):
+    def test_a_dependency_upwards_in_angle_brackets_with_blanks(self):
         self.write('include/maskedkd/data/x.hpp', ' #  include <maskedkd/comm/mpi_session.hpp>\n')
-        self.assert_found('include/maskedkd/data/x.hpp:1', 'data must not know comm')
+        self.assert_found('include/maskedkd/data/x.hpp:1', 'data must not include comm')
 
     def test_the_preprocess_folder_from_below(self):
         self.write('src/data/c.cpp', '#include "preprocess/packer.hpp"\n')
-        self.assert_found('data must not know preprocess')
+        self.assert_found('data must not include preprocess')
 
     def test_a_way_round_by_a_path(self):
         self.write('src/data/c.cpp', '#include "../comm/backends.hpp"\n')
         self.assert_found('src/data/c.cpp:1', 'no header of its own folder')
 
-    def test_a_room_that_is_not_agreed(self):
+    def test_an_unknown_module(self):
         self.write('src/misc/c.cpp', '')
-        self.assert_found('no room is called misc')
+        self.assert_found('no module is called misc')
 
     def test_an_include_without_its_link(self):
-        self.write('src/images/CMakeLists.txt', 'maskedkd_room(images SOURCES b.cpp LINKS maskedkd_base)  # maskedkd_io\n')
+        self.write('src/codecs/CMakeLists.txt', 'maskedkd_module(codecs SOURCES b.cpp LINKS maskedkd_base)  # maskedkd_io\n')
         self.assert_found('does not link maskedkd_io')
 
-    def test_a_link_that_is_no_arrow(self):
+    def test_a_link_that_is_no_dependency(self):
         self.write('src/data/CMakeLists.txt',
-                   'maskedkd_room(data SOURCES b.cpp\n LINKS maskedkd_io\n maskedkd_comm maskedkd_base)\n')
+                   'maskedkd_module(data SOURCES b.cpp\n LINKS maskedkd_io\n maskedkd_comm maskedkd_base)\n')
         self.assert_found('links maskedkd_comm')
 
     def test_wrapped_libraries(self):

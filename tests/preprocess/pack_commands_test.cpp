@@ -1,6 +1,6 @@
 // info, extract, and records that are made anew, against PIL and h5py.
-#include "maskedkd/images/shard_reader.hpp"
 #include "maskedkd/io/posix.hpp"
+#include "maskedkd/shards/shard_reader.hpp"
 #include "pack_program.hpp"
 #include "support/temporary_directory.hpp"
 

@@ -1,6 +1,6 @@
 // What goes wrong while the real program packs, and files that are not what one expects.
-#include "maskedkd/images/shard_reader.hpp"
 #include "maskedkd/io/posix.hpp"
+#include "maskedkd/shards/shard_reader.hpp"
 #include "pack_program.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -168,7 +168,7 @@ TEST(PackFaults, NamesOfAllKindsComeThrough) {
 }
 
 // A file system of our own, which only root can mount; where a limit on files would stand for it (see
-// tests/images/shard_writer_test.cpp), MPI itself can't start.
+// tests/shards/shard_writer_test.cpp), MPI itself can't start.
 TEST(PackFaults, AFullDiskIsOneLineAndTheNextStartGoesOnWhereItWas) {
   const TemporaryDirectory folder;
   const fs::path whole = folder.path() / "whole", out = folder.path() / "out";

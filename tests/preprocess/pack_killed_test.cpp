@@ -1,7 +1,7 @@
 // kill -9 at many points of a packing: nothing passes for finished, and the next start completes the same bytes.
 #include "maskedkd/base/error.hpp"
-#include "maskedkd/images/shard_reader.hpp"
 #include "maskedkd/io/posix.hpp"
+#include "maskedkd/shards/shard_reader.hpp"
 #include "pack_program.hpp"
 #include "support/temporary_directory.hpp"
 

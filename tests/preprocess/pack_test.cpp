@@ -1,6 +1,6 @@
-#include "maskedkd/images/shard_reader.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/io/safetensors.hpp"
+#include "maskedkd/shards/shard_reader.hpp"
 #include "pack_program.hpp"
 #include "preprocess/image_folder.hpp"
 #include "support/temporary_directory.hpp"

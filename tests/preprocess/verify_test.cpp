@@ -1,8 +1,8 @@
 // Damage anywhere in a set is found, and said where it is.
 #include "preprocess/verify.hpp"
 #include "maskedkd/base/error.hpp"
-#include "maskedkd/images/shard_reader.hpp"
 #include "maskedkd/io/posix.hpp"
+#include "maskedkd/shards/shard_reader.hpp"
 #include "pack_program.hpp"
 #include "support/temporary_directory.hpp"
 

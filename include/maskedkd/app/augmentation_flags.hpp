@@ -1,9 +1,9 @@
 // The flags of what happens to a training image, for the programs that make them: maskedkd_train, maskedkd_preview.
 #pragma once
 
+#include "maskedkd/augment/augment.hpp"
 #include "maskedkd/cli/options.hpp"
 #include "maskedkd/data/mixing.hpp"
-#include "maskedkd/images/augment.hpp"
 
 namespace maskedkd {
 

@@ -2,7 +2,7 @@
 // one PNG.
 #pragma once
 
-#include "maskedkd/images/image.hpp"
+#include "maskedkd/codecs/image.hpp"
 
 #include <cstdint>
 #include <filesystem>

@@ -2,10 +2,10 @@
 // student attends to least.
 #pragma once
 
+#include "maskedkd/augment/augment.hpp"
 #include "maskedkd/distill/mask_options.hpp"
-#include "maskedkd/images/augment.hpp"
-#include "maskedkd/images/shard_reader.hpp"
 #include "maskedkd/model/vit.hpp"
+#include "maskedkd/shards/shard_reader.hpp"
 
 #include <filesystem>
 

@@ -3,7 +3,7 @@
 // comm/communicator.hpp.
 #pragma once
 
-#include "maskedkd/comm/activity.hpp"
+#include "maskedkd/base/activity.hpp"
 
 #include <cstdint>
 #include <span>

@@ -7,9 +7,9 @@
 // (repeated augmentation) is read and decoded once, and the first micro-batch is there after a part of a second.
 #pragma once
 
-#include "maskedkd/images/augment.hpp"
-#include "maskedkd/images/shard_reader.hpp"
+#include "maskedkd/augment/augment.hpp"
 #include "maskedkd/kernels/augment_images.hpp"
+#include "maskedkd/shards/shard_reader.hpp"
 
 #include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>

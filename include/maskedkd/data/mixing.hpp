@@ -3,7 +3,7 @@
 #pragma once
 
 #include "maskedkd/base/philox.hpp"
-#include "maskedkd/images/image.hpp"
+#include "maskedkd/codecs/image.hpp"
 
 #include <ATen/core/Tensor.h>
 

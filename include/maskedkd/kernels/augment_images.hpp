@@ -3,7 +3,7 @@
 // one. The same code compiled for the CPU stands in on a CPU, for tests; training there takes apply_training_plan().
 #pragma once
 
-#include "maskedkd/images/augment.hpp"
+#include "maskedkd/augment/augment.hpp"
 
 #include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>

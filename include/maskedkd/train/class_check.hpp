@@ -4,8 +4,8 @@
 // in one line where classes differ; with Mismatch::warned rank 0 warns instead.
 #pragma once
 
-#include "maskedkd/images/shard_reader.hpp"
 #include "maskedkd/model/class_names.hpp"
+#include "maskedkd/shards/shard_reader.hpp"
 
 #include <filesystem>
 #include <string>

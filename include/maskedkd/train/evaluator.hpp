@@ -1,9 +1,9 @@
 // Accuracy and loss on a packed set: every image exactly once, on any number of ranks, with the same figures.
 #pragma once
 
-#include "maskedkd/images/augment.hpp"
-#include "maskedkd/images/shard_reader.hpp"
+#include "maskedkd/augment/augment.hpp"
 #include "maskedkd/model/vit.hpp"
+#include "maskedkd/shards/shard_reader.hpp"
 
 #include <functional>
 #include <optional>

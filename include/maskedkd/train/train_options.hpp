@@ -1,10 +1,10 @@
 // Everything that describes a run, as plain structs; the command line binds them (app/train_command.hpp).
 #pragma once
 
+#include "maskedkd/augment/augment.hpp"
 #include "maskedkd/data/mixing.hpp"
 #include "maskedkd/distill/loss.hpp"
 #include "maskedkd/distill/mask_options.hpp"
-#include "maskedkd/images/augment.hpp"
 #include "maskedkd/model/vit.hpp"
 #include "maskedkd/train/adamw.hpp"
 #include "maskedkd/train/schedule.hpp"

@@ -7,11 +7,10 @@
 #include "maskedkd/base/running_clock.hpp"
 #include "maskedkd/checkpoint/background_saver.hpp"
 #include "maskedkd/comm/communicator.hpp"
-#include "maskedkd/comm/watchdog.hpp"
 #include "maskedkd/data/loader.hpp"
 #include "maskedkd/data/sampler.hpp"
 #include "maskedkd/distill/teacher.hpp"
-#include "maskedkd/images/staging.hpp"
+#include "maskedkd/shards/staging.hpp"
 #include "maskedkd/train/adamw.hpp"
 #include "maskedkd/train/distillation_step.hpp"
 #include "maskedkd/train/evaluator.hpp"
@@ -22,6 +21,7 @@
 #include "maskedkd/train/run_folder.hpp"
 #include "maskedkd/train/run_state.hpp"
 #include "maskedkd/train/train_options.hpp"
+#include "maskedkd/watchdog/watchdog.hpp"
 
 #include <chrono>
 #include <memory>

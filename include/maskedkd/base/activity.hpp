@@ -1,0 +1,61 @@
+// What a rank's main thread is doing now, for a watchdog's thread to read (watchdog/watchdog.hpp): no lock, no clock, a
+// few stores a beat. MpiSession owns it; it can be told through a const session, since it changes nothing that is
+// computed.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace maskedkd {
+
+class Activity {
+ public:
+  // slow: what begins may take much longer than a step (reading a checkpoint, the first step).
+  enum class Pace { usual, slow };
+
+  // Main thread only. A beat, with what begins: "step 17: waiting for data"; cut after kMaxTextBytes.
+  void now(std::string_view text, Pace pace = Pace::usual) const noexcept;
+  // Any thread: something the main thread waits for goes on, say a record was read.
+  void beat() const noexcept { beats_.fetch_add(1, std::memory_order_relaxed); }
+
+  // For as long as it lives the main thread waits for other ranks, in the collective of that name.
+  class Waiting {
+   public:
+    Waiting(const Activity& activity, const char* collective) noexcept;  // a literal
+    Waiting(const Waiting&) = delete;
+    Waiting& operator=(const Waiting&) = delete;
+    ~Waiting();
+
+   private:
+    const Activity& activity_;
+    const char* outer_;
+  };
+  // Collectives among other ranks that this one has no part in: so all ranks count alike.
+  void pass_over(int collectives) const noexcept;
+
+  struct State {
+    std::uint64_t beats = 0;
+    std::uint64_t collectives = 0;   // entered so far
+    const char* waits_in = nullptr;  // the collective, or nullptr: it does not wait for others
+    Pace pace = Pace::slow;
+    std::string text;
+  };
+  State read() const;  // any thread
+
+  static constexpr std::size_t kMaxTextBytes = 96;
+
+ private:
+  // A text is whole where the version is even and the same before and after it was read.
+  mutable std::atomic<std::uint32_t> version_{0};
+  mutable std::array<std::atomic<char>, kMaxTextBytes + 1> text_{};
+  mutable std::atomic<std::uint64_t> beats_{0};
+  mutable std::atomic<std::uint64_t> collectives_{0};
+  mutable std::atomic<const char*> waits_in_{nullptr};
+  mutable std::atomic<Pace> pace_{Pace::slow};
+};
+
+}  // namespace maskedkd

@@ -1,0 +1,298 @@
+// index.json, written and read.
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/base/quoted_name.hpp"
+#include "maskedkd/io/posix.hpp"
+#include "maskedkd/io/strict_json.hpp"
+#include "maskedkd/shards/shard.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+namespace maskedkd {
+namespace {
+
+using nlohmann::json;
+
+// ImageNet-21k has 21,841 classes; a million shards of the default size are 250 TB.
+constexpr JsonLimits kLimits{.depth = 4, .list_length = 1'000'000, .values = 10'000'000};
+constexpr std::size_t kDigestLength = 64;
+
+[[noreturn]] void refuse(const std::string& why) { throw Error(why); }
+
+// Whether a packing began here: its shards, finished or not, lie without an index.
+bool holds_unfinished_packing(const std::filesystem::path& directory) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.rfind("shard-", 0) == 0 || name.rfind(".tmp-shard-", 0) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+const json& member(const json& object, const char* key) {
+  const auto value = object.find(key);
+  if (value == object.end()) {
+    refuse(fmt::format("lacks {}", key));
+  }
+  return *value;
+}
+
+std::int64_t whole(const json& value, std::string_view name) {
+  if (!value.is_number_unsigned() || value.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max()) {
+    refuse(fmt::format("has a {} that is no whole number", printable_name(name)));
+  }
+  return value.get<std::int64_t>();
+}
+
+std::int64_t whole_number(const json& object, const char* key) { return whole(member(object, key), key); }
+
+const std::string& text_of(const json& object, const char* key) {
+  const json& value = member(object, key);
+  if (!value.is_string()) {
+    refuse(fmt::format("has a {} that is no text", key));
+  }
+  return value.get_ref<const std::string&>();
+}
+
+const json& list_of(const json& object, const char* key) {
+  const json& value = member(object, key);
+  if (!value.is_array() || value.empty()) {
+    refuse(fmt::format("has a {} that is no list of any", key));
+  }
+  return value;
+}
+
+std::string digest_of(const json& object, const char* key) {
+  const std::string& text = text_of(object, key);
+  if (text.size() != kDigestLength || text.find_first_not_of("0123456789abcdef") != std::string::npos) {
+    refuse(fmt::format("has a {} that is none", key));
+  }
+  return text;
+}
+
+// It names the folder that --stage-to copies into.
+const std::string& set_id_of(const json& content) {
+  const std::string& id = text_of(content, "set_id");
+  if (id.empty() || id.size() > kDigestLength || id.find_first_not_of("0123456789abcdef") != std::string::npos) {
+    refuse("has a set_id that is none");
+  }
+  return id;
+}
+
+std::int64_t sum_of(std::int64_t a, std::int64_t b) {
+  if (__builtin_add_overflow(a, b, &a)) {
+    refuse("counts more than can be");
+  }
+  return a;
+}
+
+std::vector<std::string> class_names_of(const json& content) {
+  std::vector<std::string> names;
+  for (const json& name : list_of(content, "class_names")) {
+    if (!name.is_string()) {
+      refuse("has a class name that is no text");
+    }
+    names.push_back(name.get<std::string>());
+  }
+  return names;
+}
+
+std::vector<std::int64_t> class_counts_of(const json& content, std::int64_t num_records) {
+  std::vector<std::int64_t> counts;
+  std::int64_t total = 0;
+  for (const json& count : list_of(content, "class_counts")) {
+    counts.push_back(whole(count, "class count"));
+    total = sum_of(total, counts.back());
+  }
+  if (total != num_records) {
+    refuse("has class counts that don't add up to num_records");
+  }
+  return counts;
+}
+
+std::map<std::string, std::int64_t> odd_of(const json& content) {
+  std::map<std::string, std::int64_t> odd;
+  const auto given = content.find("odd");
+  if (given == content.end()) {
+    return odd;
+  }
+  if (!given->is_object()) {
+    refuse("has an odd that is no object");
+  }
+  for (const auto& [name, count] : given->items()) {
+    odd[name] = whole(count, name);
+  }
+  return odd;
+}
+
+FileCheck check_of(const json& object) {
+  const auto given = object.find("check");
+  if (given == object.end() || *given == to_string(FileCheck::structure)) {
+    return FileCheck::structure;
+  }
+  if (*given != to_string(FileCheck::decode)) {
+    refuse("has a check that is none");
+  }
+  return FileCheck::decode;
+}
+
+ShardIndexEntry entry_of(const json& object) {
+  if (!object.is_object()) {
+    refuse("is no object");
+  }
+  ShardIndexEntry entry;
+  entry.name = text_of(object, "name");
+  entry.num_records = whole_number(object, "num_records");
+  entry.size_bytes = static_cast<std::uint64_t>(whole_number(object, "size_bytes"));
+  entry.bytes_offset = static_cast<std::uint64_t>(whole_number(object, "bytes_offset"));
+  entry.num_bytes = static_cast<std::uint64_t>(whole_number(object, "num_bytes"));
+  entry.frame_sha256 = digest_of(object, "frame_sha256");
+  entry.odd = odd_of(object);
+  entry.check = check_of(object);
+  const auto whole = object.find("sha256");
+  entry.sha256 = whole != object.end() && *whole != "" ? digest_of(object, "sha256") : "";
+  if (entry.bytes_offset > entry.size_bytes || entry.num_bytes > entry.size_bytes - entry.bytes_offset) {
+    refuse("has no room for its records");
+  }
+  return entry;
+}
+
+std::vector<ShardIndexEntry> shards_of(const json& content, std::int64_t num_records) {
+  std::vector<ShardIndexEntry> shards;
+  std::int64_t total = 0;
+  for (const json& object : list_of(content, "shards")) {
+    const std::string expected = shard_name(static_cast<std::int64_t>(shards.size()));
+    try {
+      shards.push_back(entry_of(object));
+    } catch (const Error& error) {
+      refuse(fmt::format("says of {} what can't be: it {}", expected, error.what()));
+    }
+    if (shards.back().name != expected) {
+      refuse(fmt::format("names the shard {} out of its turn", quoted_name(shards.back().name)));
+    }
+    total = sum_of(total, shards.back().num_records);
+  }
+  if (total != num_records) {
+    refuse("has shards whose records don't add up to num_records");
+  }
+  return shards;
+}
+
+nlohmann::ordered_json json_of(const ShardIndexEntry& entry) {
+  nlohmann::ordered_json object = {{"name", entry.name},
+                                   {"num_records", entry.num_records},
+                                   {"size_bytes", entry.size_bytes},
+                                   {"bytes_offset", entry.bytes_offset},
+                                   {"num_bytes", entry.num_bytes},
+                                   {"frame_sha256", entry.frame_sha256},
+                                   {"sha256", entry.sha256},
+                                   {"check", to_string(entry.check)}};
+  if (!entry.odd.empty()) {
+    object["odd"] = entry.odd;
+  }
+  return object;
+}
+
+}  // namespace
+
+std::string_view to_string(RecordEncoding encoding) { return encoding == RecordEncoding::file ? "file" : "raw"; }
+
+std::string_view to_string(FileCheck check) { return check == FileCheck::structure ? "structure" : "decode"; }
+
+RecordEncoding parse_record_encoding(std::string_view text) {
+  for (const RecordEncoding encoding : {RecordEncoding::file, RecordEncoding::raw}) {
+    if (text == to_string(encoding)) {
+      return encoding;
+    }
+  }
+  throw usage_error(fmt::format("{} is no way to store records", quoted_name(text)), "choose from file, raw");
+}
+
+std::string shard_name(std::int64_t shard_index) { return fmt::format("shard-{:05}.h5", shard_index); }
+
+std::string serialise(const ShardIndexEntry& entry) { return json_of(entry).dump(); }
+
+ShardIndexEntry parse_shard_entry(std::string_view text) {
+  try {
+    return entry_of(parse_strict_json(text, kLimits));
+  } catch (const JsonRefusal& refusal) {
+    throw Error(refusal.what());
+  }
+}
+
+std::string serialise(const ShardIndex& index) {
+  nlohmann::ordered_json shards = nlohmann::ordered_json::array();
+  for (const ShardIndexEntry& entry : index.shards) {
+    shards.push_back(json_of(entry));
+  }
+  const nlohmann::ordered_json json = {{"format_version", kShardFormatVersion},
+                                       {"encoding", to_string(index.encoding)},
+                                       {"set_id", index.set_id},
+                                       {"num_records", index.num_records},
+                                       {"class_names", index.class_names},
+                                       {"class_counts", index.class_counts},
+                                       {"shards", shards}};
+  // Class names are folder names: bytes that are no UTF-8 are shown as such instead of failing.
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+ShardIndex parse_shard_index(std::string_view text, const std::filesystem::path& path) {
+  try {
+    const json content = parse_strict_json(text, kLimits);
+    if (const std::int64_t version = whole_number(content, "format_version"); version != kShardFormatVersion) {
+      throw OtherFormat(
+          fmt::format("{} has format {}, this program reads {}", path.string(), version, kShardFormatVersion),
+          kOtherFormatHint, ExitCode::usage);
+    }
+    ShardIndex index;
+    index.encoding = parse_record_encoding(text_of(content, "encoding"));
+    index.set_id = set_id_of(content);
+    index.num_records = whole_number(content, "num_records");
+    index.class_names = class_names_of(content);
+    index.class_counts = class_counts_of(content, index.num_records);
+    index.shards = shards_of(content, index.num_records);
+    if (index.class_counts.size() != index.class_names.size()) {
+      refuse("has other numbers of class_counts than of class_names");
+    }
+    if (index.num_records == 0) {
+      refuse("lists no images");
+    }
+    return index;
+  } catch (const OtherFormat&) {
+    throw;
+  } catch (const std::runtime_error& error) {
+    throw usage_error(fmt::format("{} is no index of packed images: it {}", path.string(), error.what()), kMendIndex);
+  }
+}
+
+ShardIndex read_shard_index(const std::filesystem::path& directory) {
+  const std::filesystem::path path = directory / kShardIndexName;
+  if (!is_there(directory) || !std::filesystem::is_directory(directory)) {
+    throw usage_error(fmt::format("{} is not a folder with packed images", directory.string()),
+                      "pack them with maskedkd_pack");
+  }
+  if (!is_there(path)) {
+    std::vector<std::string> below;
+    for (const char* name : {"train", "val", "test"}) {
+      if (std::filesystem::exists(directory / name / kShardIndexName)) {
+        below.push_back((directory / name).string());
+      }
+    }
+    if (!below.empty()) {
+      throw usage_error(fmt::format("{} is no packed set, but holds some", directory.string()),
+                        fmt::format("name {}", fmt::join(below, " or ")));
+    }
+    const bool begun = holds_unfinished_packing(directory);
+    throw usage_error(fmt::format("{} has no {}{}", directory.string(), kShardIndexName,
+                                  begun ? ": its packing was interrupted" : ""),
+                      begun ? "start maskedkd_pack again with the same options" : "pack the images with maskedkd_pack");
+  }
+  return parse_shard_index(read_text_file(path), path);
+}
+
+}  // namespace maskedkd

@@ -1,0 +1,166 @@
+#include "maskedkd/shards/shard_reader.hpp"
+
+#include "maskedkd/base/log.hpp"
+#include "maskedkd/base/quoted_name.hpp"
+#include "maskedkd/io/digest.hpp"
+#include "maskedkd/shards/shard_tables.hpp"
+#include "shard_files.hpp"
+
+#include <algorithm>
+
+namespace maskedkd {
+namespace {
+
+struct OpenShard {
+  std::filesystem::path path;  // the original's
+  std::uint64_t bytes_offset = 0;
+  std::int64_t first_record = 0;
+  Shard tables;  // without bytes and class names
+};
+
+// The file that a record came from; empty where the shard does not say, or is not what the index says any more.
+std::string source_of(const std::filesystem::path& path, const ShardIndexEntry& entry, std::int64_t record) {
+  try {
+    if (frame_digest(path, entry) == entry.frame_sha256) {
+      const RecordNames names = read_record_names(path, entry.num_records);
+      return names.size() == 0 ? "" : std::string(names[static_cast<std::size_t>(record)]);
+    }
+  } catch (const Error&) {  // NOLINT(bugprone-empty-catch): the caller is about to tell what is wrong with the shard
+  }
+  return "";
+}
+
+}  // namespace
+
+struct ShardSet::State {
+  std::filesystem::path directory;
+  ShardIndex index;
+  std::vector<OpenShard> shards;
+
+  std::unique_ptr<ShardFiles> files;
+
+  std::size_t shard_of(std::int64_t record) const {
+    if (record < 0 || record >= index.num_records) {
+      throw Error(fmt::format("record {} of {} in {}", record, index.num_records, directory.string()));
+    }
+    const auto after =
+        std::upper_bound(shards.begin(), shards.end(), record,
+                         [](std::int64_t wanted, const OpenShard& shard) { return wanted < shard.first_record; });
+    return static_cast<std::size_t>(after - shards.begin()) - 1;
+  }
+};
+
+ShardSet::ShardSet(const std::filesystem::path& directory, const std::function<void()>& on_shard)
+    : state_(std::make_unique<State>()) {
+  state_->directory = directory;
+  state_->index = read_shard_index(directory);
+  std::int64_t num_records = 0;
+  std::vector<std::int64_t> class_counts(state_->index.class_names.size(), 0);
+  for (std::size_t i = 0; i < state_->index.shards.size(); ++i) {
+    ShardTables opened = open_shard_tables(directory, state_->index, i);
+    OpenShard shard{std::move(opened.path), opened.bytes_offset, num_records, std::move(opened.tables)};
+    shard.tables.class_names = {};
+    num_records += shard.tables.num_records();
+    for (std::size_t c = 0; c < class_counts.size(); ++c) {
+      class_counts[c] += shard.tables.class_counts[c];
+    }
+    shard.tables.class_counts = {};
+    state_->shards.push_back(std::move(shard));
+    if (on_shard) {
+      on_shard();
+    }
+  }
+  check_set_counts(directory, state_->index, num_records, class_counts);
+  std::vector<std::filesystem::path> paths;
+  for (const OpenShard& shard : state_->shards) {
+    paths.push_back(shard.path);
+  }
+  state_->files = std::make_unique<ShardFiles>(std::move(paths));
+}
+
+ShardSet::ShardSet(ShardSet&&) noexcept = default;
+ShardSet::~ShardSet() = default;
+
+std::int64_t ShardSet::num_records() const noexcept { return state_->index.num_records; }
+std::int64_t ShardSet::num_classes() const noexcept {
+  return static_cast<std::int64_t>(state_->index.class_names.size());
+}
+const std::vector<std::string>& ShardSet::class_names() const noexcept { return state_->index.class_names; }
+RecordEncoding ShardSet::encoding() const noexcept { return state_->index.encoding; }
+const std::string& ShardSet::set_id() const noexcept { return state_->index.set_id; }
+const std::filesystem::path& ShardSet::directory() const noexcept { return state_->directory; }
+
+std::size_t ShardSet::num_shards() const noexcept { return state_->shards.size(); }
+const ShardIndexEntry& ShardSet::shard(std::size_t shard) const { return state_->index.shards.at(shard); }
+
+Record ShardSet::read(std::int64_t index) const {
+  Record record;
+  read(index, record);
+  return record;
+}
+
+void ShardSet::read(std::int64_t index, Record& record) const {
+  const std::size_t number = state_->shard_of(index);
+  const OpenShard& shard = state_->shards[number];
+  const auto i = static_cast<std::size_t>(index - shard.first_record);
+  record.label = shard.tables.labels[i];
+  record.shape = {shard.tables.shapes[3 * i], shard.tables.shapes[3 * i + 1], shard.tables.shapes[3 * i + 2]};
+  const std::uint64_t begin = shard.tables.offsets[i];
+  record.bytes.resize(shard.tables.offsets[i + 1] - begin);
+  const auto try_once = [&] {
+    bool ends_early = false;
+    try {
+      state_->files->read(number, shard.bytes_offset + begin, record.bytes, ends_early);
+    } catch (const Error& error) {
+      if (ends_early) {
+        throw BadRecord(fmt::format("{}: {}", describe(index), error.what()), error.hint());
+      }
+      throw;
+    }
+    if (crc32_of(record.bytes) != shard.tables.checksums[i]) {
+      throw BadRecord(
+          fmt::format("{} has another checksum than when it was packed", describe(index)),
+          fmt::format("move {} away, and start maskedkd_pack again with the same options; maskedkd_pack verify finds "
+                      "all that is damaged",
+                      shard.path.filename().string()));
+    }
+  };
+  const std::filesystem::path place = state_->files->path(number);
+  try {
+    try_once();
+  } catch (const Error& error) {
+    if (place == shard.path && state_->files->path(number) == shard.path) {
+      throw;
+    }
+    spdlog::warn("{}; reading {} instead of its copy", error.what(), shard.path.string());
+    state_->files->move(number, shard.path);
+    try_once();
+  }
+}
+
+void ShardSet::will_need(std::int64_t index) const {
+  const std::size_t number = state_->shard_of(index);
+  const OpenShard& shard = state_->shards[number];
+  const auto i = static_cast<std::size_t>(index - shard.first_record);
+  state_->files->will_need(number, shard.bytes_offset + shard.tables.offsets[i],
+                           shard.tables.offsets[i + 1] - shard.tables.offsets[i]);
+}
+
+void ShardSet::read_bytes(std::size_t shard, std::uint64_t offset, std::span<std::uint8_t> bytes) const {
+  bool ends_early = false;
+  state_->files->read(shard, offset, bytes, ends_early);
+}
+
+void ShardSet::use_copy(std::size_t shard, const std::filesystem::path& copy) const {
+  state_->files->move(shard, copy);
+}
+
+std::string ShardSet::describe(std::int64_t index) const {
+  const std::size_t number = state_->shard_of(index);
+  const std::int64_t i = index - state_->shards[number].first_record;
+  const std::string source = source_of(state_->shards[number].path, state_->index.shards[number], i);
+  return fmt::format("{}, record {}{}", state_->files->path(number).string(), i,
+                     source.empty() ? "" : fmt::format(" ({})", printable_name(source)));
+}
+
+}  // namespace maskedkd

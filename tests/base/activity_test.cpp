@@ -1,0 +1,64 @@
+#include "maskedkd/base/activity.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <set>
+#include <thread>
+
+namespace maskedkd {
+namespace {
+
+TEST(Activity, SaysWhatItWasToldLast) {
+  const Activity activity;
+  EXPECT_EQ(activity.read().beats, 0);
+  activity.now("step 17: waiting for data");
+  const Activity::State state = activity.read();
+  EXPECT_EQ(state.text, "step 17: waiting for data");
+  EXPECT_EQ(state.beats, 1);
+  EXPECT_EQ(state.pace, Activity::Pace::usual);
+  EXPECT_EQ(state.waits_in, nullptr);
+  activity.now(std::string(1000, 'x'), Activity::Pace::slow);
+  EXPECT_EQ(activity.read().text, std::string(Activity::kMaxTextBytes, 'x'));
+  EXPECT_EQ(activity.read().pace, Activity::Pace::slow);
+}
+
+TEST(Activity, WaitsFromTheFirstToTheLastOfCollectivesInsideOneAnother) {
+  const Activity activity;
+  {
+    const Activity::Waiting outer(activity, "all_gather");
+    {
+      const Activity::Waiting inner(activity, "broadcast");
+      EXPECT_STREQ(activity.read().waits_in, "broadcast");
+    }
+    EXPECT_STREQ(activity.read().waits_in, "all_gather");
+  }
+  activity.pass_over(3);
+  EXPECT_EQ(activity.read().waits_in, nullptr);
+  EXPECT_EQ(activity.read().collectives, 5);
+  EXPECT_EQ(activity.read().beats, 4);
+}
+
+// A text that is read while it is written is one of those told, never a mixture.
+TEST(Activity, IsReadWholeWhileItIsTold) {
+  const Activity activity;
+  const std::set<std::string> told = {"", std::string(90, 'a'), std::string(40, 'b'), std::string(70, 'c')};
+  std::atomic<bool> done{false};
+  std::thread reader([&] {
+    int read = 0;
+    for (; !done || read == 0; ++read) {
+      const std::string text = activity.read().text;
+      ASSERT_TRUE(told.contains(text)) << text;
+    }
+  });
+  for (int round = 0; round < 200'000; ++round) {
+    for (const std::string& text : told) {
+      activity.now(text);
+    }
+  }
+  done = true;
+  reader.join();
+}
+
+}  // namespace
+}  // namespace maskedkd

@@ -1,0 +1,196 @@
+// A shard that is written record by record: what comes out, with and without a forecast, and where it can't be written.
+#include "maskedkd/shards/shard_writer.hpp"
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/shards/shard_reader.hpp"
+#include "packed_set.hpp"
+#include "support/error_of.hpp"
+#include "support/process.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <set>
+
+namespace maskedkd::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+Shard described(std::int64_t num_shards = 1) {
+  Shard shard;
+  shard.encoding = RecordEncoding::raw;
+  shard.set_id = "0123abcd";
+  shard.num_shards = num_shards;
+  shard.class_names = {"ant", "bee", "cat"};
+  return shard;
+}
+
+std::string name_of(std::size_t i) { return fmt::format("b ee/Größe {}\n.jpg", i * 7919); }
+
+struct Content {
+  std::vector<Record> records;
+  ShardForecast forecast;
+};
+
+Content random_content(std::size_t num_records, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  Content content;
+  for (std::size_t i = 0; i < num_records; ++i) {
+    content.records.push_back(random_record(random, 3));
+    content.forecast.num_bytes += content.records.back().bytes.size();
+    content.forecast.num_name_bytes += name_of(i).size();
+  }
+  content.forecast.num_records = num_records;
+  return content;
+}
+
+ShardIndexEntry write(const fs::path& path, const Content& content, const std::optional<ShardForecast>& forecast,
+                      bool with_names = true) {
+  ShardWriter writer(path, described(), forecast);
+  for (std::size_t i = 0; i < content.records.size(); ++i) {
+    const Record& record = content.records[i];
+    writer.append(record.bytes, record.label, record.shape, with_names ? name_of(i) : "");
+  }
+  return writer.finish();
+}
+
+void expect_equal(const ShardIndexEntry& a, const ShardIndexEntry& b) {
+  EXPECT_EQ(a.name, b.name);
+  EXPECT_EQ(a.num_records, b.num_records);
+  EXPECT_EQ(a.size_bytes, b.size_bytes);
+  EXPECT_EQ(a.bytes_offset, b.bytes_offset);
+  EXPECT_EQ(a.num_bytes, b.num_bytes);
+  EXPECT_EQ(a.frame_sha256, b.frame_sha256);
+  EXPECT_EQ(a.sha256, b.sha256);
+}
+
+// Ranks on two machines or in two containers may have one process number.
+TEST(ShardWriter, UnfinishedFilesAreOfOneWriter) {
+  const TemporaryDirectory folder;
+  const ShardWriter one(folder.path() / shard_name(3), described()), other(folder.path() / shard_name(3), described());
+  std::set<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder.path())) {
+    names.insert(entry.path().filename().string());
+    EXPECT_TRUE(names.rbegin()->starts_with(".tmp-shard-00003.h5-")) << *names.rbegin();
+  }
+  EXPECT_EQ(names.size(), 2u);
+}
+
+// The digests that came along the way are those that the file has when it is read.
+TEST(ShardWriter, WhatItSaysIsWhatLiesThereWhateverWasForecast) {
+  for (const std::size_t num_records : {0u, 1u, 2u, 57u, 3000u}) {
+    const TemporaryDirectory folder;
+    const fs::path path = folder.path() / shard_name(0);
+    const Content content = random_content(num_records, num_records + 1);
+    ShardForecast wrong = content.forecast;
+    wrong.num_bytes += 17;
+    ShardForecast more = content.forecast;
+    more.num_records += 1;
+    std::string bytes;
+    for (const auto& forecast :
+         {std::optional<ShardForecast>(), std::optional(content.forecast), std::optional(wrong), std::optional(more)}) {
+      const ShardIndexEntry entry = write(path, content, forecast);
+      std::uint64_t offset = 0;
+      const Shard tables = read_shard_tables(path, offset);
+      expect_equal(entry, describe_shard(path, tables, offset));
+      const RecordNames names = read_record_names(path, tables.num_records());
+      ASSERT_EQ(names.size(), num_records);
+      for (std::size_t i = 0; i < num_records; ++i) {
+        ASSERT_EQ(names[i], name_of(i));
+      }
+      const std::string written = read_text_file(path);
+      bytes = bytes.empty() ? written : bytes;
+      EXPECT_EQ(written, bytes) << "a forecast changed the file";
+      EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 1);
+    }
+  }
+}
+
+TEST(ShardWriter, ThePlainWriterWritesTheSame) {
+  const TemporaryDirectory folder;
+  const Content content = random_content(20, 3);
+  Shard shard = described();
+  for (std::size_t i = 0; i < content.records.size(); ++i) {
+    shard.append(content.records[i].bytes, content.records[i].label, content.records[i].shape);
+    shard.names.append(name_of(i));
+  }
+  write_shard(folder.path() / "plain.h5", shard);
+  write(folder.path() / "streamed.h5", content, content.forecast);
+  EXPECT_EQ(read_text_file(folder.path() / "plain.h5"), read_text_file(folder.path() / "streamed.h5"));
+}
+
+TEST(ShardWriter, NamesAreH5pysAndAShardWithoutThemIsReadToo) {
+  const TemporaryDirectory folder;
+  const Content content = random_content(40, 4);
+  const fs::path path = folder.path() / shard_name(0);
+  write(path, content, content.forecast);
+  std::string expected;
+  for (std::size_t i = 0; i < 40; ++i) {
+    expected += fmt::format("'{}'\n", fmt::format("b ee/Größe {}\\n.jpg", i * 7919));
+  }
+  const ProcessResult result =
+      run_process({MASKEDKD_PYTHON, "-c",
+                   "import h5py, sys, zlib\n"
+                   "with h5py.File(sys.argv[1]) as f:\n"
+                   "    o, b = f['name_offsets'][:], f['name_bytes'][:].tobytes()\n"
+                   "    for i in range(len(o) - 1): print(repr(b[o[i]:o[i + 1]].decode()))\n"
+                   "    assert zlib.crc32(b, zlib.crc32(o.tobytes())) == f.attrs['name_checksum']\n",
+                   path.string()});
+  EXPECT_EQ(result.output, expected);
+  write(path, content, content.forecast, false);
+  EXPECT_EQ(read_record_names(path, 40).size(), 0u);
+}
+
+// A limit on a file's size stands for the disk: cut at any byte there is an Error, and no shard.
+TEST(ShardWriter, AFullDiskAnywhereIsAnErrorAndLeavesNothing) {
+  const TemporaryDirectory folder;
+  const Content content = random_content(2500, 9);
+  const fs::path path = folder.path() / shard_name(0);
+  const std::uint64_t whole = write(path, content, content.forecast).size_bytes;
+  fs::remove(path);
+  std::mt19937_64 random(5);
+  for (int trial = 0; trial < 20; ++trial) {
+    const rlim_t limit_bytes = trial < 3 ? static_cast<rlim_t>(trial) * 1500 : random() % whole;
+    const pid_t child = fork();
+    if (child == 0) {
+      signal(SIGXFSZ, SIG_IGN);
+      const rlimit limit{limit_bytes, limit_bytes};
+      setrlimit(RLIMIT_FSIZE, &limit);
+      int code = 3;
+      try {
+        write(path, content, trial % 2 == 0 ? std::optional(content.forecast) : std::nullopt);
+      } catch (const Error& error) {
+        const std::string text = error.what();
+        code = text.find("can't write " + path.string()) == 0 && text.find("File too large") != std::string::npos &&
+                       !error.hint().empty()
+                   ? 7
+                   : 4;
+      }
+      std::exit(code);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7) << "limit " << limit_bytes << ", status " << status;
+    EXPECT_TRUE(fs::is_empty(folder.path()));
+  }
+}
+
+TEST(ShardWriter, APlaceThatIsNotThereAndAnUnfinishedShard) {
+  const TemporaryDirectory folder;
+  const std::string message =
+      error_of([&] { ShardWriter writer(folder.path() / "missing" / shard_name(0), described()); });
+  EXPECT_NE(message.find("No such file"), std::string::npos) << message;
+  {
+    ShardWriter writer(folder.path() / shard_name(0), described());
+    writer.append(std::vector<std::uint8_t>(3), 0, {1, 1, 3}, "x");
+  }
+  EXPECT_TRUE(fs::is_empty(folder.path()));
+}
+
+}  // namespace
+}  // namespace maskedkd::testing
