@@ -3,7 +3,7 @@
 #include "maskedkd/app/contact_sheet.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/data/batch.hpp"
-#include "maskedkd/distill/patch_selection.hpp"
+#include "maskedkd/distill/teacher_view.hpp"
 
 #include <ATen/core/grad_mode.h>
 
@@ -60,17 +60,20 @@ void write_mask_sheet(const Vit& student, at::Device device, const ShardSet& set
   const MicroBatch batch = load_spread(set, augment, count);
   VitForward how;
   how.want_class_attention = true;
-  const std::int64_t patches = student.options().num_patches();
   const at::Tensor attention = student.forward(normalised_images(batch, device), how).class_attention;  // [B, N]
-  const at::Tensor kept = select_patches(attention, options.keep.of(patches, "keep")).cpu();            // [B, K]
+  MaskOptions mask;
+  mask.keep = options.keep;
+  const std::int64_t grid = student.options().grid_size();
+  const at::Tensor chosen =
+      TeacherView(mask, /*num_epochs=*/1, grid, grid).choose(0, {attention.cpu(), {}, {}});  // [B, K]
 
   const int edge = student.options().input_size;
   const int patch = student.options().patch_size;
   ContactSheet sheet(count, /*images_per_group=*/2, kPairsPerRow, edge);
   for (int i = 0; i < count; ++i) {
-    std::vector<bool> is_kept(static_cast<std::size_t>(patches), false);
-    for (std::int64_t k = 0; k < kept.size(1); ++k) {
-      is_kept[static_cast<std::size_t>(kept[i][k].item<std::int64_t>())] = true;
+    std::vector<bool> is_kept(static_cast<std::size_t>(grid * grid), !chosen.defined());
+    for (std::int64_t k = 0; chosen.defined() && k < chosen.size(1); ++k) {
+      is_kept[static_cast<std::size_t>(chosen[i][k].item<std::int64_t>())] = true;
     }
     const std::span<const std::uint8_t> pixels(batch.images[i].const_data_ptr<std::uint8_t>(),
                                                static_cast<std::size_t>(edge) * edge * 3);

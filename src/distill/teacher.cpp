@@ -12,7 +12,7 @@ Teacher::Teacher(const VitOptions& options, const std::filesystem::path& weights
                  at::ScalarType compute_dtype)
     : model_(options), compute_dtype_(compute_dtype) {
   const std::filesystem::path file = std::filesystem::is_directory(weights) ? weights / "model.safetensors" : weights;
-  told_ = model_.load(read_safetensors(file).tensors, file.string());
+  warnings_ = model_.load(read_safetensors(file).tensors, file.string());
   model_.cast_matrix_weights(compute_dtype_);
   model_.to_device(device);
 }

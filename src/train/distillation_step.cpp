@@ -29,8 +29,8 @@ struct DistillationStep::Inputs {
   at::Tensor images;              // [B, 3, S, S] float32, mixed
   at::Tensor targets;             // [B, C] float32
   at::Tensor drop_path_uniforms;  // [L, 2, B], undefined without drop path
-  at::Tensor random_scores;       // [B, N], undefined unless the criterion is random
-  std::int64_t keep = 0;          // patches that the teacher sees
+  at::Tensor random_scores;       // [B, N], undefined unless the mask needs them
+  std::int64_t epoch = 0;
 
   std::int64_t size() const { return images.size(0); }
 
@@ -38,13 +38,17 @@ struct DistillationStep::Inputs {
     const auto part = [&](const at::Tensor& tensor, std::int64_t dimension) {
       return tensor.defined() ? tensor.narrow(dimension, first, count) : tensor;
     };
-    return {part(images, 0), part(targets, 0), part(drop_path_uniforms, 2), part(random_scores, 0), keep};
+    return {part(images, 0), part(targets, 0), part(drop_path_uniforms, 2), part(random_scores, 0), epoch};
   }
 };
 
 DistillationStep::DistillationStep(const TrainOptions& options, const Vit& student, const Teacher* teacher,
                                    at::Device device)
-    : options_(options), student_(student), teacher_(teacher), device_(device) {}
+    : options_(options), student_(student), teacher_(teacher), device_(device) {
+  if (teacher != nullptr) {
+    view_.emplace(options.mask, options.schedule.epochs, options.student.grid_size(), teacher->options().grid_size());
+  }
+}
 
 at::Tensor DistillationStep::run(const MicroBatch& batch, double loss_scale) const {
   const Inputs inputs = prepare(batch);
@@ -69,8 +73,8 @@ DistillationStep::Inputs DistillationStep::prepare(const MicroBatch& batch) cons
   inputs.targets =
       mixed_targets(batch.labels.to(device_), mix, options_.student.num_classes, options_.mixing.label_smoothing);
   inputs.drop_path_uniforms = drop_path_uniforms(batch.request);
-  inputs.keep = kept_patches(batch.request.epoch);
-  if (masks(inputs.keep) && options_.mask.criterion == MaskCriterion::random) {
+  inputs.epoch = batch.request.epoch;
+  if (view_ && view_->needs_random_scores(inputs.epoch)) {
     PhiloxStream random(address_of(batch.request, options_.seed, RandomPurpose::patch_selection));
     inputs.random_scores = random_scores(size, teacher_->options().num_patches(), random).to(device_);
   }
@@ -78,20 +82,18 @@ DistillationStep::Inputs DistillationStep::prepare(const MicroBatch& batch) cons
 }
 
 at::Tensor DistillationStep::forward_and_backward(const Inputs& inputs, double share, double loss_scale) const {
-  const MaskCriterion criterion = options_.mask.criterion;
   VitForward how;
   how.compute_dtype = scalar_type(options_.precision);
   how.drop_path_rate = options_.drop_path_rate;
   how.drop_path_uniforms = inputs.drop_path_uniforms;
-  how.want_class_attention =
-      masks(inputs.keep) && (criterion == MaskCriterion::student || criterion == MaskCriterion::lowest);
+  how.want_class_attention = view_ && view_->needs_student_attention(inputs.epoch);
   const VitOutput student = student_.forward(inputs.images, how);
 
   at::Tensor teacher_logits;  // [B, C]
   if (teacher_ != nullptr) {
     const at::Tensor seen = teacher_->fitted(inputs.images);  // [B, 3, S', S']
-    const at::Tensor kept =
-        masks(inputs.keep) ? select_patches(patch_scores(seen, student, inputs), inputs.keep) : at::Tensor();
+    const at::Tensor kept = view_->choose(inputs.epoch, {student.class_attention, inputs.random_scores,
+                                                         [&] { return teacher_->class_attention(seen); }});  // [B, K]
     teacher_logits = teacher_->logits(seen, kept);
   }
   const at::Tensor loss = distillation_loss(student.logits, student.distillation_logits, inputs.targets, teacher_logits,
@@ -101,35 +103,7 @@ at::Tensor DistillationStep::forward_and_backward(const Inputs& inputs, double s
   return share == 1.0 ? loss.detach() : loss.detach() * share;
 }
 
-bool DistillationStep::masks(std::int64_t keep) const {
-  return teacher_ != nullptr && keep < teacher_->options().num_patches();
-}
-
-std::int64_t DistillationStep::kept_patches(std::int64_t epoch) const {
-  return teacher_ == nullptr
-             ? 0
-             : options_.mask.kept_patches(epoch, options_.schedule.epochs, teacher_->options().num_patches());
-}
-
-at::Tensor DistillationStep::patch_scores(const at::Tensor& seen, const VitOutput& student,
-                                          const Inputs& inputs) const {
-  const VitOptions& teacher = teacher_->options();
-  const auto student_attention = [&] {
-    return resample_attention(student.class_attention, options_.student.grid_size(), teacher.grid_size());
-  };
-  switch (options_.mask.criterion) {
-    case MaskCriterion::random:
-      return inputs.random_scores;
-    case MaskCriterion::lowest:
-      return -student_attention();
-    case MaskCriterion::teacher:
-      return teacher_->class_attention(seen);
-    case MaskCriterion::student:
-    case MaskCriterion::all:  // which masks nothing
-      break;
-  }
-  return student_attention();
-}
+std::int64_t DistillationStep::kept_patches(std::int64_t epoch) const { return view_ ? view_->num_patches(epoch) : 0; }
 
 at::Tensor DistillationStep::drop_path_uniforms(const BatchRequest& request) const {
   if (options_.drop_path_rate == 0) {

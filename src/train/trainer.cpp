@@ -1,210 +1,271 @@
 #include "maskedkd/train/trainer.hpp"
 
 #include "maskedkd/base/log.hpp"
-#include "maskedkd/base/progress.hpp"
+#include "maskedkd/base/running_clock.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/comm/tree_all_reduce.hpp"
-#include "maskedkd/train/gradient_norm.hpp"
-#include "maskedkd/train/stop_signal.hpp"
 
-#include <ATen/TensorOperators.h>
-#include <ATen/core/grad_mode.h>
-#include <ATen/ops/zeros_like.h>
+#include <ATen/core/Tensor.h>
+#include <nlohmann/json.hpp>
 
-#include <algorithm>
-#include <cmath>
+#include <array>
+#include <chrono>
+#include <numeric>
 #include <utility>
 
 namespace maskedkd {
 namespace {
 
-constexpr const char* kTrainMoreGently = "lower --lr or clip gradients (--clip-grad 1); checkpoints are from before";
-
-// What a rank adds to its losses in share().
-enum Flag : std::size_t { flag_stop, flag_due, flag_busy, flag_failed, kNumFlags };
+constexpr const char* kTrainMoreGently =
+    "lower --lr or clip gradients (--clip-grad 1); existing checkpoints predate this step";
 
 }  // namespace
 
-// The loop. Everything that a step needs is a function of (seed, epoch, step, micro-batch); everything that it changes
-// is in the checkpoint.
+// Everything that a step needs is a function of (seed, epoch, step, micro-batch); everything that it changes is in the
+// checkpoint.
 ExitCode Trainer::run() {
-  const std::int64_t steps = sampler_.steps_per_epoch();
-  bool stop = session_.any(stop_asked());  // a signal may have come while all this was read
-  while (state_.epoch < options_.schedule.epochs && !stop) {
-    begin_epoch();
+  const std::int64_t steps = plan_.sampler.steps_per_epoch();
+  bool stop = session_.any(stop_requested());  // a signal may have come while all this was read
+  while (!is_done() && !stop) {
+    display_.begin_epoch(state_, loader_->counts().seconds_waited);
     while (state_.step < steps && !stop) {
-      const StepReport report = train_step();
-      state_.epoch_loss_sum += report.loss_sum;
-      ++state_.step;
-      ++state_.global_step;
-      ++steps_here_;
-      stop = report.stop;
-      if (report.checkpoint && !stop && state_.step < steps) {
-        start_saving();
-      }
+      stop = train_step();
     }
     if (state_.step == steps) {
       stop |= finish_epoch();
     }
   }
-  progress_.reset();
-  const bool saved = save_at_last(/*tries=*/state_.epoch < options_.schedule.epochs ? 2 : 5);
+  return end_run();
+}
+
+bool Trainer::train_step() {
+  const auto began = RunningClock::now();
+  std::vector<double> losses;  // of this rank's micro-batches
+  at::Tensor gradient = summed_gradient(losses);
+  const StepReport report = exchange_report(std::move(losses));
+  update_weights(gradient);
+  stop_.record_step(std::chrono::duration<double>(RunningClock::now() - began).count());
+  state_.epoch_loss_sum += report.loss_sum();
+  ++state_.step;
+  ++state_.global_step;
+  if (report.checkpoint_due && !report.saving && !report.stop && state_.step < plan_.sampler.steps_per_epoch()) {
+    saver_->start();
+  }
+  return report.stop;
+}
+
+// Over all micro-batches of the step, on every rank: [P].
+at::Tensor Trainer::summed_gradient(std::vector<double>& losses) {
+  if (options_.deterministic) {
+    at::Tensor gradient = gradient_tree(plan_.share.first, plan_.share.last, losses);
+    report_activity("adding gradients");
+    tree_all_reduce_sum(*ranks_.communicator, gradient);
+    return gradient;
+  }
+  at::Tensor gradient = model_.zero_gradient();
+  for (int micro_batch = plan_.share.first; micro_batch < plan_.share.last; ++micro_batch) {
+    add_micro_batch(gradient, losses);
+  }
+  report_activity("adding gradients");
+  ranks_.communicator->all_reduce_sum(gradient);
+  return gradient;
+}
+
+// Halves of halves: with a power of two of ranks each rank's run is a subtree of the one tree over all micro-batches.
+at::Tensor Trainer::gradient_tree(int first, int last, std::vector<double>& losses) {
+  if (last - first == 1) {
+    const at::Tensor gradient = model_.zero_gradient();
+    add_micro_batch(gradient, losses);
+    return gradient;
+  }
+  const int middle = first + (last - first) / 2;
+  at::Tensor sum = gradient_tree(first, middle, losses);
+  return sum.add_(gradient_tree(middle, last, losses));
+}
+
+void Trainer::add_micro_batch(const at::Tensor& gradient, std::vector<double>& losses) {
+  report_activity("waiting for data");
+  const std::optional<MicroBatch> batch = loader_->next();
+  report_activity("forward and backward");
+  model_.bind_gradient(gradient);
+  losses.push_back(distillation_.run(*batch, model_.loss_scale()).item<double>());
+}
+
+// Every rank learns every loss, and whether any rank was asked to stop: all decide alike.
+StepReport Trainer::exchange_report(std::vector<double> losses) {
+  report_activity("exchanging losses");
+  saver_->poll();
+  if (const std::string stuck = saver_->stuck(); !stuck.empty() && session_.rank() == 0) {
+    spdlog::error("{}", stuck);
+    session_.abort(static_cast<int>(ExitCode::failure));  // whatever unwinds would wait for the save
+  }
+  stop_.expect_save(saver_->longest_save_s());
+  const int per_step = options_.micro_batches_per_step();
+  const RankReport mine = {std::move(losses), stop_.is_requested_after_step(), saver_->is_due(state_.global_step + 1),
+                           saver_->is_saving(), saver_->take_failure()};
+  const StepReport report =
+      merge_reports(session_.all_gather(pack_report(mine, per_step, session_.size())), per_step, session_.size());
+  folder_.check();
+  if (const std::optional<int> bad = report.first_not_finite()) {
+    throw Error(fmt::format("the loss of micro-batch {} in step {} (epoch {}) is {}", *bad, state_.global_step,
+                            state_.epoch, report.losses[static_cast<std::size_t>(*bad)]),
+                kTrainMoreGently, ExitCode::no_requeue);
+  }
+  if (report.save_failed) {
+    saver_->give_up_save();
+  }
+  if (report.checkpoint_due && report.saving && !report.stop && state_.step + 1 < plan_.sampler.steps_per_epoch()) {
+    saver_->skip(state_.global_step + 1);
+  }
+  display_.record_checkpoint(saver_->last_save().name, saver_->last_save().seconds_since_1970);
+  display_.show_step(state_, report.loss_sum() / per_step, learning_rate(state_.step),
+                     loader_->counts().seconds_waited);
+  return report;
+}
+
+void Trainer::update_weights(at::Tensor& gradient) {
+  report_activity("updating weights");
+  switch (model_.apply(gradient, options_.micro_batches_per_step(), learning_rate(state_.step))) {
+    case ModelState::Update::applied:
+      return;
+    case ModelState::Update::skipped:
+      spdlog::info("step {} left out: its gradient overflowed; the loss scale is {} now", state_.global_step,
+                   model_.loss_scale());
+      return;
+    case ModelState::Update::refused:
+      break;
+  }
+  const bool scaled = options_.precision == Precision::fp16;
+  throw Error(fmt::format("the gradient of step {} (epoch {}) is not finite{}", state_.global_step, state_.epoch,
+                          scaled ? " at any loss scale" : ""),
+              scaled ? "train with --precision bf16, or lower --lr" : kTrainMoreGently, ExitCode::no_requeue);
+}
+
+double Trainer::learning_rate(std::int64_t step) const {
+  return learning_rate_at(options_.schedule, plan_.sampler.global_batch(), state_.epoch, step,
+                          plan_.sampler.steps_per_epoch());
+}
+
+// One line of log.txt an epoch, with DeiT's keys and ours.
+bool Trainer::finish_epoch() {
+  const std::int64_t steps = plan_.sampler.steps_per_epoch();
+  const std::optional<RunDisplay::Rates> rates = display_.epoch_rates(loader_->counts().seconds_waited);
+  display_.end_progress();
+  const double loss = state_.epoch_loss_sum / static_cast<double>(steps * options_.micro_batches_per_step());
+  nlohmann::ordered_json line = {{"train_lr", learning_rate(steps - 1)}, {"train_loss", loss}};
+  std::string summary = fmt::format("train loss {:.4f}", loss);
+  if (data_.evaluation() != nullptr) {
+    saver_->start();  // an evaluation is long, and may not come to its end
+    show("evaluating");
+    const std::optional<EvaluationResult> result = evaluate_student("evaluating");
+    if (!result) {
+      return true;
+    }
+    line["test_loss"] = result->loss;
+    line["test_acc1"] = result->accuracy_top1;
+    line["test_acc5"] = result->accuracy_top5;
+    summary += fmt::format(", test acc@1 {:.2f} %, acc@5 {:.2f} %, loss {:.4f}", result->accuracy_top1,
+                           result->accuracy_top5, result->loss);
+    if (model_.has_average()) {
+      std::optional<EvaluationResult> averaged;
+      model_.with_average([&] { averaged = evaluate_student("evaluating the average"); });
+      if (!averaged) {
+        return true;
+      }
+      line["test_ema_acc1"] = averaged->accuracy_top1;
+      line["test_ema_acc5"] = averaged->accuracy_top5;
+      summary += fmt::format(", of the average {:.2f} %", averaged->accuracy_top1);
+    }
+    saver_->record_evaluation({result->accuracy_top1, state_.epoch, state_.global_step});
+  }
+  line["epoch"] = state_.epoch;
+  line["n_parameters"] = model_.student().num_parameters();
+  if (rates) {
+    line["images_per_second"] = rates->images_per_second;
+    line["waiting_share"] = rates->waiting_share;
+    summary += fmt::format(", {:.0f} images/s", rates->images_per_second);
+  }
+  if (options_.bad_records_limit > 0) {
+    const std::vector<double> bad = session_.all_gather(std::array{static_cast<double>(loader_->counts().bad_records)});
+    line["bad_records"] =
+        static_cast<std::int64_t>(std::accumulate(bad.begin(), bad.end(), 0.0));  // a rank's each, since its start
+  }
+  if (teacher_) {
+    line["kept_patches"] = distillation_.kept_patches(state_.epoch);
+  }
+  state_.history.push_back(line.dump());
+  spdlog::info("epoch {}: {}", state_.epoch + 1, summary);
+  ++state_.epoch;
+  state_.step = 0;
+  state_.epoch_loss_sum = 0;
+  saver_->start();
+  session_.activity().now("writing log.txt", Activity::Pace::slow);
+  folder_.write_log(state_.history);
+  return session_.any(stop_requested());
+}
+
+std::optional<EvaluationResult> Trainer::evaluate_student(const std::string& title) {
+  EvaluationOptions how;
+  how.augment = options_.augment;
+  how.batch = options_.eval_batch;
+  how.num_workers = options_.num_workers;
+  how.prefetch = options_.prefetch > 0 ? options_.prefetch : how.prefetch;
+  how.bad_records_limit = options_.bad_records_limit;
+  how.stop = [this] { return stop_requested(); };
+  how.compute_dtype = scalar_type(options_.precision);
+  return evaluate(session_, model_.student(), model_.device(), *data_.evaluation(), how, title);
+}
+
+ExitCode Trainer::end_run() {
+  display_.end_progress();
+  const bool saved = saver_->save_at_end(/*tries=*/is_done() ? 5 : 2);
   session_.activity().now("ending the run", Activity::Pace::slow);
-  tell_left_out();
-  if (state_.epoch < options_.schedule.epochs || !saved) {
+  saver_->report_skipped();
+  if (!is_done() || !saved) {
     spdlog::info("stopped after step {} (epoch {}, step {} of {}) {}{}", state_.global_step, state_.epoch, state_.step,
-                 steps,
+                 plan_.sampler.steps_per_epoch(),
                  state_.global_step == 0 ? "with nothing to save yet"
                  : saved                 ? "with a checkpoint"
                                          : "without a new checkpoint",
-                 at_time_limit() ? ", before the time limit" : "");
-    show_status("stopped");
-    // Asked to by a signal it may have had no time; one that stops by itself without a new checkpoint would so again.
-    const bool in_vain = !session_.any(stop_requested()) && !(saved && steps_here_ > 0);
-    folder_.end(status_, in_vain);
+                 stop_.is_at_time_limit() ? ", before the time limit" : "");
+    show("stopped");
+    // A signal may have left no time. A run that stops by itself without a new checkpoint would do so again.
+    const bool in_vain = !session_.any(stop_.is_signalled()) && !(saved && stop_.num_steps() > 0);
+    folder_.end(display_.status(), in_vain);
     session_.barrier();  // while a watchdog still looks at it
     return ExitCode::requeue;
   }
   try {
-    folder_.write_finished(state_, status_.last_checkpoint);
+    folder_.write_finished(state_, saver_->last_save().name);
   } catch (const Fenced&) {
     throw;
   } catch (const Error& error) {  // the next start finds all epochs done, and has only the mark to write
     throw Error(error.what(), error.hint(), ExitCode::requeue, error.where());
   }
   spdlog::info("finished: {} epochs, {} steps", state_.epoch, state_.global_step);
-  show_status("finished");
-  folder_.end(status_);
+  show("finished");
+  folder_.end(display_.status());
   session_.barrier();
   return ExitCode::finished;
 }
 
-Trainer::StepReport Trainer::train_step() {
-  step_began_ = Clock::now();
-  std::vector<double> losses;  // of this rank's micro-batches
-  at::Tensor gradient;         // [P]
-  if (options_.deterministic) {
-    gradient = gradient_sum(share_.first, share_.last, losses);
-    now("adding gradients");
-    tree_all_reduce_sum(*communicator_, gradient);
-  } else {
-    gradient = at::zeros_like(parameters_.values());
-    for (int micro_batch = share_.first; micro_batch < share_.last; ++micro_batch) {
-      add_micro_batch(gradient, losses);
-    }
-    now("adding gradients");
-    communicator_->all_reduce_sum(gradient);
+// Of this rank: the ranks combine their answers.
+bool Trainer::stop_requested() {
+  stop_.expect_save(saver_->longest_save_s());
+  return stop_.is_requested();
+}
+
+void Trainer::show(const std::string& phase) {
+  if (saver_) {
+    display_.record_checkpoint(saver_->last_save().name, saver_->last_save().seconds_since_1970);
   }
-  now("telling losses");
-  const StepReport report = share(losses);
-  now("updating weights");
-  apply(gradient);
-  // A hiccup is forgotten in some hundred steps.
-  longest_step_s_ = std::max(0.99 * longest_step_s_, std::chrono::duration<double>(Clock::now() - step_began_).count());
-  return report;
+  display_.show(state_, phase);
 }
 
 // The first step of a process compiles, allocates and reads for the first time.
-void Trainer::now(const char* what) const {
+void Trainer::report_activity(const char* what) const {
   session_.activity().now(fmt::format("step {}: {}", state_.global_step, what),
-                          steps_here_ == 0 ? Activity::Pace::slow : Activity::Pace::usual);
-}
-
-// Halves of halves: with a power of two of ranks each rank's run is a subtree of the one tree over all micro-batches.
-at::Tensor Trainer::gradient_sum(int first, int last, std::vector<double>& losses) {
-  if (last - first == 1) {
-    const at::Tensor gradient = at::zeros_like(parameters_.values());
-    add_micro_batch(gradient, losses);
-    return gradient;
-  }
-  const int middle = first + (last - first) / 2;
-  at::Tensor sum = gradient_sum(first, middle, losses);
-  return sum.add_(gradient_sum(middle, last, losses));
-}
-
-void Trainer::add_micro_batch(const at::Tensor& gradient, std::vector<double>& losses) {
-  now("waiting for data");
-  const std::optional<MicroBatch> batch = loader_->next();
-  now("forward and backward");
-  parameters_.bind_gradients(gradient);
-  losses.push_back(distillation_.run(*batch, scaler_.scale()).item<double>());
-}
-
-// Every rank learns every loss, and whether anyone was asked to stop: all decide alike.
-Trainer::StepReport Trainer::share(const std::vector<double>& losses) {
-  const int per_step = options_.micro_batches_per_step();
-  const auto places = static_cast<std::size_t>((per_step + session_.size() - 1) / session_.size());
-  std::vector<double> mine = losses;
-  mine.resize(places + kNumFlags, 0.0);
-  const bool last_allowed = options_.stop_after_steps > 0 && steps_here_ + 1 >= options_.stop_after_steps;
-  mine[places + flag_stop] = stop_asked() || last_allowed ? 1 : 0;
-  mine[places + flag_due] = checkpoint_is_due() ? 1 : 0;
-  mine[places + flag_busy] = saver_->busy() ? 1 : 0;
-  mine[places + flag_failed] = std::exchange(save_failed_, false) ? 1 : 0;
-  const std::vector<double> all = session_.all_gather(mine);
-  folder_.check();
-  StepReport report;
-  int micro_batch = 0;
-  bool busy = false;
-  for (int rank = 0; rank < session_.size(); ++rank) {
-    const double* row = &all[static_cast<std::size_t>(rank) * mine.size()];
-    const MicroBatchShare share = micro_batch_share(per_step, rank, session_.size());
-    for (int i = 0; i < share.last - share.first; ++i, ++micro_batch) {
-      if (!std::isfinite(row[i])) {
-        throw Error(fmt::format("the loss of micro-batch {} in step {} (epoch {}) is {}", micro_batch,
-                                state_.global_step, state_.epoch, row[i]),
-                    kTrainMoreGently, ExitCode::no_requeue);
-      }
-      report.loss_sum += row[i];
-    }
-    report.stop |= row[places + flag_stop] != 0;
-    report.checkpoint |= rank == 0 && row[places + flag_due] != 0;  // clocks differ: rank 0's counts
-    busy |= row[places + flag_busy] != 0;
-    if (row[places + flag_failed] != 0) {
-      settle(/*saved=*/false);
-      saver_->cancel();  // it may wait for that rank's part
-    }
-  }
-  if (report.checkpoint && busy && !report.stop) {
-    note_left_out();
-  }
-  report.checkpoint &= !busy;
-  show_progress(report.loss_sum / per_step);
-  return report;
-}
-
-// From the sum of the micro-batches' gradients to new weights.
-void Trainer::apply(at::Tensor& gradient) {
-  const at::NoGradGuard no_grad;
-  gradient.div_(options_.micro_batches_per_step() * scaler_.scale());
-  const double norm = euclidean_norm(gradient);
-  const bool finite = std::isfinite(norm);
-  if (!finite && !scaler_.enabled()) {
-    throw Error(fmt::format("the gradient of step {} (epoch {}) is not finite", state_.global_step, state_.epoch),
-                kTrainMoreGently, ExitCode::no_requeue);
-  }
-  scaler_.update(finite);
-  if (!finite) {
-    spdlog::info("step {} left out: its gradient overflowed; the loss scale is {} now", state_.global_step,
-                 scaler_.scale());
-    if (scaler_.scale() < LossScaler::kSmallest) {
-      throw Error(fmt::format("the gradient of step {} (epoch {}) is not finite at any loss scale", state_.global_step,
-                              state_.epoch),
-                  "train with --precision bf16, or lower --lr", ExitCode::no_requeue);
-    }
-    return;
-  }
-  if (options_.clip_gradient_norm > 0) {
-    clip_to_norm(gradient, norm, options_.clip_gradient_norm);
-  }
-  optimizer_.step(gradient, learning_rate(state_.step));
-  if (average_) {
-    average_->update();
-  }
-}
-
-double Trainer::learning_rate(std::int64_t step) const {
-  return learning_rate_at(options_.schedule, sampler_.global_batch(), state_.epoch, step, sampler_.steps_per_epoch());
+                          stop_.num_steps() == 0 ? Activity::Pace::slow : Activity::Pace::usual);
 }
 
 }  // namespace maskedkd

@@ -1,7 +1,7 @@
 // Five steps of the real thing against PyTorch's (reference.py): DeiT-Tiny, plain and distilled, from a DeiT3-Small
 // that sees 98 of 196 patches; small models of other grids and input sizes; other criteria than the paper's.
 #include "maskedkd/data/batch.hpp"
-#include "maskedkd/distill/patch_selection.hpp"
+#include "maskedkd/distill/teacher_view.hpp"
 #include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/model/registry.hpp"
 #include "maskedkd/train/adamw.hpp"
@@ -190,14 +190,14 @@ TEST_P(StepsWithTeacher, TheTeacherSeesPyTorchsPatches) {
   const at::Tensor images = normalised_images(batch_of(0), at::kCPU);
   VitForward how;
   how.want_class_attention = true;
-  at::Tensor scores = GetParam().criterion == MaskCriterion::teacher
-                          ? teacher_->class_attention(teacher_->fitted(images))
-                          : resample_attention(student_.forward(images, how).class_attention,
-                                               GetParam().student.grid_size(), GetParam().teacher.grid_size());
-  if (GetParam().criterion == MaskCriterion::lowest) {
-    scores = -scores;
-  }
-  const at::Tensor kept = select_patches(scores, GetParam().keep);
+  const VitOptions &student = GetParam().student, &teacher = GetParam().teacher;
+  MaskOptions mask;
+  mask.criterion = GetParam().criterion;
+  mask.keep = KeepCount::patches(GetParam().keep);
+  const TeacherView view(mask, /*num_epochs=*/1, student.grid_size(), teacher.grid_size());
+  const at::Tensor kept = view.choose(0, {student_.forward(images, how).class_attention, {}, [&] {
+                                            return teacher_->class_attention(teacher_->fitted(images));
+                                          }});
   EXPECT_TRUE(std::get<0>(kept.sort(1)).equal(std::get<0>(expected_.at("kept").sort(1))));
 }
 

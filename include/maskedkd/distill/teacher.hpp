@@ -20,8 +20,8 @@ class Teacher {
           at::ScalarType compute_dtype);
 
   const VitOptions& options() const noexcept { return model_.options(); }
-  // What the user should be told of the weights, as Vit::load has it.
-  const std::vector<std::string>& told() const noexcept { return told_; }
+  // What Vit::load() warns of, a line each.
+  const std::vector<std::string>& warnings() const noexcept { return warnings_; }
   // The student's batch [B, 3, S, S] float32 as this teacher takes it, [B, 3, S', S']; the very same tensor where the
   // sizes are equal.
   at::Tensor fitted(const at::Tensor& images) const;
@@ -34,7 +34,7 @@ class Teacher {
 
  private:
   Vit model_;
-  std::vector<std::string> told_;
+  std::vector<std::string> warnings_;
   at::ScalarType compute_dtype_;
 };
 

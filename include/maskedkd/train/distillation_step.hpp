@@ -5,8 +5,11 @@
 
 #include "maskedkd/data/loader.hpp"
 #include "maskedkd/distill/teacher.hpp"
+#include "maskedkd/distill/teacher_view.hpp"
 #include "maskedkd/model/vit.hpp"
 #include "maskedkd/train/train_options.hpp"
+
+#include <optional>
 
 namespace maskedkd {
 
@@ -30,15 +33,12 @@ class DistillationStep {
   Inputs prepare(const MicroBatch& batch) const;
   // Adds the gradient of share * loss_scale * (mean loss over the inputs); returns share * loss, detached.
   at::Tensor forward_and_backward(const Inputs& inputs, double share, double loss_scale) const;
-  bool masks(std::int64_t keep) const;  // whether the teacher sees fewer patches than it has
-
-  // [B, N], the higher the sooner the teacher sees the patch. seen: the batch as the teacher takes it.
-  at::Tensor patch_scores(const at::Tensor& seen, const VitOutput& student, const Inputs& inputs) const;
   at::Tensor drop_path_uniforms(const BatchRequest& request) const;  // [L, 2, B]
 
   const TrainOptions& options_;
   const Vit& student_;
   const Teacher* teacher_;
+  std::optional<TeacherView> view_;  // with a teacher
   at::Device device_;
 };
 

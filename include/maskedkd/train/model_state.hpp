@@ -1,0 +1,79 @@
+// Everything of a run that training changes and a checkpoint holds as tensors: the student's parameters, the
+// optimizer's moments, the moving average of the weights and the loss scale. Of one rank; knows no other. P: number of
+// parameters.
+#pragma once
+
+#include "maskedkd/checkpoint/checkpoint.hpp"
+#include "maskedkd/model/vit.hpp"
+#include "maskedkd/train/adamw.hpp"
+#include "maskedkd/train/flat_parameters.hpp"
+#include "maskedkd/train/loss_scaler.hpp"
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace maskedkd {
+
+struct ModelStateOptions {
+  VitOptions student;
+  AdamWOptions adamw;
+  double clip_gradient_norm = 0;  // 0: no clipping
+  double ema_decay = 0;           // 0: no average
+  bool scales_loss = false;       // fp16
+};
+
+class ModelState {
+ public:
+  // The parameters have no values yet: initialise or load student() and call start_average(), or restore().
+  ModelState(const ModelStateOptions& options, at::Device device);
+  ModelState(const ModelState&) = delete;
+  ModelState& operator=(const ModelState&) = delete;
+
+  Vit& student() noexcept { return student_; }
+  const Vit& student() const noexcept { return student_; }
+  at::Device device() const noexcept { return parameters_.values().device(); }
+  double loss_scale() const noexcept { return scaler_.scale(); }
+  int good_steps() const noexcept { return scaler_.good_steps(); }
+  bool has_average() const noexcept { return average_.has_value(); }
+
+  // The average begins with the parameters as they are now. Once, after the first weights are there.
+  void start_average();
+
+  at::Tensor zero_gradient() const;  // [P] float32
+  // From now on backward() adds into `gradient` [P].
+  void bind_gradient(const at::Tensor& gradient) const { parameters_.bind_gradients(gradient); }
+
+  enum class Update {
+    applied,
+    skipped,  // the gradient overflowed, and the next one will be scaled less
+    refused   // it is not finite, and no loss scale mends that
+  };
+  // One step from the sum of num_micro_batches scaled gradients, which is overwritten: mean, unscaling, clipping,
+  // AdamW, average. Nothing but the loss scale changes unless it is applied.
+  Update apply(at::Tensor& gradient_sum, int num_micro_batches, double learning_rate);
+
+  // Views, by the groups of a checkpoint: model, optimizer, and ema where there is an average.
+  std::map<std::string, NamedTensors> groups() const;
+  std::uint64_t size_bytes() const;
+  // The inverse; the loss scale is not in the groups. Throws Error (usage) naming a group or tensor that is missing.
+  void restore(const LoadedCheckpoint& checkpoint, double loss_scale, int good_steps);
+
+  // What must have the same bits on every rank: parameters and average, [P] each.
+  std::vector<at::Tensor> replicated() const;
+
+  // Runs `work` while the student has the average's weights.
+  void with_average(const std::function<void()>& work);
+
+ private:
+  ModelStateOptions options_;
+  Vit student_;
+  FlatParameters parameters_;
+  AdamW optimizer_;
+  std::optional<WeightAverage> average_;
+  LossScaler scaler_;
+};
+
+}  // namespace maskedkd

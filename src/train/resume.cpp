@@ -1,0 +1,90 @@
+#include "maskedkd/train/resume.hpp"
+
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/base/log.hpp"
+#include "maskedkd/io/unfinished.hpp"
+
+#include <utility>
+
+namespace maskedkd {
+namespace {
+
+namespace fs = std::filesystem;
+
+LoadedCheckpoint load_named_checkpoint(const fs::path& checkpoints, const std::string& resume) {
+  LoadedCheckpoint checkpoint = load_checkpoint(resume);
+  const std::vector<fs::path> present = list_checkpoints(checkpoints);
+  const fs::path newest = present.empty() ? checkpoint.path : present.back();
+  if (!fs::equivalent(newest, checkpoint.path)) {
+    throw usage_error(fmt::format("--resume {}: {} is newer and would stand in the way", resume, newest.string()),
+                      "take another --output-dir, or move what is newer away");
+  }
+  return checkpoint;
+}
+
+}  // namespace
+
+std::optional<LoadedCheckpoint> choose_checkpoint(const fs::path& checkpoints, const std::string& resume,
+                                                  bool was_restarted) {
+  const bool has_some = !list_checkpoints(checkpoints).empty();
+  if (resume == "auto" || (was_restarted && has_some)) {
+    sweep_unfinished(checkpoints);
+    return find_newest_checkpoint(checkpoints,
+                                  [](const std::string& damage) { spdlog::warn("{}; trying the one before", damage); });
+  }
+  if (resume != "none") {
+    return load_named_checkpoint(checkpoints, resume);
+  }
+  if (has_some) {
+    throw usage_error(fmt::format("{} holds checkpoints of a run, and --resume is none", checkpoints.string()),
+                      "go on with --resume auto, or choose another --output-dir");
+  }
+  return std::nullopt;
+}
+
+LoadedCheckpoint load_chosen_checkpoint(const fs::path& path) {
+  try {
+    return load_checkpoint(path);
+  } catch (const Error& error) {
+    throw Error(fmt::format("can't read the checkpoint {}, which rank 0 can: {}", path.string(), error.what()),
+                error.hint(), ExitCode::requeue, error.where());
+  }
+}
+
+RunState resumed_state(const LoadedCheckpoint& checkpoint, const RunState& now, std::int64_t num_epochs,
+                       const fs::path& checkpoints, std::vector<std::string>& warnings) {
+  RunState resumed = parse_run_state(checkpoint.state_json, (checkpoint.path / "state.json").string());
+  for (std::string& change : compare_runs(resumed, now)) {
+    warnings.push_back(std::move(change));
+  }
+  const std::int64_t begun = resumed.epoch + (resumed.step > 0 ? 1 : 0);
+  if (begun > num_epochs) {
+    throw usage_error(fmt::format("--epochs {}: the run is in its epoch {} already", num_epochs, begun),
+                      fmt::format("give at least {}", begun));
+  }
+  resumed.options = now.options;
+  resumed.ranks = now.ranks;
+  resumed.threads = now.threads;
+  resumed.device = now.device;
+  if (checkpoint.path.parent_path() != fs::weakly_canonical(checkpoints)) {
+    resumed.best = {};
+  }
+  return resumed;
+}
+
+bool restore_best_mark(const Lease& lease, const fs::path& checkpoints, const BestEpoch& best) {
+  const fs::path path = checkpoint_path(checkpoints, best.step, /*evaluated=*/true);
+  if (best.step < 0 || !fs::exists(path)) {
+    return false;
+  }
+  try {
+    mark_best(lease, checkpoints, path);
+  } catch (const Fenced&) {
+    throw;
+  } catch (const Error& error) {
+    spdlog::warn("{}; {}", error.what(), error.hint());
+  }
+  return true;
+}
+
+}  // namespace maskedkd

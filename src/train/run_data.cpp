@@ -1,0 +1,43 @@
+#include "maskedkd/train/run_data.hpp"
+
+#include "maskedkd/base/error.hpp"
+#include "maskedkd/comm/mpi_session.hpp"
+#include "maskedkd/train/class_check.hpp"
+
+namespace maskedkd {
+namespace {
+
+// There may be thousands of shards on a slow disk.
+std::function<void()> beats_of(const MpiSession& session) {
+  return [&session] { session.activity().beat(); };
+}
+
+}  // namespace
+
+RunData::RunData(const MpiSession& session, const TrainOptions& options)
+    : train_(options.data_path, beats_of(session)) {
+  if (!options.eval_data_path.empty()) {
+    evaluation_.emplace(options.eval_data_path, beats_of(session));
+    check_same_classes(session, train_, *evaluation_,
+                       options.ignore_class_names ? Mismatch::warned : Mismatch::refused);
+  }
+  if (train_.num_classes() > options.student.num_classes) {
+    throw usage_error(fmt::format("{} has {} classes, the student {}", train_.directory().string(),
+                                  train_.num_classes(), options.student.num_classes),
+                      fmt::format("give at least --num-classes {}, or leave it out", train_.num_classes()));
+  }
+}
+
+void RunData::start_staging(const MpiSession& session, const TrainOptions& options) {
+  if (options.stage_to.empty()) {
+    return;
+  }
+  const StagingOptions staging = {options.stage_to, options.stage_leave_free, session.local_rank(),
+                                  session.local_size()};
+  train_staging_.emplace(train_, staging);
+  if (evaluation_) {
+    evaluation_staging_.emplace(*evaluation_, staging);
+  }
+}
+
+}  // namespace maskedkd

@@ -1,0 +1,181 @@
+// Weights, optimizer, average and loss scale as one state: a step from a summed gradient, the step that an overflow
+// skips, and a state that is saved and restored.
+#include "maskedkd/train/model_state.hpp"
+
+#include "maskedkd/base/error.hpp"
+#include "support/error_of.hpp"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/full_like.h>
+#include <ATen/ops/randn_like.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+namespace maskedkd {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+ModelStateOptions small() {
+  ModelStateOptions options;
+  options.student.input_size = 8;
+  options.student.patch_size = 4;
+  options.student.width = 8;
+  options.student.depth = 2;
+  options.student.num_heads = 2;
+  options.student.num_classes = 5;
+  return options;
+}
+
+class ModelStateTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<ModelState> make(const ModelStateOptions& options) {
+    auto state = std::make_unique<ModelState>(options, at::kCPU);
+    state->student().initialise(7);
+    state->start_average();
+    return state;
+  }
+  // Everything that a checkpoint holds, copied.
+  static std::map<std::string, std::map<std::string, at::Tensor>> copy_of(const ModelState& state) {
+    std::map<std::string, std::map<std::string, at::Tensor>> copies;
+    for (const auto& [group, tensors] : state.groups()) {
+      for (const auto& [name, tensor] : tensors) {
+        copies[group][name] = tensor.detach().clone();
+      }
+    }
+    return copies;
+  }
+  static bool same(const std::map<std::string, std::map<std::string, at::Tensor>>& one, const ModelState& state) {
+    const auto other = copy_of(state);
+    bool equal = one.size() == other.size();
+    for (const auto& [group, tensors] : one) {
+      for (const auto& [name, tensor] : tensors) {
+        equal = equal && tensor.equal(other.at(group).at(name));
+      }
+    }
+    return equal;
+  }
+};
+
+TEST_F(ModelStateTest, TheSumOfScaledGradientsIsUnscaledAndAveraged) {
+  ModelStateOptions options = small();
+  const auto plain = make(options);
+  options.scales_loss = true;
+  const auto scaled = make(options);
+  const at::Tensor gradient = at::randn_like(plain->zero_gradient());
+  at::Tensor one = gradient.clone(), sum = gradient * (4 * scaled->loss_scale());
+  EXPECT_EQ(plain->apply(one, 1, 1e-3), ModelState::Update::applied);
+  EXPECT_EQ(scaled->apply(sum, 4, 1e-3), ModelState::Update::applied);
+  EXPECT_TRUE(same(copy_of(*plain), *scaled)) << "powers of two change no bit";
+}
+
+// torch.amp.GradScaler: the step is left out, the scale halved; moments, their count and the average stay.
+TEST_F(ModelStateTest, AnOverflowSkipsTheStepAndHalvesTheScale) {
+  ModelStateOptions options = small();
+  options.scales_loss = true;
+  options.ema_decay = 0.9;
+  const auto state = make(options);
+  at::Tensor good = at::randn_like(state->zero_gradient());
+  EXPECT_EQ(state->apply(good, 1, 1e-3), ModelState::Update::applied);
+  const auto before = copy_of(*state);
+  const double scale = state->loss_scale();
+  for (const double value : {kInfinity, -kInfinity, std::nan("")}) {
+    at::Tensor bad = at::randn_like(state->zero_gradient());
+    bad[17] = value;
+    const double now = state->loss_scale();
+    EXPECT_EQ(state->apply(bad, 1, 1e-3), ModelState::Update::skipped);
+    EXPECT_EQ(state->loss_scale(), now / 2);
+    EXPECT_EQ(state->good_steps(), 0);
+    EXPECT_TRUE(same(before, *state));
+  }
+  EXPECT_EQ(state->loss_scale(), scale / 8);
+  at::Tensor next = at::randn_like(state->zero_gradient());
+  EXPECT_EQ(state->apply(next, 1, 1e-3), ModelState::Update::applied);
+  EXPECT_EQ(state->good_steps(), 1);
+  EXPECT_FALSE(same(before, *state));
+}
+
+TEST_F(ModelStateTest, WhatNoScaleMendsIsRefused) {
+  ModelStateOptions options = small();
+  const auto plain = make(options);
+  const auto before = copy_of(*plain);
+  at::Tensor bad = at::full_like(plain->zero_gradient(), kInfinity);
+  EXPECT_EQ(plain->apply(bad, 1, 1e-3), ModelState::Update::refused) << "fp32 and bf16 have no scale";
+  EXPECT_TRUE(same(before, *plain));
+  options.scales_loss = true;
+  const auto scaled = make(options);
+  int skipped = 0;
+  for (;; ++skipped) {
+    at::Tensor gradient = at::full_like(scaled->zero_gradient(), kInfinity);
+    const ModelState::Update update = scaled->apply(gradient, 1, 1e-3);
+    if (update == ModelState::Update::refused) {
+      break;
+    }
+    ASSERT_EQ(update, ModelState::Update::skipped);
+    ASSERT_LT(skipped, 100);
+  }
+  EXPECT_EQ(skipped, 26) << "from 65536 to 1/1024";
+}
+
+TEST_F(ModelStateTest, IsRestoredBitForBitAndGoesOnAlike) {
+  ModelStateOptions options = small();
+  options.ema_decay = 0.99;
+  options.clip_gradient_norm = 0.5;
+  options.scales_loss = true;
+  const auto first = make(options);
+  const auto step = [](ModelState& state, double value) {
+    at::Tensor gradient = at::full_like(state.zero_gradient(), value * state.loss_scale());
+    ASSERT_EQ(state.apply(gradient, 2, 1e-2), ModelState::Update::applied);
+  };
+  step(*first, 1);
+  LoadedCheckpoint checkpoint;
+  checkpoint.groups = copy_of(*first);
+  ModelState second(options, at::kCPU);
+  second.restore(checkpoint, 1024, 55);
+  EXPECT_TRUE(same(copy_of(*first), second));
+  EXPECT_EQ(second.loss_scale(), 1024);
+  EXPECT_EQ(second.good_steps(), 55);
+  step(*first, -2);
+  step(second, -2);
+  EXPECT_TRUE(same(copy_of(*first), second));
+  std::uint64_t bytes = 0;
+  for (const auto& [group, tensors] : checkpoint.groups) {
+    for (const auto& [name, tensor] : tensors) {
+      bytes += tensor.nbytes();
+    }
+  }
+  EXPECT_EQ(first->size_bytes(), bytes);
+}
+
+TEST_F(ModelStateTest, ACheckpointThatLacksAGroupIsRefused) {
+  ModelStateOptions options = small();
+  options.ema_decay = 0.99;
+  const auto state = make(options);
+  for (const char* group : {"model", "optimizer", "ema"}) {
+    LoadedCheckpoint checkpoint;
+    checkpoint.groups = copy_of(*state);
+    checkpoint.groups.erase(group);
+    const std::string said = testing::error_of([&] { state->restore(checkpoint, 1, 0); });
+    EXPECT_NE(said.find(std::string("has no ") + group + ".safetensors"), std::string::npos) << said;
+  }
+}
+
+TEST_F(ModelStateTest, TheAverageIsLentToTheStudent) {
+  ModelStateOptions options = small();
+  options.ema_decay = 0.5;
+  const auto state = make(options);
+  at::Tensor gradient = at::randn_like(state->zero_gradient());
+  state->apply(gradient, 1, 1e-1);
+  const auto before = copy_of(*state);
+  state->with_average([&] {
+    for (const auto& [name, value] : state->student().parameters()) {
+      EXPECT_TRUE(value.detach().equal(before.at("ema").at(name))) << name;
+    }
+  });
+  EXPECT_TRUE(same(before, *state));
+}
+
+}  // namespace
+}  // namespace maskedkd
