@@ -30,11 +30,12 @@ Hang hang_of(std::span<const RankState> ranks, const std::vector<int>& culprits,
   Hang hang{culprits, ""};
   for (std::size_t i = 0; i < std::min(culprits.size(), kMostTold); ++i) {
     const RankState& state = ranks[static_cast<std::size_t>(culprits[i])];
-    hang.told += fmt::format("{}rank {}{} {}", i > 0 ? "; " : "", culprits[i],
-                             state.host.empty() ? "" : " on host " + state.host, tell(state, timeout_s));
+    hang.description += fmt::format("{}rank {}{} {}", i > 0 ? "; " : "", culprits[i],
+                                    state.host.empty() ? "" : " on host " + state.host, tell(state, timeout_s));
   }
   if (culprits.size() > kMostTold) {
-    hang.told += fmt::format("; and so do ranks {}", fmt::join(culprits.begin() + kMostTold, culprits.end(), ", "));
+    hang.description +=
+        fmt::format("; and so do ranks {}", fmt::join(culprits.begin() + kMostTold, culprits.end(), ", "));
   }
   return hang;
 }

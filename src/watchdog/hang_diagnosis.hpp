@@ -3,6 +3,7 @@
 
 #include "maskedkd/base/activity.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -34,8 +35,10 @@ inline constexpr double kShortestTimeout_s = 60;
 inline constexpr double kSlowPace = 5;  // times that for what may be slow, where it is learned
 
 struct Hang {
-  std::vector<int> culprits;  // ranks in order; those that only wait for them are none
-  std::string told;           // one line: "rank 3 on host b does not answer (...); last: step 17: forward"
+  std::vector<int> culprits;  // ranks in order; those that only wait for them are not among them
+  std::string description;    // one line: "rank 3 on host b does not answer (...); last: step 17: forward"
+
+  bool is_culprit(int rank) const { return std::find(culprits.begin(), culprits.end(), rank) != culprits.end(); }
 };
 
 // nullopt: nobody hangs. ranks: by rank.

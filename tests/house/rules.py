@@ -40,6 +40,7 @@ WRAPPED = [
 
 MAX_LINES = 400
 MAX_ROOT_CMAKE_LINES = 100
+MAX_DATA_MEMBERS = 15
 
 
 def cpp_files(root, folders=('include', 'src', 'preprocess')):
@@ -127,6 +128,40 @@ def check_lengths(root):
     return complaints
 
 
+def without_nested(text, opening, closing):
+    """The text outside of every pair of these brackets."""
+    kept, depth = [], 0
+    for character in text:
+        depth += character == opening
+        if depth == 0:
+            kept.append(character)
+        depth -= character == closing and depth > 0
+    return ''.join(kept)
+
+
+def data_members(text):
+    """(class, its data members) of each class in this source: names that end with _, declared at its own level."""
+    text = re.sub(r'//.*', '', text)
+    for found in re.finditer(r'\bclass ([\w:]+)[^;{(]*{', text):
+        begin = end = found.end()
+        depth = 1
+        while depth > 0 and end < len(text):
+            depth += {'{': 1, '}': -1}.get(text[end], 0)
+            end += 1
+        body = without_nested(text[begin:end - 1], '{', '}')
+        for brackets in ('()', '<>'):
+            body = without_nested(body, *brackets)
+        declared = [statement for statement in body.split(';') if not re.match(r'\s*(friend|using|return)\b', statement)]
+        yield found[1], [name for statement in declared
+                         for name in re.findall(r'\b([a-z]\w*_)\s*(?==(?!=)|,|$)', statement.strip())]
+
+
+def check_data_members(root):
+    return [f'{path.relative_to(root)}: {name} has {len(members)} data members, more than one responsibility'
+            for path in cpp_files(root) for name, members in data_members(path.read_text())
+            if len(members) > MAX_DATA_MEMBERS]
+
+
 def check_top_level(root):
     """Of what git tracks, or, outside a clone, of what is there."""
     listed = subprocess.run(['git', '-C', root, 'ls-files'], capture_output=True, text=True) \
@@ -155,4 +190,4 @@ def check_shell(root):
     return complaints
 
 
-ALL = [check_dependencies, check_links, check_wrapped, check_lengths, check_top_level, check_shell]
+ALL = [check_dependencies, check_links, check_wrapped, check_lengths, check_data_members, check_top_level, check_shell]

@@ -108,6 +108,14 @@ class Breaches(unittest.TestCase):
         self.write('src/io/long.cpp', '\n' * 401)
         self.assert_found('src/io/long.cpp', '401 lines')
 
+    def test_a_class_with_many_data_members(self):
+        fifteen = ''.join(f'  std::map<int, double> m{i}_ = {{}};\n' for i in range(13)) + '  int a_ = 1, b_{2};\n'
+        methods = '  void f() { int x_ = 1; }\n  std::function<void(int)> g(int y_);\n'
+        self.write('src/io/class.cpp', f'class Some final : public Other {{\n{methods}{fifteen}}};\n')
+        self.assertEqual([], self.complaints())
+        self.write('src/io/class.cpp', f'class Some final : public Other {{\n{methods}{fifteen}  int c_;\n}};\n')
+        self.assert_found('src/io/class.cpp', 'Some has 16 data members')
+
     def test_a_long_root_cmake_file(self):
         self.write('CMakeLists.txt', '\n' * 100)
         self.assert_found('CMakeLists.txt', '100 lines')

@@ -1,0 +1,149 @@
+#include "watchdog_follower.hpp"
+
+#include "maskedkd/base/log.hpp"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <utility>
+
+namespace maskedkd {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kRounds = 3;  // of trying to reach rank 0
+constexpr std::chrono::seconds kForAnAnswer{3};
+constexpr double kForRank0ToReport_s = 1;  // a failure that this rank has sent to it
+
+}  // namespace
+
+WatchdogFollower::WatchdogFollower(Invitation invitation, int rank, const std::string& host_of_rank_0,
+                                   std::optional<double> given_timeout_s)
+    : invitation_(std::move(invitation)),
+      rank_(rank),
+      given_timeout_s_(given_timeout_s),
+      timeout_s_(given_timeout_s.value_or(kShortestTimeout_s)) {
+  rank_0_.link = RankLink::linked;
+  rank_0_.host = host_of_rank_0;
+  rank_0_.doing = "unknown (it never reported)";
+}
+
+void WatchdogFollower::connect(const RankState& own, const std::function<bool(double seconds)>& wait) {
+  std::vector<std::string> addresses = invitation_.addresses;
+  if (invitation_.host == own.host) {
+    addresses.insert(addresses.begin(), "127.0.0.1");
+  }
+  std::optional<Link> silent;
+  for (int round = 0; round < kRounds && !silent; ++round) {
+    for (const std::string& address : addresses) {
+      Socket socket = connect_to(address, invitation_.port, 2);
+      if (socket.get() < 0) {
+        continue;
+      }
+      link_.emplace(std::move(socket));
+      report(Frame::Kind::report, own);
+      if (is_answered(wait)) {
+        return;
+      }
+      if (!link_->closed() && !silent) {
+        silent = std::move(link_);
+      }
+      link_.reset();
+    }
+    if (wait(0.2)) {
+      return;
+    }
+  }
+  if (silent) {  // its machine has taken the link, but rank 0 may be stopped since
+    link_ = std::move(silent);
+    return;
+  }
+  spdlog::warn("this rank watches itself only: rank 0's watchdog can't be reached at {} ({}), port {}",
+               fmt::join(addresses, ", "), invitation_.host, invitation_.port);
+}
+
+bool WatchdogFollower::is_answered(const std::function<bool(double seconds)>& wait) {
+  for (const auto since = Clock::now(); Clock::now() - since < kForAnAnswer && !link_->closed();) {
+    for (const Frame& frame : link_->receive()) {
+      rank_0_ = frame.state();
+      timeout_s_ = frame.timeout_s > 0 ? frame.timeout_s : kShortestTimeout_s;
+      if (frame.kind == Frame::Kind::goodbye) {
+        link_.reset();
+      }
+      return true;
+    }
+    if (wait(0.02)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+std::optional<WatchdogFollower::Verdict> WatchdogFollower::follow(double passed_s, const RankState& own,
+                                                                  const std::string& error) {
+  return link_ ? follow_rank_0(passed_s, own, error) : follow_alone(own);
+}
+
+std::optional<WatchdogFollower::Verdict> WatchdogFollower::follow_rank_0(double passed_s, const RankState& own,
+                                                                         const std::string& error) {
+  rank_0_.silent_s += passed_s;
+  for (const Frame& frame : link_->receive()) {
+    if (frame.kind == Frame::Kind::end || frame.kind == Frame::Kind::show_stack) {
+      return Verdict{"", frame.kind == Frame::Kind::show_stack, 0};
+    }
+    rank_0_ = frame.state();
+    timeout_s_ = frame.timeout_s > 0 ? frame.timeout_s : timeout_s_;
+    if (frame.kind == Frame::Kind::goodbye) {
+      link_.reset();
+      return std::nullopt;
+    }
+  }
+  if (link_->closed() && rank_0_.link == RankLink::linked) {
+    rank_0_.link = RankLink::died;
+    rank_0_.silent_s = 0;
+  }
+  RankState state = own;
+  if (!error.empty()) {
+    state.doing = error;
+    report(Frame::Kind::failure, std::move(state));
+    return Verdict{"", false, kForRank0ToReport_s};
+  }
+  report(Frame::Kind::report, std::move(state));
+  rank_0_.waits = true;  // its main thread is watched by its own watchdog
+  rank_0_.stalled_s = 0;
+  if (const auto hang = find_hang({&rank_0_, 1}, timeout_s_)) {
+    // One is to report it, not all of hundreds: the launcher ends the job meanwhile.
+    return Verdict{hang->description, false, 0.5 * (std::bit_width(static_cast<unsigned>(rank_)) - 1)};
+  }
+  return std::nullopt;
+}
+
+// As if it were the only one.
+std::optional<WatchdogFollower::Verdict> WatchdogFollower::follow_alone(const RankState& own) const {
+  const auto hang = own.waits ? std::nullopt : find_hang({&own, 1}, given_timeout_s_);
+  return hang ? std::optional(Verdict{
+                    fmt::format("this rank{}", hang->description.substr(hang->description.find(" on host"))), true, 0})
+              : std::nullopt;
+}
+
+std::vector<Link> WatchdogFollower::say_goodbye(const RankState& own) {
+  std::vector<Link> links;
+  if (link_) {
+    report(Frame::Kind::goodbye, own);
+    links.push_back(std::move(*link_));
+    link_.reset();
+  }
+  return links;
+}
+
+void WatchdogFollower::report(Frame::Kind kind, RankState state) {
+  Frame frame = Frame::of(kind, rank_, state);
+  std::copy_n(invitation_.token.begin(), std::min(invitation_.token.size(), frame.token.size() - 1),
+              frame.token.begin());
+  link_->send(frame);
+}
+
+}  // namespace maskedkd
