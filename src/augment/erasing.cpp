@@ -1,6 +1,7 @@
 #include "maskedkd/augment/erasing.hpp"
 
 #include "maskedkd/base/clones.hpp"
+#include "maskedkd/base/enum_names.hpp"
 #include "maskedkd/base/error.hpp"
 
 #include <algorithm>
@@ -83,20 +84,14 @@ MASKEDKD_CLONES void look_up(const std::uint32_t* __restrict upper_half, const s
   }
 }
 
+constexpr EnumNames<ErasingMode, 3> kModes = {
+    {{"pixel", ErasingMode::pixel}, {"rand", ErasingMode::rand}, {"const", ErasingMode::constant}}};
+
 }  // namespace
 
-std::string to_string(ErasingMode mode) {
-  return mode == ErasingMode::pixel ? "pixel" : mode == ErasingMode::rand ? "rand" : "const";
-}
+std::string to_string(ErasingMode mode) { return name_of(kModes, mode); }
 
-ErasingMode parse_erasing_mode(const std::string& text) {
-  for (const ErasingMode mode : {ErasingMode::pixel, ErasingMode::rand, ErasingMode::constant}) {
-    if (text == to_string(mode)) {
-      return mode;
-    }
-  }
-  throw usage_error(fmt::format("--erasing-mode: '{}' is unknown", text), "choose from pixel, rand, const");
-}
+ErasingMode parse_erasing_mode(const std::string& text) { return parse_name(kModes, text, "--erasing-mode"); }
 
 void fill_erasing_noise(const RandomAddress& address, std::span<float> out, std::uint32_t first_block) {
   const std::uint32_t* upper_half = quantiles().data();

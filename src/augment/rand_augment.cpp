@@ -1,5 +1,6 @@
 #include "maskedkd/augment/rand_augment.hpp"
 
+#include "maskedkd/base/enum_names.hpp"
 #include "maskedkd/base/error.hpp"
 
 #include <algorithm>
@@ -173,23 +174,16 @@ RandAugmentPolicy::Set parse_set(const std::string& text, const std::string& sec
   refuse(text, fmt::format("section '{}' is no set of operations", section));
 }
 
+constexpr EnumNames<InterpolationChoice, 3> kInterpolations = {{{"bilinear", InterpolationChoice::bilinear},
+                                                                {"bicubic", InterpolationChoice::bicubic},
+                                                                {"random", InterpolationChoice::random}}};
+
 }  // namespace
 
-std::string to_string(InterpolationChoice choice) {
-  return choice == InterpolationChoice::random    ? "random"
-         : choice == InterpolationChoice::bicubic ? "bicubic"
-                                                  : "bilinear";
-}
+std::string to_string(InterpolationChoice choice) { return name_of(kInterpolations, choice); }
 
 InterpolationChoice parse_interpolation_choice(const std::string& text) {
-  for (const InterpolationChoice choice :
-       {InterpolationChoice::bilinear, InterpolationChoice::bicubic, InterpolationChoice::random}) {
-    if (text == to_string(choice)) {
-      return choice;
-    }
-  }
-  throw usage_error(fmt::format("--train-interpolation: '{}' is unknown", text),
-                    "choose from bilinear, bicubic, random");
+  return parse_name(kInterpolations, text, "--train-interpolation");
 }
 
 Interpolation draw_interpolation(PhiloxStream& random, InterpolationChoice choice) {

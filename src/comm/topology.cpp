@@ -1,5 +1,6 @@
 #include "maskedkd/comm/topology.hpp"
 
+#include "maskedkd/base/enum_names.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/host_name.hpp"
 #include "maskedkd/comm/gpu_probe.hpp"
@@ -71,16 +72,9 @@ std::vector<RankPlace> gather_places(const MpiSession& session) {
 }  // namespace
 
 DeviceChoice parse_device_choice(const std::string& text) {
-  if (text == "auto") {
-    return DeviceChoice::automatic;
-  }
-  if (text == "cpu") {
-    return DeviceChoice::cpu;
-  }
-  if (text == "cuda") {
-    return DeviceChoice::cuda;
-  }
-  throw usage_error(fmt::format("--device: '{}' is unknown", text), "choose from auto, cpu, cuda");
+  constexpr EnumNames<DeviceChoice, 3> kDevices = {
+      {{"auto", DeviceChoice::automatic}, {"cpu", DeviceChoice::cpu}, {"cuda", DeviceChoice::cuda}}};
+  return parse_name(kDevices, text, "--device");
 }
 
 std::vector<int> assign_devices(const std::vector<RankPlace>& places, DeviceChoice choice) {

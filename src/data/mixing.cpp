@@ -1,5 +1,6 @@
 #include "maskedkd/data/mixing.hpp"
 
+#include "maskedkd/base/enum_names.hpp"
 #include "maskedkd/base/error.hpp"
 
 #include <ATen/TensorOperators.h>
@@ -15,7 +16,7 @@
 namespace maskedkd {
 namespace {
 
-constexpr std::array<std::pair<const char*, MixMode>, 3> kModes = {
+constexpr EnumNames<MixMode, 3> kModes = {
     {{"batch", MixMode::batch}, {"pair", MixMode::pair}, {"elem", MixMode::elem}}};
 
 int below(PhiloxStream& random, int bound) { return static_cast<int>(random.below(static_cast<std::uint32_t>(bound))); }
@@ -83,14 +84,7 @@ at::Tensor shares(const MixPlan& plan, bool of_cuts_too, const at::Tensor& like)
 
 }  // namespace
 
-MixMode parse_mix_mode(const std::string& text) {
-  for (const auto& [name, mode] : kModes) {
-    if (text == name) {
-      return mode;
-    }
-  }
-  throw usage_error(fmt::format("--mixup-mode: '{}' is unknown", text), "choose from batch, pair, elem");
-}
+MixMode parse_mix_mode(const std::string& text) { return parse_name(kModes, text, "--mixup-mode"); }
 
 std::optional<CutMixSides> CutMixSides::parse(const std::string& text) {
   if (text == "none") {

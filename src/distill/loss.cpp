@@ -1,40 +1,27 @@
 #include "maskedkd/distill/loss.hpp"
 
+#include "maskedkd/base/enum_names.hpp"
 #include "maskedkd/base/error.hpp"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/log_softmax.h>
 
-#include <array>
 #include <cmath>
-#include <utility>
 
 namespace maskedkd {
 namespace {
 
-constexpr std::array<std::pair<const char*, DistillationType>, 3> kTypes = {
+constexpr EnumNames<DistillationType, 3> kTypes = {
     {{"none", DistillationType::none}, {"soft", DistillationType::soft}, {"hard", DistillationType::hard}}};
 
 }  // namespace
 
 DistillationType parse_distillation_type(const std::string& text) {
-  for (const auto& [name, type] : kTypes) {
-    if (text == name) {
-      return type;
-    }
-  }
-  throw usage_error(fmt::format("--distillation-type: '{}' is unknown", text), "choose from none, soft, hard");
+  return parse_name(kTypes, text, "--distillation-type");
 }
 
-std::string to_string(DistillationType type) {
-  for (const auto& [name, known] : kTypes) {
-    if (type == known) {
-      return name;
-    }
-  }
-  return {};
-}
+std::string to_string(DistillationType type) { return name_of(kTypes, type); }
 
 void DistillationOptions::validate() const {
   if (!(alpha >= 0 && alpha <= 1)) {

@@ -1,43 +1,23 @@
 #include "maskedkd/distill/mask_options.hpp"
 
+#include "maskedkd/base/enum_names.hpp"
 #include "maskedkd/base/error.hpp"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cmath>
 #include <numbers>
-#include <utility>
-#include <vector>
 
 namespace maskedkd {
 namespace {
 
-constexpr std::array<std::pair<const char*, MaskCriterion>, 5> kCriteria = {{{"student", MaskCriterion::student},
-                                                                             {"random", MaskCriterion::random},
-                                                                             {"lowest", MaskCriterion::lowest},
-                                                                             {"teacher", MaskCriterion::teacher},
-                                                                             {"all", MaskCriterion::all}}};
-constexpr std::array<std::pair<const char*, KeepSchedule>, 3> kSchedules = {
+constexpr EnumNames<MaskCriterion, 5> kCriteria = {{{"student", MaskCriterion::student},
+                                                    {"random", MaskCriterion::random},
+                                                    {"lowest", MaskCriterion::lowest},
+                                                    {"teacher", MaskCriterion::teacher},
+                                                    {"all", MaskCriterion::all}}};
+constexpr EnumNames<KeepSchedule, 3> kSchedules = {
     {{"constant", KeepSchedule::constant}, {"linear", KeepSchedule::linear}, {"cosine", KeepSchedule::cosine}}};
-
-template <typename Names>
-auto parse_name(const Names& names, const std::string& text, const char* flag) {
-  std::vector<std::string> known;
-  for (const auto& [name, value] : names) {
-    if (text == name) {
-      return value;
-    }
-    known.emplace_back(name);
-  }
-  throw usage_error(fmt::format("--{}: '{}' is unknown", flag, text),
-                    fmt::format("choose from {}", fmt::join(known, ", ")));
-}
-
-template <typename Names, typename Value>
-std::string name_of(const Names& names, Value value) {
-  return std::find_if(names.begin(), names.end(), [&](const auto& entry) { return entry.second == value; })->first;
-}
 
 // A half that floating point misses by a hair is still a half, on every machine.
 std::int64_t round_half_up(double value) { return static_cast<std::int64_t>(std::floor(value + 0.5 + 1e-9)); }
@@ -52,10 +32,10 @@ bool read(const std::string& text, Number& number) {
 
 }  // namespace
 
-MaskCriterion parse_mask_criterion(const std::string& text) { return parse_name(kCriteria, text, "mask-criterion"); }
+MaskCriterion parse_mask_criterion(const std::string& text) { return parse_name(kCriteria, text, "--mask-criterion"); }
 std::string to_string(MaskCriterion criterion) { return name_of(kCriteria, criterion); }
 
-KeepSchedule parse_keep_schedule(const std::string& text) { return parse_name(kSchedules, text, "keep-schedule"); }
+KeepSchedule parse_keep_schedule(const std::string& text) { return parse_name(kSchedules, text, "--keep-schedule"); }
 std::string to_string(KeepSchedule schedule) { return name_of(kSchedules, schedule); }
 
 KeepCount KeepCount::patches(std::int64_t number) { return parse(std::to_string(number), "keep"); }

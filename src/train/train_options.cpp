@@ -1,5 +1,6 @@
 #include "maskedkd/train/train_options.hpp"
 
+#include "maskedkd/base/enum_names.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/train/time_limit.hpp"
 #include "maskedkd/watchdog/watchdog.hpp"
@@ -30,28 +31,14 @@ std::string too_many_ranks_hint(const TrainOptions& options, int world_size) {
   return fmt::format("{}, or start at most {} rank{}", hint, most, most == 1 ? "" : "s");
 }
 
+constexpr EnumNames<Precision, 3> kPrecisions = {
+    {{"fp32", Precision::fp32}, {"bf16", Precision::bf16}, {"fp16", Precision::fp16}}};
+
 }  // namespace
 
-Precision parse_precision(const std::string& text) {
-  for (const Precision precision : {Precision::fp32, Precision::bf16, Precision::fp16}) {
-    if (text == to_string(precision)) {
-      return precision;
-    }
-  }
-  throw usage_error(fmt::format("--precision: '{}' is unknown", text), "choose from fp32, bf16, fp16");
-}
+Precision parse_precision(const std::string& text) { return parse_name(kPrecisions, text, "--precision"); }
 
-std::string to_string(Precision precision) {
-  switch (precision) {
-    case Precision::fp32:
-      return "fp32";
-    case Precision::bf16:
-      return "bf16";
-    case Precision::fp16:
-      return "fp16";
-  }
-  return {};
-}
+std::string to_string(Precision precision) { return name_of(kPrecisions, precision); }
 
 at::ScalarType scalar_type(Precision precision) {
   switch (precision) {
