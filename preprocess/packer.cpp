@@ -1,5 +1,6 @@
 #include "preprocess/packer.hpp"
 
+#include "maskedkd/base/environment.hpp"
 #include "maskedkd/base/host_name.hpp"
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/base/progress.hpp"
@@ -32,8 +33,7 @@ constexpr std::chrono::seconds kLockOfLostNode(180);  // NFS 4 keeps it for 90 s
 
 // A job that comes back after the loss of a node may be here before the file server lets go of that node's lock.
 void take_lock(std::optional<DirectoryLock>& lock, const std::filesystem::path& directory) {
-  const char* restarts = std::getenv("SLURM_RESTART_COUNT");
-  const bool comes_back = restarts != nullptr && std::atoll(restarts) > 0;
+  const bool comes_back = std::atoll(environment_variable("SLURM_RESTART_COUNT").c_str()) > 0;
   const auto end = std::chrono::steady_clock::now() + kLockOfLostNode;
   for (bool told = false;; told = true) {
     try {

@@ -1,5 +1,6 @@
 #include "lease_files.hpp"
 
+#include "maskedkd/base/environment.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/io/unfinished.hpp"
 
@@ -20,19 +21,14 @@ constexpr int kDigits = 9;
 constexpr std::string_view kClaimPrefix = ".new-";
 constexpr std::uint64_t kLargestRecordBytes = std::uint64_t{1} << 16;
 
-std::string variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr ? value : "";
-}
-
 }  // namespace
 
 LeaseOwner this_process(std::string program) {
   LeaseOwner owner;
   static_cast<ProcessIdentity&>(owner) = this_process_identity();
   owner.program = std::move(program);
-  owner.job = variable("SLURM_JOB_ID");
-  owner.restarts = std::atoll(variable("SLURM_RESTART_COUNT").c_str());
+  owner.job = environment_variable("SLURM_JOB_ID");
+  owner.restarts = std::atoll(environment_variable("SLURM_RESTART_COUNT").c_str());
   return owner;
 }
 

@@ -1,10 +1,10 @@
 #include "maskedkd/cli/expanded_path.hpp"
 
+#include "maskedkd/base/environment.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/host_name.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 #include <regex>
 
 namespace maskedkd {
@@ -13,8 +13,8 @@ namespace {
 constexpr const char* kDollarSign = "write the path out; $$ stands for a dollar sign";
 
 std::string variable(const std::string& what, const std::string& text, const std::string& name) {
-  const char* value = std::getenv(name.c_str());
-  if (value == nullptr || *value == '\0') {
+  const std::string value = environment_variable(name);
+  if (value.empty()) {
     throw usage_error(fmt::format("{}: '{}': {} is not set on host {}", what, text, name, host_name()),
                       fmt::format("set it there, or {}", kDollarSign));
   }

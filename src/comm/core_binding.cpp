@@ -1,5 +1,6 @@
 #include "maskedkd/comm/core_binding.hpp"
 
+#include "maskedkd/base/environment.hpp"
 #include "maskedkd/base/host_name.hpp"
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
@@ -100,19 +101,18 @@ int available_cores(const cpu_set_t& mask) {
     sched_getaffinity(0, sizeof(reachable), &reachable);
     sched_setaffinity(0, sizeof(mask), &mask);
   }
-  const char* granted_text = std::getenv("SLURM_CPUS_ON_NODE");
-  const int granted = granted_text != nullptr ? std::atoi(granted_text) : 0;
+  const int granted = std::atoi(environment_variable("SLURM_CPUS_ON_NODE").c_str());
   const int cores = CPU_COUNT(&reachable);
   return granted > 0 ? std::min(cores, granted) : cores;
 }
 
 std::string remedy_here() {
-  const bool has_step = std::getenv("SLURM_STEP_ID") != nullptr;
-  if (std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr && std::getenv("OMPI_MCA_orte_hnp_uri") != nullptr) {
+  if (!environment_variable("OMPI_COMM_WORLD_SIZE").empty() && !environment_variable("OMPI_MCA_orte_hnp_uri").empty()) {
     return "start mpiexec with --bind-to none, from a shell that is not bound itself (see taskset -p $$)";
   }
-  return has_step ? "`unset SLURM_CPU_BIND` in the shell that starts srun, or start with srun --cpu-bind=cores"
-                  : "start them from a shell that is not bound (see taskset -p $$)";
+  return environment_variable("SLURM_STEP_ID").empty()
+             ? "start them from a shell that is not bound (see taskset -p $$)"
+             : "`unset SLURM_CPU_BIND` in the shell that starts srun, or start with srun --cpu-bind=cores";
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "maskedkd/comm/mpi_session.hpp"
 
+#include "maskedkd/base/environment.hpp"
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/comm/launch_check.hpp"
 #include "maskedkd/comm/single_copy.hpp"
@@ -17,11 +18,6 @@
 namespace maskedkd {
 namespace {
 
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr ? value : "";
-}
-
 // The launcher of the MPI that this was built with, empty where it is not on this machine.
 std::string mpiexec_of_this_mpi() {
   std::error_code unreadable;
@@ -31,9 +27,9 @@ std::string mpiexec_of_this_mpi() {
 }  // namespace
 
 MpiSession::MpiSession(int& argc, char**& argv) {
-  check_launcher(environment);
-  const std::string remark = launcher_remark(environment);  // MPI_Init sets variables of mpiexec's itself
-  const std::vector<LaunchSign> signs = launch_signs(environment);
+  check_launcher(environment_variable);
+  const std::string remark = launcher_remark(environment_variable);  // MPI_Init sets variables of mpiexec's itself
+  const std::vector<LaunchSign> signs = launch_signs(environment_variable);
   turn_off_forbidden_single_copy(memory_access());
   int provided = MPI_THREAD_SINGLE;
   check_mpi(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
@@ -43,7 +39,7 @@ MpiSession::MpiSession(int& argc, char**& argv) {
   check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &rank_), "MPI_Comm_rank");
   check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &size_), "MPI_Comm_size");
-  check_launch(size_, environment);
+  check_launch(size_, environment_variable);
   check_other_launcher(size_, signs, mpiexec_of_this_mpi());
   if (rank_ == 0 && !remark.empty()) {
     spdlog::warn("{}", remark);

@@ -1,6 +1,7 @@
 #include "maskedkd/comm/threads.hpp"
 
 #include "cgroup.hpp"
+#include "maskedkd/base/environment.hpp"
 #include "maskedkd/base/host_name.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 
@@ -15,10 +16,7 @@
 namespace maskedkd {
 namespace {
 
-int positive_environment(const char* name) {
-  const char* text = std::getenv(name);
-  return text != nullptr ? std::max(0, std::atoi(text)) : 0;
-}
+int positive_environment(const char* name) { return std::max(0, std::atoi(environment_variable(name).c_str())); }
 
 }  // namespace
 
