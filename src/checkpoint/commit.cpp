@@ -1,4 +1,4 @@
-// Writing: everything into a directory of its own, the manifest last, then one rename.
+// Writing: everything into a temporary directory, the manifest last, then one rename.
 #include "layout.hpp"
 #include "manifest.hpp"
 #include "maskedkd/base/error.hpp"
@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::uint64_t kSlackBytes = std::uint64_t{1} << 20;  // headers, manifest, file system blocks
 
-// Throws Error where it is of a newer format.
+// Throws NewerFormat, and Error where it can't be read.
 bool verifies(const std::filesystem::path& path) {
   try {
     verify_checkpoint(path);
@@ -23,7 +23,7 @@ bool verifies(const std::filesystem::path& path) {
     throw;
   } catch (const Error& error) {
     if (error.code() != ExitCode::usage) {
-      throw;  // can't be read now, which is no damage
+      throw;  // can't be read now; that does not mean damaged
     }
     return false;
   }
@@ -43,12 +43,12 @@ void write_synced(const std::filesystem::path& path, std::string_view text) {
   sync_file(file, path);
 }
 
-// The name of the checkpoint that is marked; empty: none. Throws Error: what can't be read may be the best one.
+// The name of the checkpoint that is marked; empty: none. Throws Error where the mark can't be read.
 std::filesystem::path best_of(const std::filesystem::path& root) {
   const std::filesystem::path mark = root / kBestName;
   std::error_code error;
   const std::filesystem::path target = std::filesystem::read_symlink(mark, error);
-  if (error == std::errc::invalid_argument) {  // no link
+  if (error == std::errc::invalid_argument) {  // not a link
     return follow_best(mark).filename();
   }
   if (error && error != std::errc::no_such_file_or_directory) {
@@ -63,9 +63,9 @@ void check_free_space(const std::filesystem::path& root, std::uint64_t tensor_by
   const std::uint64_t needed = kSlackBytes + tensor_bytes;
   std::error_code error;
   const std::filesystem::space_info space = std::filesystem::space(root, error);
-  if (!error && space.capacity > 0 && space.available < needed) {  // 0: it does not say
-    throw Error(fmt::format("no room for a checkpoint in {}: {} MB needed, {} MB free", root.string(), needed >> 20,
-                            space.available >> 20),
+  if (!error && space.capacity > 0 && space.available < needed) {  // 0: unknown
+    throw Error(fmt::format("not enough space for a checkpoint in {}: {} MB needed, {} MB free", root.string(),
+                            needed >> 20, space.available >> 20),
                 "free some space, or lower --keep-checkpoints; earlier checkpoints are untouched");
   }
 }
@@ -73,7 +73,7 @@ void check_free_space(const std::filesystem::path& root, std::uint64_t tensor_by
 std::filesystem::path save_checkpoint(const Lease& lease, const std::filesystem::path& root,
                                       const CheckpointContent& content, const std::atomic<bool>* cancelled) {
   const std::filesystem::path made = unfinished_folder(lease.workshop(), content);
-  const auto told = [&](const Error& error) {
+  const auto failure = [&](const Error& error) {
     std::error_code ignored;
     std::filesystem::remove_all(made, ignored);
     return Error(fmt::format("can't save a checkpoint in {}: {}", root.string(), error.what()),
@@ -91,7 +91,7 @@ std::filesystem::path save_checkpoint(const Lease& lease, const std::filesystem:
       lease.take_away(path);
     }
     check_free_space(root, bytes_of(content) + content.bytes_elsewhere);
-    std::filesystem::create_directory(made);  // or another writer has
+    std::filesystem::create_directory(made);  // another writer may have made it
     Manifest manifest;
     manifest.step = content.step;
     manifest.evaluated = content.evaluated;
@@ -99,7 +99,7 @@ std::filesystem::path save_checkpoint(const Lease& lease, const std::filesystem:
       manifest.files[stem + std::string(kGroupSuffix)] = write_group(made, stem, content);
     }
     write_synced(made / kStateName, content.state_json);
-    manifest.files[std::string(kStateName)] = {content.state_json.size(), sha256_of_text(content.state_json)};
+    manifest.files[kStateName] = {content.state_json.size(), sha256_of_text(content.state_json)};
     collect_parts(made, content.elsewhere, cancelled, manifest);
     write_synced(made / kManifestName, manifest_text(manifest, sha256_of_text));
     sync_directory(made);
@@ -109,12 +109,12 @@ std::filesystem::path save_checkpoint(const Lease& lease, const std::filesystem:
     throw;
   } catch (const std::filesystem::filesystem_error& error) {
     lease.check();
-    throw told(Error(error.code().message(), hint_for_errno(error.code().value())));
+    throw failure(Error(error.code().message(), hint_for_errno(error.code().value())));
   } catch (const NewerFormat&) {
     throw;
   } catch (const Error& error) {
     lease.check();
-    throw told(error);
+    throw failure(error);
   }
 }
 
@@ -136,8 +136,8 @@ void retain_checkpoints(const Lease& lease, const std::filesystem::path& root, c
   };
   std::vector<std::filesystem::path> checkpoints = list_checkpoints(root);
   std::vector<std::filesystem::path> doomed;
-  // A run that fell back behind damaged checkpoints saves steps before theirs: were those counted, it would throw
-  // away what it can go on from.
+  // A run that fell back to before damaged checkpoints saves earlier steps than theirs: if those counted, it would
+  // remove the checkpoints that it can resume from.
   int whole = 0;
   std::optional<std::int64_t> evaluated;  // step whose evaluated checkpoint is whole
   while (!checkpoints.empty() && whole < options.keep_last) {

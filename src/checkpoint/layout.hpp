@@ -1,8 +1,8 @@
-// Names inside a checkpoint, how a step becomes a folder's name, and what makes one whole; shared by the sources of
-// this module.
+// Names inside a checkpoint and of its folder, and what makes one whole; shared by the sources of this module.
 #pragma once
 
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/checkpoint/run_layout.hpp"
 
 #include <fmt/format.h>
 
@@ -17,13 +17,11 @@
 namespace maskedkd {
 
 inline constexpr std::string_view kManifestName = "manifest.json";
-inline constexpr std::string_view kStateName = "state.json";
-inline constexpr std::string_view kBestName = "best";
 inline constexpr std::string_view kGroupSuffix = ".safetensors";
 inline constexpr std::string_view kStepPrefix = "step-";
 inline constexpr std::string_view kEvaluatedSuffix = "-evaluated";
 
-// Of a format that this program does not know yet: no damage, and nothing to pass over in silence, or to replace.
+// The checkpoint has a newer format than this program reads: it is not damaged, and neither skipped nor replaced.
 class NewerFormat : public Error {
  public:
   using Error::Error;

@@ -15,7 +15,7 @@
 namespace maskedkd {
 namespace {
 
-// A newer format may go deeper than this one, and must still be told from damage.
+// A newer format may be nested deeper than this one, and must not be taken for damage.
 constexpr JsonLimits kLimits{.depth = 16, .list_length = 4096};
 constexpr const char* kDigestKey = "manifest_sha256";
 
@@ -28,7 +28,7 @@ std::optional<std::uint64_t> whole_number(const nlohmann::json& object, const ch
   return value->get<std::uint64_t>();
 }
 
-// Of one folder, and no way out of it.
+// A file's name without any folder.
 bool is_plain_name(std::string_view name) {
   return !name.empty() && name.size() <= 255 && name != "." && name != ".." &&
          std::none_of(name.begin(), name.end(), [](char c) { return c == '/' || c == '\0'; });
@@ -86,7 +86,7 @@ Manifest parse_manifest(std::string_view text, const std::filesystem::path& chec
   manifest.step = static_cast<std::int64_t>(*step);
   const auto evaluated = content.find("evaluated");
   if (evaluated != content.end() && !evaluated->is_boolean()) {
-    refuse("says neither yes nor no to evaluated");
+    refuse("has an `evaluated` that is neither true nor false");
   }
   manifest.evaluated = evaluated != content.end() && evaluated->get<bool>();
   for (const auto& [name, value] : content["files"].items()) {
@@ -96,7 +96,7 @@ Manifest parse_manifest(std::string_view text, const std::filesystem::path& chec
     }
     manifest.files.emplace(name, *file);
   }
-  if (manifest.files.count(std::string(kStateName)) == 0) {
+  if (manifest.files.count(kStateName) == 0) {
     refuse(fmt::format("does not list {}", kStateName));
   }
   return manifest;

@@ -2,6 +2,7 @@
 
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/checkpoint/checkpoint.hpp"
+#include "maskedkd/checkpoint/run_layout.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/model/description.hpp"
@@ -20,7 +21,7 @@ namespace {
 
 // Of the checkpoint that the file lies in, verified; nullopt: it lies in none.
 std::optional<RunState> state_beside(const fs::path& file) {
-  const fs::path state = file.parent_path() / "state.json";
+  const fs::path state = file.parent_path() / kStateName;
   std::error_code unreachable;
   if (!fs::is_regular_file(state, unreachable)) {
     return std::nullopt;
@@ -31,16 +32,14 @@ std::optional<RunState> state_beside(const fs::path& file) {
 
 }  // namespace
 
-constexpr const char* kFileName = "model.safetensors";
-
 fs::path weights_file(const fs::path& path, const std::string& flag) {
-  const fs::path checkpoints = path / "checkpoints";
+  const fs::path checkpoints = path / kCheckpointsFolder;
   // `best` may be a text file.
   const fs::path checkpoint = follow_best(path);
-  std::vector<fs::path> candidates = {checkpoint, checkpoint / kFileName,
-                                      follow_best(checkpoints / "best") / kFileName};
+  std::vector<fs::path> candidates = {checkpoint, checkpoint / kModelFileName,
+                                      follow_best(checkpoints / kBestName) / kModelFileName};
   if (const std::vector<fs::path> listed = list_checkpoints(checkpoints); !listed.empty()) {
-    candidates.push_back(listed.back() / kFileName);  // a run that is not evaluated has no best one
+    candidates.push_back(listed.back() / kModelFileName);  // a run that is not evaluated has no best one
   }
   std::error_code unreachable;
   for (const fs::path& file : candidates) {
@@ -72,15 +71,25 @@ VitOptions weights_model(const fs::path& file, const std::string& model_name, co
         likely.empty() ? fmt::format("name its model: {}", fmt::join(known_models(), ", "))
                        : fmt::format("it has the tensors of {}", fmt::join(likely, ", and of ")));
   }
-  return parse_model_description(state->model, (file.parent_path() / "state.json").string());
+  return parse_model_description(state->model, (file.parent_path() / kStateName).string());
+}
+
+fs::path average_beside(const fs::path& file) {
+  const fs::path average = file.parent_path() / kAverageFileName;
+  if (!fs::exists(average)) {
+    throw usage_error(fmt::format("--ema: {} does not exist", average.string()),
+                      "the run was trained without --model-ema-decay");
+  }
+  verify_checkpoint_file(average);
+  return average;
 }
 
 std::string option_of_run(const fs::path& file, const std::string& name) {
   const std::optional<RunState> state = state_beside(file);
   if (state) {
-    for (const auto& [known, text] : state->options) {
-      if (known == name) {
-        return text;
+    for (const OptionText& option : state->options) {
+      if (option.name == name) {
+        return option.text;
       }
     }
   }

@@ -13,6 +13,10 @@ namespace maskedkd {
 // (usage): there is none (behind `flag`, say "--teacher-path: ", or nothing), or it is damaged.
 std::filesystem::path weights_file(const std::filesystem::path& path, const std::string& flag = {});
 
+// The moving average in the checkpoint that weights_file() has found, verified; for --ema. Throws Error (usage) where
+// the checkpoint has none.
+std::filesystem::path average_beside(const std::filesystem::path& file);
+
 // The architecture that belongs to weights_file(path): what the checkpoint around it says, or the published model
 // `model_name` with num_classes classes. model_flag: the flag to ask for where neither tells. Throws Error (usage).
 VitOptions weights_model(const std::filesystem::path& file, const std::string& model_name,
