@@ -37,9 +37,8 @@ VitOptions parse_model_description(const std::string& json, const std::string& s
     parsed.at("layer_scale").get_to(options.layer_scale);
     parsed.at("position_on_class_token").get_to(options.position_on_class_token);
     parsed.at("uniform_drop_path").get_to(options.uniform_drop_path);
-    // Descriptions from before there were such models lack them.
-    options.average_pool = parsed.value("average_pool", false);
-    options.num_class_blocks = parsed.value("num_class_blocks", 0);
+    parsed.at("average_pool").get_to(options.average_pool);
+    parsed.at("num_class_blocks").get_to(options.num_class_blocks);
     parsed.at("layer_scale_init").get_to(options.layer_scale_init);
   } catch (const nlohmann::json::exception&) {
     throw usage_error(fmt::format("{} does not describe a model", source));
