@@ -1,5 +1,6 @@
 #include "preprocess/pack_command.hpp"
 
+#include "maskedkd/base/enum_names.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/cli/options.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
@@ -30,56 +31,48 @@ struct PackCommand {
 };
 
 template <typename Choice>
-std::function<void(const std::string&)> choose(const char* flag, std::vector<std::pair<const char*, Choice>> choices,
-                                               Choice& chosen) {
-  return [flag, choices, &chosen](const std::string& text) {
-    std::string names;
-    for (const auto& [name, value] : choices) {
-      if (text == name) {
-        chosen = value;
-        return;
-      }
-      names += (names.empty() ? "" : ", ") + std::string(name);
-    }
-    throw usage_error(fmt::format("--{}: '{}' is unknown", flag, text), "choose from " + names);
-  };
+std::function<void(const std::string&)> choose(const char* flag, EnumNames<Choice, 2> choices, Choice& chosen) {
+  return [flag, choices, &chosen](const std::string& text) { chosen = parse_name(choices, text, flag); };
 }
 
 void PackCommand::bind(CommandLine& line) {
   line.group("Source")
-      .option("source", "imagefolder", "imagefolder (DIR/class/image.jpg) or idx (the files of MNIST)",
-              choose<SourceKind>("source", {{"imagefolder", SourceKind::image_folder}, {"idx", SourceKind::idx}}, kind))
+      .option(
+          "source imagefolder|idx", "imagefolder", "imagefolder (DIR/class/image.jpg) or idx (the files of MNIST)",
+          choose<SourceKind>("--source", {{{"imagefolder", SourceKind::image_folder}, {"idx", SourceKind::idx}}}, kind))
       .option("data-path", data_path, "imagefolder: the folder of class folders")
       .option("class-map", classes.class_map,
               "imagefolder: file of lines FOLDER CLASS NAME, which give the classes their names and order")
       .option("merge-classes", classes.merge, "imagefolder: folders of one name in --class-map are one class")
-      .option("class-order", "text",
+      .option("class-order text|natural", "text",
               "imagefolder: how class names are sorted: text (as torchvision: 1, 10, 2) or natural (1, 2, 10)",
-              choose<ClassOrder>("class-order", {{"text", ClassOrder::text}, {"natural", ClassOrder::natural}},
+              choose<ClassOrder>("--class-order", {{{"text", ClassOrder::text}, {"natural", ClassOrder::natural}}},
                                  classes.order))
       .option("labels-file", classes.labels_file,
               "imagefolder: file of lines PATH LABEL, for a folder without class folders (ImageNet's val)")
       .option("images", images, "idx: file of images, plain or .gz")
       .option("labels", labels, "idx: file of labels, plain or .gz")
-      .option("class-names", class_names, "idx: names of the classes, separated by commas; else 0, 1, ...")
+      .option("class-names NAME,NAME", class_names, "idx: names of the classes, separated by commas; else 0, 1, ...")
       .group("Records")
-      .option("decoded", pack.records.decoded, "keep pixels instead of JPEG and PNG files: several times the size")
+      .option("decoded", pack.records.decoded, "store pixels instead of JPEG and PNG files: several times the size")
       .option("resize", pack.records.resize,
               "pixels of the shorter edge, bicubic as PIL's; a smaller image keeps its size; 0: files stay as they are")
-      .option("quality", pack.records.quality, "of the JPEG that a resized image becomes, 1..100")
+      .option("quality", pack.records.quality, "quality of the JPEG that a resized image is saved as, 1..100")
       .option(
-          "check", "structure",
+          "check structure|decode", "structure",
           "of each file: structure (markers, chunks, checksums; PNG and what is uncertain are decoded) or decode (all)",
-          choose<FileCheck>("check", {{"structure", FileCheck::structure}, {"decode", FileCheck::decode}},
+          choose<FileCheck>("--check", {{{"structure", FileCheck::structure}, {"decode", FileCheck::decode}}},
                             pack.records.check))
-      .option("on-broken", "fatal",
-              "what an image does that can't be decoded or read: fatal (ends the packing) or skip (is named, left out)",
-              choose<bool>("on-broken", {{"fatal", false}, {"skip", true}}, pack.skip_broken))
+      .option(
+          "on-broken fatal|skip", "fatal",
+          "what to do about an image that can't be decoded or read: fatal (end the packing) or skip (name it and leave "
+          "it out)",
+          choose<bool>("--on-broken", {{{"fatal", false}, {"skip", true}}}, pack.skip_broken))
       .group("Shards")
       .option("output-dir", pack.output_dir, "folder for the shards")
-      .option("shard-size", "256MiB", "of the records of a shard: 256MiB, 1GiB, ...",
+      .option("shard-size SIZE", "256MiB", "of the records of a shard: 256MiB, 1GiB, ...",
               [this](const std::string& text) { pack.plan.shard_bytes = parse_size(text); })
-      .option("records-per-shard", "", "images a shard, instead of a size",
+      .option("records-per-shard N", "", "images of a shard, in place of --shard-size",
               [this](const std::string& text) {
                 std::size_t used = 0;
                 try {
@@ -95,9 +88,9 @@ void PackCommand::bind(CommandLine& line) {
                   throw usage_error(fmt::format("--records-per-shard {} is outside 1..10,000,000", text));
                 }
               })
-      .option("shuffle", pack.plan.shuffle, "mix the classes; false: in the order of the list")
+      .option("shuffle", pack.plan.shuffle, "mix the classes; without it the records have the order of the list")
       .option("seed", pack.plan.seed, "of the order")
-      .option("threads", pack.threads, "of each rank, a shard each; 0: the cores that it has")
+      .option("threads", pack.threads, "threads of each rank, a shard each; 0: the rank's cores")
       .required("output-dir");
 }
 

@@ -4,7 +4,6 @@
 #include "maskedkd/app/official_flags.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/log.hpp"
-#include "maskedkd/checkpoint/checkpoint.hpp"
 #include "maskedkd/cli/options.hpp"
 #include "maskedkd/cli/run_main.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
@@ -43,33 +42,35 @@ struct EvaluateCommand {
     line.group("Evaluation")
         .option("data-path", data_path, "folder of packed images (maskedkd_pack), or one that holds such a folder val")
         .option("weights", weights, "a safetensors file, a checkpoint, or a run's folder (its best checkpoint)")
-        .option("model", model, "published name of the weights' model; a checkpoint of this program says it itself")
-        .option("num-classes", num_classes,
-                "--model: classes that the weights have, at least those of the data, which keep their numbers; 0: as "
-                "many as the data has")
-        .option("ema", ema, "evaluate the checkpoint's moving average")
+        .option("model NAME", model,
+                "published name of the model; not needed where the weights are a checkpoint of this program")
         .option(
-            "ignore-class-names", ignore_class_names,
-            "where the weights' names of classes are not the set's, go on with a warning: label 0 is class 0 of both")
-        .option("output", output, "file for the figures as JSON")
-        .option("precision", "",
-                "of matrix products: fp32, bf16 or fp16; by default that of the run whose weights these are, of other "
-                "weights fp32",
+            "num-classes", num_classes,
+            "--model: number of classes of the weights, at least those of the data, which keep their numbers; 0: as "
+            "many as the data has")
+        .option("ema", ema, "evaluate the checkpoint's moving average")
+        .option("ignore-class-names", ignore_class_names,
+                "where the class names of the weights differ from the set's, only warn: label 0 is class 0 of both")
+        .option("output", output, "JSON file to write the figures to")
+        .option("precision fp32|bf16|fp16", "",
+                "of matrix products; by default that of the run that the weights come from, fp32 for other weights",
                 [this](const std::string& text) { precision = parse_precision(text); })
-        .option("eval-crop", evaluation.augment.evaluation_crop,
+        .option("eval-crop SHARE", evaluation.augment.evaluation_crop,
                 "share of the shorter edge that the crop covers; by default the run's")
         .option("eval-batch", evaluation.batch, "images of a forward pass; by default the run's")
-        .option("workers", evaluation.num_workers, "threads a rank that read and decode; 0: by the cores it has")
-        .option("prefetch", evaluation.prefetch, "batches that a rank holds ready")
+        .option("workers", evaluation.num_workers, "threads of each rank that read and decode; 0: by the rank's cores")
+        .option("prefetch", evaluation.prefetch, "batches that each rank prepares ahead")
         .group("Picture")
-        .option("masks", masks.output, "PNG file for images beside what a teacher would be shown of them")
-        .option("keep", masks.keep.to_string(), "patches that it would be shown: a number, or a share as 0.5",
+        .option("masks", masks.output, "PNG file to draw: images, each beside what a teacher would see of it")
+        .option("keep N|SHARE", masks.keep.to_string(),
+                "patches that the teacher would see: a number, or a share as 0.5",
                 [this](const std::string& text) { masks.keep = KeepCount::parse(text, "keep"); })
-        .option("mask-images", masks.num_images, "images in the picture, spread over the set")
+        .option("mask-images", masks.num_images, "number of images in the picture, spread evenly over the set")
         .group("Run")
-        .option("device", "auto", "auto, cpu or cuda",
+        .option("device auto|cpu|cuda", "auto", "auto: a GPU for each rank where there are GPUs",
                 [this](const std::string& text) { device = parse_device_choice(text); })
-        .option("threads", threads, "CPU threads a rank; 0: the node's cores shared by its ranks")
+        .option("threads", threads,
+                "CPU threads of each rank; 0: OMP_NUM_THREADS, or the node's cores divided by its ranks")
         .required("data-path")
         .required("weights");
   }
@@ -89,8 +90,8 @@ void write_figures(const EvaluateCommand& command, const std::filesystem::path& 
   write_file_atomically(command.output, json.dump(2) + "\n");
 }
 
-// What is not given is as in the run whose checkpoint the weights lie in: its log has the same figures.
-void evaluate_as_the_run_did(const CommandLine& line, const std::filesystem::path& file, EvaluateCommand& command) {
+// Options that are not given are those of the run that the weights come from, so that the figures are those of its log.
+void take_options_of_run(const CommandLine& line, const std::filesystem::path& file, EvaluateCommand& command) {
   const auto of_run = [&](const char* flag) { return line.given(flag) ? "" : option_of_run(file, flag); };
   if (const std::string crop = of_run("eval-crop"); !crop.empty()) {
     command.evaluation.augment.evaluation_crop = std::atof(crop.c_str());
@@ -128,7 +129,7 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
     command.data_path /= "val";  // the folder that holds train and val
   }
   const ShardSet set(command.data_path);
-  // One file for all ranks: the best of a run that goes on changes.
+  // One file for all ranks: the best checkpoint of a run that is still training changes.
   std::filesystem::path file =
       session.broadcast(session.rank() == 0 ? weights_file(command.weights, "--weights: ").string() : "");
   Vit model(weights_model(file, command.model, "model",
@@ -136,25 +137,20 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
   if (command.num_classes > 0 && command.num_classes != model.options().num_classes) {
     throw usage_error(fmt::format("--num-classes {}: {} has {} classes", command.num_classes, file.string(),
                                   model.options().num_classes),
-                      "leave it out: the checkpoint says it");
+                      "leave it out: the checkpoint knows it");
   }
   if (command.ema) {
-    file = file.parent_path() / "ema.safetensors";
-    if (!std::filesystem::exists(file)) {
-      throw usage_error(fmt::format("--ema: {} does not exist", file.string()),
-                        "the run was trained without --model-ema-decay");
-    }
-    verify_checkpoint_file(file);
+    file = average_beside(file);
   }
-  for (const std::string& told : model.load(read_safetensors(file).tensors, file.string())) {
-    spdlog::log(session.rank() == 0 ? spdlog::level::warn : spdlog::level::debug, "{}", told);
+  for (const std::string& note : model.load(read_safetensors(file).tensors, file.string())) {
+    spdlog::log(session.rank() == 0 ? spdlog::level::warn : spdlog::level::debug, "{}", note);
   }
   check_classes_of_weights(session, file, set, command.ignore_class_names ? Mismatch::warned : Mismatch::refused);
   const at::Device device = choose_device(session, command.device);
   model.to_device(device);
   at::set_num_threads(command.threads > 0 ? command.threads : threads_for_rank(session));
   if (command.model.empty()) {
-    evaluate_as_the_run_did(line, file, command);
+    take_options_of_run(line, file, command);
   }
   command.evaluation.augment.input_size = model.options().input_size;
   command.evaluation.compute_dtype = scalar_type(command.precision);
@@ -167,7 +163,7 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
       create_writable_directory(std::filesystem::absolute(written).parent_path());
     }
   }
-  command.masks.keep.of(model.options().num_patches(), "keep");  // refused before the long part
+  command.masks.keep.of(model.options().num_patches(), "keep");  // throws before the long part
   const EvaluationResult result = *evaluate(session, model, device, set, command.evaluation, "evaluating");
   if (session.rank() == 0) {
     fmt::print("{}: {} images, crop {}, {}, acc@1 {:.2f} %, acc@5 {:.2f} %, loss {:.4f}, {:.0f} images/s\n",

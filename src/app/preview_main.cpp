@@ -1,4 +1,4 @@
-// maskedkd_preview: what a model is going to see of a packed set, as a picture.
+// maskedkd_preview: a picture of what a model will see of a packed set.
 #include "maskedkd/app/augmentation_flags.hpp"
 #include "maskedkd/app/contact_sheet.hpp"
 #include "maskedkd/base/error.hpp"
@@ -33,11 +33,11 @@ struct PreviewCommand {
     line.group("Preview")
         .option("data-path", data_path, "folder of packed images (maskedkd_pack)")
         .option("output", output, "PNG file: each image, then augmented, then mixed")
-        .option("count", count, "images: a micro-batch of as many, even where they are mixed")
+        .option("count", count, "number of images, which make one micro-batch; an even number where they are mixed")
         .option("input-size", augment.input_size, "edge of the model's input, pixels")
         .option("seed", seed, "of everything random")
-        .option("epoch", epoch, "which epoch's")
-        .option("step", step, "which of the epoch's micro-batches of --count");
+        .option("epoch", epoch, "epoch whose crops and operations are drawn")
+        .option("step", step, "which micro-batch of --count images of that epoch");
     bind_augmentation(line, augment, mixing);
     line.required("data-path").required("output");
   }
@@ -51,9 +51,9 @@ struct PreviewCommand {
       throw usage_error(fmt::format("--epoch {} and --step {} must not be below 0", epoch, step));
     }
     augment.validate();
-    if (mixing.enabled() && count % 2 != 0) {  // in this program's words, not in --micro-batch's
+    if (mixing.enabled() && count % 2 != 0) {  // names --count, where validate() would name --micro-batch
       throw usage_error(fmt::format("--count {} is odd: images are mixed in pairs", count),
-                        "take an even one, or no mixing: --mixup 0 --cutmix 0");
+                        "choose an even number, or turn mixing off: --mixup 0 --cutmix 0");
     }
     mixing.validate(count);
   }
@@ -76,7 +76,7 @@ std::vector<std::uint8_t> fitted(const Image& image, int edge) {
   return square;
 }
 
-// [3, S, S] float32, normalised -> [S, S, 3] levels; what lies outside of them (erasing's noise) is cut off.
+// [3, S, S] float32, normalised -> [S, S, 3] levels; values outside of them (erasing's noise) are clamped.
 std::vector<std::uint8_t> levels_of(const at::Tensor& image) {
   const at::Tensor planes = image.contiguous();
   const float* values = planes.const_data_ptr<float>();
@@ -114,7 +114,7 @@ BatchRequest request_of(const PreviewCommand& command, const ShardSet& set) {
 int preview(int argc, char** argv) {
   PreviewCommand command;
   CommandLine line("maskedkd_preview",
-                   "Draws what a model is going to see: images of a packed set, each as it is, augmented, and mixed.",
+                   "Draws what a model will see: images of a packed set, each unchanged, augmented, and mixed.",
                    "maskedkd_preview --data-path packed/train --count 64 --output augmented.png");
   command.bind(line);
   if (!line.parse(argc, argv)) {
@@ -152,7 +152,7 @@ int preview(int argc, char** argv) {
     sheet.put(i, 2, levels_of(mixed[i]));
   }
   sheet.write(command.output);
-  fmt::print("{}: {} images, each as it is, augmented, mixed\n", command.output.string(), command.count);
+  fmt::print("{}: {} images, each unchanged, augmented, mixed\n", command.output.string(), command.count);
   return 0;
 }
 

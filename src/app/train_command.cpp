@@ -2,6 +2,7 @@
 
 #include "maskedkd/app/augmentation_flags.hpp"
 #include "maskedkd/app/official_flags.hpp"
+#include "maskedkd/base/enum_names.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/cli/expanded_path.hpp"
 #include "maskedkd/model/registry.hpp"
@@ -18,26 +19,30 @@ namespace {
 constexpr std::array kSizeFlags = {"input-size", "patch-size", "width",       "depth",
                                    "heads",      "distilled",  "layer-scale", "position-on-class-token"};
 
-// --model with the flags of an own one.
+// --model and the sizes of --model vit.
 struct StudentFlags {
   std::string model = "deit_tiny_patch16_224";
   VitOptions own;
   int num_classes = 0;
 
   void bind(CommandLine& line) {
+    // The model that follows from these is compared on resume, not their texts.
     line.group("Student")
-        .option("model", model, "a published name (a wrong one lists them), or vit for the sizes below")
+        .option("model NAME", model, "a published name (a wrong one lists them), or vit for the sizes below",
+                OnResume::free)
         .option("num-classes", num_classes,
-                "classes, at least those of the training data, which keep their numbers; 0: as many as it has")
-        .option("input-size", own.input_size, "vit: edge of the square input, pixels")
-        .option("patch-size", own.patch_size, "vit: edge of a patch, pixels")
-        .option("width", own.width, "vit: size of a token")
-        .option("depth", own.depth, "vit: number of blocks")
-        .option("heads", own.num_heads, "vit: attention heads; divides the width")
-        .option("distilled", own.distilled, "vit: with a distillation token and a second head, as DeiT's")
-        .option("layer-scale", own.layer_scale, "vit: with LayerScale, as DeiT3's")
+                "classes, at least those of the training data, which keep their numbers; 0: as many as the data has",
+                OnResume::free)
+        .option("input-size", own.input_size, "vit: edge of the square input, pixels", OnResume::free)
+        .option("patch-size", own.patch_size, "vit: edge of a patch, pixels", OnResume::free)
+        .option("width", own.width, "vit: size of a token", OnResume::free)
+        .option("depth", own.depth, "vit: number of blocks", OnResume::free)
+        .option("heads", own.num_heads, "vit: attention heads; divides the width", OnResume::free)
+        .option("distilled", own.distilled, "vit: with a distillation token and a second head, as DeiT's",
+                OnResume::free)
+        .option("layer-scale", own.layer_scale, "vit: with LayerScale, as DeiT3's", OnResume::free)
         .option("position-on-class-token", own.position_on_class_token,
-                "vit: the position embedding covers the class token too (DeiT), or not (DeiT3)");
+                "vit: the position embedding covers the class token too (DeiT), or not (DeiT3)", OnResume::free);
   }
 
   VitOptions resolve(const CommandLine& line, const std::filesystem::path& data_path) const {
@@ -46,7 +51,7 @@ struct StudentFlags {
       student = find_model(model);
       for (const char* flag : kSizeFlags) {
         if (line.given(flag)) {
-          throw usage_error(fmt::format("--{} belongs to --model vit; {} has sizes of its own", flag, model));
+          throw usage_error(fmt::format("--{} is given with --model {}: only --model vit takes sizes", flag, model));
         }
       }
     }
@@ -59,7 +64,7 @@ struct StudentFlags {
   }
 };
 
-// --on-bad-record and --bad-records-limit, of which TrainOptions has one number.
+// --on-bad-record and --bad-records-limit, which are one number in TrainOptions.
 struct BadRecordFlags {
   bool skip = false;
   int limit = 100;
@@ -68,66 +73,74 @@ struct BadRecordFlags {
 void bind_data(CommandLine& line, TrainOptions& train, BadRecordFlags& on_bad) {
   line.group("Data")
       .option("data-path", train.data_path,
-              "folder of packed training images (maskedkd_pack), or one that holds such folders train and val")
+              "folder of packed training images (maskedkd_pack), or one that holds such folders train and val",
+              OnResume::free)
       .option("eval-data-path", train.eval_data_path,
-              "folder of packed test images; without it, and without a val beside train, nothing is evaluated")
+              "folder of packed test images; without it, and without a val beside train, nothing is evaluated",
+              OnResume::free)
+      .option("ignore-class-names", train.ignore_class_names,
+              "where the class names of the evaluation set, the teacher or --finetune differ from the training set's, "
+              "only warn: label 0 is class 0 of each",
+              OnResume::free)
+      .option("stage-to", train.stage_to,
+              "folder on the node's own disk, say $TMPDIR: the shards are copied there, once for each node, while "
+              "training goes on",
+              OnResume::free)
+      .option("stage-leave-free SHARE", train.stage_leave_free, "share of that disk that is left free", OnResume::free)
       .option(
-          "ignore-class-names", train.ignore_class_names,
-          "where the evaluation set, the teacher or --finetune have other names of classes than the training set, go "
-          "on with a warning: label 0 is class 0 of each")
-      .option(
-          "stage-to", train.stage_to,
-          "folder on the node's own disk, say $TMPDIR: the shards are copied there once a node, while training goes on")
-      .option("stage-leave-free", train.stage_leave_free, "share of that disk that stays free for others")
-      .option(
-          "on-bad-record", "stop",
-          "what a damaged record does, of training or evaluation: stop (ends the run), or skip (is told, and the one "
-          "after it takes its place)",
+          "on-bad-record stop|skip", "stop",
+          "what to do about a damaged record of training or evaluation: stop (end the run), or skip (report it and use "
+          "the next one in its place)",
           [&on_bad](const std::string& text) {
-            if (text != "stop" && text != "skip") {
-              throw usage_error(fmt::format("--on-bad-record: '{}' is unknown", text), "choose from stop, skip");
-            }
-            on_bad.skip = text == "skip";
-          })
-      .option("bad-records-limit", on_bad.limit, "skip: as many damaged records a rank are replaced, one more stops")
-      .option("repeats", train.repeats, "repeated augmentation: times that an image comes in a row; 1: plain shuffle")
+            constexpr EnumNames<bool, 2> kSkips = {{{"stop", false}, {"skip", true}}};
+            on_bad.skip = parse_name(kSkips, text, "--on-bad-record");
+          },
+          OnResume::free)
+      .option("bad-records-limit", on_bad.limit,
+              "skip: damaged records that each rank may replace; one more ends the run", OnResume::free)
+      .option("repeats", train.repeats,
+              "repeated augmentation: how often each image comes in a row; 1: a plain shuffle", OnResume::fixed)
       .option("repeat-locality", train.repeat_locality,
               "the repeats of an image come in one micro-batch, where it is decoded once; changes who is mixed with "
-              "whom, and "
-              "which crops are drawn, not which images a step has")
-      .option("workers", train.num_workers, "threads a rank that read, decode and augment; 0: by the cores it has")
+              "whom and which crops are drawn, not which images a step has",
+              OnResume::fixed)
+      .option("workers", train.num_workers,
+              "threads of each rank that read, decode and augment; 0: by the rank's cores", OnResume::free)
       .option("prefetch", train.prefetch,
-              "micro-batches that a rank holds ready; 0: 4 and those of its step that share images");
+              "micro-batches that each rank prepares ahead; 0: 4, and those of its step that share images",
+              OnResume::free);
   bind_augmentation(line, train.augment, train.mixing);
-  line.option("augment-on", "cpu",
-              "who resamples and does the operations: cpu, or gpu, which leaves the workers only reading and decoding",
+  line.option("augment-on cpu|gpu", "cpu",
+              "where images are resampled and augmented: cpu, or gpu, where the workers only read and decode",
               [&train](const std::string& text) {
-                if (text != "cpu" && text != "gpu") {
-                  throw usage_error(fmt::format("--augment-on: '{}' is unknown", text), "choose from cpu, gpu");
-                }
-                train.augment_on_gpu = text == "gpu";
+                constexpr EnumNames<bool, 2> kOnGpu = {{{"cpu", false}, {"gpu", true}}};
+                train.augment_on_gpu = parse_name(kOnGpu, text, "--augment-on");
               });
 }
 
 void bind_distillation(CommandLine& line, TrainOptions& train) {
   line.group("Teacher")
-      .option("teacher-path", train.teacher_path, "its weights: a safetensors file, a checkpoint, or a run's folder")
-      .option("teacher-model", train.teacher_model, "its published name; a checkpoint of this program says it itself")
-      .option("keep", train.mask.keep.to_string(),
+      .option("teacher-path", train.teacher_path,
+              "the teacher's weights: a safetensors file, a checkpoint, or a run's folder", OnResume::free)
+      .option("teacher-model NAME", train.teacher_model,
+              "the teacher's published name; not needed where its weights are a checkpoint of this program",
+              OnResume::free)
+      .option("keep N|SHARE", train.mask.keep.to_string(),
               "patches that the teacher sees: a number, or a share of its patches as 0.5 (1.0: all)",
               [&train](const std::string& text) { train.mask.keep = KeepCount::parse(text, "keep"); })
-      .option("mask-criterion", to_string(train.mask.criterion),
-              "which: those that the student attends to most (student, the paper's) or least (lowest), random ones, "
-              "those that the teacher itself attends to most (teacher: a full pass more), or all",
+      .option("mask-criterion NAME", to_string(train.mask.criterion),
+              "which patches: those that the student attends to most (student, the paper's) or least (lowest), random "
+              "ones (random), those that the teacher itself attends to most (teacher: one more full pass), or all",
               [&train](const std::string& text) { train.mask.criterion = parse_mask_criterion(text); })
-      .option("keep-schedule", to_string(train.mask.schedule),
+      .option("keep-schedule NAME", to_string(train.mask.schedule),
               "constant, or from --keep-start in the first epoch to --keep in the last: linear, cosine",
               [&train](const std::string& text) { train.mask.schedule = parse_keep_schedule(text); })
-      .option("keep-start", train.mask.keep_start.to_string(), "patches of the first epoch, as --keep",
+      .option("keep-start N|SHARE", train.mask.keep_start.to_string(), "patches of the first epoch, as --keep",
               [&train](const std::string& text) { train.mask.keep_start = KeepCount::parse(text, "keep-start"); })
-      .option("distillation-type", to_string(train.distillation.type), "soft, hard, or none (no teacher at all)",
+      .option("distillation-type soft|hard|none", to_string(train.distillation.type),
+              "soft (the teacher's distribution), hard (its best class), or none (no teacher)",
               [&train](const std::string& text) { train.distillation.type = parse_distillation_type(text); })
-      .option("distillation-alpha", train.distillation.alpha, "share of the teacher's term in the loss")
+      .option("distillation-alpha SHARE", train.distillation.alpha, "share of the teacher's term in the loss")
       .option("distillation-tau", train.distillation.tau, "temperature of soft distillation");
 }
 
@@ -145,7 +158,7 @@ void find_sets(TrainOptions& train) {
   train.data_path /= "train";
 }
 
-// What was asked for and would change nothing is a mistake.
+// A flag that would have no effect is a mistake.
 void check_mask_flags(const CommandLine& line, const TrainOptions& train) {
   if (train.distillation.type == DistillationType::none) {
     line.refuse_given({"keep", "mask-criterion", "keep-schedule", "keep-start"}, "--distillation-type none",
@@ -161,86 +174,106 @@ void check_mask_flags(const CommandLine& line, const TrainOptions& train) {
 
 void bind_optimisation(CommandLine& line, TrainOptions& train) {
   line.group("Optimisation")
-      .option("batch-size", train.global_batch, "images a step, of all ranks together (in the official code: of each)")
-      .option("micro-batch", train.micro_batch,
-              "images of a forward pass, the unit of everything random; divides --batch-size; 0: the most up to 128 "
-              "that do")
+      .option("batch-size", train.global_batch, "images a step, of all ranks together (in the official code: of each)",
+              OnResume::fixed)
+      .option(
+          "micro-batch", train.micro_batch,
+          "images of a forward pass, the unit of everything random; divides --batch-size; 0: the largest divisor up "
+          "to 128",
+          OnResume::fixed)
       .option("epochs", train.schedule.epochs, "epochs of the whole schedule")
       .option("lr", train.schedule.learning_rate, "peak learning rate for 512 images a step; scaled with --batch-size")
       .option("warmup-epochs", train.schedule.warmup_epochs, "epochs of linear warm-up")
       .option("warmup-lr", train.schedule.warmup_rate, "learning rate at the start of the warm-up")
       .option("min-lr", train.schedule.min_rate, "learning rate at the end")
       .option("lr-per-step", train.schedule.per_step,
-              "follow the schedule step by step; without it an epoch at a time, as the official code")
+              "change the learning rate at every step; without it once an epoch, as the official code")
       .option("weight-decay", train.adamw.weight_decay, "AdamW: decay of matrices")
-      .option("beta1", train.adamw.beta1, "AdamW: decay of the gradient's average")
-      .option("beta2", train.adamw.beta2, "AdamW: decay of its square's average")
+      .option("beta1", train.adamw.beta1, "AdamW: decay of the average of gradients")
+      .option("beta2", train.adamw.beta2, "AdamW: decay of the average of their squares")
       .option("adam-epsilon", train.adamw.epsilon, "AdamW: epsilon")
       .option("clip-grad", train.clip_gradient_norm, "largest norm of the gradient; 0: no clipping")
-      .option("drop-path", train.drop_path_rate, "stochastic depth of the last block; rises to it from 0")
-      .option("model-ema-decay", train.ema_decay, "decay of the weights' moving average; 0: none (DeiT: 0.99996)")
-      .option("precision", to_string(train.precision),
-              "of matrix products: fp32, bf16, or fp16 with loss scaling (GPU)",
-              [&train](const std::string& text) { train.precision = parse_precision(text); })
-      .option("finetune", train.finetune, "weights to start from: a safetensors file, a checkpoint, or a run's folder")
+      .option("drop-path P", train.drop_path_rate,
+              "stochastic depth: probability at the last block, rising from 0 at the first")
+      .option("model-ema-decay", train.ema_decay, "decay of the weights' moving average; 0: none (DeiT: 0.99996)",
+              OnResume::fixed)
+      .option(
+          "precision fp32|bf16|fp16", to_string(train.precision),
+          "of matrix products; fp16 scales the loss and needs a GPU",
+          [&train](const std::string& text) { train.precision = parse_precision(text); }, OnResume::fixed)
+      .option("finetune", train.finetune, "weights to start from: a safetensors file, a checkpoint, or a run's folder",
+              OnResume::free)
       .option("reinit-head", train.reinit_head,
-              "--finetune: take all but the head, whatever classes the file has, and MAE's pretrained encoders")
+              "--finetune: load all but the head, whatever classes the file has; also from MAE's pretrained encoders",
+              OnResume::free)
       .option("deterministic", train.deterministic, "the same bits on 1, 2, 4, ... ranks: gradients in a fixed tree")
-      .option("seed", train.seed, "of everything random");
+      .option("seed", train.seed, "of everything random", OnResume::fixed);
 }
 
 void bind_run(CommandLine& line, TrainCommand& command) {
   TrainOptions& train = command.train;
   line.group("Run")
-      .option("output-dir", train.output_dir, "folder for checkpoints and log.txt; a run found there goes on")
-      .option("resume", train.resume, "auto (the newest whole checkpoint of --output-dir), none, or a checkpoint",
-              [&train](const std::string& text) { train.resume = expanded_path("--resume", text); })
+      .option("output-dir", train.output_dir, "folder for checkpoints and log.txt; a run that is in it is resumed",
+              OnResume::free)
+      .option(
+          "resume auto|none|PATH", train.resume,
+          "auto (the newest intact checkpoint of --output-dir), none, or a checkpoint",
+          [&train](const std::string& text) { train.resume = expanded_path("--resume", text); }, OnResume::free)
       .option("checkpoint-steps", train.checkpoint_steps,
-              "a checkpoint every so many steps besides epochs' ends; 0: off")
-      .option("checkpoint-minutes", train.checkpoint_minutes, "the same every so many minutes; 0: off")
-      .option("keep-checkpoints", train.keep_checkpoints, "newest checkpoints to keep, beside the best one")
-      .option("max-checkpoint-age", train.max_checkpoint_age_minutes,
-              "a checkpoint that can't be written is tried again at the next one's time; when none has worked for so "
-              "many minutes, the run ends; 0: never")
-      .option("checkpoint-file-mb", train.checkpoint_file_mb,
-              "optimizer and average of more than so many MB are written by several ranks, a file each")
-      .option("time-limit", train.time_limit,
+              "write a checkpoint every so many steps, besides those at epochs' ends; 0: off", OnResume::free)
+      .option("checkpoint-minutes", train.checkpoint_minutes, "the same every so many minutes; 0: off", OnResume::free)
+      .option("keep-checkpoints", train.keep_checkpoints, "newest checkpoints to keep, besides the best one",
+              OnResume::free)
+      .option("max-checkpoint-age MINUTES", train.max_checkpoint_age_minutes,
+              "a checkpoint that can't be written is tried again when the next one is due; when none could be written "
+              "for so many minutes, the run ends; 0: never",
+              OnResume::free)
+      .option("checkpoint-file-mb MB", train.checkpoint_file_mb,
+              "size from which the optimizer's state and the average are written by several ranks, one file each",
+              OnResume::free)
+      .option("time-limit TIME", train.time_limit,
               "when to stop with a checkpoint and exit code 85: auto (in time before the job's end, as Slurm or "
               "MASKEDKD_JOB_END says), none, or a time from now as sbatch takes it: 90, 1:30:00, 2-12:00; "
-              "while the job is suspended no time counts")
-      .option("hang-timeout", "auto",
-              "when a rank counts as hung that does nothing: the job then ends with exit code 85 and says which one; "
-              "auto (60 seconds, or ten times the longest that anything took), or seconds; 0: off",
-              [&train](const std::string& text) { train.hang_timeout_s = WatchdogOptions::parse_timeout(text); })
+              "time in which the job is suspended does not count",
+              OnResume::free)
+      .option(
+          "hang-timeout SECONDS", "auto",
+          "how long a rank may do nothing before it counts as hung: the job then ends with exit code 85 and names it; "
+          "auto: 60, or ten times the longest that anything took; 0: off",
+          [&train](const std::string& text) { train.hang_timeout_s = WatchdogOptions::parse_timeout(text); },
+          OnResume::free)
       .option("stop-after-steps", train.stop_after_steps,
-              "stop with a checkpoint and exit code 85 after so many steps of this start; 0: off")
-      .option("eval-batch", train.eval_batch, "images of a forward pass in evaluation")
-      .option("device", "auto", "auto, cpu or cuda",
-              [&command](const std::string& text) { command.device = parse_device_choice(text); })
+              "stop with a checkpoint and exit code 85 after so many steps of this start; 0: off", OnResume::free)
+      .option("eval-batch", train.eval_batch, "images of a forward pass in evaluation", OnResume::free)
+      .option(
+          "device auto|cpu|cuda", "auto", "auto: a GPU for each rank where there are GPUs",
+          [&command](const std::string& text) { command.device = parse_device_choice(text); }, OnResume::free)
       .option("threads", command.threads,
-              "CPU threads a rank; 0: OMP_NUM_THREADS, or the node's cores shared by its ranks")
+              "CPU threads of each rank; 0: OMP_NUM_THREADS, or the node's cores divided by its ranks", OnResume::free)
       .required("data-path")
       .required("output-dir");
 }
 
-// What follows from several flags, or from the data: what the run is compared by when it is resumed, 0.50 being 0.5.
-OptionTexts texts_in_force(const TrainOptions& train) {
+// Options whose value in force follows from several flags or from the data, or has another text than was given (0.50 is
+// 0.5). A resumed run is compared by these.
+std::vector<std::pair<std::string, std::string>> texts_in_force(const TrainOptions& train) {
   const VitOptions& student = train.student;
   const auto yes_or_no = [](bool value) { return std::string(value ? "true" : "false"); };
-  OptionTexts texts = {{"data-path", train.data_path.string()},
-                       {"eval-data-path", train.eval_data_path.string()},
-                       {"num-classes", std::to_string(student.num_classes)},
-                       {"input-size", std::to_string(student.input_size)},
-                       {"patch-size", std::to_string(student.patch_size)},
-                       {"width", std::to_string(student.width)},
-                       {"depth", std::to_string(student.depth)},
-                       {"heads", std::to_string(student.num_heads)},
-                       {"distilled", yes_or_no(student.distilled)},
-                       {"layer-scale", yes_or_no(student.layer_scale)},
-                       {"position-on-class-token", yes_or_no(student.position_on_class_token)},
-                       {"micro-batch", std::to_string(train.micro_batch)},
-                       {"keep", train.mask.keep.to_string()},
-                       {"keep-start", train.mask.keep_start.to_string()}};
+  std::vector<std::pair<std::string, std::string>> texts = {
+      {"data-path", train.data_path.string()},
+      {"eval-data-path", train.eval_data_path.string()},
+      {"num-classes", std::to_string(student.num_classes)},
+      {"input-size", std::to_string(student.input_size)},
+      {"patch-size", std::to_string(student.patch_size)},
+      {"width", std::to_string(student.width)},
+      {"depth", std::to_string(student.depth)},
+      {"heads", std::to_string(student.num_heads)},
+      {"distilled", yes_or_no(student.distilled)},
+      {"layer-scale", yes_or_no(student.layer_scale)},
+      {"position-on-class-token", yes_or_no(student.position_on_class_token)},
+      {"micro-batch", std::to_string(train.micro_batch)},
+      {"keep", train.mask.keep.to_string()},
+      {"keep-start", train.mask.keep_start.to_string()}};
   if (train.mask.criterion == MaskCriterion::all) {
     texts.emplace_back("keep", KeepCount::share(1.0).to_string());
   }
@@ -258,11 +291,11 @@ OptionTexts texts_in_force(const TrainOptions& train) {
 
 }  // namespace
 
-void TrainCommand::show(const OptionTexts& in_force) {
+void TrainCommand::set_texts(const std::vector<std::pair<std::string, std::string>>& in_force) {
   for (const auto& [name, text] : in_force) {
     const auto option =
-        std::find_if(texts.begin(), texts.end(), [&name = name](const auto& it) { return it.first == name; });
-    option->second = text;
+        std::find_if(texts.begin(), texts.end(), [&name = name](const OptionText& it) { return it.name == name; });
+    option->text = text;
   }
 }
 
@@ -311,7 +344,7 @@ std::optional<TrainCommand> TrainCommand::parse(int argc, const char* const* arg
   }
   check_mask_flags(line, command.train);
   command.texts = line.resolved();
-  command.show(texts_in_force(command.train));
+  command.set_texts(texts_in_force(command.train));
   if (command.threads < 0) {
     throw usage_error(fmt::format("--threads {} must not be below 0", command.threads));
   }

@@ -22,15 +22,16 @@ namespace {
 void print_plan(const MpiSession& session, const TrainCommand& command, at::Device device, int threads) {
   const TrainOptions& train = command.train;
   std::string options;
-  for (const auto& [name, text] : command.texts) {
-    options += fmt::format("{}{}={}", options.empty() ? "" : " ", name, text.empty() ? "''" : text);
+  for (const OptionText& option : command.texts) {
+    options +=
+        fmt::format("{}{}={}", options.empty() ? "" : " ", option.name, option.text.empty() ? "''" : option.text);
   }
   spdlog::info("options: {}", options);
   spdlog::info("{} ranks on {} with {} threads each; {} images a step in micro-batches of {}", session.size(),
                device.is_cuda() ? "GPUs" : "CPUs", threads, train.global_batch, train.micro_batch);
   if (train.schedule.warmup_epochs >= train.schedule.epochs) {
     spdlog::log(session.rank() == 0 ? spdlog::level::warn : spdlog::level::debug,
-                "--warmup-epochs {} is the whole run of {} epochs: the learning rate never gets to --lr",
+                "--warmup-epochs {} is the whole run of {} epochs: the learning rate never reaches --lr",
                 train.schedule.warmup_epochs, train.schedule.epochs);
   }
   spdlog::info("student of {} parameters, {} classes, {} patches{}", count_parameters(train.student),
@@ -65,10 +66,10 @@ int train(const MpiSession& session, int argc, char** argv) {
   }
   const MicroBatchShare share =
       micro_batch_share(command->train.micro_batches_per_step(), session.rank(), session.size());
-  command->show({{"device", device.is_cuda() ? "cuda" : "cpu"},
-                 {"threads", std::to_string(threads)},
-                 {"workers", std::to_string(command->train.num_workers)},
-                 {"prefetch", std::to_string(command->train.micro_batches_ahead(share.last - share.first))}});
+  command->set_texts({{"device", device.is_cuda() ? "cuda" : "cpu"},
+                      {"threads", std::to_string(threads)},
+                      {"workers", std::to_string(command->train.num_workers)},
+                      {"prefetch", std::to_string(command->train.micro_batches_ahead(share.last - share.first))}});
   print_plan(session, *command, device, threads);
   Trainer trainer(session, command->train, command->texts, device);
   return static_cast<int>(trainer.run());

@@ -38,7 +38,8 @@ void CommandLine::State::read_config_file() {
     const auto equals = line.find('=');
     const std::string name = with_dashes(std::string(without_blanks(line.substr(0, equals))));
     if (equals == std::string_view::npos || name.empty()) {
-      throw usage_error(fmt::format("{}'{}' is no option", where, line), "one `key = value` a line, # for comments");
+      throw usage_error(fmt::format("{}'{}' is not an option", where, line),
+                        "one `key = value` a line, # for comments");
     }
     Option* option = find(name);
     if (option == nullptr) {
@@ -49,7 +50,7 @@ void CommandLine::State::read_config_file() {
           fmt::format("{}{} {}", where, name, option->given ? "is given twice" : "belongs on the command line"));
     }
     option->given = true;
-    if (option->path && option->on_command_line) {
+    if (option->is_path && option->on_command_line) {
       continue;  // the file may name a variable that only other nodes have
     }
     option->text = without_blanks(line.substr(equals + 1));

@@ -40,6 +40,18 @@ std::string described_names(const std::vector<std::pair<std::string, std::string
   return result;
 }
 
+namespace {
+
+// " [0.5]". A switch that is off says nothing; one that is on says how to turn it off.
+std::string default_text(const std::string& name, const std::string& text, bool is_switch) {
+  if (is_switch) {
+    return text == "true" ? fmt::format(" [on; off: --{} false]", name) : "";
+  }
+  return text.empty() ? "" : fmt::format(" [{}]", text);
+}
+
+}  // namespace
+
 std::string CommandLine::help() const {
   std::ostringstream text;
   text << wrapped(state_->purpose) << "\n\n";
@@ -54,8 +66,15 @@ std::string CommandLine::help() const {
     }
     text << "Arguments:\n" << described_names(names) << '\n';
   }
-  for (const auto& group : state_->groups) {
-    text << group << '\n';
+  for (std::size_t group = 0; group < state_->groups.size(); ++group) {
+    std::vector<std::pair<std::string, std::string>> names;
+    for (const State::Option& option : state_->options) {
+      if (option.group == group) {
+        names.emplace_back(fmt::format("--{} {}", option.name, option.kind),
+                           option.description + default_text(option.name, option.text, option.is_switch));
+      }
+    }
+    text << state_->groups[group] << ":\n" << described_names(names) << '\n';
   }
   return text.str();
 }

@@ -1,9 +1,10 @@
 #include "maskedkd/cli/options.hpp"
 
 #include "command_line_state.hpp"
-#include "help.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/cli/expanded_path.hpp"
+
+#include <boost/program_options.hpp>
 
 #include <algorithm>
 #include <array>
@@ -25,8 +26,10 @@ bool is_one_of(const std::string& text, const std::array<std::string_view, 4>& w
   return std::find(words.begin(), words.end(), text) != words.end();
 }
 
+std::string bool_text(bool value) { return value ? "true" : "false"; }
+
 template <typename T>
-T parse_number(const std::string& name, const std::string& text, const char* kind) {
+T parse_number(const std::string& name, const std::string& text) {
   T value{};
   const char* end = text.data() + text.size();
   const auto [stopped, error] = std::from_chars(text.data(), end, value);
@@ -38,34 +41,27 @@ T parse_number(const std::string& name, const std::string& text, const char* kin
     finite = std::isfinite(value);
   }
   if (error != std::errc() || stopped != end || !finite) {
+    const char* kind = !std::is_integral_v<T> ? "a number"
+                       : std::is_signed_v<T>  ? "a whole number"
+                                              : "a whole number >= 0";
     throw usage_error(fmt::format("--{}: '{}' is not {}", name, text, kind), "");
   }
   return value;
-}
-
-template <typename T>
-std::function<std::string(const std::string&)> into_number(const std::string& name, T& value, const char* kind) {
-  return [&value, name, kind](const std::string& text) {
-    value = parse_number<T>(name, text, kind);
-    return fmt::format("{}", value);
-  };
 }
 
 }  // namespace
 
 bool is_bool_word(const std::string& text) { return is_one_of(text, kTrue) || is_one_of(text, kFalse); }
 
-void CommandLine::State::add(const std::string& name, const std::string& default_text, const std::string& description,
-                             const char* kind, std::function<std::string(const std::string&)> assign) {
-  const bool flag = kind == std::string_view("BOOL");
-  auto* value = po::value<std::string>()->value_name(kind);
-  if (flag) {
-    value->implicit_value("true", "");  // an empty text: --help shows BOOL, not [=BOOL(=true)]
-  }
-  const std::string shown = default_text.empty() ? std::string() : " [" + default_text + "]";
-  groups.back().add_options()(name.c_str(), value, (description + shown).c_str());
-  options.push_back({name, default_text, std::move(assign), flag, default_text});
-  options.back().path = kind == std::string_view("PATH");
+void CommandLine::State::add(const std::string& flag, const std::string& description, OnResume on_resume,
+                             Option option) {
+  const std::size_t blank = std::min(flag.find(' '), flag.size());
+  option.name = flag.substr(0, blank);
+  option.kind = blank < flag.size() ? flag.substr(blank + 1) : option.kind;
+  option.description = description;
+  option.group = groups.size() - 1;
+  option.on_resume = on_resume;
+  options.push_back(std::move(option));
 }
 
 CommandLine::CommandLine(std::string program, std::string purpose, std::string example)
@@ -78,61 +74,67 @@ CommandLine::CommandLine(std::string program, std::string purpose, std::string e
 CommandLine::~CommandLine() = default;
 
 CommandLine& CommandLine::group(const std::string& title) {
-  state_->groups.emplace_back(title, kHelpColumns, kHelpColumns / 2);
+  state_->groups.push_back(title);
   return *this;
 }
 
-CommandLine& CommandLine::option(const std::string& name, std::string& value, const std::string& description) {
-  state_->add(name, value, description, "TEXT", [&value](const std::string& text) { return value = text; });
+template <typename T>
+CommandLine& CommandLine::option(const std::string& flag, T& value, const std::string& description,
+                                 OnResume on_resume) {
+  const std::string name = flag.substr(0, flag.find(' '));
+  State::Option option;
+  if constexpr (std::is_same_v<T, bool>) {
+    option.is_switch = true;
+    option.text = bool_text(value);
+    option.assign = [&value, name](const std::string& text) {
+      if (!is_bool_word(text)) {
+        throw usage_error(fmt::format("--{}: '{}' is neither true nor false", name, text), "");
+      }
+      value = is_one_of(text, kTrue);
+      return bool_text(value);
+    };
+  } else if constexpr (std::is_arithmetic_v<T>) {
+    option.kind = std::is_integral_v<T> ? "N" : "NUMBER";
+    option.text = fmt::format("{}", value);
+    option.assign = [&value, name](const std::string& text) {
+      value = parse_number<T>(name, text);
+      return fmt::format("{}", value);
+    };
+  } else if constexpr (std::is_same_v<T, std::filesystem::path>) {
+    option.kind = "PATH";
+    option.is_path = true;
+    option.text = value.string();
+    option.assign = [&value, name](const std::string& text) {
+      value = expanded_path("--" + name, text);
+      return value.string();
+    };
+  } else {
+    option.kind = "TEXT";
+    option.text = value;
+    option.assign = [&value](const std::string& text) { return value = text; };
+  }
+  state_->add(flag, description, on_resume, std::move(option));
   return *this;
 }
 
-CommandLine& CommandLine::option(const std::string& name, std::filesystem::path& value,
-                                 const std::string& description) {
-  state_->add(name, value.string(), description, "PATH", [&value, name](const std::string& text) {
-    value = expanded_path("--" + name, text);
-    return value.string();
-  });
-  return *this;
-}
+template CommandLine& CommandLine::option(const std::string&, std::string&, const std::string&, OnResume);
+template CommandLine& CommandLine::option(const std::string&, std::filesystem::path&, const std::string&, OnResume);
+template CommandLine& CommandLine::option(const std::string&, int&, const std::string&, OnResume);
+template CommandLine& CommandLine::option(const std::string&, std::int64_t&, const std::string&, OnResume);
+template CommandLine& CommandLine::option(const std::string&, std::uint64_t&, const std::string&, OnResume);
+template CommandLine& CommandLine::option(const std::string&, double&, const std::string&, OnResume);
+template CommandLine& CommandLine::option(const std::string&, bool&, const std::string&, OnResume);
 
-CommandLine& CommandLine::option(const std::string& name, int& value, const std::string& description) {
-  state_->add(name, fmt::format("{}", value), description, "N", into_number(name, value, "a whole number"));
-  return *this;
-}
-
-CommandLine& CommandLine::option(const std::string& name, std::int64_t& value, const std::string& description) {
-  state_->add(name, fmt::format("{}", value), description, "N", into_number(name, value, "a whole number"));
-  return *this;
-}
-
-CommandLine& CommandLine::option(const std::string& name, std::uint64_t& value, const std::string& description) {
-  state_->add(name, fmt::format("{}", value), description, "N", into_number(name, value, "a whole number >= 0"));
-  return *this;
-}
-
-CommandLine& CommandLine::option(const std::string& name, double& value, const std::string& description) {
-  state_->add(name, fmt::format("{}", value), description, "X", into_number(name, value, "a number"));
-  return *this;
-}
-
-CommandLine& CommandLine::option(const std::string& name, bool& value, const std::string& description) {
-  state_->add(name, value ? "true" : "false", description, "BOOL", [&value, name](const std::string& text) {
-    if (!is_bool_word(text)) {
-      throw usage_error(fmt::format("--{}: '{}' is neither true nor false", name, text), "");
-    }
-    value = is_one_of(text, kTrue);
-    return std::string(value ? "true" : "false");
-  });
-  return *this;
-}
-
-CommandLine& CommandLine::option(const std::string& name, const std::string& default_text,
-                                 const std::string& description, std::function<void(const std::string&)> parse) {
-  state_->add(name, default_text, description, "NAME", [parse = std::move(parse)](const std::string& text) {
+CommandLine& CommandLine::option(const std::string& flag, const std::string& default_text,
+                                 const std::string& description, std::function<void(const std::string&)> parse,
+                                 OnResume on_resume) {
+  State::Option option;
+  option.text = default_text;
+  option.assign = [parse = std::move(parse)](const std::string& text) {
     parse(text);
     return text;
-  });
+  };
+  state_->add(flag, description, on_resume, std::move(option));
   return *this;
 }
 
@@ -154,15 +156,19 @@ CommandLine& CommandLine::required(const std::string& name) {
 
 bool CommandLine::parse(int argc, const char* const* argv) {
   group("General");
-  option("config", state_->config_path, "file with `key = value` lines of these options; the command line wins");
+  option("config FILE", state_->config_path, "file with `key = value` lines of these options; the command line wins");
   bool wants_help = false;
-  option("help", wants_help, "print this and end");
+  option("help", wants_help, "print this");
 
   const std::vector<std::string> arguments = state_->take_words(argc, argv);
   po::variables_map values;
   po::options_description everything;
-  for (const auto& group : state_->groups) {
-    everything.add(group);
+  for (const auto& option : state_->options) {
+    auto* value = po::value<std::string>();
+    if (option.is_switch) {
+      value->implicit_value("true");
+    }
+    everything.add_options()(option.name.c_str(), value);
   }
   try {
     const int style = po::command_line_style::allow_long | po::command_line_style::long_allow_adjacent |
@@ -175,7 +181,7 @@ bool CommandLine::parse(int argc, const char* const* argv) {
     return false;
   }
   state_->assign_positionals();
-  // Enumerations parse their default too: an empty text means that the variable keeps what it has.
+  // Defaults are assigned too, as they may be words; an empty one leaves the variable as it is.
   for (auto& option : state_->options) {
     if (!option.text.empty()) {
       option.text = option.assign(option.text);
@@ -203,11 +209,11 @@ bool CommandLine::parse(int argc, const char* const* argv) {
   return true;
 }
 
-std::vector<std::pair<std::string, std::string>> CommandLine::resolved() const {
-  std::vector<std::pair<std::string, std::string>> result;
+OptionTexts CommandLine::resolved() const {
+  OptionTexts result;
   for (const auto& option : state_->options) {
     if (option.name != "help" && option.name != "config") {
-      result.emplace_back(option.name, option.text);
+      result.push_back({option.name, option.text, option.on_resume});
     }
   }
   return result;

@@ -1,4 +1,4 @@
-// The words of a command line, put in order for Boost.
+// The words of a command line, prepared for Boost.
 #include "command_line_state.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/cli/expanded_path.hpp"
@@ -31,8 +31,8 @@ void CommandLine::State::unknown(const std::string& name, const std::string& whe
                                              : fmt::format("did you mean {}{}?", dashes, nearest));
 }
 
-// Boost would take an option's name for the value that the option before it lacks, and, by version, leave or take the
-// word behind a flag.
+// Boost takes an option's name for a missing value of the option before it, and its versions differ in whether a switch
+// takes the next word.
 std::vector<std::string> CommandLine::State::take_words(int argc, const char* const* argv) {
   std::vector<std::string> result;
   for (int i = 1; i < argc; ++i) {
@@ -53,15 +53,15 @@ std::vector<std::string> CommandLine::State::take_words(int argc, const char* co
       unknown(name);
     }
     bool word_follows = equals == word.size() && i + 1 < argc && std::strncmp(argv[i + 1], "--", 2) != 0;
-    if (option->flag && !positionals.empty()) {
+    if (option->is_switch && !positionals.empty()) {
       word_follows = word_follows && is_bool_word(argv[i + 1]);  // another word is a positional argument
     }
-    if (option->flag && word_follows) {
+    if (option->is_switch && word_follows) {
       result.push_back(fmt::format("--{}={}", name, argv[++i]));
     } else if (word_follows) {
       result.push_back("--" + name);
       result.emplace_back(argv[++i]);
-    } else if (option->flag || equals != word.size()) {
+    } else if (option->is_switch || equals != word.size()) {
       result.push_back("--" + name + word.substr(equals));
     } else {
       throw usage_error(fmt::format("--{} has no value", name), fmt::format("see {} --help", program));

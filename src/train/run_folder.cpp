@@ -49,7 +49,7 @@ bool is_finished(const MpiSession& session, const TrainOptions& options, const O
     if (mark && mark->at("epochs").get<std::int64_t>() >= options.schedule.epochs) {
       OptionTexts before;
       for (const auto& [name, value] : mark->at("options").items()) {
-        before.emplace_back(name, value.is_string() ? value.get<std::string>() : "");
+        before.push_back({name, value.is_string() ? value.get<std::string>() : ""});
       }
       refuse_fixed_changes(before, texts);
       told = fmt::format("{} is finished: {} epochs, {} steps, {}", options.output_dir.string(),
@@ -205,8 +205,8 @@ void RunFolder::write_finished(const RunState& state, const std::string& checkpo
     return;
   }
   nlohmann::ordered_json options = nlohmann::ordered_json::object();
-  for (const auto& [name, text] : state.options) {
-    options[name] = text;
+  for (const OptionText& option : state.options) {
+    options[option.name] = option.text;
   }
   const nlohmann::ordered_json json = {
       {"epochs", state.epoch}, {"global_step", state.global_step}, {"checkpoint", checkpoint}, {"options", options}};

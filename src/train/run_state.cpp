@@ -6,85 +6,19 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <array>
 #include <bit>
-#include <optional>
 #include <string_view>
 #include <utility>
 
 namespace maskedkd {
 namespace {
 
-// Another value of these is another run: the order of samples or the meaning of the state would change under way.
-constexpr std::array<std::string_view, 7> kFixed = {"repeat-locality", "seed",      "batch-size",     "micro-batch",
-                                                    "repeats",         "precision", "model-ema-decay"};
-// These say where and how to run, not what is computed.
-constexpr std::array<std::string_view, 27> kFree = {"stage-to",
-                                                    "ignore-class-names",
-                                                    "stage-leave-free",
-                                                    "on-bad-record",
-                                                    "bad-records-limit",
-                                                    "output-dir",
-                                                    "data-path",
-                                                    "eval-data-path",
-                                                    "teacher-path",
-                                                    "finetune",
-                                                    "reinit-head",
-                                                    "resume",
-                                                    "workers",
-                                                    "prefetch",
-                                                    "threads",
-                                                    "device",
-                                                    "eval-batch",
-                                                    "keep-checkpoints",
-                                                    "stop-after-steps",
-                                                    "checkpoint-steps",
-                                                    "checkpoint-minutes",
-                                                    "teacher-model",
-                                                    "model",
-                                                    "time-limit",
-                                                    "hang-timeout",
-                                                    "max-checkpoint-age",
-                                                    "checkpoint-file-mb"};
-
-// These say what the student is, which is compared as such.
-constexpr std::array<std::string_view, 9> kOfTheModel = {"num-classes", "input-size",  "patch-size",
-                                                         "width",       "depth",       "heads",
-                                                         "distilled",   "layer-scale", "position-on-class-token"};
-
-// What a run did that was started before there was a choice.
-constexpr std::array<std::pair<const char*, const char*>, 12> kBeforeThereWasA = {
-    {{"mask-criterion", "student"},
-     {"keep-schedule", "constant"},
-     {"keep-start", "1.0"},
-     {"train-interpolation", "bicubic"},
-     {"aa", "none"},
-     {"three-augment", "false"},
-     {"color-jitter", "0"},
-     {"erasing-mode", "pixel (other noise of the same distribution)"},
-     {"erasing-count", "1"},
-     {"cutmix-minmax", "none"},
-     {"repeat-locality", "false"},
-     {"augment-on", "cpu"}}};
-
-constexpr std::array<std::string_view, 2> kFixedForOlderRuns = {"aa", "three-augment"};
-
-bool names(const RunState& state, std::string_view name) {
-  return std::any_of(state.options.begin(), state.options.end(),
-                     [&](const auto& option) { return option.first == name; });
-}
-
-template <typename List>
-bool contains(const List& list, std::string_view name) {
-  return std::find(list.begin(), list.end(), name) != list.end();
-}
-
 [[noreturn]] void refuse_change(const std::string& what, const std::string& was, const std::string& is) {
   throw usage_error(fmt::format("the run was started with {} {}, now it is {}", what, was, is),
                     "give the old value, or start in another --output-dir");
 }
 
-// What differs between two models, of each of them: "width 192, depth 12" and "width 384, depth 24".
+// What differs between two models, as each has it: "width 192, depth 12" and "width 384, depth 24".
 std::pair<std::string, std::string> differences(const VitOptions& before, const VitOptions& now) {
   const auto old = nlohmann::ordered_json::parse(describe_model(before));
   const auto other = nlohmann::ordered_json::parse(describe_model(now));
@@ -98,48 +32,40 @@ std::pair<std::string, std::string> differences(const VitOptions& before, const 
   return {fmt::format("{}", fmt::join(was, ", ")), fmt::format("{}", fmt::join(is, ", "))};
 }
 
-// Where from now on other sums are added in another order. A power of two of ranks adds in the order of one rank.
-std::vector<std::string> roundings(const RunState& before, const RunState& now) {
-  std::vector<std::string> told;
-  const auto tell = [&](const std::string& what) {
-    told.push_back(what + ": from here on the result is the same up to rounding, not bit for bit");
+// What changes the order in which sums are added. A power of two of ranks adds in the order of one rank.
+std::vector<std::string> changes_of_rounding(const RunState& before, const RunState& now) {
+  std::vector<std::string> changes;
+  const auto add = [&](const std::string& what) {
+    changes.push_back(what + ": from here on the result is the same up to rounding, not bit for bit");
   };
-  if (!before.device.empty() && before.device != now.device) {
-    tell(fmt::format("the device changes from {} to {}", before.device, now.device));
+  if (before.device != now.device) {
+    add(fmt::format("the device changes from {} to {}", before.device, now.device));
   }
   const bool in_one_order =
       std::has_single_bit(static_cast<unsigned>(before.ranks)) && std::has_single_bit(static_cast<unsigned>(now.ranks));
-  if (before.ranks != 0 && before.ranks != now.ranks && !in_one_order) {
-    tell(fmt::format("the ranks change from {} to {}, which are not both powers of two", before.ranks, now.ranks));
+  if (before.ranks != now.ranks && !in_one_order) {
+    add(fmt::format("the number of ranks changes from {} to {}, which are not both powers of two", before.ranks,
+                    now.ranks));
   }
-  if (before.threads != 0 && before.threads != now.threads && now.device == "cpu") {
-    tell(fmt::format("the threads of a rank change from {} to {} (--threads {} keeps them)", before.threads,
-                     now.threads, before.threads));
+  if (before.threads != now.threads && now.device == "cpu") {
+    add(fmt::format("the number of threads of a rank changes from {} to {} (--threads {} keeps it)", before.threads,
+                    now.threads, before.threads));
   }
-  return told;
+  return changes;
 }
 
-// As it was given, or as it was done before it could be; nullopt: unknown to that run.
-std::optional<std::string> option_of(const RunState& state, const std::string& name) {
-  for (const auto& [known, text] : state.options) {
-    if (known == name) {
-      return text;
-    }
-  }
-  for (const auto& [known, text] : kBeforeThereWasA) {
-    if (name == known) {
-      return text;
-    }
-  }
-  return std::nullopt;
+// nullptr: the run does not have that option.
+const std::string* find_option(const OptionTexts& options, std::string_view name) {
+  const auto found = std::find_if(options.begin(), options.end(), [&](const auto& it) { return it.name == name; });
+  return found == options.end() ? nullptr : &found->text;
 }
 
 }  // namespace
 
 std::string to_json(const RunState& state) {
   nlohmann::ordered_json options = nlohmann::ordered_json::object();
-  for (const auto& [name, text] : state.options) {
-    options[name] = text;
+  for (const OptionText& option : state.options) {
+    options[option.name] = option.text;
   }
   nlohmann::ordered_json history = nlohmann::ordered_json::array();
   for (const std::string& line : state.history) {
@@ -182,20 +108,14 @@ RunState parse_run_state(const std::string& text, const std::string& source) {
     json.at("good_steps").get_to(state.good_steps);
     json.at("data_set_id").get_to(state.data_set_id);
     json.at("teacher_sha256").get_to(state.teacher_sha256);
-    state.teacher_model = json.value("teacher_model", "");
+    json.at("teacher_model").get_to(state.teacher_model);
     state.model = json.at("model").dump();
     for (const auto& [name, value] : json.at("options").items()) {
-      const auto given = value.get<std::string>();
-      state.options.emplace_back(name, name == "keep" && given == "0" ? "0.5" : given);  // 0 once meant half
+      state.options.push_back({name, value.get<std::string>()});
     }
-    if (option_of(state, "mask-criterion") == "all") {  // whatever was written beside it once
-      for (auto& [name, value] : state.options) {
-        value = name == "keep" ? "1.0" : value;
-      }
-    }
-    state.ranks = json.value("ranks", 0);
-    state.threads = json.value("threads", 0);
-    state.device = json.value("device", "");
+    json.at("ranks").get_to(state.ranks);
+    json.at("threads").get_to(state.threads);
+    json.at("device").get_to(state.device);
     for (const auto& line : json.at("history")) {
       state.history.push_back(line.dump());
     }
@@ -206,7 +126,6 @@ RunState parse_run_state(const std::string& text, const std::string& source) {
 }
 
 std::vector<std::string> compare_runs(const RunState& before, const RunState& now) {
-  // By what they say: a description that was written before a field existed lacks it.
   const auto compare_models = [&](const std::string& what, const std::string& old, const std::string& other) {
     const VitOptions was = parse_model_description(old, "the checkpoint"),
                      is = parse_model_description(other, "this run");
@@ -223,36 +142,30 @@ std::vector<std::string> compare_runs(const RunState& before, const RunState& no
     const auto name = [](const std::string& digest) { return digest.empty() ? "none" : "of SHA-256 " + digest; };
     refuse_change("a teacher", name(before.teacher_sha256), name(now.teacher_sha256));
   }
-  // One file can be two teachers: positions of another grid are interpolated.
-  if (!before.teacher_model.empty() && !now.teacher_model.empty()) {
+  if (!now.teacher_sha256.empty()) {  // one file can be two teachers: positions of another grid are interpolated
     compare_models("a teacher of", before.teacher_model, now.teacher_model);
   }
-  std::vector<std::string> told;
-  for (const auto& [name, text] : now.options) {
-    const std::optional<std::string> old = option_of(before, name);
-    if (!old || *old == text || contains(kFree, name) || contains(kOfTheModel, name)) {
-      continue;
+  refuse_fixed_changes(before.options, now.options);
+  std::vector<std::string> changes;
+  for (const OptionText& option : now.options) {
+    const std::string* old = find_option(before.options, option.name);
+    if (option.on_resume == OnResume::reported && old != nullptr && *old != option.text) {
+      changes.push_back(fmt::format("--{} changes from {} to {}", option.name, *old, option.text));
     }
-    // A new default must not change a run that began before there was a choice.
-    const bool began_before = contains(kFixedForOlderRuns, name) && !names(before, name);
-    if (contains(kFixed, name) || began_before) {
-      refuse_change("--" + name, *old, text);
-    }
-    told.push_back(fmt::format("--{} changes from {} to {}", name, *old, text));
   }
-  if (option_of(now, "deterministic").value_or("true") == "true") {
-    const std::vector<std::string> more = roundings(before, now);
-    told.insert(told.end(), more.begin(), more.end());
+  const std::string* deterministic = find_option(now.options, "deterministic");
+  if (deterministic != nullptr && *deterministic == "true") {
+    const std::vector<std::string> more = changes_of_rounding(before, now);
+    changes.insert(changes.end(), more.begin(), more.end());
   }
-  return told;
+  return changes;
 }
 
 void refuse_fixed_changes(const OptionTexts& before, const OptionTexts& now) {
-  for (const auto& [name, text] : now) {
-    for (const auto& [known, old] : before) {
-      if (known == name && old != text && contains(kFixed, name)) {
-        refuse_change("--" + name, old, text);
-      }
+  for (const OptionText& option : now) {
+    const std::string* old = find_option(before, option.name);
+    if (option.on_resume == OnResume::fixed && old != nullptr && *old != option.text) {
+      refuse_change("--" + option.name, *old, option.text);
     }
   }
 }

@@ -4,6 +4,8 @@
 
 #include "app/small_run.hpp"
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/model/description.hpp"
+#include "maskedkd/train/run_state.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <gtest/gtest.h>
@@ -12,6 +14,7 @@
 #include <algorithm>
 #include <map>
 #include <regex>
+#include <set>
 
 namespace maskedkd::testing {
 namespace {
@@ -43,8 +46,11 @@ class TrainCommandTest : public ::testing::Test {
     return TrainCommand::parse(static_cast<int>(argv.size()), argv.data(), help).value();
   }
   static std::map<std::string, std::string> in_force(const Arguments& more) {
-    const TrainCommand command = parse(more);
-    return {command.texts.begin(), command.texts.end()};
+    std::map<std::string, std::string> texts;
+    for (const OptionText& option : parse(more).texts) {
+      texts[option.name] = option.text;
+    }
+    return texts;
   }
   // "message; hint" of so many ranks, or nothing.
   static std::string refusal(const Arguments& more, int ranks) {
@@ -132,6 +138,109 @@ TEST_F(TrainCommandTest, MoreRanksThanMicroBatchesAreToldWhatTheBatchSizeCounts)
     std::smatch number;
     ASSERT_TRUE(std::regex_search(hint, number, most)) << said;
     EXPECT_EQ(refusal({"--batch-size", std::to_string(batch)}, std::stoi(number[1])), "") << said;
+  }
+}
+
+// As README describes them: what would make it another run is refused, what only says where and how to run is not
+// mentioned, and everything else is reported.
+TEST_F(TrainCommandTest, EveryOptionIsFixedReportedOrFreeOnResume) {
+  const std::set<std::string> fixed = {"batch-size",      "micro-batch", "model-ema-decay", "precision", "repeats",
+                                       "repeat-locality", "seed"};
+  const std::set<std::string> free = {"model",
+                                      "num-classes",
+                                      "input-size",
+                                      "patch-size",
+                                      "width",
+                                      "depth",
+                                      "heads",
+                                      "distilled",
+                                      "layer-scale",
+                                      "position-on-class-token",
+                                      "teacher-model",
+                                      "teacher-path",
+                                      "data-path",
+                                      "eval-data-path",
+                                      "ignore-class-names",
+                                      "finetune",
+                                      "reinit-head",
+                                      "stage-to",
+                                      "stage-leave-free",
+                                      "on-bad-record",
+                                      "bad-records-limit",
+                                      "workers",
+                                      "prefetch",
+                                      "threads",
+                                      "device",
+                                      "output-dir",
+                                      "resume",
+                                      "eval-batch",
+                                      "keep-checkpoints",
+                                      "checkpoint-steps",
+                                      "checkpoint-minutes",
+                                      "checkpoint-file-mb",
+                                      "max-checkpoint-age",
+                                      "stop-after-steps",
+                                      "time-limit",
+                                      "hang-timeout"};
+  const std::set<std::string> reported = {"crop-min-area",
+                                          "crop-max-area",
+                                          "train-interpolation",
+                                          "flip",
+                                          "aa",
+                                          "three-augment",
+                                          "color-jitter",
+                                          "erasing",
+                                          "erasing-mode",
+                                          "erasing-count",
+                                          "eval-crop",
+                                          "mixup",
+                                          "cutmix",
+                                          "cutmix-minmax",
+                                          "mixup-prob",
+                                          "mixup-switch-prob",
+                                          "mixup-mode",
+                                          "smoothing",
+                                          "augment-on",
+                                          "keep",
+                                          "mask-criterion",
+                                          "keep-schedule",
+                                          "keep-start",
+                                          "distillation-type",
+                                          "distillation-alpha",
+                                          "distillation-tau",
+                                          "epochs",
+                                          "lr",
+                                          "warmup-epochs",
+                                          "warmup-lr",
+                                          "min-lr",
+                                          "lr-per-step",
+                                          "weight-decay",
+                                          "beta1",
+                                          "beta2",
+                                          "adam-epsilon",
+                                          "clip-grad",
+                                          "drop-path",
+                                          "deterministic"};
+  RunState before;
+  before.model = describe_model(VitOptions{});
+  before.options = parse({}).texts;
+  EXPECT_EQ(before.options.size(), fixed.size() + free.size() + reported.size());
+  for (std::size_t i = 0; i < before.options.size(); ++i) {
+    const std::string& name = before.options[i].name;
+    RunState now = before;
+    now.options[i].text = "another";
+    std::string refused, told;
+    try {
+      for (const std::string& line : compare_runs(before, now)) {
+        told += line;
+      }
+    } catch (const Error& error) {
+      refused = error.what();
+    }
+    const std::string change = fmt::format("{} to another", before.options[i].text);
+    EXPECT_EQ(refused.find("--" + name + " ") != std::string::npos, fixed.count(name) == 1) << name << ": " << refused;
+    EXPECT_EQ(told, reported.count(name) == 1 ? fmt::format("--{} changes from {}", name, change) : "");
+    EXPECT_EQ(fixed.count(name) + free.count(name) + reported.count(name), 1U) << name;
   }
 }
 

@@ -41,8 +41,8 @@ TEST_F(ConfigFile, AValueInTheFileKeepsItsHash) {
 TEST_F(ConfigFile, WhatResolvedTellsCanBeReadBackAsAFile) {
   const auto first = parse({"--learning-rate=0.1", "--seed=5", "--ema=false", "--precision=fp32"});
   std::string text;
-  for (const auto& [name, value] : first->resolved()) {
-    text += fmt::format("{} = {}\n", name, value);
+  for (const OptionText& option : first->resolved()) {
+    text += fmt::format("{} = {}\n", option.name, option.text);
   }
   const auto again = parse({"--config", file(text)}, true);
   EXPECT_EQ(again->resolved(), first->resolved());

@@ -3,6 +3,7 @@
 
 #include "maskedkd/cli/options.hpp"
 
+#include "maskedkd/base/enum_names.hpp"
 #include "maskedkd/base/error.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -16,8 +17,8 @@
 namespace maskedkd {
 
 inline constexpr const char* kManyWords =
-    "It says so in more words than a line has room for, as the programs do that tell what they are good for and what "
-    "becomes of an interrupted run.";
+    "This purpose is longer than one line of the help, as that of a program is that explains what it does and how an "
+    "interrupted run goes on.";
 
 // Every kind of variable that an option can fill, as a program would bind them.
 struct Settings {
@@ -39,17 +40,15 @@ class Options : public ::testing::Test {
                                               "maskedkd_try --output-dir runs/1");
     line->group("Model")
         .option("model", settings.model, "name of the student")
-        .option("precision", "bf16", "bf16 or fp32", [&settings](const std::string& text) {
-          if (text != "bf16" && text != "fp32") {
-            throw usage_error(fmt::format("--precision: '{}' is unknown", text), "choose from bf16, fp32");
-          }
-          settings.precision = text == "bf16" ? 16 : 32;
+        .option("precision bf16|fp32", "bf16", "of matrix products", [&settings](const std::string& text) {
+          constexpr EnumNames<int, 2> kBits = {{{"bf16", 16}, {"fp32", 32}}};
+          settings.precision = parse_name(kBits, text, "--precision");
         });
     line->group("Training")
         .option("output-dir", settings.output_dir, "folder of the run")
         .option("epochs", settings.epochs, "passes over the data")
         .option("num-images", settings.num_images, "images an epoch")
-        .option("seed", settings.seed, "seed of everything random")
+        .option("seed", settings.seed, "seed of everything random", OnResume::fixed)
         .option("learning-rate", settings.learning_rate, "at a global batch of 512 images")
         .option("ema", settings.ema, "keep an average of the weights")
         .option("resume-always", settings.resume_always, "go on even with changed options")

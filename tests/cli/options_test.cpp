@@ -188,32 +188,34 @@ TEST_F(Options, HelpShowsGroupsDefaultsAndUnitsAndNeedsNothing) {
   const std::string help = line->help();
   std::size_t position = 0;
   // In this order: purpose, example, then groups with their options.
-  for (const char* part : {"Tries options. It says so",
+  for (const char* part : {"Tries options. This purpose",
                            "maskedkd_try --output-dir runs/1",
                            "Model:",
                            "--model",
                            "name of the student [deit_tiny]",
-                           "--precision",
+                           "--precision bf16|fp32 ",
                            "[bf16]",
                            "Training:",
-                           "--output-dir",
+                           "--output-dir PATH ",
                            "folder of the run",
-                           "--epochs",
+                           "--epochs N ",
                            "[300]",
-                           "--num-images",
+                           "--num-images N ",
                            "[1281167]",
-                           "--learning-rate",
+                           "--learning-rate NUMBER ",
                            "global batch of 512 images [0.0005]",
-                           "--ema",
-                           "[true]",
+                           "--ema  ",
+                           "keep an average of the weights [on; off: --ema false]",
+                           "--resume-always  ",
+                           "go on even with changed options\n",
                            "General:",
-                           "--config",
-                           "--help"}) {
+                           "--config FILE ",
+                           "--help  ",
+                           "print this\n"}) {
     const std::size_t found = help.find(part, position);
     ASSERT_NE(found, std::string::npos) << part << " in\n" << help;
     position = found;
   }
-  EXPECT_EQ(help.find("=true"), std::string::npos) << "Boost's spelling of a flag's value\n" << help;
   std::istringstream lines(help);
   for (std::string text; std::getline(lines, text);) {
     EXPECT_LE(text.size(), 110U) << text;
@@ -227,10 +229,9 @@ TEST_F(Options, HelpWinsOverOtherMistakesOfValue) {
 
 TEST_F(Options, ResolvedListsEveryOptionAsItEndedUp) {
   const auto line = parse({"--learning_rate=1e-3", "--resume-always", "--precision", "fp32"});
-  const std::vector<std::pair<std::string, std::string>> expected = {
-      {"model", "deit_tiny"},     {"precision", "fp32"},     {"output-dir", "out"},
-      {"epochs", "300"},          {"num-images", "1281167"}, {"seed", "0"},
-      {"learning-rate", "0.001"}, {"ema", "true"},           {"resume-always", "true"}};
+  const OptionTexts expected = {{"model", "deit_tiny"},     {"precision", "fp32"},     {"output-dir", "out"},
+                                {"epochs", "300"},          {"num-images", "1281167"}, {"seed", "0", OnResume::fixed},
+                                {"learning-rate", "0.001"}, {"ema", "true"},           {"resume-always", "true"}};
   EXPECT_EQ(line->resolved(), expected);
 }
 

@@ -19,7 +19,7 @@ struct Convert {
     CommandLine line("maskedkd_try convert", "Converts a file.", "maskedkd_try convert a b --to meta");
     line.positional("IN", in, "what is read: " + std::string(60, 'x') + " " + std::string(60, 'y'))
         .positional("OUT", out, "what is written")
-        .positional("LOG", log, "where it is told", /*is_required=*/false)
+        .positional("LOG", log, "file for messages", /*is_required=*/false)
         .group("Conversion")
         .option("to", to, "timm or meta")
         .option("overwrite", overwrite, "replace OUT");
@@ -34,7 +34,7 @@ struct Convert {
 
   bool wants_to_run = false;
   std::string help;
-  std::vector<std::pair<std::string, std::string>> resolved;
+  OptionTexts resolved;
 };
 
 Convert parsed(const std::vector<std::string>& words) {
@@ -106,7 +106,7 @@ TEST(Positional, HelpShowsThemAndNeedsNone) {
 }
 
 TEST(Positional, TheyAreNoOptions) {
-  const std::vector<std::pair<std::string, std::string>> expected = {{"to", "timm"}, {"overwrite", "false"}};
+  const OptionTexts expected = {{"to", "timm"}, {"overwrite", "false"}};
   EXPECT_EQ(parsed({"a", "b"}).resolved, expected);
   EXPECT_SAYS(refusal({"a", "--OUT", "b"}), "unknown option --OUT");
 }

@@ -1,17 +1,15 @@
 // Where a run is, besides its tensors: what a checkpoint's state.json holds. Plain numbers and text.
 #pragma once
 
+#include "maskedkd/base/option_text.hpp"
+
 #include <cstdint>
-#include <map>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace maskedkd {
 
-using OptionTexts = std::vector<std::pair<std::string, std::string>>;  // every option of the run, as given, in order
-
-// Of whose weights the checkpoint is that `best` points to.
+// The evaluation whose checkpoint `best` points to.
 struct BestEpoch {
   double accuracy = -1;  // per cent, top 1; -1: none yet
   std::int64_t epoch = -1;
@@ -30,13 +28,13 @@ struct RunState {
   // fp16
   double loss_scale = 1;
   int good_steps = 0;
-  // What the run is, to be compared when it goes on
+  // What the run is; compared when it is resumed
   std::string model;  // JSON
   std::string data_set_id;
   std::string teacher_sha256;  // of the teacher's file; empty without one
-  std::string teacher_model;   // JSON; empty without a teacher, and of runs from before it was kept
-  OptionTexts options;
-  // Where it was computed: another order of sums has another last bit. 0 and empty: of runs from before it was kept.
+  std::string teacher_model;   // JSON; empty without a teacher
+  OptionTexts options;         // as they are in force; a state that is read back has names and texts only
+  // Where it was computed: sums in another order differ in their last bits.
   int ranks = 0;
   int threads = 0;     // a rank
   std::string device;  // cpu or cuda
@@ -45,11 +43,12 @@ struct RunState {
 std::string to_json(const RunState& state);
 RunState parse_run_state(const std::string& json, const std::string& source);  // throws Error
 
-// What a resumed run may not change is refused in one line with the old and the new value (Error, usage); what it may,
-// but which changes the outcome, if only by rounding, is returned as lines to tell.
+// Compares a run with the state that it is resumed from, option by option as `now` declares them (OnResume). Throws
+// Error (usage) with the old and the new value where something differs that must not. Returns a line for each
+// difference that is allowed but changes the outcome, if only by rounding.
 std::vector<std::string> compare_runs(const RunState& before, const RunState& now);
 
-// Of these alone: the options that no run may change.
+// The part of compare_runs() that concerns OnResume::fixed. Throws Error (usage).
 void refuse_fixed_changes(const OptionTexts& before, const OptionTexts& now);
 
 }  // namespace maskedkd
