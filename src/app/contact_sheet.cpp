@@ -43,7 +43,8 @@ void ContactSheet::write(const std::filesystem::path& path) const { write_png(pa
 
 void check_png_name(const std::filesystem::path& path, std::string_view flag) {
   if (const auto ending = path.extension(); !ending.empty() && ending != ".png" && ending != ".PNG") {
-    throw usage_error(fmt::format("--{} {} names no PNG file", flag, path.string()), "end it with .png");
+    throw usage_error(fmt::format("--{} {} is not a PNG file", flag, path.string()),
+                      "choose a name that ends with .png");
   }
 }
 

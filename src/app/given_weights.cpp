@@ -2,6 +2,7 @@
 
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/quoted_name.hpp"
+#include "maskedkd/checkpoint/run_layout.hpp"
 #include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/model/registry.hpp"
 #include "maskedkd/model/weight_names.hpp"
@@ -18,8 +19,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Those behind the prefix, under their names in the file.
-TensorInfos only_behind(const TensorInfos& tensors, const std::string& given, const std::string& file) {
+// The tensors whose names begin with the prefix, under their names in the file.
+TensorInfos with_prefix(const TensorInfos& tensors, const std::string& given, const std::string& file) {
   std::string prefix = without_wrappers(given);
   if (!prefix.empty() && !prefix.ends_with('.')) {
     prefix += '.';
@@ -33,12 +34,12 @@ TensorInfos only_behind(const TensorInfos& tensors, const std::string& given, co
     }
   }
   if (chosen.empty()) {
-    std::vector<std::string> there;
+    std::vector<std::string> prefixes;
     for (const NamePrefix& found : find_prefixes(names)) {
-      there.push_back(found.as_given.empty() ? "none" : printable_name(found.as_given));
+      prefixes.push_back(found.as_given.empty() ? "none" : printable_name(found.as_given));
     }
     throw usage_error(fmt::format("--prefix {}: no tensor of {} has it", given, file),
-                      fmt::format("the prefixes of its models: {}", fmt::join(there, ", ")));
+                      fmt::format("the prefixes of its models: {}", fmt::join(prefixes, ", ")));
   }
   return chosen;
 }
@@ -56,10 +57,10 @@ GivenWeights open_weights(const fs::path& path, const std::string& prefix) {
   weights.tensors = std::move(header.tensors);
   weights.class_names = class_names_in(header.metadata);
   if (!prefix.empty()) {
-    weights.tensors = only_behind(weights.tensors, prefix, weights.file.string());
+    weights.tensors = with_prefix(weights.tensors, prefix, weights.file.string());
   }
-  if (fs::exists(weights.file.parent_path() / "state.json", unreachable)) {
-    weights.said = weights_model(weights.file, "", "model", 0);
+  if (fs::exists(weights.file.parent_path() / kStateName, unreachable)) {
+    weights.declared_model = weights_model(weights.file, "", "model", 0);
   }
   return weights;
 }
@@ -78,10 +79,10 @@ std::string model_text(const GivenWeights& weights) {
     return fmt::format("{}, {} classes{}", fmt::join(names, " or "), classes,
                        names.size() > 1 ? " (these differ in their training only)" : "");
   }
-  if (weights.said && match_weights(*weights.said, weights.tensors, {}).fits()) {
-    const VitOptions& own = *weights.said;
+  if (weights.declared_model && match_weights(*weights.declared_model, weights.tensors, {}).fits()) {
+    const VitOptions& own = *weights.declared_model;
     return fmt::format(
-        "an own one: input {0} x {0}, patches of {1} x {1}, width {2}, depth {3}, {4} heads, {5} classes",
+        "not a published one: input {0} x {0}, patches of {1} x {1}, width {2}, depth {3}, {4} heads, {5} classes",
         own.input_size, own.patch_size, own.width, own.depth, own.num_heads, own.num_classes);
   }
   LoadOptions how;
@@ -92,7 +93,7 @@ std::string model_text(const GivenWeights& weights) {
     }
     return fmt::format("the encoder of {}, without a head", fmt::join(names, " or "));
   }
-  return "no published one";
+  return "not a published one";
 }
 
 std::string classes_text(const ClassNames& names) {

@@ -1,4 +1,4 @@
-// Weights as a user names them to maskedkd_weights, what is known of them before a value is read, and how that is said.
+// The weights that a user names to maskedkd_weights, and what is known about them before a value is read.
 #pragma once
 
 #include "maskedkd/model/class_names.hpp"
@@ -15,25 +15,25 @@ namespace maskedkd {
 struct GivenWeights {
   std::filesystem::path file;
   TensorInfos tensors;
-  ClassNames class_names;          // none: the file carries none
-  std::optional<VitOptions> said;  // by the checkpoint around them
+  ClassNames class_names;                    // empty: the file has none
+  std::optional<VitOptions> declared_model;  // by the checkpoint that they are part of
 };
 
 // path: a safetensors file, a checkpoint, or a run's folder. prefix: only the tensors whose names begin so; empty: all.
-// Throws Error (usage), which lists the prefixes that there are.
+// Throws Error (usage), which lists the prefixes in the file.
 GivenWeights open_weights(const std::filesystem::path& path, const std::string& prefix = {});
 // The published model of that name with so many classes; 0: as many as it was published with.
 VitOptions published_model(const std::string& name, std::int64_t num_classes);
 
-// "deit_tiny_patch16_224, 1000 classes", or what else can be said.
+// "deit_tiny_patch16_224, 1000 classes", or what is known about other models.
 std::string model_text(const GivenWeights& weights);
 // "1000, named 'n01440764', 'n01443537', ...", or that they are not known.
 std::string classes_text(const ClassNames& names);
-// The published model that these come nearest to, and what is wrong with them as such.
+// The published model that the tensors are nearest to, and how they differ from it.
 std::string nearest_published(const TensorInfos& tensors);
 
 std::string grouped(std::int64_t number);            // 5717416 -> 5,717,416
-std::string dtype_text(at::ScalarType dtype);        // as PyTorch calls it
+std::string dtype_text(at::ScalarType dtype);        // PyTorch's name
 std::string reading_order(const std::string& name);  // sorts blocks.2 before blocks.10
 
 }  // namespace maskedkd

@@ -15,9 +15,9 @@ namespace maskedkd {
 namespace {
 
 constexpr int kPairsPerRow = 4;
-constexpr int kDimming = 6;  // a patch that is not kept has this fraction of its light
+constexpr int kDimming = 6;  // dimmed patches keep 1 / kDimming of their contrast
 
-// The image with the patches dimmed that are not kept.
+// A copy of the image in which the patches that are not kept are dimmed.
 std::vector<std::uint8_t> dimmed(std::span<const std::uint8_t> pixels, int edge, int patch,
                                  const std::vector<bool>& kept) {
   std::vector<std::uint8_t> result(pixels.begin(), pixels.end());

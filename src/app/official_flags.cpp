@@ -12,8 +12,8 @@ constexpr std::string_view kOneSchedule =
     "the schedule is always a cosine after a linear warm-up (--lr, --warmup-epochs, --warmup-lr, --min-lr)";
 constexpr std::string_view kOneOptimizer =
     "the optimizer is always AdamW (--beta1, --beta2, --adam-epsilon, --weight-decay)";
-constexpr std::string_view kRanks = "ranks are started by mpiexec -n N, or srun in a Slurm job, and find one another";
-constexpr std::string_view kNoNoise = "the learning rate has no noise, nor has it in the published recipe";
+constexpr std::string_view kRanks = "ranks are started by mpiexec -n N, or by srun in a Slurm job, and find each other";
+constexpr std::string_view kNoNoise = "the learning rate has no noise, as in the published recipe";
 constexpr std::string_view kPinned = "memory is pinned where there is a GPU";
 constexpr std::string_view kPacked =
     "a set is what maskedkd_pack makes of class folders, of a list of labels, or of the files of MNIST";
@@ -21,7 +21,7 @@ constexpr std::string_view kPacked =
 constexpr auto kFlags = std::to_array<OfficialFlag>({
     {"attn-only", "", "training the attention alone is not supported"},
     {"bce-loss", "", "the loss is always the cross entropy, as in MaskedKD"},
-    {"cooldown-epochs", "", "the official loop ends after --epochs, so that it changes nothing there either"},
+    {"cooldown-epochs", "", "the official loop ends after --epochs, so that it has no effect there either"},
     {"cosub", "", "cosub is not supported"},
     {"data-set", "", kPacked},
     {"decay-epochs", "", kOneSchedule},
@@ -30,7 +30,7 @@ constexpr auto kFlags = std::to_array<OfficialFlag>({
     {"dist-url", "", kRanks},
     {"distributed", "", kRanks},
     {"dr", "", kOneSchedule},
-    {"drop", "", "there is no dropout, nor in the published recipe; stochastic depth is --drop-path"},
+    {"drop", "", "there is no dropout, as in the published recipe; stochastic depth is --drop-path"},
     {"eval", "", "maskedkd_evaluate --data-path SET --weights RUN evaluates"},
     {"eval-crop-ratio", "eval-crop", ""},
     {"inat-category", "", kPacked},
@@ -56,17 +56,17 @@ constexpr auto kFlags = std::to_array<OfficialFlag>({
     {"remode", "erasing-mode", ""},
     {"repeated-aug", "", "--repeats 3 is the default"},
     {"reprob", "erasing", ""},
-    {"resplit", "", "it concerns augmentation splits, which neither code has"},
+    {"resplit", "", "it is for augmentation splits, which neither code has"},
     {"sched", "", kOneSchedule},
     {"src", "", "the simple random crop is not supported; --crop-min-area and --crop-max-area bound the random one"},
     {"start-epoch", "", "the same command goes on from the newest checkpoint, which says its epoch"},
     {"ThreeAugment", "three-augment", ""},
     {"train-mode", "", "the student is always in training mode while it is trained"},
-    {"unscale-lr", "", "--lr is always scaled by --batch-size / 512: give it times 512 / --batch-size"},
+    {"unscale-lr", "", "--lr is always scaled by --batch-size / 512: multiply it by 512 / --batch-size"},
     {"world-size", "", kRanks},
 });
 
-// Those of an evaluation.
+// The same for maskedkd_evaluate.
 constexpr auto kEvaluationFlags = std::to_array<OfficialFlag>({
     {"batch-size", "eval-batch", ""},
     {"dist-eval", "", "the images are always shared by all ranks, every image once"},
@@ -82,7 +82,7 @@ constexpr auto kEvaluationFlags = std::to_array<OfficialFlag>({
     {"world-size", "", kRanks},
 });
 
-// Of the same name in maskedkd_train, which an evaluation has no use for.
+// Flags that maskedkd_train has under the same name and that mean nothing in an evaluation.
 constexpr auto kSameInTraining = std::to_array<std::string_view>({"aa",
                                                                   "clip-grad",
                                                                   "color-jitter",
@@ -117,7 +117,7 @@ const OfficialFlag* find_flag(std::span<const OfficialFlag> flags, const std::st
   return found == flags.end() ? nullptr : &*found;
 }
 
-std::string told(const OfficialFlag& flag) {
+std::string answer(const OfficialFlag& flag) {
   if (!flag.here.empty()) {
     return fmt::format("the official code's --{} is --{} here", flag.name, flag.here);
   }
@@ -130,16 +130,16 @@ std::span<const OfficialFlag> official_flags() { return kFlags; }
 
 std::string official_advice_for_training(const std::string& name) {
   const OfficialFlag* flag = find_flag(kFlags, name);
-  return flag == nullptr ? "" : told(*flag);
+  return flag == nullptr ? "" : answer(*flag);
 }
 
 std::string official_advice_for_evaluation(const std::string& name) {
   if (const OfficialFlag* flag = find_flag(kEvaluationFlags, name)) {
-    return told(*flag);
+    return answer(*flag);
   }
   const bool trains = find_flag(kFlags, name) != nullptr ||
                       std::find(kSameInTraining.begin(), kSameInTraining.end(), name) != kSameInTraining.end();
-  return trains ? fmt::format("leave out --{}: it is for training, and changes no evaluation", name) : "";
+  return trains ? fmt::format("leave out --{}: it is for training and has no effect on an evaluation", name) : "";
 }
 
 }  // namespace maskedkd

@@ -1,10 +1,9 @@
-// maskedkd_weights: which models there are, what a file of weights holds, which model it is, whether it fits one, and
-// its names in another repository's style. Runs without MPI.
+// maskedkd_weights: lists the known models, shows what a file of weights holds and which model it is, checks whether it
+// fits one, and converts it to another repository's names. Runs without MPI.
 #include "given_weights.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/base/quoted_name.hpp"
-#include "maskedkd/checkpoint/checkpoint.hpp"
 #include "maskedkd/cli/commands.hpp"
 #include "maskedkd/cli/options.hpp"
 #include "maskedkd/cli/run_main.hpp"
@@ -13,6 +12,7 @@
 #include "maskedkd/model/registry.hpp"
 #include "maskedkd/model/weight_names.hpp"
 #include "maskedkd/model/weights.hpp"
+#include "maskedkd/train/weights_source.hpp"
 
 #include <ATen/ops/isfinite.h>
 #include <fmt/ranges.h>
@@ -26,8 +26,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kPrefixMeaning =
-    "of several models in the file, the one whose names begin so, as in teacher.; without it the likeliest";
-constexpr std::size_t kMostLines = 20;  // of tensors that do not fit; where there are more, they are counted
+    "where the file has several models: what the names of the one to take begin with, say teacher.; by default the "
+    "likeliest";
+constexpr std::size_t kMostLines = 20;  // about tensors that do not fit; more than that are counted
 
 constexpr const char* kFileMeaning = "a safetensors file, a checkpoint, or a run's folder (its best checkpoint)";
 
@@ -50,7 +51,7 @@ int list(int argc, const char* const* argv) {
   return 0;
 }
 
-// Which of the file's names are taken as the model's, and what else it has.
+// What is worth knowing about the file's names: prefixes, other models beside this one, another library's names.
 void print_about_names(const GivenWeights& weights) {
   const std::vector<std::string> likely = identify_model(weights.tensors);
   if (likely.empty()) {
@@ -69,10 +70,10 @@ void print_about_names(const GivenWeights& weights) {
   }
 }
 
-// FOLDER, tab, CLASS NAME: a map's folder ends at the first blank otherwise.
+// With a tab after the folder's name, which would otherwise end at its first blank.
 void print_class_map(const GivenWeights& weights) {
   if (weights.class_names.empty()) {
-    throw usage_error(fmt::format("{} carries no class names", weights.file.string()),
+    throw usage_error(fmt::format("{} has no class names", weights.file.string()),
                       "maskedkd_pack info of the set that it was trained on has them");
   }
   for (const std::string& name : weights.class_names) {
@@ -89,9 +90,9 @@ int show(int argc, const char* const* argv) {
                    "maskedkd_weights show runs/deit_tiny");
   line.positional("FILE", path, kFileMeaning)
       .group("Names")
-      .option("prefix", prefix, kPrefixMeaning)
+      .option("prefix PREFIX", prefix, kPrefixMeaning)
       .group("Output")
-      .option("classes", classes, "print the names of its classes instead, a line each, as --class-map takes them");
+      .option("classes", classes, "print only the names of the classes, one a line, as --class-map takes them");
   if (!line.parse(argc, argv)) {
     std::fputs(line.help().c_str(), stdout);
     return 0;
@@ -140,19 +141,19 @@ Conversion plan_conversion(const GivenWeights& weights, const std::string& model
   if (!model_name.empty()) {
     result.model = model_name;
     model = published_model(model_name, num_classes_of(weights.tensors));
-  } else if (weights.said) {
+  } else if (weights.declared_model) {
     result.model = "its checkpoint's model";
-    model = *weights.said;
+    model = *weights.declared_model;
   } else if (const auto names = identify_model(weights.tensors); !names.empty()) {
     result.model = fmt::format("{}", fmt::join(names, " or "));
     model = published_model(names.front(), num_classes_of(weights.tensors));
   } else {
-    throw usage_error(fmt::format("{} is no published model; the nearest is {}", weights.file.string(),
+    throw usage_error(fmt::format("{} is not a published model; the nearest is {}", weights.file.string(),
                                   nearest_published(weights.tensors)),
-                      "maskedkd_weights check says all that is wrong");
+                      "maskedkd_weights check lists all differences");
   }
   WeightsMatch match = match_weights(model, weights.tensors, {});
-  const std::string changed = match.told.empty() ? "" : match.told.front();  // values are not converted
+  const std::string changed = match.changes.empty() ? "" : match.changes.front();  // convert changes no value
   if (!match.fits() || !changed.empty()) {
     throw usage_error(
         fmt::format("{} is not {}: {}", weights.file.string(), result.model, match.fits() ? changed : match.problems()),
@@ -183,11 +184,11 @@ void check_target(const fs::path& source, const fs::path& target, bool overwrite
   }
 }
 
-// The file appears whole or not at all: it is written in a folder of its own beside its place, which goes either way.
+// The file appears whole or not at all: it is written in a temporary folder beside its place, which is always removed.
 void write_whole(const fs::path& target, const NamedTensors& tensors, const ClassNames& class_names) {
   const fs::path place = fs::absolute(target);
-  const AtomicDirectory workshop(place);
-  const fs::path made = workshop.path() / place.filename();
+  const AtomicDirectory temporary(place);
+  const fs::path made = temporary.path() / place.filename();
   SafetensorsMetadata metadata = {{"format", "pt"}};
   if (!class_names.empty()) {
     metadata.merge(class_metadata(class_names));
@@ -206,18 +207,19 @@ int convert(int argc, const char* const* argv) {
   NameStyle style = NameStyle::timm;
   std::string style_name, model_name, prefix;
   bool ema = false, overwrite = false;
-  CommandLine line("maskedkd_weights convert",
-                   "Writes the weights of IN under timm's names or under those of Meta's repositories; every value and "
-                   "dtype stays as it is, and the names of classes that IN carries.",
-                   "maskedkd_weights convert runs/deit_tiny deit_tiny.safetensors --to timm");
+  CommandLine line(
+      "maskedkd_weights convert",
+      "Writes the weights of IN under timm's names or under those of Meta's repositories. Values, dtypes and "
+      "class names stay as they are.",
+      "maskedkd_weights convert runs/deit_tiny deit_tiny.safetensors --to timm");
   line.positional("IN", in, kFileMeaning)
       .positional("OUT", out, "safetensors file to write")
       .group("Conversion")
-      .option("to", "", "whose names: timm or meta",
+      .option("to timm|meta", "", "whose names to write",
               [&](const std::string& text) { style = parse_name_style(style_name = text); })
-      .option("model", model_name, "published name of the weights' model; without it the weights tell")
-      .option("prefix", prefix, kPrefixMeaning)
-      .option("ema", ema, "take the checkpoint's moving average")
+      .option("model NAME", model_name, "published name of the model; by default it is found out from the weights")
+      .option("prefix PREFIX", prefix, kPrefixMeaning)
+      .option("ema", ema, "convert the checkpoint's moving average")
       .option("overwrite", overwrite, "replace OUT where it exists")
       .required("to");
   if (!line.parse(argc, argv)) {
@@ -226,12 +228,7 @@ int convert(int argc, const char* const* argv) {
   }
   GivenWeights weights = open_weights(in, prefix);
   if (ema) {
-    weights.file = weights.file.parent_path() / "ema.safetensors";
-    if (!fs::exists(weights.file)) {
-      throw usage_error(fmt::format("--ema: {} does not exist", weights.file.string()),
-                        "the run was trained without --model-ema-decay");
-    }
-    verify_checkpoint_file(weights.file);
+    weights.file = average_beside(weights.file);
     weights.tensors = read_safetensors_header(weights.file).tensors;
   }
   check_target(weights.file, out, overwrite);
@@ -252,10 +249,10 @@ int convert(int argc, const char* const* argv) {
   return 0;
 }
 
-// Values that no training has any use for are named; they hinder nothing else.
+// Warns about NaN and infinity, which are no reason to refuse the file.
 void warn_of_values(const fs::path& file) {
   auto tensors = read_safetensors(file).tensors;
-  while (!tensors.empty()) {  // one after the other: a mapped tensor's pages go with it
+  while (!tensors.empty()) {  // one at a time, so that a mapped tensor's pages are freed with it
     const auto node = tensors.extract(tensors.begin());
     const std::string name = printable_name(node.key());
     const at::Tensor& tensor = node.mapped();
@@ -301,10 +298,10 @@ int check(int argc, const char* const* argv) {
                    "maskedkd_weights check teacher.safetensors --model deit3_small");
   line.positional("FILE", path, kFileMeaning)
       .group("Model")
-      .option("model", model_name, "a published name (maskedkd_weights list)")
+      .option("model NAME", model_name, "a published name (maskedkd_weights list)")
       .option("num-classes", num_classes, "classes; 0: as many as the file's head has")
-      .option("prefix", prefix, kPrefixMeaning)
-      .option("reinit-head", how.reinit_head, "as a student would start with --reinit-head: the head need not fit")
+      .option("prefix PREFIX", prefix, kPrefixMeaning)
+      .option("reinit-head", how.reinit_head, "the head need not fit, as for a student that starts with --reinit-head")
       .required("model");
   if (!line.parse(argc, argv)) {
     std::fputs(line.help().c_str(), stdout);
@@ -321,7 +318,7 @@ int check(int argc, const char* const* argv) {
   if (match.num_problems() <= kMostLines) {
     print_problems(match, parameter_shapes(model), weights.tensors);
   }
-  for (const auto* notes : {&match.about_names, &match.told}) {
+  for (const auto* notes : {&match.about_names, &match.changes}) {
     for (const std::string& note : *notes) {
       fmt::print("note: {}\n", note);
     }
@@ -338,15 +335,14 @@ int check(int argc, const char* const* argv) {
 }
 
 int run(int argc, char** argv) {
-  const CommandSet commands("maskedkd_weights",
-                            "Weights of published models, and of runs: what they are and where they fit.",
+  const CommandSet commands("maskedkd_weights", "Inspects and converts weights of published models and of runs.",
                             {{"list", "every known model with its sizes", list},
                              {"show", "the tensors of a file, and which model it is", show},
-                             {"convert", "a file under timm's names or Meta's", convert},
+                             {"convert", "write a file under timm's names or Meta's", convert},
                              {"check", "whether a file fits a model", check}});
   try {
     return commands.run(argc, argv);
-  } catch (const Error& error) {  // whatever fails here is a file that the user named
+  } catch (const Error& error) {  // every failure here concerns a file that the user named
     throw Error(error.what(), error.hint(), ExitCode::usage, error.where());
   }
 }

@@ -21,9 +21,9 @@ void set_up_log(int rank, int world_size) {
 
 void warn_once(const std::string& subject, const std::string& line) {
   static std::mutex mutex;
-  static std::set<std::string> said;
+  static std::set<std::string> logged;
   const std::lock_guard lock(mutex);
-  if (said.insert(subject).second) {
+  if (logged.insert(subject).second) {
     const bool is_rank_0 = spdlog::should_log(spdlog::level::info);
     spdlog::log(is_rank_0 ? spdlog::level::warn : spdlog::level::debug, "{}", line);
   }

@@ -13,7 +13,7 @@
 namespace maskedkd {
 namespace {
 
-// The text as an eye reads it that overlooks blanks and joining characters.
+// The text without blanks and joining characters, which are easily overlooked.
 std::u32string without_blanks(std::u32string_view text) {
   std::u32string letters;
   std::copy_if(text.begin(), text.end(), std::back_inserter(letters),
@@ -22,7 +22,7 @@ std::u32string without_blanks(std::u32string_view text) {
 }
 
 std::u32string in_lower_case(std::u32string_view text) {
-  static const locale_t kUnicode = newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);  // a system without it knows ASCII's
+  static const locale_t kUnicode = newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);  // where it is missing: ASCII only
   std::u32string lower(text);
   for (char32_t& c : lower) {
     const auto wide = static_cast<wint_t>(c);
@@ -71,14 +71,14 @@ std::string instead_of(const std::string& given, const std::string& expected) {
   const auto last = std::mismatch(std::reverse_iterator(a.end()), std::reverse_iterator(first.first),
                                   std::reverse_iterator(b.end()), std::reverse_iterator(first.second));
   const std::u32string other_a(first.first, last.first.base()), other_b(first.second, last.second.base());
-  const bool is_seen = std::all_of(other_a.begin(), other_a.end(), is_plain) &&
-                       std::all_of(other_b.begin(), other_b.end(), is_plain) &&
-                       quoted_name(given) != quoted_name(expected);
+  const bool is_visible = std::all_of(other_a.begin(), other_a.end(), is_plain) &&
+                          std::all_of(other_b.begin(), other_b.end(), is_plain) &&
+                          quoted_name(given) != quoted_name(expected);
   const std::string alike = likeness(given, expected);
   if (!alike.empty()) {
     text += ", " + alike;
   }
-  if (!is_seen) {
+  if (!is_visible) {
     text += fmt::format(" ({} instead of {})", code_point_text(other_a), code_point_text(other_b));
   }
   return text;

@@ -9,10 +9,11 @@
 namespace maskedkd {
 namespace {
 
-// Only what a signal handler may do: a fixed line, and the end.
+// Does only what a signal handler may do: prints a fixed line and ends the process.
 extern "C" void on_lost_mapping(int /*signal*/) {
   constexpr char kLine[] =
-      "error a file that is in use was cut or its disk failed (SIGBUS; or /dev/shm is full); copy the weights or the "
+      "error a file that is in use was truncated or its disk failed (SIGBUS; or /dev/shm is full); copy the weights or "
+      "the "
       "checkpoint again, check the disk, then start again\n";
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kLine, sizeof(kLine) - 1);
   ::_exit(static_cast<int>(ExitCode::failure));
@@ -20,7 +21,7 @@ extern "C" void on_lost_mapping(int /*signal*/) {
 
 }  // namespace
 
-void say_why_on_lost_mapping() noexcept {
+void report_lost_mapping() noexcept {
   struct sigaction action {};
   action.sa_handler = on_lost_mapping;
   sigemptyset(&action.sa_mask);

@@ -20,7 +20,7 @@ PhiloxKey key_of(const RandomAddress& address) {
   return {static_cast<std::uint32_t>(address.seed), static_cast<std::uint32_t>(address.seed >> 32)};
 }
 
-// Of the address's first block; throws on one past its limits.
+// The counter of the address's first block; throws on an address past its limits.
 PhiloxCounter counter_of(const RandomAddress& address) {
   if (address.epoch >= (1u << 24) || address.micro_batch >= (1u << 16) || address.position >= (1u << 16)) {
     throw usage_error(fmt::format("random address past its limits: epoch {}, micro-batch {}, position {}",

@@ -14,7 +14,7 @@ namespace {
 using Steady = std::chrono::steady_clock;
 
 constexpr auto kTick = std::chrono::milliseconds(250);
-// Of the time since the last look: more is counted only when the next look has found out what it was.
+// The most that counts of the time since the last look, until the next look finds out whether the process was stopped.
 constexpr Steady::duration kMostUnexplained = 2 * kTick;
 
 struct State {
@@ -38,10 +38,10 @@ bool take_continue(std::chrono::nanoseconds patience) {
   return sigtimedwait(&signals, nullptr, &time) == SIGCONT;
 }
 
-void look_for_ever() {
+void watch_for_stops() {
   while (true) {
     bool continued = take_continue(kTick);
-    // Whatever this thread was stopped in: a long time shows here, and its SIGCONT, if there is one, waits by now.
+    // Wherever this thread was stopped: the time shows here, and a SIGCONT is pending by now.
     const Steady::time_point now = Steady::now();
     const std::lock_guard lock(state().mutex);
     const Steady::duration passed = now - state().last_look;
@@ -78,7 +78,7 @@ void RunningClock::start() {
     state().last_look = Steady::now();
   }
   try {
-    std::thread(look_for_ever).detach();
+    std::thread(watch_for_stops).detach();
   } catch (const std::system_error&) {  // no more threads: then all time counts
     const std::lock_guard lock(state().mutex);
     state().started = false;

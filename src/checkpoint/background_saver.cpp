@@ -59,7 +59,7 @@ SaveResult BackgroundSaver::save(const CheckpointContent& content, bool is_best)
       if (is_best) {
         best_ = result.path;
       }
-      if (!best_.empty()) {  // until it works: retention would take a best one away that nothing marks
+      if (!best_.empty()) {  // tried until it works: retention removes a best one that is not marked
         mark_best(*lease_, root_, best_);
         best_.clear();
       }

@@ -1,4 +1,4 @@
-// Reading: nothing is believed before its size and SHA-256 are what the manifest says.
+// Reading: no file is used before its size and SHA-256 are verified with the manifest.
 #include "layout.hpp"
 #include "manifest.hpp"
 #include "maskedkd/base/error.hpp"
@@ -15,8 +15,8 @@
 namespace maskedkd {
 namespace {
 
-// Whether an answer of the file system says that no such file or folder is there. Any other trouble says nothing: to
-// take it for that would lose what is there.
+// Whether the file system reports that there is no such file or folder. Throws Error on any other failure, which does
+// not mean that the file is missing.
 bool says_missing(const std::error_code& error, const std::filesystem::path& path) {
   const int reason = error.value();
   if (reason == ENOENT || reason == ENOTDIR || reason == EISDIR || reason == ELOOP ||
@@ -27,7 +27,7 @@ bool says_missing(const std::error_code& error, const std::filesystem::path& pat
               ExitCode::requeue);
 }
 
-// Of a regular file; nullopt where there is none.
+// The size of a regular file; nullopt where there is none.
 std::optional<std::uint64_t> size_of(const std::filesystem::path& file) {
   std::error_code error;
   const std::uint64_t size = std::filesystem::file_size(file, error);
@@ -38,7 +38,7 @@ Manifest read_manifest(const std::filesystem::path& path) {
   const std::filesystem::path file = path / kManifestName;
   const std::optional<std::uint64_t> size = size_of(file);
   if (!size) {
-    refuse_damaged(path, kManifestName, "is missing or no file");
+    refuse_damaged(path, kManifestName, "is missing or not a file");
   }
   if (*size > kLargestManifestBytes) {
     refuse_damaged(path, kManifestName, fmt::format("has {} bytes, more than any manifest", *size));
@@ -62,7 +62,7 @@ void verify_file(const std::filesystem::path& path, const ManifestFile& expected
   }
 }
 
-// The manifest of a checkpoint that is whole.
+// The manifest of a checkpoint whose files are all intact.
 Manifest verified_manifest(const std::filesystem::path& path) {
   Manifest manifest = read_manifest(path);
   for (const auto& [name, expected] : manifest.files) {
@@ -162,7 +162,7 @@ std::optional<LoadedCheckpoint> find_newest_checkpoint(const std::filesystem::pa
     } catch (const NewerFormat&) {
       throw;
     } catch (const Error& error) {
-      // What can't be read now is not damaged: to go on from an older one, or from none, would throw it away.
+      // One that can't be read now is not damaged: resuming from an older one, or from none, would discard it.
       if (error.code() != ExitCode::usage) {
         throw Error(fmt::format("can't read the checkpoint {}: {}", path->string(), error.what()), error.hint(),
                     ExitCode::requeue, error.where());
@@ -171,8 +171,8 @@ std::optional<LoadedCheckpoint> find_newest_checkpoint(const std::filesystem::pa
     }
   }
   if (!checkpoints.empty()) {
-    throw usage_error(fmt::format("none of the {} checkpoints in {} is whole", checkpoints.size(), root.string()),
-                      "move them away to begin the run anew");
+    throw usage_error(fmt::format("none of the {} checkpoints in {} is intact", checkpoints.size(), root.string()),
+                      "move them away to start the run from the beginning");
   }
   return std::nullopt;
 }

@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* kGone =
-    "another start of this run has taken its folder over (or somebody moved the run, or removed .lease in it)";
+    "another start of this run has taken over its folder (or the run was moved, or .lease in it was removed)";
 constexpr auto kBetweenLooks = std::chrono::milliseconds(200);
 constexpr int kLooksBeforeGone = 5;  // a beat apart
 
@@ -32,17 +32,17 @@ InUse in_use(std::string message) {
   return InUse(std::move(message), "wait for it to end, or choose another folder", ExitCode::usage);
 }
 
-// Whether it may work the next time, or another start has taken the folder.
+// Whether it may work next time, or fails because another start has taken over.
 bool may_pass_or_fence(int reason) {
   return reason == EIO || reason == ENOSPC || reason == EDQUOT || reason == ENOENT || reason == ESTALE;
 }
 
-// Removed, whole, however long that takes: nobody can rename out of it any more.
-void remove_for_certain(const fs::path& folder, std::chrono::milliseconds patience) {
+// Removes all of it, with retries, so that nobody can rename out of it any more.
+void remove_completely(const fs::path& folder, std::chrono::milliseconds patience) {
   const Clock::time_point end = Clock::now() + patience;
   for (;;) {
     std::error_code error;
-    fs::remove_all(folder, error);  // a folder that is not there is no error
+    fs::remove_all(folder, error);  // a missing folder is no error
     if (!error) {
       return;
     }
@@ -55,8 +55,8 @@ void remove_for_certain(const fs::path& folder, std::chrono::milliseconds patien
   }
 }
 
-// The older folders, whole.
-void take_older_away(const fs::path& leases, std::int64_t generation, std::chrono::milliseconds patience) {
+// Removes the folders of older generations completely.
+void remove_older(const fs::path& leases, std::int64_t generation, std::chrono::milliseconds patience) {
   std::error_code ignored;
   for (const std::string& name : names_of_leases(leases)) {
     const auto number = generation_of_name(name);
@@ -64,26 +64,26 @@ void take_older_away(const fs::path& leases, std::int64_t generation, std::chron
       const fs::path away = leases / fmt::format(".taken-{}-by-{}", name, generation);
       fs::remove_all(away, ignored);
       if (std::rename((leases / name).c_str(), away.c_str()) != 0 && errno != ENOENT) {
-        if (errno != EXDEV) {  // an overlay renames no folder of its lower layer
+        if (errno != EXDEV) {  // an overlay can't rename a folder of its lower layer
           throw FileError("can't take away", leases / name, errno);
         }
-        remove_for_certain(leases / name, patience);
+        remove_completely(leases / name, patience);
       }
     }
   }
-  // A network file system's client may know a folder by its handle still, so that it must go, not only its name.
+  // A network file system's client may still hold the folder's handle, so that the folder must go, not only its name.
   for (const std::string& name : names_of_leases(leases)) {
-    // A start that comes just now may become the next generation, and needs its folder.
+    // A start that is just beginning may become the next generation, and needs its folder.
     if (name.front() == '.' && claimed_generation(name).value_or(0) <= generation) {
-      remove_for_certain(leases / name, patience);
+      remove_completely(leases / name, patience);
     }
   }
   sync_directory(leases);
 }
 
-// Whether the owner of that folder may be passed over now; waits where only time can tell.
-void outlive(const fs::path& folder, const LeaseOwner& me, const LeaseOptions& options,
-             const std::function<void(const std::string&)>& on_wait) {
+// Returns where the owner of that folder is gone; waits where only its silence can show that. Throws InUse and Error.
+void wait_for_end_of(const fs::path& folder, const LeaseOwner& me, const LeaseOptions& options,
+                     const std::function<void(const std::string&)>& on_wait) {
   const std::optional<LeaseRecord> record = read_lease_record(folder);
   const std::string before_us = record ? record->owner.describe() : "another process";
   const auto refuse = [&] {
@@ -97,15 +97,15 @@ void outlive(const fs::path& folder, const LeaseOwner& me, const LeaseOptions& o
     if (record->released || earlier_start || liveness == Liveness::dead) {
       return;
     }
-    // A copy of a run's folder has its lease too, but not its owner. A number that has changed is no proof of one: some
-    // network file systems number a folder anew on each machine.
+    // A copied run's folder has a lease whose owner works on the original. A changed inode number alone is no proof of
+    // a copy: some network file systems number a folder differently on each machine.
     const bool copied = record->run_folder != folder_identity(folder.parent_path().parent_path());
     if (liveness == Liveness::alive && !copied) {
       refuse();
     }
   }
   if (on_wait) {
-    on_wait(fmt::format("waiting up to {} s for a sign of life of {}, which had this run last",
+    on_wait(fmt::format("waiting up to {} s for a sign of life of {}, which held this run last",
                         std::chrono::duration_cast<std::chrono::seconds>(options.patience).count(), before_us));
   }
   const Clock::time_point end = Clock::now() + options.patience;
@@ -137,19 +137,19 @@ Lease::Lease(const fs::path& run, LeaseOwner owner, const LeaseOptions& options,
   create_writable_directory(leases);
   if (const std::int64_t newest = newest_generation(leases); newest > 0) {
     const fs::path before = leases / generation_name(newest);
-    outlive(before, owner_, options_, on_wait);
+    wait_for_end_of(before, owner_, options_, on_wait);
     if (const auto record = read_lease_record(before)) {
       previous_ = record->note;
     }
     generation_ = newest;
   }
   ++generation_;
-  // Until this start says what it goes on from, it counts for one that went on from where the one before did.
+  // Until this start says what it resumes from, it counts as one that resumed from where the one before did.
   note_.starts_in_vain = previous_.starts_in_vain;
   note_.began_with = previous_.began_with;
   run_folder_ = folder_identity(fs::absolute(run));
-  // Filled before it gets its name, so that no generation is without an owner. rename() takes no folder's place that
-  // has something in it.
+  // Filled before it gets its name, so that no generation is without an owner. rename() does not replace a folder that
+  // is not empty.
   const auto taken = [&] { return in_use(fmt::format("{} has just been taken by another process", run.string())); };
   workshop_ = leases / claim_name(generation_);
   std::error_code ignored;
@@ -158,7 +158,7 @@ Lease::Lease(const fs::path& run, LeaseOwner owner, const LeaseOptions& options,
     write_owner();
     write_beat(workshop_, 0);
   } catch (const std::exception&) {
-    if (newest_generation(leases) >= generation_) {  // who came first sweeps the others' claims
+    if (newest_generation(leases) >= generation_) {  // whoever was first removes the others' claims
       throw taken();
     }
     fs::remove_all(workshop_, ignored);
@@ -179,9 +179,9 @@ Lease::Lease(const fs::path& run, LeaseOwner owner, const LeaseOptions& options,
     throw taken();
   }
   try {
-    take_older_away(leases, generation_, options_.patience);
+    remove_older(leases, generation_, options_.patience);
   } catch (const std::exception&) {
-    release("");  // not removed: numbers must not come again
+    release("");  // not removed: numbers must not be reused
     throw;
   }
 }
@@ -202,7 +202,7 @@ void Lease::keep_beating(std::function<void(const Error&)> on_lost, std::functio
           on_beat();
         }
       } catch (const std::exception&) {
-        // A file system that hiccups is no other generation.
+        // A failing file system does not mean that another generation has taken over.
         try {
           check();
         } catch (const Fenced& lost) {
@@ -217,9 +217,9 @@ void Lease::keep_beating(std::function<void(const Error&)> on_lost, std::functio
 }
 
 void Lease::check() const {
-  // A server that comes back may for some seconds not find what is there: a newer generation is proof, else only time.
+  // A file server that comes back may not find existing files for some seconds: a newer generation is proof, or time.
   for (int looks = 1;; ++looks) {
-    // Opened, not looked at: a network file system may answer a look from memory. Any other trouble proves nothing.
+    // Opened, because a network file system may answer stat() from its cache. Any other error proves nothing.
     int reason = EINTR;
     while (reason == EINTR) {
       const FileDescriptor beat(::open((workshop_ / kBeatName).c_str(), O_RDONLY | O_CLOEXEC));
@@ -245,7 +245,7 @@ void Lease::fail(const std::string& what, const fs::path& path, int reason) cons
 
 void Lease::put(const fs::path& made, const fs::path& place) const {
   std::error_code none;
-  // rename() would replace an empty folder silently; anything that is there is somebody's.
+  // rename() would silently replace an empty folder, which somebody may have made.
   if (fs::is_directory(fs::symlink_status(made, none)) && fs::exists(fs::symlink_status(place, none))) {
     throw Error(fmt::format("{} exists already", place.string()));
   }
@@ -273,8 +273,8 @@ void Lease::put_link(const fs::path& target, const fs::path& place) const {
   std::error_code error;
   fs::remove(made, error);
   fs::create_directory_symlink(target, made, error);
-  if (error && !may_pass_or_fence(error.value())) {  // file systems without links have many errnos for it
-    warn_once("links", fmt::format("{} can hold no links: {} is a text file there that names its folder",
+  if (error && !may_pass_or_fence(error.value())) {  // file systems without links report various errnos
+    warn_once("links", fmt::format("{} does not support links: {} is a text file that names its folder",
                                    place.parent_path().string(), place.string()));
     put_text(target.string() + "\n", place);
     return;
@@ -312,8 +312,8 @@ void Lease::take_away(const fs::path& place) const {
   }
 }
 
-// An overlay renames no folder of its lower layer, but its files: without its manifest it is no checkpoint any more,
-// from one moment to the next, and what is left of it can go piece by piece.
+// An overlay can't rename a folder of its lower layer, but it can rename files: without its manifest the folder stops
+// being a checkpoint at once, and the rest can be removed file by file.
 void Lease::take_out_of_lower_layer(const fs::path& place, const fs::path& doomed) const {
   std::error_code error;
   fs::create_directory(doomed, error);
@@ -365,10 +365,10 @@ void Lease::release(const std::string& word) noexcept {
   try {
     write_owner();
   } catch (const Error&) {
-    // A full disk, or another start that has the run: neither is this one's matter any more.
+    // A full disk, or another start that holds the run: neither concerns this one any more.
   }
   std::error_code ignored;
-  fs::remove(workshop_ / kBeatName, ignored);  // even where there is no room to say so, nobody beats here now
+  fs::remove(workshop_ / kBeatName, ignored);  // also where the disk is full: a lease without beats counts as ended
 }
 
 }  // namespace maskedkd

@@ -1,5 +1,5 @@
-// manifest.json: what a checkpoint's files must be. It vouches for them, and its own SHA-256 for it. No file is
-// touched, so that a fuzzer can call it millions of times (tests/fuzz). Internal to this module.
+// manifest.json: sizes and SHA-256 of a checkpoint's files, and a SHA-256 of the manifest itself. Nothing here reads a
+// file, so that a fuzzer can call it millions of times (tests/fuzz). Internal to this module.
 #pragma once
 
 #include <cstdint>
@@ -23,14 +23,14 @@ struct Manifest {
 
 inline constexpr std::uint64_t kLargestManifestBytes = std::uint64_t{1} << 20;
 
-// sha256_of_text() of io/digest.hpp; a fuzzer can't find one, and gives a function that it can satisfy.
+// sha256_of_text() of io/digest.hpp; a fuzzer can't guess a SHA-256 and passes a weaker function.
 using Digest = std::string (*)(std::string_view);
 
-// checkpoint: how messages call it. Throws Error (usage) that says what is wrong with the text, and NewerFormat for a
-// sound manifest of a newer program.
+// checkpoint: its path, for messages. Throws Error (usage) that says what is wrong with the text, and NewerFormat for
+// an intact manifest of a newer program.
 Manifest parse_manifest(std::string_view text, const std::filesystem::path& checkpoint, Digest digest);
 
-// What is written, of the format of this program.
+// The file's text, in the format of this program.
 std::string manifest_text(const Manifest& manifest, Digest digest);
 
 // Throws the Error of a damaged checkpoint: `why` goes after the file's name.

@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kWord = ".written";
+constexpr const char* kNoteSuffix = ".written";
 constexpr const char* kAttempt = "-attempt-";
 constexpr auto kBetweenLooks = std::chrono::milliseconds(50);
 
@@ -53,7 +53,7 @@ std::vector<PlannedFile> plan_checkpoint_files(const std::map<std::string, Named
     std::size_t next = 0;
     for (int part = 0; part < num_parts; ++part) {
       PlannedFile file{part_stem(group, part, num_parts), group, next, next, writer};
-      // As many tensors as bring the sum to this part's share of the bytes, and one at least for each part to come.
+      // So many tensors that the sum reaches this part's share of the bytes, leaving at least one for each later part.
       const std::size_t latest = tensors.size() - static_cast<std::size_t>(num_parts - 1 - part);
       while (file.last < latest &&
              (file.last == file.first || part == num_parts - 1 ||
@@ -99,8 +99,8 @@ void save_checkpoint_part(const fs::path& workshop, const CheckpointContent& con
     fs::create_directory(folder);
     for (const auto& [stem, unused] : content.groups) {
       const ManifestFile file = write_group(folder, stem, content);
-      const nlohmann::json word = {{"size_bytes", file.size_bytes}, {"sha256", file.sha256}};
-      write_file_atomically(folder / (stem + kWord), word.dump());
+      const nlohmann::json note = {{"size_bytes", file.size_bytes}, {"sha256", file.sha256}};
+      write_file_atomically(folder / (stem + kNoteSuffix), note.dump());
     }
   } catch (const fs::filesystem_error& error) {
     throw Error(fmt::format("can't save a part of a checkpoint in {}: {}", workshop.string(), error.code().message()));
@@ -110,11 +110,11 @@ void save_checkpoint_part(const fs::path& workshop, const CheckpointContent& con
 void collect_parts(const fs::path& folder, const std::set<std::string>& stems, const std::atomic<bool>* cancelled,
                    Manifest& manifest) {
   for (const std::string& stem : stems) {
-    const fs::path word = folder / (stem + kWord);
-    // Listed, not looked up: a network file system remembers for a while that a name was not there.
+    const fs::path note = folder / (stem + kNoteSuffix);
+    // By listing the folder: a network file system may remember for a while that a name did not exist.
     const auto is_there = [&] {
       return std::any_of(fs::directory_iterator(folder), fs::directory_iterator(),
-                         [&](const auto& entry) { return entry.path() == word; });
+                         [&](const auto& entry) { return entry.path() == note; });
     };
     while (!is_there()) {
       if (cancelled != nullptr && *cancelled) {
@@ -122,10 +122,10 @@ void collect_parts(const fs::path& folder, const std::set<std::string>& stems, c
       }
       std::this_thread::sleep_for(kBetweenLooks);
     }
-    const auto json = nlohmann::json::parse(read_text_file(word));
+    const auto json = nlohmann::json::parse(read_text_file(note));
     manifest.files[stem + std::string(kGroupSuffix)] = {json.at("size_bytes").get<std::uint64_t>(),
                                                         json.at("sha256").get<std::string>()};
-    fs::remove(word);
+    fs::remove(note);
   }
 }
 

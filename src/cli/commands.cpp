@@ -21,8 +21,9 @@ const Command* CommandSet::choose(int argc, const char* const* argv) const {
   for (const Command& command : commands_) {
     names.push_back(command.name);
   }
+  const std::string listed = fmt::format("choose from {}", fmt::join(names, ", "));
   if (argc < 2) {
-    throw usage_error("a command is missing", fmt::format("choose from {}", fmt::join(names, ", ")));
+    throw usage_error("a command is missing", listed);
   }
   const std::string given = argv[1];
   if (given == kHelp) {
@@ -33,7 +34,6 @@ const Command* CommandSet::choose(int argc, const char* const* argv) const {
       return &command;
     }
   }
-  const std::string listed = fmt::format("choose from {}", fmt::join(names, ", "));
   names.emplace_back(kHelp);
   const std::string nearest = nearest_name(given, names);
   throw usage_error(fmt::format("unknown command '{}'", given),

@@ -9,9 +9,9 @@ namespace maskedkd {
 
 inline constexpr unsigned kHelpColumns = 110;
 
-// The words of `text` in lines of at most kHelpColumns, which begin at column `indent`; the first one is there already.
+// The words of `text` in lines of at most kHelpColumns, which begin at column `indent`; the first is indented already.
 std::string wrapped(const std::string& text, std::size_t indent = 0);
-// A line a name, "  NAME   what it means", the meanings one under the other.
+// One line for each name, "  NAME   what it means", with the meanings aligned.
 std::string described_names(const std::vector<std::pair<std::string, std::string>>& names);
 
 }  // namespace maskedkd

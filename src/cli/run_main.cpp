@@ -22,18 +22,18 @@
 namespace maskedkd {
 namespace {
 
-// How long the other ranks let rank 0 speak first: a mistake that all make is said once, one that a single rank makes
-// is still said by that rank.
-constexpr auto kLetRankZeroSpeak = std::chrono::milliseconds(2000);
+// How long the other ranks wait so that rank 0 prints first and ends the job: a mistake of all ranks is printed once,
+// one of a single rank is still printed by that rank.
+constexpr auto kRankZeroFirst = std::chrono::milliseconds(2000);
 
-// How a program ends that threw.
+// How a program ends after an exception.
 struct Ending {
   int code = static_cast<int>(ExitCode::failure);
   std::string line;
   bool gpu_failed = false;
 };
 
-// The session's, for the end of a process whose destructors fail.
+// The session of run_main(), for an end that run_main() does not see.
 const MpiSession* current_session = nullptr;
 
 std::string first_line(const std::exception& error) {  // LibTorch appends its stack
@@ -41,7 +41,7 @@ std::string first_line(const std::exception& error) {  // LibTorch appends its s
   return text.substr(0, text.find('\n'));
 }
 
-// A GPU that broke, as LibTorch tells it: all that it is asked from then on fails the same way.
+// A failed GPU, as LibTorch reports it: every later call fails the same way.
 Ending ending_of_gpu(const std::exception& error) {
   std::string name = "a GPU", doing;
   if (current_session != nullptr) {
@@ -49,8 +49,8 @@ Ending ending_of_gpu(const std::exception& error) {
     doing = current_session->activity().read().text;
   }
   return {static_cast<int>(ExitCode::requeue),
-          fmt::format("{} failed{}{}: {}; another start goes on from the last checkpoint; where it fails again, leave "
-                      "that node out (dmesg there names the Xid)",
+          fmt::format("{} failed{}{}: {}; start again to go on from the last checkpoint; where it fails again, exclude "
+                      "that node (dmesg there names the Xid)",
                       name, doing.empty() ? "" : " at ", doing, first_line(error)),
           /*gpu_failed=*/true};
 }
@@ -60,14 +60,14 @@ std::string place(const std::source_location& where) {
   return fmt::format("{}:{}", slash != nullptr ? slash + 1 : where.file_name(), where.line());
 }
 
-// Of the exception that is being handled. memory_hint: what to do where memory ran out.
+// How the exception that is being handled ends the program. memory_hint: what to do where memory ran out.
 Ending ending(const char* memory_hint) {
   Ending result;
   try {
     throw;
   } catch (const Error& error) {
     result.code = static_cast<int>(error.code());
-    // A wrong flag is the user's to mend, whatever line noticed it.
+    // For a wrong flag the line of code that noticed it does not matter.
     result.line = fmt::format("{}{}{}{}", error.what(), error.hint().empty() ? "" : "; ", error.hint(),
                               error.code() == ExitCode::usage ? "" : fmt::format(" ({})", place(error.where())));
   } catch (const std::bad_alloc&) {
@@ -83,7 +83,7 @@ Ending ending(const char* memory_hint) {
         result.line = first_line(error);
     }
   } catch (...) {
-    result.line = "something was thrown that is no exception of the standard library";
+    result.line = "an exception of an unknown type was thrown";
   }
   return result;
 }
@@ -91,17 +91,17 @@ Ending ending(const char* memory_hint) {
 constexpr const char* kMemoryHint =
     "; use a smaller --micro-batch or --eval-batch, fewer workers or fewer ranks a node";
 
-// Ends at once: what would be destroyed asks the GPU again, fails again, and ends the process with SIGABRT.
+// Ends without destructors: those of tensors would call the GPU again, fail, and end the process with SIGABRT.
 [[noreturn]] void end_now(int code) {
   spdlog::default_logger_raw()->flush();
   std::_Exit(code);
 }
 
-// Where a destructor threw, or a thread that nobody asks how it ended: LibTorch's tensors in pinned memory ask the GPU
-// when they are destroyed, also while the first error of a GPU that broke is on its way to run_main.
-[[noreturn]] void end_of_what_nobody_catches() {
-  static std::atomic_flag others_wait;
-  while (others_wait.test_and_set()) {
+// For std::terminate: a destructor threw, or a thread whose exception nobody catches. LibTorch's tensors in pinned
+// memory call the GPU when they are destroyed, also while the first error of a failed GPU is on its way to run_main.
+[[noreturn]] void end_uncaught() {
+  static std::atomic_flag is_ending;
+  while (is_ending.test_and_set()) {
     std::this_thread::sleep_for(std::chrono::seconds(1));
   }
   if (std::current_exception()) {
@@ -115,13 +115,13 @@ constexpr const char* kMemoryHint =
 }
 
 void set_up_process() {
-  std::set_terminate(end_of_what_nobody_catches);
+  std::set_terminate(end_uncaught);
   set_up_log(0, 1);               // until the rank is known
   std::signal(SIGXFSZ, SIG_IGN);  // a file past its limit is an Error of write(), not the end of the process
-  say_why_on_lost_mapping();
+  report_lost_mapping();
 }
 
-// What was printed may have got no further than a buffer: a full disk behind `> FILE` shows here.
+// Flushes standard output: a full disk behind `> FILE` shows only here.
 int with_output_written(int code) {
   if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
     throw Error(fmt::format("can't write to standard output: {}", std::strerror(errno)));
@@ -142,9 +142,9 @@ int run_main(int argc, char** argv, const std::function<int(const MpiSession&, i
       return with_output_written(body(session, argc, argv));
     } catch (...) {
       const Ending end = ending(kMemoryHint);
-      std::signal(SIGTERM, SIG_DFL);  // a launcher that ends the job need not wait for its patience to run out
+      std::signal(SIGTERM, SIG_DFL);  // so that a launcher can end this rank before its own timeout
       if (session.rank() != 0) {
-        std::this_thread::sleep_for(kLetRankZeroSpeak);
+        std::this_thread::sleep_for(kRankZeroFirst);
       }
       spdlog::error("{}", end.line);
       if (session.size() == 1) {
@@ -156,7 +156,7 @@ int run_main(int argc, char** argv, const std::function<int(const MpiSession&, i
       }
       session.abort(end.code);
     }
-  } catch (...) {  // before there was a session
+  } catch (...) {  // MPI could not be started
     current_session = nullptr;
     const Ending end = ending(kMemoryHint);
     spdlog::error("{}", end.line);

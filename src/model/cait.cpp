@@ -12,8 +12,8 @@
 namespace maskedkd {
 namespace {
 
-// [B, H, K, K] -> the same, each head a mixture of all. One product of H x H with K K columns an image: the heads stay
-// where they are, where a linear layer would want them last.
+// [B, H, K, K] -> the same, each head a mixture of all. One product of H x H with K K columns an image, so that the
+// heads need not be moved to the last dimension as for a linear layer.
 at::Tensor talk(const at::Tensor& scores, const Affine& mixture, at::ScalarType dtype) {
   const at::Tensor columns = scores.to(dtype).flatten(2);  // [B, H, K K]
   const at::Tensor weight = mixture.weight.to(dtype).unsqueeze(0).expand({columns.size(0), -1, -1});

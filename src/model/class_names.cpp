@@ -32,7 +32,7 @@ std::string_view wordnet_id(std::string_view name) {
                                                                      : std::string_view();
 }
 
-// What tells the class from others.
+// The part of the name that identifies the class.
 std::string_view identity(std::string_view name) {
   const std::string_view id = wordnet_id(name);
   return id.empty() ? name : id;
@@ -60,7 +60,7 @@ std::string listed(const ClassNames& names) {
   return fmt::format("({}{})", shown, names.size() > kShown ? ", ..." : "");
 }
 
-// Of names that are in one list only: pairs that look alike, the given one first.
+// Among names that only one list has: pairs that look alike, the given one first.
 std::vector<std::pair<std::string, std::string>> look_alikes(const ClassNames& lacking, const ClassNames& additional) {
   std::map<std::u32string, std::string> by_look;
   for (const std::string& name : lacking) {
@@ -76,14 +76,14 @@ std::vector<std::pair<std::string, std::string>> look_alikes(const ClassNames& l
   return pairs;
 }
 
-// What the two have in common, as sets.
+// How the two sets of names differ.
 std::string compare_as_sets(const ClassNames& lacking, const ClassNames& additional, std::size_t num_expected) {
   if (lacking.empty() && additional.empty()) {
     return "the same names in another order";
   }
   const auto pairs = look_alikes(lacking, additional);
   if (pairs.size() == lacking.size() && pairs.size() == additional.size()) {
-    return fmt::format("{} of {} names {} written otherwise, {}", pairs.size(), num_expected,
+    return fmt::format("{} of {} names {} written differently, {}", pairs.size(), num_expected,
                        pairs.size() == 1 ? "is" : "are", instead_of(pairs.front().first, pairs.front().second));
   }
   if (lacking.size() == num_expected) {
@@ -113,13 +113,13 @@ std::optional<ClassDifference> class_difference(const ClassNames& expected, cons
     return std::nullopt;
   }
   const ClassNames lacking = missing_in(given, expected), additional = missing_in(expected, given);
-  const bool only_written_otherwise = std::all_of(others.begin(), others.end(), [&](std::size_t label) {
+  const bool only_spelling_differs = std::all_of(others.begin(), others.end(), [&](std::size_t label) {
     return !likeness(given[label], expected[label]).empty();
   });
   ClassDifference difference;
   difference.reordered = lacking.empty() && additional.empty();
   difference.text = compare_as_sets(lacking, additional, expected.size());
-  if (!only_written_otherwise) {
+  if (!only_spelling_differs) {
     difference.text += fmt::format("; {} of {} labels mean another class, the first is label {}: {}", others.size(),
                                    common, others.front(), instead_of(given[others.front()], expected[others.front()]));
   }
@@ -150,7 +150,7 @@ ClassNames class_names_in(const SafetensorsMetadata& metadata) {
   try {
     return nlohmann::json::parse(text->second).get<ClassNames>();
   } catch (const nlohmann::json::exception&) {
-    return {};  // another program's, in a form of its own
+    return {};  // another program's key, in another form
   }
 }
 

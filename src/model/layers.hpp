@@ -1,5 +1,5 @@
-// What the forwards of a ViT and of a CaiT are made of: the parameters by role, so that nothing is looked up by name,
-// and the layers that read them. The tensors are those of the model's named list.
+// The layers of which the forward passes of a ViT and a CaiT are made, and the parameters by role, so that nothing is
+// looked up by name. The tensors are those of the model's named list.
 #pragma once
 
 #include "maskedkd/model/vit.hpp"
@@ -45,8 +45,8 @@ double attention_scale(const VitOptions& options);
 at::Tensor embed_patches(const at::Tensor& images, const VitParameters& parameters, const VitOptions& options,
                          const VitForward& how);
 
-// tokens [B, T, D] + the branch of what they attended to, then + the branch of the MLP, both scaled and dropped.
-// depth_index: the block's among those that drop paths, counted from 0; nullopt: it drops none.
+// Adds to tokens [B, T, D] the branch of the attention, then the branch of the MLP, both scaled and with drop path.
+// depth_index: the block's index among those with drop path, from 0; nullopt: a block without.
 at::Tensor add_branches(const BlockParameters& block, std::optional<std::size_t> depth_index, at::Tensor tokens,
                         const at::Tensor& attended, const VitOptions& options, const VitForward& how);
 

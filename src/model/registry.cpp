@@ -72,7 +72,7 @@ VitOptions find_model(const std::string& name) {
     return options;
   }
   const std::vector<std::string> known = known_models();
-  throw usage_error(fmt::format("unknown model '{}'", name), fmt::format("known are: {}", fmt::join(known, ", ")));
+  throw usage_error(fmt::format("unknown model '{}'", name), fmt::format("known models: {}", fmt::join(known, ", ")));
 }
 
 std::vector<PublishedName> published_models() {

@@ -1,4 +1,4 @@
-// The forward pass of a ViT: DeiT, DeiT3, MAE. The last block is computed for those tokens only that the heads read.
+// The forward pass of a ViT: DeiT, DeiT3, MAE. The last block is computed only for the tokens that the heads read.
 #include "maskedkd/model/vit.hpp"
 
 #include "layers.hpp"
@@ -14,8 +14,8 @@ namespace maskedkd {
 namespace {
 
 // Of [B, H, T, D / H] each. On a CPU the fused kernel is slow below fp32: with bf16, forward and backward over 197
-// tokens take it 2.7 times as long as three operators do. Their softmax computes in float32 and rounds once, to what
-// the product with the values takes.
+// tokens take 2.7 times as long as with three operators. Their softmax computes in float32 and rounds once, to the
+// dtype of the product with the values.
 at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, double scale) {
   if (!query.is_cpu() || query.scalar_type() == at::kFloat) {
     return at::scaled_dot_product_attention(query, key, value);

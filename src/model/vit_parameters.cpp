@@ -1,4 +1,4 @@
-// A Vit's parameters: their names and shapes, how they begin, where they lie.
+// A Vit's parameters: names and shapes, initial values, device.
 #include "layers.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/philox.hpp"
@@ -67,7 +67,7 @@ void VitOptions::validate() const {
   require(num_class_blocks >= 0 && num_class_blocks <= 1000,
           fmt::format("{} class blocks are outside 0..1000", num_class_blocks));
   require(!is_cait() || (layer_scale && !position_on_class_token && !distilled && !average_pool),
-          "class blocks belong to a CaiT: with LayerScale, positions on patches only, one class token that is read");
+          "only a CaiT has class blocks: with LayerScale, positions on patches only, and a class token that is read");
   require(!average_pool || !distilled, "a distilled model's heads read its tokens, not the mean of its patches");
 }
 
@@ -263,8 +263,8 @@ std::vector<std::string> Vit::load(std::map<std::string, at::Tensor> tensors, co
                       mismatch_hint(options_, given));
   }
   const at::NoGradGuard no_grad;
-  std::vector<std::string> told = match.about_names;
-  told.insert(told.end(), match.told.begin(), match.told.end());
+  std::vector<std::string> notes = match.about_names;
+  notes.insert(notes.end(), match.changes.begin(), match.changes.end());
   for (const auto& [name, parameter] : parameters_) {
     const auto found = match.source_of.find(name);
     if (found == match.source_of.end()) {
@@ -278,15 +278,15 @@ std::vector<std::string> Vit::load(std::map<std::string, at::Tensor> tensors, co
       const std::int64_t front = options_.position_on_class_token ? options_.num_front_tokens() : 0;
       parameter.copy_(resample_positions(value, front, options_.grid_size()));
     }
-    // A sum that is finite has no NaN and no infinity in it, and costs no second tensor.
+    // A finite sum means that there is no NaN and no infinity, and needs no second tensor.
     if (!std::isfinite(parameter.sum().item<double>()) && !parameter.isfinite().all().item<bool>()) {
-      told.push_back(fmt::format("{} holds NaN or infinity", name));
+      notes.push_back(fmt::format("{} holds NaN or infinity", name));
     }
   }
-  for (std::string& line : told) {
+  for (std::string& line : notes) {
     line.insert(0, source + ": ");
   }
-  return told;
+  return notes;
 }
 
 }  // namespace maskedkd

@@ -10,7 +10,7 @@
 namespace maskedkd {
 namespace {
 
-constexpr std::size_t kMostPrefixes = 6;  // of a hostile file there could be as many as tensors
+constexpr std::size_t kMostPrefixes = 6;  // a hostile file could have as many as tensors
 
 // No model here has these segments in its own names.
 constexpr std::array kWrappers = {"_orig_mod.",      "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.",
@@ -20,7 +20,7 @@ constexpr std::array kWrappers = {"_orig_mod.",      "_fsdp_wrapped_module.", "_
 // Every model here has these, once.
 constexpr std::array kAnchors = {"cls_token", "pos_embed", "patch_embed.proj.weight"};
 
-// Lower is likelier to be meant.
+// Lower: more likely the model that is wanted.
 int rank_of(const std::string& prefix) {
   if (prefix.empty()) {
     return 0;
@@ -50,7 +50,7 @@ constexpr std::array kForeign = {
     ForeignNames{"patch_embed.projection.", "mmpretrain's names; take the authors' file or timm's of the same model"},
     ForeignNames{"encoderblock_", "the names of Google's JAX code; take timm's file of the same model"},
     ForeignNames{"resblocks.", "CLIP's names; take timm's file of the same model"},
-    ForeignNames{"to_qkv.", "vit-pytorch's names; its models are others than timm's"},
+    ForeignNames{"to_qkv.", "vit-pytorch's names; its models differ from timm's"},
 };
 
 }  // namespace
@@ -94,7 +94,7 @@ std::vector<NamePrefix> find_prefixes(const std::vector<std::string>& names) {
   }
   std::vector<NamePrefix> prefixes;
   for (auto& [bare, prefix] : found) {
-    if (prefix.anchors.size() >= 2) {  // one may be missing, which is then said
+    if (prefix.anchors.size() >= 2) {  // one may be missing; that is reported later
       prefixes.push_back({bare, prefix.as_given});
     }
   }

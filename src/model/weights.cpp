@@ -1,5 +1,6 @@
 #include "maskedkd/model/weights.hpp"
 
+#include "maskedkd/base/enum_names.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/quoted_name.hpp"
 #include "maskedkd/model/registry.hpp"
@@ -73,7 +74,7 @@ std::string head_beside(const std::string& bare, const std::string& prefix) {
              : std::string();
 }
 
-// What MAE's pretraining has beside the encoder.
+// Tensors that only MAE's pretraining has.
 bool is_decoder(const std::string& parameter) { return parameter.starts_with("decoder_") || parameter == "mask_token"; }
 
 // Edge of the square grid whose positions these are; nullopt: no such grid.
@@ -86,7 +87,7 @@ std::optional<std::int64_t> grid_of_positions(const std::vector<std::int64_t>& s
   return edge * edge == patches ? std::optional(edge) : std::nullopt;
 }
 
-// One match under way: names of the file first, then parameter by parameter.
+// Makes one match: goes through the names of the file first, then through the parameters.
 class Matcher {
  public:
   Matcher(const VitOptions& model, const TensorInfos& given, const LoadOptions& how, const NamePrefix& prefix)
@@ -113,13 +114,13 @@ class Matcher {
       }
     }
     if (how_.reinit_head) {
-      match_.told.emplace_back(lacks_fc_norm() ? "the head and the fc_norm before it are new" : "the head is new");
+      match_.changes.emplace_back(lacks_fc_norm() ? "the head and the fc_norm before it are new" : "the head is new");
     }
     if (num_passed_over_ > 0) {
-      match_.told.push_back(
-          fmt::format("{} tensors of pretraining alone (a decoder, a norm) are passed over", num_passed_over_));
+      match_.changes.push_back(
+          fmt::format("{} tensors that only pretraining uses (a decoder, a norm) are ignored", num_passed_over_));
     }
-    tell_of_names();
+    note_names();
     return std::move(match_);
   }
 
@@ -134,7 +135,7 @@ class Matcher {
     });
   }
 
-  void tell_of_names() {
+  void note_names() {
     if (!prefix_.as_given.empty()) {
       match_.about_names.push_back(fmt::format("its names are taken without '{}'", printable_name(prefix_.as_given)));
     }
@@ -143,8 +144,7 @@ class Matcher {
       for (const auto& [bare, name] : beside_) {
         names.push_back(name);
       }
-      match_.about_names.push_back(
-          fmt::format("{} tensors beside these are passed over, e.g. {}", names.size(), examples(names)));
+      match_.about_names.push_back(fmt::format("{} other tensors are ignored, e.g. {}", names.size(), examples(names)));
     }
   }
 
@@ -162,7 +162,7 @@ class Matcher {
     }
   }
 
-  // The norm that is trained with the head. Half of one is a damaged file, and is told as missing.
+  // The norm that is trained with the head. Half of it means a damaged file, whose other half is reported as missing.
   bool lacks_fc_norm() const {
     return model_.average_pool && names_.count("fc_norm.weight") == 0 && names_.count("fc_norm.bias") == 0;
   }
@@ -172,7 +172,7 @@ class Matcher {
     return how_.reinit_head && (is_head(parameter) || (parameter.starts_with("fc_norm.") && lacks_fc_norm()));
   }
 
-  // false: it is missing. Something wrong with it is told beside.
+  // false: it is missing. Anything wrong with it is added to the match.
   bool fits(const std::string& parameter, const std::vector<std::int64_t>& shape) {
     const auto name = names_.find(parameter);
     if (name == names_.end()) {
@@ -199,7 +199,7 @@ class Matcher {
     if (!grid || given[2] != wanted[2]) {
       return false;
     }
-    match_.told.push_back(
+    match_.changes.push_back(
         fmt::format("pos_embed is interpolated from {0} x {0} to {1} x {1} patches", *grid, model_.grid_size()));
     return true;
   }
@@ -309,7 +309,7 @@ std::string mismatch_hint(const VitOptions& model, const TensorInfos& given) {
     return "these are " + foreign;
   }
   if (match_weights(model, given, {.reinit_head = true}).fits()) {
-    return "a student takes all but the head with --reinit-head; a teacher is to be trained on these classes first, as "
+    return "a student loads all but the head with --reinit-head; a teacher must first be trained on these classes, as "
            "such a student";
   }
   const std::vector<std::string> names = identify_model(given);
@@ -318,13 +318,8 @@ std::string mismatch_hint(const VitOptions& model, const TensorInfos& given) {
 }
 
 NameStyle parse_name_style(const std::string& text) {
-  if (text == "timm") {
-    return NameStyle::timm;
-  }
-  if (text == "meta") {
-    return NameStyle::meta;
-  }
-  throw usage_error(fmt::format("--to: the style '{}' is unknown", text), "choose from timm, meta");
+  constexpr EnumNames<NameStyle, 2> kStyles = {{{"timm", NameStyle::timm}, {"meta", NameStyle::meta}}};
+  return parse_name(kStyles, text, "--to");
 }
 
 std::string styled_name(const std::string& name, NameStyle style, const VitOptions& model) {

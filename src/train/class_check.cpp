@@ -30,7 +30,7 @@ void report(const MpiSession& session, const std::string& given, const std::stri
 // Of weights that carry no names. The set may have fewer classes than they.
 void take_the_sets_order(const MpiSession& session, const std::filesystem::path& file, const ShardSet& set) {
   const ClassNames& names = set.class_names();
-  const std::string line = fmt::format("{} carries no class names: ", file.string());
+  const std::string line = fmt::format("{} has no class names: ", file.string());
   if (are_imagenet_synsets_in_order(names)) {
     say(session, spdlog::level::info, line + "its classes are taken to be ImageNet's in their usual order");
     return;

@@ -58,7 +58,7 @@ class Classes : public ::testing::Test {
                                    {"--eval-data-path", path("data"), "--model-ema-decay", "0.5", "--epochs", "2"})));
     ASSERT_EQ(trained.exit_code, 0) << trained.output;
     EXPECT_EQ(count(trained.output, "class names"), 0U) << trained.output;
-    // The same weights as a run from before names were kept had them.
+    // The same weights without class names.
     fs::create_directories(path("nameless"));
     fs::copy(best() / "state.json", path("nameless"));
     const SafetensorsFile file = read_safetensors(best() / "model.safetensors");
@@ -134,7 +134,7 @@ TEST_F(Classes, ASetMayLackTheLastOnesButHaveNoMore) {
                  {"data has 4 classes", "three only the first 3 of them"});
   const ProcessResult unnamed = evaluate("three", path("nameless"));
   EXPECT_EQ(unnamed.exit_code, 0) << unnamed.output;
-  EXPECT_EQ(count(unnamed.output, "carries no class names"), 1U) << unnamed.output;
+  EXPECT_EQ(count(unnamed.output, "has no class names"), 1U) << unnamed.output;
 }
 
 TEST_F(Classes, ATeacherOfAnotherOrderIsRefused) {
@@ -167,16 +167,16 @@ TEST_F(Classes, ARunGoesOnWithItsClassesOnly) {
 TEST_F(Classes, WeightsWithoutNamesAreTakenInTheSetsOrderAndThatIsSaidOnce) {
   const ProcessResult evaluated = evaluate("reversed", path("nameless"));
   EXPECT_EQ(evaluated.exit_code, 0) << evaluated.output;
-  EXPECT_EQ(count(evaluated.output, "carries no class names"), 1U) << evaluated.output;
+  EXPECT_EQ(count(evaluated.output, "has no class names"), 1U) << evaluated.output;
   EXPECT_NE(evaluated.output.find("those of " + path("reversed").string() + " in that order, from 'dog' to 'ant'"),
             std::string::npos)
       << evaluated.output;
   const ProcessResult taught = distill("reversed", "nameless-teacher", path("nameless"));
   EXPECT_EQ(taught.exit_code, 85) << taught.output;
-  EXPECT_EQ(count(taught.output, "carries no class names"), 1U) << taught.output;
+  EXPECT_EQ(count(taught.output, "has no class names"), 1U) << taught.output;
   const ProcessResult tuned = train("reversed", "nameless-start", {"--finetune", path("nameless")});
   EXPECT_EQ(tuned.exit_code, 85) << tuned.output;
-  EXPECT_EQ(count(tuned.output, "carries no class names"), 1U) << tuned.output;
+  EXPECT_EQ(count(tuned.output, "has no class names"), 1U) << tuned.output;
 }
 
 TEST_F(Classes, ExportedWeightsCarryThem) {

@@ -87,7 +87,7 @@ TEST_F(Saving, AFullDiskCostsCheckpointsAndNotTheRun) {
   fs::remove(run_folder("full") / "filler");
   const ProcessResult finished = training.wait();
   EXPECT_EQ(finished.exit_code, 0) << finished.output;
-  EXPECT_TRUE(says(finished, "no room for a checkpoint") && says(finished, "the run goes on, and tries again"))
+  EXPECT_TRUE(says(finished, "not enough space for a checkpoint") && says(finished, "the run goes on, and tries again"))
       << finished.output;
   expect_same_run(expected, run_folder("full"), kSteps);
 }
@@ -115,7 +115,7 @@ TEST_F(Saving, ADiskWithoutRoomIsFoundBeforeTheFirstStep) {
   }
   const ProcessResult refused = train(2, "small");
   EXPECT_EQ(refused.exit_code, 1) << refused.output;
-  EXPECT_TRUE(says(refused, "no room for a checkpoint in")) << refused.output;
+  EXPECT_TRUE(says(refused, "not enough space for a checkpoint in")) << refused.output;
   EXPECT_FALSE(says(refused, "epoch 1")) << refused.output;
 }
 

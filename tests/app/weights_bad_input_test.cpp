@@ -162,7 +162,7 @@ TEST_F(WeightsBadInput, WhatIsNoKnownModelIsNotConverted) {
                  {"is not deit_base_patch16_224"});
   const ProcessResult shown = run({"show", path("odd")});
   EXPECT_EQ(shown.exit_code, 0);
-  EXPECT_SAYS(shown.output, "model: no published one\n");
+  EXPECT_SAYS(shown.output, "model: not a published one\n");
 }
 
 TEST_F(WeightsBadInput, CheckNamesEveryTensor) {

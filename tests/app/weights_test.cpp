@@ -194,7 +194,8 @@ TEST(Weights, OfARunAndItsAverage) {
 
   const ProcessResult shown = run_weights({"show", run});
   EXPECT_EQ(shown.exit_code, 0);
-  EXPECT_NE(shown.output.find("model: an own one: input 16 x 16, patches of 4 x 4, width 32, depth 2, 4 heads, 4 cl"),
+  EXPECT_NE(shown.output.find(
+                "model: not a published one: input 16 x 16, patches of 4 x 4, width 32, depth 2, 4 heads, 4 cl"),
             std::string::npos)
       << shown.output;
 }

@@ -88,7 +88,7 @@ TEST(DiskFull, TooSmallADiskIsToldBeforeAnythingIsWritten) {
   save_checkpoint(disk.lease(), disk.path(), example_state(1, kScale));
   write_bytes(disk.path() / "filler", std::string(1 << 20, 'x'));
   const std::string message = error_of([&] { save_checkpoint(disk.lease(), disk.path(), example_state(2, kScale)); });
-  EXPECT_NE(message.find("no room for a checkpoint"), std::string::npos) << message;
+  EXPECT_NE(message.find("not enough space for a checkpoint"), std::string::npos) << message;
   EXPECT_NE(message.find("1 MB needed, 0 MB free"), std::string::npos) << message;
   only_the_old_one_is_there(disk.path(), 1);
   fs::remove(disk.path() / "filler");

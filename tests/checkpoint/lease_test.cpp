@@ -119,7 +119,7 @@ TEST(Lease, OfAnotherMachineItIsTheBeatThatCounts) {
   const Lease lease(other.path(), here(), kQuick);
   EXPECT_GE(std::chrono::steady_clock::now() - started, kQuick.patience);
   EXPECT_EQ(lease.generation(), 2);
-  EXPECT_NE(error_of([&] { silent.check(); }).find("taken its folder over"), std::string::npos);
+  EXPECT_NE(error_of([&] { silent.check(); }).find("taken over its folder"), std::string::npos);
 }
 
 // A /proc that hides others, or a container's: such a process can't be looked at, and is not dead for that.
@@ -230,7 +230,7 @@ TEST(Lease, TheOldOneCanDoNothingMore) {
   };
   for (std::size_t i = 0; i < deeds.size(); ++i) {
     const std::string message = error_of(deeds[i]);
-    EXPECT_TRUE(message.find("taken its folder over") != std::string::npos || i + 1 == deeds.size()) << i << message;
+    EXPECT_TRUE(message.find("taken over its folder") != std::string::npos || i + 1 == deeds.size()) << i << message;
     EXPECT_FALSE(message.empty()) << i;
     EXPECT_EQ(files(), before) << i;
   }
@@ -347,7 +347,7 @@ TEST(Lease, OfManyThatWaitForASilentOwnerOneGetsIt) {
     const TemporaryDirectory run;
     const Lease silent(run.path(), somewhere_else(), kQuick);
     expect_that_one_of_many_gets(run.path());
-    EXPECT_NE(error_of([&] { silent.check(); }).find("taken its folder over"), std::string::npos);
+    EXPECT_NE(error_of([&] { silent.check(); }).find("taken over its folder"), std::string::npos);
   }
 }
 

@@ -80,7 +80,7 @@ int finish(const std::string& how) {
 int run(const MpiSession& session, int argc, char** argv) {
   std::string how = "finished", others = "barrier";
   int who = -1;
-  CommandLine line("maskedkd_ending", "Ends as it is told.", "maskedkd_ending --how failure --who 1");
+  CommandLine line("maskedkd_ending", "Ends as its options say.", "maskedkd_ending --how failure --who 1");
   line.group("Ending")
       .option("how", how,
               "finished, requeue, failure, usage, no-requeue, memory, standard, foreign, lost-mapping, gpu, "
@@ -104,7 +104,8 @@ int run(const MpiSession& session, int argc, char** argv) {
 
 int run_alone(int argc, char** argv) {
   std::string how = "finished";
-  CommandLine line("maskedkd_ending alone", "Ends as it is told, without MPI.", "maskedkd_ending alone --how failure");
+  CommandLine line("maskedkd_ending alone", "Ends as its options say, without MPI.",
+                   "maskedkd_ending alone --how failure");
   line.group("Ending").option("how", how, "finished, requeue, failure, usage, no-requeue, memory, standard or foreign");
   return line.parse(argc, argv) ? finish(how) : 0;
 }

@@ -31,9 +31,9 @@ const Ending kEndings[] = {
     {"no-requeue", 93, "error the loss is not finite at step 7; lower the learning rate (ending.cpp:"},
     {"memory", 1, "error out of memory; use a smaller --micro-batch"},
     {"standard", 1, "error expected a tensor"},
-    {"foreign", 1, "error something was thrown"},
+    {"foreign", 1, "error an exception of an unknown type was thrown"},
     {"gpu-memory", 1, "error CUDA out of memory. Tried to allocate 2.00 GiB.; use a smaller --micro-batch"},
-    {"lost-mapping", 1, "error a file that is in use was cut or its disk failed (SIGBUS"},
+    {"lost-mapping", 1, "error a file that is in use was truncated or its disk failed (SIGBUS"},
 };
 
 std::vector<std::string> lines_with(const std::string& text, const std::string& part) {
@@ -120,7 +120,7 @@ TEST(RunMain, ARankThatLosesAMappedFileSaysSoAndTakesAllDown) {
   const ProcessResult result = under_mpiexec(3, {"--how=lost-mapping", "--who=1"});
   EXPECT_EQ(result.exit_code, 1) << result.output;
   EXPECT_LT(result.seconds, 10.0);
-  EXPECT_EQ(lines_with(result.output, "error a file that is in use was cut").size(), 1U) << result.output;
+  EXPECT_EQ(lines_with(result.output, "error a file that is in use was truncated").size(), 1U) << result.output;
 }
 
 TEST(RunMain, RanksThatIgnoreSigtermGoDownAsWell) {

@@ -86,7 +86,7 @@ class NodeLoss(harness.ClusterTest):
 
         self.assertEqual(job.wait_until_ended(180), 0, job.output()[-3000:])
         cluster.act('mend-link', node)
-        self.assertIn('has taken its folder over', job.output())
+        self.assertIn('has taken over its folder', job.output())
         self.assert_same_run(self.expected, folder)
         wait_for('all nodes', cluster.idle, 90)
         time.sleep(2)

@@ -131,7 +131,7 @@ TEST(MappedSafetensorsDeathTest, AFileThatIsCutUnderItsTensorsEndsTheProcessWith
     std::exit(tensors.at("b").select(0, 1).sum().item<float>() > 0 ? 0 : 3);
   };
   EXPECT_EXIT(touch_cut_file(), ::testing::ExitedWithCode(1),
-              "^error a file that is in use was cut or its disk failed [^\n]*\n$");
+              "^error a file that is in use was truncated or its disk failed [^\n]*\n$");
 }
 
 // The kernel gives a process only so many mappings, and everything else needs some too.

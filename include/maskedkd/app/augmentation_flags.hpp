@@ -1,4 +1,4 @@
-// The flags of what happens to a training image, for the programs that make them: maskedkd_train, maskedkd_preview.
+// The flags of augmentation and mixing, for the programs that augment images: maskedkd_train and maskedkd_preview.
 #pragma once
 
 #include "maskedkd/augment/augment.hpp"
@@ -7,11 +7,10 @@
 
 namespace maskedkd {
 
-// Both outlive the line.
+// augment and mixing outlive the line.
 void bind_augmentation(CommandLine& line, AugmentOptions& augment, MixOptions& mixing);
 
-// After parse(): --three-augment takes the place of the default --aa. Throws Error (usage) on what was asked for and
-// would change nothing.
+// After parse(): --three-augment takes the place of the default --aa. Throws Error (usage) on idle flags.
 void check_augmentation(const CommandLine& line, AugmentOptions& augment, const MixOptions& mixing);
 
 }  // namespace maskedkd

@@ -1,5 +1,5 @@
-// A sheet of small square images in groups (an image and what was made of it stand closer than groups do), written as
-// one PNG.
+// A sheet of small square images in groups (an image beside its changed versions), written as one PNG. Groups stand
+// further apart than the images of one group.
 #pragma once
 
 #include "maskedkd/codecs/image.hpp"
@@ -23,7 +23,7 @@ class ContactSheet {
   Image sheet_;
 };
 
-// Throws a usage error where the name ends like another kind of file's. flag: that gave it, without dashes.
+// Throws Error (usage) where the name has the extension of another kind of file. flag: where it was given, no dashes.
 void check_png_name(const std::filesystem::path& path, std::string_view flag);
 
 }  // namespace maskedkd

@@ -1,5 +1,5 @@
-// A picture of what the teacher is shown: images of a packed set, each beside itself with the patches dimmed that the
-// student attends to least.
+// A picture of what the teacher sees: images of a packed set, each beside a copy in which the patches that the student
+// attends to least are dimmed.
 #pragma once
 
 #include "maskedkd/augment/augment.hpp"

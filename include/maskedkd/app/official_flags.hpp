@@ -1,6 +1,6 @@
-// The flags of the official code (main.py of MaskedKD, and of DeiT, from which it comes) that are written otherwise
-// here, or are not here at all: one table, so that who comes from there is answered for each flag. Flags of the same
-// name and meaning are in no table.
+// The flags of the official code (main.py of MaskedKD, and of DeiT, from which it comes) that have another name here or
+// do not exist here, in one table, so that its users get an answer for each of them. Flags of the same name and meaning
+// are not in it.
 #pragma once
 
 #include <span>
@@ -18,10 +18,10 @@ struct OfficialFlag {
 // By name.
 std::span<const OfficialFlag> official_flags();
 
-// What maskedkd_train answers to a flag that it does not know, in one line; empty: the official code does not know it
+// What maskedkd_train says about a flag that it does not have, in one line; empty: the official code does not have it
 // either. name: with `-` for `_`.
 std::string official_advice_for_training(const std::string& name);
-// The same of maskedkd_evaluate.
+// The same for maskedkd_evaluate.
 std::string official_advice_for_evaluation(const std::string& name);
 
 }  // namespace maskedkd

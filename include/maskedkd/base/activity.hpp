@@ -1,6 +1,6 @@
-// What a rank's main thread is doing now, for a watchdog's thread to read (watchdog/watchdog.hpp): no lock, no clock, a
-// few stores a beat. MpiSession owns it; it can be told through a const session, since it changes nothing that is
-// computed.
+// What a rank's main thread is doing now, for the watchdog's thread to read (watchdog/watchdog.hpp): no lock, no clock,
+// a few stores for each report. MpiSession owns it; it can be written through a const session, since it changes nothing
+// that is computed.
 #pragma once
 
 #include <array>
@@ -17,12 +17,12 @@ class Activity {
   // slow: what begins may take much longer than a step (reading a checkpoint, the first step).
   enum class Pace { usual, slow };
 
-  // Main thread only. A beat, with what begins: "step 17: waiting for data"; cut after kMaxTextBytes.
+  // Main thread only. A sign of life that says what begins: "step 17: waiting for data"; cut after kMaxTextBytes.
   void now(std::string_view text, Pace pace = Pace::usual) const noexcept;
-  // Any thread: something the main thread waits for goes on, say a record was read.
+  // Any thread. A sign of life: what the main thread waits for makes progress, say a record was read.
   void beat() const noexcept { beats_.fetch_add(1, std::memory_order_relaxed); }
 
-  // For as long as it lives the main thread waits for other ranks, in the collective of that name.
+  // While an object of this class exists, the main thread waits for other ranks in the collective of that name.
   class Waiting {
    public:
     Waiting(const Activity& activity, const char* collective) noexcept;  // a literal
@@ -34,7 +34,7 @@ class Activity {
     const Activity& activity_;
     const char* outer_;
   };
-  // Collectives among other ranks that this one has no part in: so all ranks count alike.
+  // Counts collectives that only other ranks take part in, so that the counts of all ranks agree.
   void pass_over(int collectives) const noexcept;
 
   struct State {

@@ -1,5 +1,5 @@
-// The one error type. Every room throws it; only a program's main catches it, prints it with its rank and its hint,
-// and takes the other ranks down (app/run_main.hpp). The exit codes are what job scripts decide on.
+// The one error type. Every module throws it; only a program's main catches it, prints it with its rank and its hint,
+// and ends the other ranks (cli/run_main.hpp). Job scripts act on the exit codes.
 #pragma once
 
 #include <fmt/format.h>
@@ -15,7 +15,7 @@ enum class ExitCode : int {
   finished = 0,
   failure = 1,
   usage = 2,        // wrong options, configuration or input
-  requeue = 85,     // stopped early with a checkpoint, wants to go on
+  requeue = 85,     // stopped early with a checkpoint, to be started again
   no_requeue = 93,  // must not be started again: it would end the same way
 };
 
@@ -36,7 +36,7 @@ class Error : public std::runtime_error {
   std::source_location where_;
 };
 
-// An Error that says: the user's options or input are wrong (exit code 2).
+// An Error about the user's options or input (exit code 2).
 inline Error usage_error(std::string message, std::string hint = {},
                          std::source_location where = std::source_location::current()) {
   return Error(std::move(message), std::move(hint), ExitCode::usage, where);

@@ -16,7 +16,7 @@ using PhiloxKey = std::array<std::uint32_t, 2>;
 // One block of four random words (10 rounds).
 PhiloxCounter philox4x32(PhiloxCounter counter, PhiloxKey key) noexcept;
 
-// What a stream is for: two purposes never share numbers. The values are part of the meaning of a seed: only append.
+// What a stream is for: no two purposes share numbers. A seed means the same only while the values stay: only append.
 enum class RandomPurpose : std::uint8_t {
   initialisation = 0,
   sample_order = 1,
@@ -67,7 +67,8 @@ class PhiloxStream {
   bool has_spare_normal_ = false;
 };
 
-// The words of PhiloxStream(address) from block first_block (of four words) on, faster than one by one. Throws as it.
+// The words of PhiloxStream(address) from block first_block (of four words) on, faster than one by one. Throws as the
+// stream.
 void fill_words(const RandomAddress& address, std::uint32_t first_block, std::span<std::uint32_t> words);
 
 }  // namespace maskedkd

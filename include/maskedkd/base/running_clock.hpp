@@ -2,8 +2,8 @@
 // suspend, qsig -s suspend, bstop, a shell's Ctrl-Z. Batch systems do not count that time against a job's limit, and it
 // says nothing about how long a step or a save takes.
 //
-// A thread looks at the time four times a second. Where SIGCONT has come since its last look, of what passed only half
-// a second counts. Without SIGCONT everything counts: what a busy machine takes from this thread, a frozen container.
+// A thread reads the time four times a second. Where SIGCONT has arrived since its last reading, only half a second of
+// the time between counts. Without SIGCONT all of it counts: a busy machine, a frozen container.
 #pragma once
 
 #include <chrono>
@@ -20,9 +20,9 @@ struct RunningClock {
   static time_point now() noexcept;
   static duration stopped() noexcept;  // for how long this process has been stopped so far
 
-  // From now on stops are noticed; before, it is a steady_clock. By main, before any other thread is started: SIGCONT
-  // is blocked in this thread and in all that follow, and taken by the clock's own. Stopped processes go on all the
-  // same.
+  // From now on stops are noticed; before, it is a steady_clock. Called by main before any other thread is started:
+  // SIGCONT is blocked in this thread and all later ones, and received by the clock's own thread. It continues a
+  // stopped process all the same.
   static void start();
 };
 

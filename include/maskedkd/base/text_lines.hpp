@@ -1,6 +1,6 @@
-// The lines of a text file that a user wrote (a class map, a list of labels, a file of options), from whatever editor
-// or system it came. A UTF-8 byte order mark is skipped, and a line may end with LF, CR LF or CR. Text in UTF-16 or
-// UTF-32 and files that are no text are refused by name, because their bytes would otherwise pass for names.
+// The lines of a text file that a user wrote (a class map, a list of labels, a file of options) with any editor on any
+// system. A UTF-8 byte order mark is skipped, and a line may end with LF, CR LF or CR. Text in UTF-16 or
+// UTF-32 and files that are not text are refused with their kind, because their bytes would otherwise pass for names.
 #pragma once
 
 #include <string>

@@ -1,6 +1,6 @@
 // Unicode text as code points, and in the one spelling that all its canonically equivalent spellings share (NFD): an
 // accented letter may be one character or a letter with a combining mark behind it, looks the same either way, and has
-// other bytes. Names of folders change from one to the other on their way through some systems and archives. Called
+// other bytes. Some systems and archives change names of folders from one to the other. Called
 // where names are compared.
 #pragma once
 
@@ -9,13 +9,13 @@
 
 namespace maskedkd {
 
-// Of UTF-8; each byte that belongs to no character becomes U+FFFD.
+// Decodes UTF-8; each byte that belongs to no character becomes U+FFFD.
 std::u32string code_points(std::string_view utf8);
 
 // Normalization Form D of Unicode 18 (UAX #15): decomposed, combining marks in canonical order.
 std::u32string canonical_decomposition(std::u32string_view text);
 
-// Whether nothing of the character is seen: a blank of any width, a control, a joiner, a mark of direction.
+// Whether the character is invisible: a blank of any width, a control, a joiner, a mark of direction.
 bool is_invisible(char32_t character);
 
 }  // namespace maskedkd

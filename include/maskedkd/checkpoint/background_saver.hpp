@@ -1,5 +1,5 @@
-// Saves checkpoints by a thread while training goes on: writes, hashes, renames, marks the best, reads the new one back
-// and then removes old ones. One at a time. The trainer has one a rank; rank 0's commits, the others' write parts.
+// Saves checkpoints in a thread while training goes on: writes, hashes, renames, marks the best, reads the new one back
+// and then removes old ones. One at a time. Each rank has one; rank 0's commits, the others' write parts.
 #pragma once
 
 #include "maskedkd/checkpoint/checkpoint.hpp"
@@ -14,7 +14,7 @@ struct SaveResult {
   std::filesystem::path path;  // of the checkpoint; of a part: empty
   double seconds = 0;          // of RunningClock
   std::string error;           // one line with its hint; empty: it is saved
-  bool fenced = false;         // the error is that another start has the run
+  bool fenced = false;         // the error is that another start has taken over the run
 };
 
 class BackgroundSaver {
@@ -24,17 +24,17 @@ class BackgroundSaver {
                   const RetentionOptions& retention);
   BackgroundSaver(const BackgroundSaver&) = delete;
   BackgroundSaver& operator=(const BackgroundSaver&) = delete;
-  ~BackgroundSaver();  // waits; a save that waits for other writers is cancelled
+  ~BackgroundSaver();  // waits for the end of a save; one that waits for other writers is cancelled
 
-  // Whether a save is under way, after waiting so long for its end. One whose result was not taken yet is not.
+  // Whether a save is still running, after waiting so long for its end.
   bool busy(std::chrono::milliseconds patience = {}) const;
-  // The tensors are this save's alone from now on. Not while busy. is_best: `best` points to it afterwards.
+  // Not while busy. Nobody else may use the tensors from now on. is_best: `best` points to it afterwards.
   void start(CheckpointContent content, bool is_best);
-  // Another writer has failed: the save under way, if any, waits for no more parts.
+  // For where another writer has failed: a running save stops waiting for parts.
   void cancel() noexcept;
-  // Of the save that has ended and was not asked for yet.
+  // The result of a save that has ended, once; nullopt where there is none.
   std::optional<SaveResult> take_result();
-  // The same, waited for; nullopt where there is none.
+  // The same after waiting for its end.
   std::optional<SaveResult> wait();
 
  private:

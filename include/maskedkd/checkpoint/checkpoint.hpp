@@ -4,9 +4,9 @@
 //
 //   <root>/step-000001234/{model,optimizer,ema}.safetensors, state.json, manifest.json
 //   <root>/step-000001234-evaluated/...    (the same step, with its evaluation's figures in state.json)
-//   <root>/best -> step-000000987-evaluated    (symbolic link, replaced atomically; a text file where there are none)
+//   <root>/best -> step-000000987-evaluated    (symbolic link, replaced atomically; or a text file)
 //
-// Everything is made in the lease's workshop (checkpoint/lease.hpp) and renamed from there.
+// Everything is written in the lease's workshop (checkpoint/lease.hpp) and renamed from there.
 #pragma once
 
 #include "maskedkd/checkpoint/format_version.hpp"
@@ -39,21 +39,21 @@ struct PlannedFile {
 std::vector<PlannedFile> plan_checkpoint_files(const std::map<std::string, NamedTensors>& groups, int num_writers,
                                                std::uint64_t largest_bytes, const std::set<std::string>& whole);
 
-// What one writer puts in. groups: file stem ("model", "optimizer", "optimizer-00002-of-00004", ...) -> tensors. state:
+// What one writer writes. groups: file stem ("model", "optimizer", "optimizer-00002-of-00004", ...) -> tensors. state:
 // any JSON text of numbers and strings.
 struct CheckpointContent {
   std::int64_t step = 0;   // optimizer steps done, of the whole run: with `evaluated` it names the directory
   bool evaluated = false;  // that step's evaluation is in the state
   std::map<std::string, NamedTensors> groups;
-  std::map<std::string, SafetensorsMetadata>
-      metadata;  // group ("model", ...) -> what its files say beside their tensors
+  // group ("model", ...) -> the metadata of its files
+  std::map<std::string, SafetensorsMetadata> metadata;
   std::string state_json;
   std::set<std::string> elsewhere;  // stems that other writers write into it
   std::uint64_t bytes_elsewhere = 0;
-  int attempt = 0;  // the same for all writers of one saving, and no other saving's
+  int attempt = 0;  // the same for all writers of one save, different for each save
 };
 
-// What comes out, verified; a group of several files is put together.
+// A verified checkpoint; a group of several files is merged.
 struct LoadedCheckpoint {
   std::filesystem::path path;
   std::int64_t step = 0;
@@ -64,31 +64,31 @@ struct LoadedCheckpoint {
 };
 
 struct RetentionOptions {
-  int keep_last = 2;  // newest checkpoints that verify and stay, >= 1; the best one stays beside them
+  int keep_last = 2;  // newest intact checkpoints to keep, >= 1; the best one is kept besides
 };
 
-// Throws Error where root's file system has less room than a checkpoint of so many bytes of tensors takes.
+// Throws Error where root's file system has too little free space for a checkpoint of so many bytes of tensors.
 void check_free_space(const std::filesystem::path& root, std::uint64_t tensor_bytes);
 
-// Not collective: one process writes it, and waits for what is `elsewhere` for as long as `cancelled` is not set.
-// Checks the free space first; a failure throws Error and leaves all earlier checkpoints as they were and nothing half
-// written that could be taken for one. One that exists already is left as it is where it verifies, replaced where it is
-// damaged, and an Error where its format is newer.
+// Not collective: one process calls it; it waits for the files that are `elsewhere` until `cancelled` is set. Checks
+// the free space first. A failure throws Error, leaves all earlier checkpoints as they were, and nothing half written
+// that could be taken for a checkpoint. An existing checkpoint of that step is kept where it verifies, replaced where
+// it is damaged, and an Error where its format is newer.
 std::filesystem::path save_checkpoint(const Lease& lease, const std::filesystem::path& root,
                                       const CheckpointContent& content, const std::atomic<bool>* cancelled = nullptr);
 
-// Another writer's part, in any process of the run. workshop: the lease's. Throws Error.
+// Writes another writer's part, in any process of the run. workshop: the lease's. Throws Error.
 void save_checkpoint_part(const std::filesystem::path& workshop, const CheckpointContent& content);
 
-// The checkpoint that `best` names, where that is a text file for want of links; any other path as it is. Throws Error.
+// `given`; or, where that is a text file `best` in place of a link, the checkpoint that it names. Throws Error.
 std::filesystem::path follow_best(const std::filesystem::path& given);
 
-// Points <root>/best to it.
+// Points <root>/best to the checkpoint.
 void mark_best(const Lease& lease, const std::filesystem::path& root, const std::filesystem::path& checkpoint);
 
-// Removes what retention does not keep, oldest first, each so that a kill in between leaves no directory that verifies
-// by chance, and of a step that was evaluated the checkpoint from before. A damaged one is not counted: those that must
-// be kept are read, but not those in `verified`, to which they are added.
+// Removes the checkpoints that retention does not keep, oldest first; a kill in between leaves none that is partly
+// removed. Where a step has an evaluated checkpoint, the one from before the evaluation goes too. Damaged ones are not
+// counted: those to be kept are read and verified, except those in `verified`, to which they are added.
 void retain_checkpoints(const Lease& lease, const std::filesystem::path& root, const RetentionOptions& options,
                         std::set<std::filesystem::path>* verified = nullptr);
 
@@ -100,13 +100,13 @@ LoadedCheckpoint load_checkpoint(const std::filesystem::path& path);
 // no checkpoint and passes. Throws Error as load_checkpoint does.
 void verify_checkpoint_file(const std::filesystem::path& file);
 
-// The newest that verifies, newest first; each damaged one is told to on_damaged and passed over. nullopt: there is
-// none; an Error (usage) where there are some and none verifies. What can't be read (EIO) is an Error (requeue), what
-// is of a newer format one too: neither is damage.
+// The newest that verifies; each damaged one before it is reported to on_damaged. nullopt: there is none; an Error
+// (usage) where there are some and none verifies. One that can't be read (EIO) is an Error (requeue), and one of a
+// newer format is an Error (usage): neither is damage.
 std::optional<LoadedCheckpoint> find_newest_checkpoint(const std::filesystem::path& root,
                                                        const std::function<void(const std::string&)>& on_damaged);
 
-// Where the checkpoint of that step lies, or would.
+// The path of the checkpoint of that step, whether it exists or not.
 std::filesystem::path checkpoint_path(const std::filesystem::path& root, std::int64_t step, bool evaluated = false);
 
 // Directories step-*, oldest first: by step, the evaluated one after the one from before its evaluation.

@@ -1,15 +1,15 @@
-// Who may write into a run's folder: one process at a time, the newest. A cluster gives a job's node up for lost and
-// starts the job again elsewhere while the old processes may still live behind a dead link; when the link comes back,
-// they must not write into what is another's now. No lock of a network file system can promise that. This does, with
-// nothing but mkdir and rename being atomic:
+// Who may write into a run's folder: one process at a time, the newest. A cluster may declare a job's node lost and
+// start the job again elsewhere while the old processes still run behind a dead link; when the link comes back, they
+// must not write into the folder any more. No lock of a network file system guarantees that. This does, and needs only
+// mkdir and rename to be atomic:
 //
-//   <run>/.lease/000000007/           the folder of generation 7: whoever could make it holds the run
-//   <run>/.lease/000000007/owner.json   who that is, and what became of it
-//   <run>/.lease/000000007/beat         a number that grows while it lives; gone when it was let go
+//   <run>/.lease/000000007/           the folder of generation 7: whoever created it holds the run
+//   <run>/.lease/000000007/owner.json   who that is, and how it ended
+//   <run>/.lease/000000007/beat         a number that grows while that process lives; removed at release
 //
 // Everything that appears in the run or leaves it is renamed out of, or into, that folder. The next generation first
 // makes its own folder, then renames the older ones away and removes them, whole, before it goes on; from then on each
-// rename of an old process fails for want of its folder, whatever it had checked before. One process of a run, rank
+// rename of an old process fails because its folder is gone, whatever it had checked before. One process of a run, rank
 // 0's, holds the lease; the other ranks write into its folder by its path, and are shut out with it.
 #pragma once
 
@@ -49,25 +49,25 @@ struct LeaseOwner : ProcessIdentity {
 LeaseOwner this_process(std::string program);
 
 struct LeaseOptions {
-  // How long an owner whose process can't be looked at (base/process.hpp) may show no beat before it counts as dead.
+  // How long an owner whose process can't be looked at (base/process.hpp) may give no beat before it counts as dead.
   std::chrono::milliseconds patience = std::chrono::seconds(20);
   std::chrono::milliseconds beat = std::chrono::seconds(2);
-  std::function<bool()> give_up = {};  // asked while waiting: an Error (requeue) where it says yes
+  std::function<bool()> give_up = {};  // called while waiting; true ends the wait with an Error (requeue)
 };
 
-// What an owner leaves to the next generation: plain text of its own, kept in owner.json.
+// What an owner tells the next generation, in owner.json.
 struct LeaseNote {
-  std::string ended;       // empty: it was killed, or still lives; else the word that release() was given
-  std::string began_with;  // the checkpoint that it went on from; empty: it began the run, or never got there
+  std::string ended;       // empty: it was killed, or still lives; else the argument of release()
+  std::string began_with;  // the checkpoint that it resumed from; empty: it began the run, or ended before
   int starts_in_vain = 0;  // automatic restarts in a row that brought no new checkpoint
 };
 
 class Lease {
  public:
-  // Takes the run: makes the folders where they are missing. At once where nobody holds it, where the owner's process
-  // is dead for certain, or where it is an earlier start of the same job; after patience without a beat where nobody
-  // can know. Throws InUse naming the owner where it lives, and Error where the folder can't be read or written.
-  // on_wait: told in one line why it takes long.
+  // Acquires the run and creates missing folders. At once where nobody holds it, where the owner's process is certainly
+  // dead, or where it is an earlier start of the same job; where that can't be known, after `patience` without a beat.
+  // Throws InUse naming the owner where it lives, and Error where the folder can't be read or written. on_wait: gets
+  // one line that says why it takes long.
   Lease(const std::filesystem::path& run, LeaseOwner owner, const LeaseOptions& options = {},
         const std::function<void(const std::string&)>& on_wait = {});
   Lease(const Lease&) = delete;
@@ -77,27 +77,28 @@ class Lease {
   std::int64_t generation() const noexcept { return generation_; }
   const LeaseOwner& owner() const noexcept { return owner_; }
   const LeaseNote& previous() const noexcept { return previous_; }  // of the generation before
-  // Where things are made before they are put into the run; on the run's file system.
+  // The folder where files are written before they are moved into the run; on the run's file system.
   const std::filesystem::path& workshop() const noexcept { return workshop_; }
 
-  // From now on a thread beats, and calls on_lost once where another generation has taken over, which must end the
-  // process. on_beat: called by that thread after each beat; what it throws is passed over.
+  // Starts a thread that beats, and calls on_lost once where another generation has taken over; on_lost must end the
+  // process. on_beat: called by that thread after each beat; its exceptions are ignored.
   void keep_beating(std::function<void(const Error&)> on_lost, std::function<void()> on_beat = {});
   // Throws Fenced where another generation has taken over.
   void check() const;
 
-  // Renames what was made in the workshop to its place in the run, a folder only where nothing is; syncs both folders.
+  // Moves a file or folder from the workshop to its place in the run, a folder only where nothing exists; syncs both
+  // folders.
   // Throws Fenced and Error.
   void put(const std::filesystem::path& made, const std::filesystem::path& place) const;
   void put_text(std::string_view text, const std::filesystem::path& place) const;  // a file, synced
   // Where the file system has no links: a text file that holds the target's name.
   void put_link(const std::filesystem::path& target, const std::filesystem::path& place) const;
-  // Renames it into the workshop, then removes it; nothing where it is not there. A folder in an overlay's lower layer,
-  // which can't be renamed, loses its manifest first.
+  // Moves it into the workshop, then removes it; does nothing where it does not exist. A folder in an overlay's lower
+  // layer, which can't be renamed, loses its manifest first.
   void take_away(const std::filesystem::path& place) const;
 
   void write_note(const LeaseNote& note);
-  // The next generation need not wait. word: how it ended ("finished", "stopped", "error").
+  // Ends the lease: the next generation need not wait. word: how this one ended ("finished", "stopped", "error").
   void release(const std::string& word) noexcept;
 
  private:

@@ -1,5 +1,5 @@
-// Programs of several commands: `maskedkd_weights show FILE`. The first word chooses; what follows is the command's own
-// CommandLine, which bears both names ("maskedkd_weights show") and has its own --help.
+// Programs of several commands: `maskedkd_weights show FILE`. The first word chooses the command; the rest is for the
+// command's own CommandLine, which is called by both names ("maskedkd_weights show") and has its own --help.
 #pragma once
 
 #include <functional>
@@ -11,7 +11,7 @@ namespace maskedkd {
 struct Command {
   std::string name;
   std::string summary;  // one line of the program's --help
-  // What is left of main's arguments: argv[0] is the command's name. Returns the exit code.
+  // Gets the rest of main's arguments, with the command's name as argv[0]. Returns the exit code.
   std::function<int(int argc, const char* const* argv)> run;
 };
 
@@ -20,8 +20,8 @@ class CommandSet {
   // purpose: one or two sentences that open --help.
   CommandSet(std::string program, std::string purpose, std::vector<Command> commands);
 
-  // The command that argv[1] names; nullptr where it asks for --help. Throws Error (usage): there is none, or it is
-  // unknown (with the nearest name).
+  // The command that argv[1] names; nullptr where it asks for --help. Throws Error (usage) where there is none, or
+  // where it is unknown (with the nearest name).
   const Command* choose(int argc, const char* const* argv) const;
   std::string help() const;
   // choose(), then the command, or help() on standard output. For programs of one process.

@@ -1,4 +1,4 @@
-// A model's options as JSON text: a checkpoint carries it, so that a teacher or an evaluation needs no flags.
+// A model's options as JSON text. A checkpoint has it, so that a teacher or an evaluation needs no flags.
 #pragma once
 
 #include "maskedkd/model/vit.hpp"
@@ -8,7 +8,7 @@
 namespace maskedkd {
 
 std::string describe_model(const VitOptions& options);  // a JSON object
-// Throws Error (usage) where the text is no such description; `source` names where it came from.
+// Throws Error (usage) where the text is not such a description; `source` names where it came from.
 VitOptions parse_model_description(const std::string& json, const std::string& source);
 
 }  // namespace maskedkd

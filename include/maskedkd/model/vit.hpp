@@ -1,8 +1,8 @@
 // One Vision Transformer (Dosovitskiy et al. 2021) as DeiT, DeiT3 and CaiT (Touvron et al. 2021, 2022, 2021) and MAE's
 // fine-tuning (He et al. 2022) build it, described by plain options. Student and teacher are both this class: the
 // student's forward also gives the attention of its last block to the patches, the teacher's takes the patches that are
-// kept. Parameters are plain fp32 tensors under timm's names; no module tree stands between a name and its tensor.
-// vit.cpp computes a ViT, cait.cpp a CaiT; weights.hpp brings values from elsewhere.
+// kept. Parameters are plain fp32 tensors under timm's names; there is no tree of modules. vit.cpp computes a ViT,
+// cait.cpp a CaiT; weights.hpp finds the values in other programs' files.
 //
 // B images, S input size, N patches, K kept patches, T tokens in front (1 class token, 2 when distilled), H heads, D
 // width, C classes, L depth.
@@ -67,8 +67,8 @@ struct VitOutput {
 };
 
 struct LoadOptions {
-  // For a student's start: the heads keep the values they have, whatever the file says of them; so does an fc_norm that
-  // the file lacks. MAE's decoder, and its norm where the model has an fc_norm, are passed over.
+  // For a student's start: the heads keep their values, whatever the file has for them; so does an fc_norm that the
+  // file lacks. MAE's decoder, and its norm where the model has an fc_norm, are ignored.
   bool reinit_head = false;
 };
 
@@ -82,27 +82,27 @@ struct VitParameters;  // the parameters again, by role, as the forward uses the
 class Vit {
  public:
   Vit(const VitOptions& options, std::uint64_t seed);  // initialised
-  // Without values, for initialise() or load().
+  // Values are undefined until initialise() or load().
   explicit Vit(const VitOptions& options);
   Vit(Vit&&) noexcept;
   ~Vit();
 
   const VitOptions& options() const noexcept { return options_; }
-  // In timm's order of state_dict; the tensors are the live ones (shared storage).
+  // In timm's order of state_dict; the tensors share their storage with the model.
   const NamedTensors& parameters() const noexcept { return parameters_; }
   std::int64_t num_parameters() const { return count_parameters(options_); }
 
   // Official initialisation from `seed`: linear weights, pos_embed, tokens from a normal of std 0.02 truncated at +-2;
-  // biases 0; norms 1 and 0; the patch embedding U(+-1/sqrt(fan_in)). A function of (options, seed) alone, wherever the
-  // parameters lie.
+  // biases 0; norms 1 and 0; the patch embedding U(+-1/sqrt(fan_in)). Depends on (options, seed) only, not on the
+  // device of the parameters.
   void initialise(std::uint64_t seed);
   void set_requires_grad(bool on);
   void to_device(at::Device device);
-  // Casts what matrix products read (not norms, tokens, positions, LayerScale): a frozen teacher does it once.
+  // Casts the weights of matrix products (not norms, tokens, positions, LayerScale), once for a frozen teacher.
   void cast_matrix_weights(at::ScalarType dtype);
   // Copies every parameter from the tensor that match_weights (weights.hpp) finds for it, position embeddings of
-  // another grid interpolated, and lets go of each tensor as it is copied. `source` names the file in messages. Returns
-  // what the user should be told, one line each: positions interpolated, a head left as it was, NaN in a tensor. Throws
+  // another grid interpolated, and frees each tensor when it is copied. `source` names the file in messages. Returns
+  // notes for the user, one line each: positions interpolated, a head left as it was, NaN in a tensor. Throws
   // Error (usage) naming each missing, unexpected or wrongly shaped tensor; then nothing is copied.
   std::vector<std::string> load(std::map<std::string, at::Tensor> tensors, const std::string& source,
                                 const LoadOptions& how = {});

@@ -1,8 +1,8 @@
-// Weights from elsewhere: whose names they bear, which model they are, whether they fit one. Names inside this program
-// are timm's; Meta's files (DeiT3's gamma_1 / gamma_2, CaiT's `module.` before every name) and MAE's (decoder beside
-// the encoder, norm instead of fc_norm) are understood, and so is what wrappers and trainers put before a name
-// (weight_names.hpp). Everything here works on names and shapes: no value is read but
-// in resample_positions. Called by Vit::load and by maskedkd_weights.
+// Weights from other programs: which names they use, which model they are, whether they fit one. Names inside this
+// program are timm's; Meta's files (DeiT3's gamma_1 / gamma_2, CaiT's `module.` before every name) and MAE's (decoder
+// beside the encoder, norm instead of fc_norm) are understood, and so are the prefixes that wrappers and trainers add
+// (weight_names.hpp). Everything here works on names and shapes; only resample_positions reads values. Called by
+// Vit::load and by maskedkd_weights.
 #pragma once
 
 #include "maskedkd/io/safetensors.hpp"
@@ -22,8 +22,8 @@ struct WeightsMatch {
   std::vector<std::string> missing;              // parameters
   std::vector<std::string> unexpected;           // the file's names
   std::vector<std::string> wrong;                // "norm.weight is [9] instead of [8]"
-  std::vector<std::string> told;                 // what is done beside copying: "the head is new: ..."
-  // What stood around the names: which prefix is removed, what other models the file has, what lies beside.
+  std::vector<std::string> changes;              // what loading does besides copying: "the head is new"
+  // About the file's names: which prefix is removed, what other models it has, which tensors are not used.
   std::vector<std::string> about_names;
   bool fits() const { return missing.empty() && unexpected.empty() && wrong.empty(); }
   std::size_t num_problems() const { return missing.size() + unexpected.size() + wrong.size(); }
@@ -31,11 +31,11 @@ struct WeightsMatch {
   std::string problems() const;
 };
 
-// Of several models in the file (a student beside its teacher) the likeliest that fits; where none fits, the nearest.
+// Where the file has several models (a student beside its teacher): the likeliest that fits, or else the nearest.
 WeightsMatch match_weights(const VitOptions& model, const TensorInfos& given, const LoadOptions& how);
 
 // Published names (no aliases) of which these are all the parameters, the number of classes left free; several where
-// models differ in nothing but their training. With LoadOptions::reinit_head also encoders without a head (MAE's).
+// models differ only in their training. With LoadOptions::reinit_head also encoders without a head (MAE's).
 std::vector<std::string> identify_model(const TensorInfos& given, const LoadOptions& how = {});
 
 // What to do about weights that do not fit `model`, one line.

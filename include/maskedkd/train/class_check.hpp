@@ -25,7 +25,7 @@ void check_same_classes(const MpiSession& session, const ShardSet& train_set, co
 void check_classes_of_weights(const MpiSession& session, const std::filesystem::path& file, const ShardSet& set,
                               Mismatch mismatch, const std::string& remedy = {});
 
-// names: what the checkpoint carries; none: it is of a run from before it did.
+// names: those that the run was started with, from its checkpoint. Throws Error (usage) where the set's differ.
 void check_classes_of_checkpoint(const std::filesystem::path& checkpoint, const ClassNames& names, const ShardSet& set);
 
 }  // namespace maskedkd
