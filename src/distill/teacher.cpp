@@ -11,8 +11,7 @@ namespace maskedkd {
 Teacher::Teacher(const VitOptions& options, const std::filesystem::path& weights, at::Device device,
                  at::ScalarType compute_dtype)
     : model_(options), compute_dtype_(compute_dtype) {
-  const std::filesystem::path file = std::filesystem::is_directory(weights) ? weights / "model.safetensors" : weights;
-  warnings_ = model_.load(read_safetensors(file).tensors, file.string());
+  warnings_ = model_.load(read_safetensors(weights).tensors, weights.string());
   model_.cast_matrix_weights(compute_dtype_);
   model_.to_device(device);
 }

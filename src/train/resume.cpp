@@ -2,6 +2,7 @@
 
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/log.hpp"
+#include "maskedkd/checkpoint/run_layout.hpp"
 #include "maskedkd/io/unfinished.hpp"
 
 #include <utility>
@@ -53,7 +54,7 @@ LoadedCheckpoint load_chosen_checkpoint(const fs::path& path) {
 
 RunState resumed_state(const LoadedCheckpoint& checkpoint, const RunState& now, std::int64_t num_epochs,
                        const fs::path& checkpoints, std::vector<std::string>& warnings) {
-  RunState resumed = parse_run_state(checkpoint.state_json, (checkpoint.path / "state.json").string());
+  RunState resumed = parse_run_state(checkpoint.state_json, (checkpoint.path / kStateName).string());
   for (std::string& change : compare_runs(resumed, now)) {
     warnings.push_back(std::move(change));
   }

@@ -1,6 +1,7 @@
 #include "maskedkd/train/run_folder.hpp"
 
 #include "maskedkd/base/log.hpp"
+#include "maskedkd/checkpoint/run_layout.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/train/stop_signal.hpp"
@@ -56,7 +57,7 @@ bool is_finished(const MpiSession& session, const TrainOptions& options, const O
                          mark->at("epochs").get<std::int64_t>(), mark->at("global_step").get<std::int64_t>(),
                          mark->at("checkpoint").get<std::string>());
       std::error_code none;
-      if (!fs::exists(options.output_dir / "checkpoints" / mark->at("checkpoint").get<std::string>(), none)) {
+      if (!fs::exists(options.output_dir / kCheckpointsFolder / mark->at("checkpoint").get<std::string>(), none)) {
         told += fmt::format(", which is not there any more");
       }
       spdlog::info("{}", told);
@@ -66,7 +67,7 @@ bool is_finished(const MpiSession& session, const TrainOptions& options, const O
 }
 
 RunFolder::RunFolder(const MpiSession& session, const fs::path& folder)
-    : folder_(folder), checkpoints_(folder / "checkpoints") {
+    : folder_(folder), checkpoints_(folder / kCheckpointsFolder) {
   if (session.rank() == 0) {
     LeaseOptions options;
     options.give_up = stop_requested;

@@ -1,4 +1,5 @@
 // How a run is put together: data, student and teacher, the checkpoint that it goes on from.
+#include "maskedkd/base/environment.hpp"
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/distill/patch_selection.hpp"
@@ -12,7 +13,6 @@
 
 #include <ATen/Parallel.h>
 
-#include <cstdlib>
 #include <utility>
 
 namespace maskedkd {
@@ -106,20 +106,15 @@ std::string describe_teacher(const TrainOptions& options, const VitOptions& teac
   return text;
 }
 
-std::string variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value != nullptr ? value : "";
-}
-
 // Rank 0's alone counts: clocks differ.
 JobClock job_clock(const MpiSession& session, const TrainOptions& options) {
-  TimeLimit limit(options.time_limit, variable);  // all ranks refuse what is not a time
+  TimeLimit limit(options.time_limit, environment_variable);  // all ranks refuse what is not a time
   if (session.rank() != 0) {
-    limit = {"none", variable};
+    limit = {"none", environment_variable};
   } else if (!limit.remark().empty()) {
     spdlog::warn("{}{}", limit.remark(), limit.seconds_left() ? "" : "; there is no time limit");
   }
-  return {std::move(limit), variable("SLURM_JOB_ID")};
+  return {std::move(limit), environment_variable("SLURM_JOB_ID")};
 }
 
 // Once, not by every rank.

@@ -70,12 +70,6 @@ TEST_P(TeacherTest, AnswersAsTheModelDoesWithoutGradients) {
   }
 }
 
-TEST_P(TeacherTest, TakesACheckpointDirectory) {
-  const Teacher from_file(options_, directory_.path() / "model.safetensors", at::kCPU, at::kFloat);
-  const Teacher from_directory(options_, directory_.path(), at::kCPU, at::kFloat);
-  EXPECT_TRUE(from_file.logits(images_, kept_).equal(from_directory.logits(images_, kept_)));
-}
-
 // What it attends to, it attends to without a gradient and as the model does.
 TEST_P(TeacherTest, ItsOwnAttentionIsThatOfAFullPass) {
   const Teacher teacher(options_, directory_.path() / "model.safetensors", at::kCPU, at::kFloat);
@@ -123,8 +117,6 @@ TEST(TeacherWeights, WrongOnesAreNamed) {
 
   const auto absent = directory.path() / "absent.safetensors";
   EXPECT_TRUE(contains(refusal(options, absent), absent.string())) << refusal(options, absent);
-  const auto empty_checkpoint = refusal(options, directory.path());
-  EXPECT_TRUE(contains(empty_checkpoint, (directory.path() / "model.safetensors").string())) << empty_checkpoint;
 
   const auto other = directory.path() / "other.safetensors";
   write_safetensors(other, Vit(small(true), 1).parameters());

@@ -14,7 +14,7 @@ namespace maskedkd {
 
 class Teacher {
  public:
-  // weights: a safetensors file with the model's parameters, or a checkpoint directory holding model.safetensors.
+  // weights: a safetensors file with the model's parameters.
   // Throws what Vit::load throws.
   Teacher(const VitOptions& options, const std::filesystem::path& weights, at::Device device,
           at::ScalarType compute_dtype);
