@@ -125,7 +125,7 @@ TEST(MappedSafetensorsDeathTest, AFileThatIsCutUnderItsTensorsEndsTheProcessWith
   const auto path = directory.path() / "two";
   write_plain(path, header_of_two(), 0, numbers());
   const auto touch_cut_file = [&] {
-    say_why_on_lost_mapping();
+    report_lost_mapping();
     const auto tensors = read_safetensors(path).tensors;
     std::filesystem::resize_file(path, 4 * kLarge);
     std::exit(tensors.at("b").select(0, 1).sum().item<float>() > 0 ? 0 : 3);
