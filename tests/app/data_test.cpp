@@ -193,7 +193,7 @@ TEST_F(DataTest, APreviewThatCanNotBeIsRefused) {
   const ProcessResult misnamed = run_process({std::string(MASKEDKD_BIN_DIR) + "/maskedkd_preview", "--data-path",
                                               data_ / "train", "--output", place_.path() / "no.jpg"});
   EXPECT_EQ(misnamed.exit_code, 2) << misnamed.output;
-  EXPECT_NE(misnamed.output.find("no.jpg names no PNG file"), std::string::npos) << misnamed.output;
+  EXPECT_NE(misnamed.output.find("no.jpg is not a PNG file"), std::string::npos) << misnamed.output;
 }
 
 }  // namespace

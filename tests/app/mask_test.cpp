@@ -148,7 +148,7 @@ TEST_F(Mask, TheEvaluationsPictureTakesTheSameCounts) {
   }
   const ProcessResult misnamed = draw("4", path("picture.jpg"));
   EXPECT_EQ(misnamed.exit_code, 2) << misnamed.output;
-  EXPECT_NE(misnamed.output.find("picture.jpg names no PNG file"), std::string::npos) << misnamed.output;
+  EXPECT_NE(misnamed.output.find("picture.jpg is not a PNG file"), std::string::npos) << misnamed.output;
 }
 
 }  // namespace

@@ -59,7 +59,7 @@ TEST(ClassNames, AWordNetIdIsTheClassWhateverFollowsIt) {
 }
 
 TEST(ClassNames, AnotherUnicodeNormalisationIsShown) {
-  const std::string expected = std::string("1 of 2 names is written otherwise, '") + kDecomposed + "' instead of '" +
+  const std::string expected = std::string("1 of 2 names is written differently, '") + kDecomposed + "' instead of '" +
                                kComposed + "', the same text in another Unicode normalisation " +
                                "(U+0065 U+0301 instead of U+00E9)";
   EXPECT_EQ(text_of({"bar", kComposed}, {"bar", kDecomposed}), expected);
@@ -68,25 +68,25 @@ TEST(ClassNames, AnotherUnicodeNormalisationIsShown) {
             expected + "; 2 of 2 labels mean another class, the first is label 0: '" + kDecomposed +
                 "' instead of 'cafz'" + " (U+0065 U+0301 instead of U+007A)");
   EXPECT_EQ(text_of({"\xEA\xB0\x95"}, {"\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xBC"}),  // Hangul
-            "1 of 1 names is written otherwise, '\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xBC' instead of '\xEA\xB0\x95', the "
+            "1 of 1 names is written differently, '\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xBC' instead of '\xEA\xB0\x95', the "
             "same text in another Unicode normalisation (U+1100 U+1161 U+11BC instead of U+AC15)");
 }
 
 TEST(ClassNames, BlanksAndCaseAreShown) {
   EXPECT_EQ(text_of({"dog"}, {"dog "}),
-            "1 of 1 names is written otherwise, 'dog ' instead of 'dog', the same text but for blanks or joining "
+            "1 of 1 names is written differently, 'dog ' instead of 'dog', the same text but for blanks or joining "
             "characters (U+0020 instead of nothing)");
   EXPECT_EQ(text_of({"great white"}, {"great\xC2\xA0white"}),
-            "1 of 1 names is written otherwise, 'great\xC2\xA0white' instead of 'great white', the same text but for "
+            "1 of 1 names is written differently, 'great\xC2\xA0white' instead of 'great white', the same text but for "
             "blanks or joining characters (U+00A0 instead of U+0020)");
   EXPECT_EQ(text_of({"dog"}, {"\xEF\xBB\xBF"
                               "dog"}),
-            "1 of 1 names is written otherwise, '\xEF\xBB\xBF"
+            "1 of 1 names is written differently, '\xEF\xBB\xBF"
             "dog' instead of 'dog', the same text but for blanks or "
             "joining characters (U+FEFF instead of nothing)");
   EXPECT_NE(text_of({"great_white"}, {"great white"}).find("but for blanks or joining"), std::string::npos);
   EXPECT_EQ(text_of({"dog", "Cat"}, {"Dog", "cat"}),
-            "2 of 2 names are written otherwise, 'Dog' instead of 'dog', the same text but for upper and lower case");
+            "2 of 2 names are written differently, 'Dog' instead of 'dog', the same text but for upper and lower case");
   EXPECT_NE(text_of({"\xC3\x89t\xC3\xA9"}, {"e\xCC\x81te\xCC\x81"}).find("upper and lower case"), std::string::npos);
   EXPECT_NE(text_of({"\xCE\xA9"}, {"\xCF\x89"}).find("upper and lower case"), std::string::npos);  // omega
   EXPECT_NE(text_of({"Great White"}, {"great_white"}).find("but for case and blanks"), std::string::npos);

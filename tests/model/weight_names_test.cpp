@@ -101,7 +101,7 @@ TEST(LoadBehindPrefix, PassesOverWhatIsNoPartOfTheModelAndSaysSo) {
   file["n_averaged"] = at::randn({1});
   const auto told = load_and_compare(file, [](const std::string& name) { return "model." + name; });
   ASSERT_EQ(told.size(), 2U);
-  EXPECT_EQ(told[1], "file: 2 tensors beside these are passed over, e.g. criterion.weight, n_averaged");
+  EXPECT_EQ(told[1], "file: 2 other tensors are ignored, e.g. criterion.weight, n_averaged");
   // Without a prefix they are a part of it.
   file = behind("", small());
   file["criterion.weight"] = at::randn({5});
