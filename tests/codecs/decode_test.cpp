@@ -101,7 +101,9 @@ TEST(Decode, OddFilesAreReadAsPilReadsThem) {
     ASSERT_EQ(image.width, expected->second.size(1)) << name;
     Difference difference;
     difference.add(image.pixels, values_of<std::uint8_t>(expected->second));
-    EXPECT_EQ(difference.num_different, 0u) << name << ": up to " << difference.largest;
+    // libjpeg smooths blocks whose finer scans are missing; PIL's newer version of it comes out a level apart in a few.
+    const bool may_be_smoothed = !is_whole && name.ends_with("_progressive.jpg");
+    EXPECT_LE(difference.largest, may_be_smoothed ? 1 : 0) << name << ": " << difference.num_different << " values";
   }
   EXPECT_GE(num_whole, 65);
   EXPECT_GE(num_damaged, 700);

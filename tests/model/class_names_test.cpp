@@ -67,9 +67,10 @@ TEST(ClassNames, AnotherUnicodeNormalisationIsShown) {
   EXPECT_EQ(text_of({"cafz", kComposed}, {kDecomposed, "cafz"}),
             expected + "; 2 of 2 labels mean another class, the first is label 0: '" + kDecomposed +
                 "' instead of 'cafz'" + " (U+0065 U+0301 instead of U+007A)");
-  EXPECT_EQ(text_of({"\xEA\xB0\x95"}, {"\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xBC"}),  // Hangul
-            "1 of 1 names is written differently, '\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xBC' instead of '\xEA\xB0\x95', the "
-            "same text in another Unicode normalisation (U+1100 U+1161 U+11BC instead of U+AC15)");
+  EXPECT_EQ(
+      text_of({"\xEA\xB0\x95"}, {"\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xBC"}),  // Hangul
+      "1 of 1 names is written differently, '\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xBC' instead of '\xEA\xB0\x95', the "
+      "same text in another Unicode normalisation (U+1100 U+1161 U+11BC instead of U+AC15)");
 }
 
 TEST(ClassNames, BlanksAndCaseAreShown) {

@@ -250,7 +250,7 @@ TEST(ReinitHead, TakesTheEncoderOfMaesPretraining) {
   const auto told = model.load(file, "file", {.reinit_head = true});
   ASSERT_EQ(told.size(), 2U);
   EXPECT_TRUE(contains(told[0], "the head and the fc_norm before it are new")) << told[0];
-  EXPECT_TRUE(contains(told[1], "5 tensors of pretraining alone")) << told[1];  // and norm's two
+  EXPECT_TRUE(contains(told[1], "5 tensors that only pretraining uses")) << told[1];  // and norm's two
   for (const auto& [name, parameter] : model.parameters()) {
     if (file.count(name) != 0) {
       EXPECT_TRUE(parameter.equal(file.at(name))) << name;
