@@ -30,7 +30,7 @@ std::uint8_t ink_to_light(std::uint8_t colour, std::uint8_t black) {
 }
 
 // From libjpeg-turbo 2.1 on, columns and rows outside a box can be left out to the same bits, and
-// tests/images/decode_region_test.cpp holds it to that, for the formats that photographs have: gray, or three
+// tests/codecs/decode_region_test.cpp holds it to that, for the formats that photographs have: gray, or three
 // components with chroma of half or full resolution. Older ones had mistakes in it (their ChangeLog, 1.5.3 to 2.0.6),
 // IJG's libjpeg can't; of rarer formats (4:1:1, four inks) little is known. With several scans all is in memory before
 // the first row comes, and missing ones are smoothed over with what is beside a block. All those: whole rows from the
