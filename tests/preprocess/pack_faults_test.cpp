@@ -198,8 +198,9 @@ TEST(PackFaults, AFullDiskIsOneLineAndTheNextStartGoesOnWhereItWas) {
 TEST(PackFaults, LeftoversAreSweptAndARecordThatRottedIsPackedAgain) {
   const TemporaryDirectory folder;
   const fs::path& out = folder.path();
-  std::ofstream(out / ".tmp-shard-00001.h5-4711") << "half";
-  fs::last_write_time(out / ".tmp-shard-00001.h5-4711", fs::file_time_type::clock::now() - std::chrono::hours(2));
+  const fs::path half = out / ".tmp-shard-00001.h5-4711.1.0badcafe.00000001";
+  std::ofstream(half) << "half";
+  fs::last_write_time(half, fs::file_time_type::clock::now() - std::chrono::hours(2));
   std::ofstream(out / ".packed-shard-00002.json") << "{\"set_id\": \"another\"}";
   std::ofstream(out / ".packed-shard-00003.json") << "no JSON";
   std::ofstream(out / "shard-00002.h5") << "another packing's";
