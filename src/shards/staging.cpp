@@ -39,7 +39,7 @@ std::optional<Room> room_in(const std::filesystem::path& directory) {
     return std::nullopt;
   }
   if (status.f_blocks > 0) {
-    const double block = static_cast<double>(status.f_frsize);
+    const double block = static_cast<double>(status.f_frsize > 0 ? status.f_frsize : status.f_bsize);
     return Room{static_cast<double>(status.f_blocks) * block, static_cast<double>(status.f_bavail) * block};
   }
   // A tmpfs without a limit and a ramfs take memory until there is none.
