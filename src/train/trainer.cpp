@@ -256,9 +256,7 @@ bool Trainer::stop_requested() {
 }
 
 void Trainer::show(const std::string& phase) {
-  if (saver_) {
-    display_.record_checkpoint(saver_->last_save().name, saver_->last_save().seconds_since_1970);
-  }
+  display_.record_checkpoint(saver_->last_save().name, saver_->last_save().seconds_since_1970);
   display_.show(state_, phase);
 }
 

@@ -13,9 +13,9 @@
 namespace maskedkd {
 
 // Rank 0's. What --resume means for the checkpoints in that folder: the newest whole one, none, or the one named.
-// was_restarted: the cluster has started this job again with its old command, which then goes on whatever it began
-// with. Removes what killed starts left half written. Throws Error (usage) where --resume and what is there don't
-// agree.
+// was_restarted: the cluster has started this job again with the same command; it then resumes whatever --resume says.
+// Removes files that killed starts have not finished. Throws Error (usage) where checkpoints exist with --resume none,
+// or a newer one exists than the one that is named.
 std::optional<LoadedCheckpoint> choose_checkpoint(const std::filesystem::path& checkpoints, const std::string& resume,
                                                   bool was_restarted);
 

@@ -1,8 +1,8 @@
-// Ends a job in which a rank hangs, and says which one and in what: nothing else would, since the others wait for it
-// forever. Each rank has a thread that looks at the rank's Activity and tells rank 0 over TCP, outside of MPI, which
-// belongs to the main thread and may be what hangs; rank 0 judges (src/watchdog/hang_diagnosis.hpp), and the others
-// notice where rank 0 itself is silent. A hang is told in one error line, with the stack of the hung rank's main thread
-// where that still answers; then every rank ends with ExitCode::requeue, at once and without MPI.
+// Ends a job in which a rank hangs, and reports which rank and what it was doing: nothing else would, since the others
+// wait for it forever. In each rank a thread looks at the rank's Activity and reports to rank 0 over TCP. MPI can't be
+// used: it belongs to the main thread, and may be what hangs. Rank 0 decides (src/watchdog/hang_diagnosis.hpp), and the
+// others notice where rank 0 itself is silent. A hang is logged as one error line, followed by the stack of the hung
+// rank's main thread if that still responds; then every rank ends with ExitCode::requeue, at once and without MPI.
 #pragma once
 
 #include <functional>
