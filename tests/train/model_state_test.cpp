@@ -3,6 +3,7 @@
 #include "maskedkd/train/model_state.hpp"
 
 #include "maskedkd/base/error.hpp"
+#include "small_model_state.hpp"
 #include "support/error_of.hpp"
 
 #include <ATen/TensorOperators.h>
@@ -17,17 +18,6 @@ namespace maskedkd {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-ModelStateOptions small() {
-  ModelStateOptions options;
-  options.student.input_size = 8;
-  options.student.patch_size = 4;
-  options.student.width = 8;
-  options.student.depth = 2;
-  options.student.num_heads = 2;
-  options.student.num_classes = 5;
-  return options;
-}
 
 class ModelStateTest : public ::testing::Test {
  protected:
@@ -60,7 +50,7 @@ class ModelStateTest : public ::testing::Test {
 };
 
 TEST_F(ModelStateTest, TheSumOfScaledGradientsIsUnscaledAndAveraged) {
-  ModelStateOptions options = small();
+  ModelStateOptions options = testing::small_model_state();
   const auto plain = make(options);
   options.scales_loss = true;
   const auto scaled = make(options);
@@ -73,7 +63,7 @@ TEST_F(ModelStateTest, TheSumOfScaledGradientsIsUnscaledAndAveraged) {
 
 // torch.amp.GradScaler: the step is left out, the scale halved; moments, their count and the average stay.
 TEST_F(ModelStateTest, AnOverflowSkipsTheStepAndHalvesTheScale) {
-  ModelStateOptions options = small();
+  ModelStateOptions options = testing::small_model_state();
   options.scales_loss = true;
   options.ema_decay = 0.9;
   const auto state = make(options);
@@ -98,7 +88,7 @@ TEST_F(ModelStateTest, AnOverflowSkipsTheStepAndHalvesTheScale) {
 }
 
 TEST_F(ModelStateTest, WhatNoScaleMendsIsRefused) {
-  ModelStateOptions options = small();
+  ModelStateOptions options = testing::small_model_state();
   const auto plain = make(options);
   const auto before = copy_of(*plain);
   at::Tensor bad = at::full_like(plain->zero_gradient(), kInfinity);
@@ -120,7 +110,7 @@ TEST_F(ModelStateTest, WhatNoScaleMendsIsRefused) {
 }
 
 TEST_F(ModelStateTest, IsRestoredBitForBitAndGoesOnAlike) {
-  ModelStateOptions options = small();
+  ModelStateOptions options = testing::small_model_state();
   options.ema_decay = 0.99;
   options.clip_gradient_norm = 0.5;
   options.scales_loss = true;
@@ -150,7 +140,7 @@ TEST_F(ModelStateTest, IsRestoredBitForBitAndGoesOnAlike) {
 }
 
 TEST_F(ModelStateTest, ACheckpointThatLacksAGroupIsRefused) {
-  ModelStateOptions options = small();
+  ModelStateOptions options = testing::small_model_state();
   options.ema_decay = 0.99;
   const auto state = make(options);
   for (const char* group : {"model", "optimizer", "ema"}) {
@@ -163,7 +153,7 @@ TEST_F(ModelStateTest, ACheckpointThatLacksAGroupIsRefused) {
 }
 
 TEST_F(ModelStateTest, TheAverageIsLentToTheStudent) {
-  ModelStateOptions options = small();
+  ModelStateOptions options = testing::small_model_state();
   options.ema_decay = 0.5;
   const auto state = make(options);
   at::Tensor gradient = at::randn_like(state->zero_gradient());

@@ -6,6 +6,7 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/model/class_names.hpp"
 #include "maskedkd/model/description.hpp"
+#include "small_model_state.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <gtest/gtest.h>
@@ -19,24 +20,13 @@ namespace fs = std::filesystem;
 
 class RunSaverTest : public ::testing::Test {
  protected:
-  RunSaverTest() : lease_(folder_.path(), this_process("test")), model_(small_model(), at::kCPU) {
+  RunSaverTest() : lease_(folder_.path(), this_process("test")), model_(testing::small_model_state(3), at::kCPU) {
     model_.student().initialise(1);
-    state_.model = describe_model(small_model().student);
+    state_.model = describe_model(testing::small_model_state(3).student);
     options_.checkpoint_steps = 10;
     options_.checkpoint_minutes = 0;
     options_.eval_data_path = "somewhere";
     options_.keep_checkpoints = 3;
-  }
-
-  static ModelStateOptions small_model() {
-    ModelStateOptions options;
-    options.student.input_size = 8;
-    options.student.patch_size = 4;
-    options.student.width = 8;
-    options.student.depth = 1;
-    options.student.num_heads = 2;
-    options.student.num_classes = 3;
-    return options;
   }
 
   fs::path checkpoints() const { return folder_.path() / "checkpoints"; }
