@@ -124,10 +124,7 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
     throw usage_error(fmt::format("--num-classes {} must not be below 0", command.num_classes));
   }
   check_png_name(command.masks.output, "masks");
-  if (!std::filesystem::exists(command.data_path / kShardIndexName) &&
-      std::filesystem::exists(command.data_path / "val" / kShardIndexName)) {
-    command.data_path /= "val";  // the folder that holds train and val
-  }
+  command.data_path = find_set(command.data_path, "val");
   const ShardSet set(command.data_path);
   // One file for all ranks: the best checkpoint of a run that is still training changes.
   std::filesystem::path file =

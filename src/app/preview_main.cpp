@@ -123,10 +123,7 @@ int preview(int argc, char** argv) {
   }
   check_augmentation(line, command.augment, command.mixing);
   command.validate();
-  if (!std::filesystem::exists(command.data_path / kShardIndexName) &&
-      std::filesystem::exists(command.data_path / "train" / kShardIndexName)) {
-    command.data_path /= "train";  // the folder that holds train and val
-  }
+  command.data_path = find_set(command.data_path, "train");
   const ShardSet set(command.data_path);
   const BatchRequest request = request_of(command, set);
   create_writable_directory(std::filesystem::absolute(command.output).parent_path());

@@ -144,18 +144,14 @@ void bind_distillation(CommandLine& line, TrainOptions& train) {
       .option("distillation-tau", train.distillation.tau, "temperature of soft distillation");
 }
 
-// The official layout: a folder that holds a set train and perhaps a set val.
+// --data-path may name a folder of the official layout, with a set train and perhaps a set val.
 void find_sets(TrainOptions& train) {
-  const auto is_set = [](const std::filesystem::path& folder) {
-    return std::filesystem::exists(folder / kShardIndexName);
-  };
-  if (is_set(train.data_path) || !is_set(train.data_path / "train")) {
-    return;
+  const std::filesystem::path given = train.data_path;
+  train.data_path = find_set(given, "train");
+  if (train.data_path != given && train.eval_data_path.empty()) {
+    const std::filesystem::path evaluation = find_set(given, "val");
+    train.eval_data_path = evaluation != given ? evaluation : std::filesystem::path();
   }
-  if (train.eval_data_path.empty() && is_set(train.data_path / "val")) {
-    train.eval_data_path = train.data_path / "val";
-  }
-  train.data_path /= "train";
 }
 
 // A flag that would have no effect is a mistake.

@@ -295,4 +295,11 @@ ShardIndex read_shard_index(const std::filesystem::path& directory) {
   return parse_shard_index(read_text_file(path), path);
 }
 
+std::filesystem::path find_set(const std::filesystem::path& directory, std::string_view name) {
+  const auto is_set = [](const std::filesystem::path& folder) {
+    return std::filesystem::exists(folder / kShardIndexName);
+  };
+  return !is_set(directory) && is_set(directory / name) ? directory / name : directory;
+}
+
 }  // namespace maskedkd

@@ -137,5 +137,16 @@ TEST(Shard, NothingAppearsWhereItCanNotBeWritten) {
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
 
+TEST(Shard, ASetIsFoundInItsFolderOrInTheFolderOfTheOfficialLayout) {
+  const TemporaryDirectory folder;
+  EXPECT_EQ(find_set(folder.path(), "train"), folder.path()) << "neither";
+  write_set(folder.path() / "train", 2, 2);
+  EXPECT_EQ(find_set(folder.path(), "train"), folder.path() / "train");
+  EXPECT_EQ(find_set(folder.path(), "val"), folder.path());
+  EXPECT_EQ(find_set(folder.path() / "train", "train"), folder.path() / "train");
+  write_set(folder.path(), 2, 2);
+  EXPECT_EQ(find_set(folder.path(), "train"), folder.path()) << "it is a set itself";
+}
+
 }  // namespace
 }  // namespace maskedkd::testing

@@ -183,4 +183,8 @@ ShardIndex parse_shard_index(std::string_view text, const std::filesystem::path&
 // Throws Error (usage). A directory without an index: says whether packing was interrupted.
 ShardIndex read_shard_index(const std::filesystem::path& directory);
 
+// The set that a user means by `directory`: the directory itself, or, where it is not a set but its subfolder `name`
+// ("train", "val": the layout of the official code) is one, that subfolder.
+std::filesystem::path find_set(const std::filesystem::path& directory, std::string_view name);
+
 }  // namespace maskedkd
