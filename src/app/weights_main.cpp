@@ -7,8 +7,8 @@
 #include "maskedkd/cli/commands.hpp"
 #include "maskedkd/cli/options.hpp"
 #include "maskedkd/cli/run_main.hpp"
-#include "maskedkd/io/atomic_directory.hpp"
 #include "maskedkd/io/posix.hpp"
+#include "maskedkd/io/unfinished.hpp"
 #include "maskedkd/model/registry.hpp"
 #include "maskedkd/model/weight_names.hpp"
 #include "maskedkd/model/weights.hpp"
@@ -184,22 +184,26 @@ void check_target(const fs::path& source, const fs::path& target, bool overwrite
   }
 }
 
-// The file appears whole or not at all: it is written in a temporary folder beside its place, which is always removed.
-void write_whole(const fs::path& target, const NamedTensors& tensors, const ClassNames& class_names) {
-  const fs::path place = fs::absolute(target);
-  const AtomicDirectory temporary(place);
-  const fs::path made = temporary.path() / place.filename();
+// The file appears complete or not at all.
+void write_atomically(const fs::path& target, const NamedTensors& tensors, const ClassNames& class_names) {
+  const fs::path final_path = fs::absolute(target), unfinished = unfinished_path(final_path);
   SafetensorsMetadata metadata = {{"format", "pt"}};
   if (!class_names.empty()) {
     metadata.merge(class_metadata(class_names));
   }
-  write_safetensors(made, tensors, metadata);
-  std::error_code error;
-  fs::rename(made, place, error);
-  if (error) {
-    throw usage_error(fmt::format("can't write {}: {}", place.string(), error.message()));
+  try {
+    write_safetensors(unfinished, tensors, metadata);
+    fs::rename(unfinished, final_path);
+  } catch (const std::exception& error) {
+    std::error_code ignored;
+    fs::remove(unfinished, ignored);
+    const auto* failed_rename = dynamic_cast<const fs::filesystem_error*>(&error);
+    if (failed_rename == nullptr) {
+      throw;
+    }
+    throw usage_error(fmt::format("can't write {}: {}", final_path.string(), failed_rename->code().message()));
   }
-  sync_directory(place.parent_path());
+  sync_directory(final_path.parent_path());
 }
 
 int convert(int argc, const char* const* argv) {
@@ -240,7 +244,7 @@ int convert(int argc, const char* const* argv) {
     renamed.emplace_back(new_name, content.tensors.at(old_name));
     num_bytes += renamed.back().second.nbytes();
   }
-  write_whole(out, renamed, class_names_in(content.metadata));
+  write_atomically(out, renamed, class_names_in(content.metadata));
   for (const std::string& note : conversion.about_names) {
     fmt::print("note: {}\n", note);
   }

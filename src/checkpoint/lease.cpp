@@ -3,7 +3,6 @@
 #include "layout.hpp"
 #include "lease_files.hpp"
 #include "maskedkd/base/log.hpp"
-#include "maskedkd/io/atomic_directory.hpp"
 #include "maskedkd/io/posix.hpp"
 
 #include <fcntl.h>

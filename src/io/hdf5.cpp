@@ -228,26 +228,9 @@ void read_from_memory(const Handle& file, std::uint64_t offset, std::span<std::u
   }
 }
 
-Handle create_file(const std::filesystem::path& path) {
-  maskedkd::create_file(path);  // a place where no file can be is told before the work
-  return create_file_in_memory();
-}
-
 Handle open_file(const std::filesystem::path& path) {
   be_quiet();
   return owned(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), "can't open " + path.string());
-}
-
-void close_file(Handle file, const std::filesystem::path& path) {
-  flush(file);
-  const std::uint64_t size = size_in_memory(file);
-  const FileDescriptor out = maskedkd::create_file(path);
-  std::vector<std::uint8_t> piece;
-  for (std::uint64_t offset = 0; offset < size; offset += piece.size()) {
-    piece.resize(std::min<std::uint64_t>(std::uint64_t{1} << 20, size - offset));
-    read_from_memory(file, offset, piece);
-    write_all(out, piece, path);
-  }
 }
 
 template <typename T>

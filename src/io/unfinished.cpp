@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// <process>.<its start>.<where it runs>.<chance>
+// <process id>.<its start>.<where it runs>.<random number>
 constexpr std::size_t kTagParts = 4;
 
 std::string place_of(const ProcessIdentity& process) {
@@ -28,7 +28,7 @@ std::string place_of(const ProcessIdentity& process) {
   return fmt::format("{:08x}", crc32_of({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}));
 }
 
-// Of the process that wrote a file of that name; nothing: the name is another program's.
+// Of the process that wrote a file of that name; nullopt where the name was given by another program.
 std::optional<Liveness> liveness_of_writer(const std::string& name, const ProcessIdentity& me) {
   std::vector<std::string> parts;
   std::string_view tag = std::string_view(name).substr(name.rfind('-') + 1);
@@ -54,7 +54,7 @@ std::optional<timespec> last_write(const fs::path& path) {
   return ::stat(path.c_str(), &status) == 0 ? std::optional(status.st_mtim) : std::nullopt;
 }
 
-// What the file system takes for the time: a server's clock need not be this machine's.
+// The time by the file system's clock: that of a file server may differ from this machine's.
 std::optional<timespec> time_in(const fs::path& directory) {
   const fs::path probe = unfinished_path(directory / "clock");
   std::ofstream(probe) << "\n";
@@ -64,15 +64,16 @@ std::optional<timespec> time_in(const fs::path& directory) {
   return time;
 }
 
-template <typename Remove>
-void for_each_unfinished(const fs::path& parent, const Remove& remove) {
-  std::error_code error;
+std::vector<fs::path> unfinished_files(const fs::path& parent) {
+  std::vector<fs::path> paths;
+  std::error_code error, ignored;
   for (fs::directory_iterator entry(parent, error); !error && entry != fs::directory_iterator();
        entry.increment(error)) {
-    if (entry->path().filename().string().starts_with(kUnfinishedPrefix)) {
-      remove(entry->path());
+    if (entry->path().filename().string().starts_with(kUnfinishedPrefix) && entry->is_regular_file(ignored)) {
+      paths.push_back(entry->path());
     }
   }
+  return paths;
 }
 
 }  // namespace
@@ -87,26 +88,18 @@ fs::path unfinished_path(const fs::path& final_path) {
          fmt::format("{}{}-{}", kUnfinishedPrefix, final_path.filename().string(), writer_tag());
 }
 
-void sweep_unfinished(const fs::path& parent) {
-  std::error_code ignored;
-  for_each_unfinished(parent, [&](const fs::path& path) { fs::remove_all(path, ignored); });
-}
-
 void sweep_abandoned(const fs::path& parent) {
   const ProcessIdentity me = this_process_identity();
   std::error_code ignored;
   std::vector<fs::path> doubtful;
-  for_each_unfinished(parent, [&](const fs::path& path) {
-    if (!fs::is_regular_file(path, ignored)) {
-      return;
-    }
+  for (const fs::path& path : unfinished_files(parent)) {
     const std::optional<Liveness> writer = liveness_of_writer(path.filename().string(), me);
     if (writer == Liveness::dead) {
       fs::remove(path, ignored);
     } else if (writer == Liveness::unknown) {
       doubtful.push_back(path);
     }
-  });
+  }
   const std::optional<timespec> now = doubtful.empty() ? std::nullopt : time_in(parent);
   for (const fs::path& path : doubtful) {
     const auto written = last_write(path);

@@ -3,7 +3,6 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/checkpoint/run_layout.hpp"
-#include "maskedkd/io/unfinished.hpp"
 
 #include <utility>
 
@@ -29,7 +28,6 @@ std::optional<LoadedCheckpoint> choose_checkpoint(const fs::path& checkpoints, c
                                                   bool was_restarted) {
   const bool has_some = !list_checkpoints(checkpoints).empty();
   if (resume == "auto" || (was_restarted && has_some)) {
-    sweep_unfinished(checkpoints);
     return find_newest_checkpoint(checkpoints,
                                   [](const std::string& damage) { spdlog::warn("{}; trying the one before", damage); });
   }

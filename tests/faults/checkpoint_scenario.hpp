@@ -4,7 +4,6 @@
 
 #include "checkpoint/example.hpp"
 #include "faults/faulty_child.hpp"
-#include "maskedkd/io/unfinished.hpp"
 
 #include <chrono>
 #include <memory>
@@ -39,15 +38,12 @@ inline void prepare(const CheckpointScenario& scenario, const fs::path& run) {
     const auto lease = take(run);
     save_checkpoint(*lease, root, example_state(scenario.first - 1));
     fs::resize_file(save_checkpoint(*lease, root, example_state(scenario.first)) / "model.safetensors", 100);
-    fs::create_directory(root / ".tmp-step-000000009-abcdef");
-    write_bytes(root / ".tmp-step-000000009-abcdef" / "model.safetensors", "x");
   }
 }
 
 // As the next start does, that has taken the run.
 inline std::optional<LoadedCheckpoint> start_again(const fs::path& run,
                                                    const std::function<void(const std::string&)>& on_damaged) {
-  sweep_unfinished(checkpoints_of(run));
   return find_newest_checkpoint(checkpoints_of(run), on_damaged);
 }
 
@@ -91,7 +87,7 @@ inline std::vector<Operation> undisturbed_calls(const CheckpointScenario& scenar
 }
 
 // After a fault: the newest checkpoint is what was promised or the one that was being saved, whole, so is the best one,
-// nothing half written passes for one, and the next start sweeps up, goes on and comes to the end.
+// nothing incomplete is taken for one, and the next start resumes and finishes.
 // strict: nothing that is listed may be damaged but what was so before.
 inline ::testing::AssertionResult is_unharmed(const CheckpointScenario& scenario, const fs::path& run,
                                               const Promised& promised, bool strict = true) {

@@ -1,7 +1,7 @@
-// What src/io promises, at every call: whole or not at all, nothing left behind by an error, durable when it returns.
+// The promises of src/io, with a fault at every call: a file is complete or absent, an error leaves nothing behind, and
+// what was written is durable when the call returns.
 #include "faults/faulty_child.hpp"
 #include "maskedkd/base/error.hpp"
-#include "maskedkd/io/atomic_directory.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/io/unfinished.hpp"
 #include "support/temporary_directory.hpp"
@@ -12,18 +12,6 @@ namespace maskedkd::testing {
 namespace {
 
 namespace fs = std::filesystem;
-
-void write_folder(const fs::path& root) {
-  AtomicDirectory folder(root / "folder");
-  write_file_atomically(folder.path() / "x", "12345678");
-  create_durable_directories(folder.path() / "below");
-  write_file_atomically(folder.path() / "below" / "y", "12345678");
-  folder.commit();
-}
-bool has_folder(const fs::path& root) {
-  return read_text_file(root / "folder" / "x") == "12345678" &&
-         read_text_file(root / "folder" / "below" / "y") == "12345678";
-}
 
 void write_file(const fs::path& root) { write_file_atomically(root / "file", "12345678"); }
 bool has_file(const fs::path& root) { return read_text_file(root / "file") == "12345678"; }
@@ -37,9 +25,7 @@ struct Work {
   bool (*is_done)(const fs::path&);
   bool may_stay;  // after an error: folders that were made
 };
-const std::vector<Work> kWorks = {{"folder", write_folder, has_folder, false},
-                                  {"file", write_file, has_file, false},
-                                  {"folders", make_folders, has_folders, true}};
+const std::vector<Work> kWorks = {{"file", write_file, has_file, false}, {"folders", make_folders, has_folders, true}};
 
 std::string names_below(const fs::path& root) {
   std::string names;
@@ -114,7 +100,7 @@ TEST(Io, TemporaryFilesAreOfOneWriter) {
   }
   EXPECT_NE(names[0], names[1]);
   EXPECT_EQ(std::distance(fs::directory_iterator(place.path()), {}), 2);
-  sweep_unfinished(place.path());
+  sweep_abandoned(place.path());
   EXPECT_TRUE(fs::is_empty(place.path()));
 }
 

@@ -1,6 +1,5 @@
 // Files: what is read is whole, what is written is there or not, and every reason is told.
 #include "maskedkd/io/posix.hpp"
-#include "maskedkd/io/atomic_directory.hpp"
 
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/unfinished.hpp"
@@ -164,7 +163,7 @@ TEST(WriteFileAtomically, ReadersAndKillsSeeTheOldOrTheNew) {
     ASSERT_TRUE(content == a || content == b) << content.size();
   }
   write_file_atomically(path, "after");
-  sweep_unfinished(directory.path());
+  sweep_abandoned(directory.path());
   EXPECT_EQ(names_in(directory.path()), std::set<std::string>{"log.txt"});
 }
 
@@ -187,6 +186,27 @@ TEST(CreateWritableDirectory, MakesParentsAndSaysWhyNot) {
   usage(directory.path() / "file" / "below");
   usage("/proc/self");  // there, and nobody may write into it, root neither
   usage("/proc/maskedkd");
+}
+
+// As mkdir(2) and open(2) define it. A folder that a group shares has mode 2775, and so has what is created in it.
+TEST(Posix, TheUmaskAndTheParentDecideThePermissions) {
+  const TemporaryDirectory root;
+  ASSERT_EQ(chmod(root.path().c_str(), 02775), 0);
+  const auto mode_of = [](const std::filesystem::path& path) {
+    struct stat status {};
+    EXPECT_EQ(stat(path.c_str(), &status), 0) << path;
+    return status.st_mode & 07777;
+  };
+  const mode_t before = umask(0);
+  for (const mode_t mask : {0U, 002U, 022U, 027U, 077U}) {
+    umask(mask);
+    const std::filesystem::path path = root.path() / std::to_string(mask);
+    create_writable_directory(path);
+    write_file_atomically(path / "file", "x");
+    EXPECT_EQ(mode_of(path), 02777 & ~mask);
+    EXPECT_EQ(mode_of(path / "file"), 0666 & ~mask);
+  }
+  umask(before);
 }
 
 TEST(Posix, AFolderIsListedOrAnErrorSaysWhyNot) {

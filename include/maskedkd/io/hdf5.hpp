@@ -1,5 +1,5 @@
-// HDF5 through one throwing, move-only handle type. Only what the shard format needs. The library is built without
-// threads on most systems: where several of them use it, each holds one_at_a_time() for as long as it has a Handle.
+// HDF5 through one throwing, move-only handle type, as far as the shard format needs it. On most systems the library is
+// not built to be thread-safe: a thread locks one_at_a_time() for as long as it has a Handle.
 #pragma once
 
 #include <hdf5.h>
@@ -16,8 +16,8 @@ namespace maskedkd::hdf5 {
 
 std::mutex& one_at_a_time();
 
-// Owns any HDF5 identifier and closes it with the function that fits its type. HDF5's own error stack is turned off: an
-// Error carries its innermost message instead.
+// Owns an HDF5 identifier of any type, and closes it. HDF5 prints no error messages: an Error carries the innermost one
+// instead.
 class Handle {
  public:
   Handle() = default;
@@ -33,20 +33,16 @@ class Handle {
   hid_t id_ = H5I_INVALID_HID;
 };
 
-// Files without object times, so that the same content is the same bytes. In memory, where what is not written costs
-// nothing: a dataset of many gigabytes that is created but filled elsewhere.
+// A file in memory, without object times, so that the same content gives the same bytes. A dataset that is created but
+// not written takes no memory, however large it is.
 Handle create_file_in_memory();
-std::uint64_t size_in_memory(const Handle& file);  // after it was flushed
+std::uint64_t size_in_memory(const Handle& file);  // call flush() first
 void read_from_memory(const Handle& file, std::uint64_t offset, std::span<std::uint8_t> out);
-// The same, to be put at path by close_file; an empty file marks the place.
-Handle create_file(const std::filesystem::path& path);
-Handle open_file(const std::filesystem::path& path);  // read-only
-// Writes what create_file began to the disk and closes it. Throws Error, also where the disk is full. Not synced.
-void close_file(Handle file, const std::filesystem::path& path);
-// Everything that was written so far is in the file's memory. The file can be read from then on.
+// Moves everything that was written so far from HDF5's buffers to the file in memory.
 void flush(const Handle& file);
+Handle open_file(const std::filesystem::path& path);  // read-only
 
-// Contiguous, early-allocated datasets; shape row-major. create_dataset leaves the values to the caller.
+// Contiguous datasets that are allocated when they are created; row-major shape. create_dataset writes no values.
 template <typename T>
 void create_dataset(const Handle& file, const std::string& name, const std::vector<std::uint64_t>& shape);
 template <typename T>

@@ -48,8 +48,8 @@ SafetensorsHeader read_safetensors_header(const std::filesystem::path& path);
 SafetensorsFile read_safetensors(const std::filesystem::path& path);
 
 // Tensors of any device are copied to the CPU. A file of that name is replaced, never written into: tensors mapped from
-// it stay whole. The file is synced, not renamed: callers write into a directory that
-// appears as a whole (io/atomic_directory.hpp). The bytes are a function of the arguments alone. Throws Error; names
+// it stay whole. The file is synced, but not written atomically: callers write to a temporary path and rename it. The
+// bytes are a function of the arguments alone. Throws Error; names
 // must be unique and not "__metadata__". digest: takes in the file's bytes, of memory, while they are written.
 void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
                        const SafetensorsMetadata& metadata = {}, Sha256* digest = nullptr);
