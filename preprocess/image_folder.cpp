@@ -83,16 +83,12 @@ std::string text_of(const fs::path& file, const char* flag) {
   return read_text_file(file);
 }
 
-// What rank 0 says, on every rank.
-std::string from_rank_zero(const Peers& peers, const std::function<std::string()>& say) {
-  return peers.all_gather(peers.rank == 0 ? say() : "").front();
-}
-
-std::optional<ClassMap> read_class_map(const ClassOptions& classes) {
+std::optional<ClassMap> read_class_map(const ClassOptions& classes, const Peers& peers) {
   if (classes.class_map.empty()) {
     return std::nullopt;
   }
-  ClassMap map = parse_class_map(text_of(classes.class_map, "class-map"), classes.class_map, classes.merge);
+  const std::string text = peers.from_rank_zero([&] { return text_of(classes.class_map, "class-map"); });
+  ClassMap map = parse_class_map(text, classes.class_map, classes.merge);
   for (const std::string& name : map.class_names) {
     if (!is_utf8(name)) {
       throw usage_error(fmt::format("{}: a class has a name that is not UTF-8", classes.class_map.string()));
@@ -181,7 +177,7 @@ void say_unlisted_images(const fs::path& root, const fs::path& list, const std::
 // Files that are listed and not there, counted over all ranks; rank 0 throws.
 void refuse_missing_files(const Peers& peers, const fs::path& list, std::uint64_t num_own, const std::string& own) {
   const std::vector<std::string> all = peers.all_gather(fmt::format("{} {}", num_own, own));
-  from_rank_zero(peers, [&] {
+  peers.from_rank_zero([&] {
     std::uint64_t total = 0;
     std::string first;
     for (const std::string& text : all) {
@@ -237,9 +233,9 @@ ImageFolder ImageFolder::scan(const fs::path& root, const ClassOptions& classes,
 }
 
 void ImageFolder::list_class_folders(const ClassOptions& classes, const Peers& peers) {
-  const std::optional<ClassMap> map = read_class_map(classes);
+  const std::optional<ClassMap> map = read_class_map(classes, peers);
   LeftOut left_out;
-  const std::string told = from_rank_zero(peers, [&] {
+  const std::string listed = peers.from_rank_zero([&] {
     FolderWalk walk(root_, classes.skip_unreadable);
     std::vector<std::string> names = walk.class_folders(map ? map->label_of : std::map<std::string, std::int32_t>());
     if (names.empty()) {
@@ -255,7 +251,7 @@ void ImageFolder::list_class_folders(const ClassOptions& classes, const Peers& p
     left_out = walk.left_out();
     return nlohmann::json(names).dump();
   });
-  const auto folders = nlohmann::json::parse(told).get<std::vector<std::string>>();
+  const auto folders = nlohmann::json::parse(listed).get<std::vector<std::string>>();
   class_names_ = map ? map->class_names : folders;
   const auto label_of = [&](std::size_t folder) {
     if (!map) {
@@ -286,8 +282,8 @@ void ImageFolder::list_class_folders(const ClassOptions& classes, const Peers& p
 }
 
 void ImageFolder::list_labelled_files(const ClassOptions& classes, const Peers& peers) {
-  const std::optional<ClassMap> map = read_class_map(classes);
-  const std::string text = from_rank_zero(peers, [&] { return read_labels(classes.labels_file, root_); });
+  const std::optional<ClassMap> map = read_class_map(classes, peers);
+  const std::string text = peers.from_rank_zero([&] { return read_labels(classes.labels_file, root_); });
   LabelledFiles labelled = parse_labels(text, classes.labels_file, map ? &*map : nullptr, classes.order);
   class_names_ = std::move(labelled.class_names);
   for (const std::string& name : class_names_) {
@@ -313,9 +309,9 @@ void ImageFolder::list_labelled_files(const ClassOptions& classes, const Peers& 
     }
   }
   refuse_missing_files(peers, classes.labels_file, num_missing, missing);
-  std::string told;
-  own.serialise_to(told);
-  for (const std::string& list : peers.all_gather(told)) {
+  std::string serialised;
+  own.serialise_to(serialised);
+  for (const std::string& list : peers.all_gather(serialised)) {
     std::string_view rest = list;
     files_.append(FileList::parse(rest));
   }

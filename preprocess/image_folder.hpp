@@ -7,20 +7,11 @@
 #include "preprocess/class_order.hpp"
 #include "preprocess/file_list.hpp"
 #include "preprocess/image_source.hpp"
+#include "preprocess/peers.hpp"
 
 #include <filesystem>
-#include <functional>
 
 namespace maskedkd {
-
-// The ranks that list together; all of them call the same.
-struct Peers {
-  int rank = 0;
-  int size = 1;
-  std::function<std::vector<std::string>(const std::string&)> all_gather = [](const std::string& text) {
-    return std::vector<std::string>{text};
-  };
-};
 
 struct ClassOptions {
   std::filesystem::path class_map;      // folder -> class; empty: each folder is the class of its name

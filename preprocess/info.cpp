@@ -1,9 +1,9 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/quoted_name.hpp"
 #include "maskedkd/cli/options.hpp"
+#include "maskedkd/shards/shard_tables.hpp"
 #include "preprocess/inspect.hpp"
 #include "preprocess/pack_plan.hpp"
-#include "preprocess/packed_shard.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -14,9 +14,9 @@
 namespace maskedkd {
 namespace {
 
-constexpr std::size_t kClassesListed = 20;
+constexpr std::size_t kMostClassesListed = 20;
 
-// Of how many values lie between two powers of the square root of two.
+// Counts values in bins that are bounded by the powers of the square root of two.
 class Histogram {
  public:
   void add(double value) {
@@ -65,7 +65,7 @@ struct Info {
   double mean_height = 0, mean_width = 0;
 };
 
-Info look_at(const std::filesystem::path& directory) {
+Info collect(const std::filesystem::path& directory) {
   Info info;
   info.index = read_shard_index(directory);
   double height = 0, width = 0;
@@ -76,14 +76,16 @@ Info look_at(const std::filesystem::path& directory) {
     for (const auto& [name, count] : entry.odd) {
       info.odd[name] += count;
     }
-    const Shard tables = open_packed_shard(directory, info.index, i).tables;
-    info.num_named += static_cast<std::int64_t>(tables.names.size());
-    for (std::size_t record = 0; record < tables.labels.size(); ++record) {
-      info.bytes.add(static_cast<double>(tables.offsets[record + 1] - tables.offsets[record]));
-      info.shorter_edge.add(std::min(tables.shapes[3 * record], tables.shapes[3 * record + 1]));
-      height += tables.shapes[3 * record];
-      width += tables.shapes[3 * record + 1];
-      info.num_gray += tables.shapes[3 * record + 2] == 1 ? 1 : 0;
+    ShardTables shard = open_shard(directory, info.index, i);
+    shard.read_names();
+    info.num_named += shard.num_names();
+    for (std::size_t record = 0; record < static_cast<std::size_t>(shard.num_records()); ++record) {
+      const RecordShape shape = shard.shape(record);
+      info.bytes.add(static_cast<double>(shard.num_bytes(record)));
+      info.shorter_edge.add(std::min(shape.height, shape.width));
+      height += shape.height;
+      width += shape.width;
+      info.num_gray += shape.channels == 1 ? 1 : 0;
     }
   }
   info.mean_height = height / static_cast<double>(info.index.num_records);
@@ -132,7 +134,7 @@ void print_text(const std::filesystem::path& directory, const Info& info) {
   std::vector<std::int64_t> counts = index.class_counts;
   std::sort(counts.begin(), counts.end());
   fmt::print("  images a class: {} to {}, median {}\n", counts.front(), counts.back(), counts[counts.size() / 2]);
-  if (counts.size() <= kClassesListed) {
+  if (counts.size() <= kMostClassesListed) {
     for (std::size_t c = 0; c < counts.size(); ++c) {
       fmt::print("  {:>9} {}\n", index.class_counts[c], printable_name(index.class_names[c]));
     }
@@ -149,14 +151,16 @@ int run_info_command(int argc, const char* const* argv) {
   std::filesystem::path directory;
   bool json = false;
   CommandLine line("maskedkd_pack info",
-                   "Says what a packed set holds, from its tables alone: quick, whatever its size.",
+                   "Describes a packed set. Reads only its tables, so it is quick for sets of any size.",
                    "maskedkd_pack info packed/train");
-  line.group("Set").positional("DIR", directory, "folder of the packed set").option("json", json, "for programs");
+  line.group("Set")
+      .positional("DIR", directory, "folder of the packed set")
+      .option("json", json, "print JSON instead of text");
   if (!line.parse(argc, argv)) {
     std::fputs(line.help().c_str(), stdout);
     return 0;
   }
-  const Info info = look_at(directory);
+  const Info info = collect(directory);
   json ? print_json(info) : print_text(directory, info);
   return 0;
 }

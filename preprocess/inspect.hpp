@@ -1,5 +1,5 @@
-// `maskedkd_pack info` and `maskedkd_pack extract`: what a set holds, and one of its images as a file. One process, no
-// MPI: they run where a job may not.
+// `maskedkd_pack info` describes a set, `maskedkd_pack extract` writes one of its images to a file. Both are one
+// process without MPI, so that they run on login nodes, where no job may.
 #pragma once
 
 namespace maskedkd {

@@ -8,6 +8,7 @@
 #include "preprocess/idx.hpp"
 #include "preprocess/image_folder.hpp"
 #include "preprocess/packer.hpp"
+#include "preprocess/shared_work.hpp"
 
 #include <cstdio>
 #include <memory>
@@ -136,9 +137,7 @@ std::unique_ptr<ImageSource> PackCommand::open(const MpiSession& session) const 
     if (data_path.empty()) {
       throw usage_error("--data-path is missing", "name the folder of class folders");
     }
-    const Peers peers{session.rank(), session.size(),
-                      [&session](const std::string& text) { return session.all_gather(text); }};
-    return std::make_unique<ImageFolder>(ImageFolder::scan(data_path, classes, peers));
+    return std::make_unique<ImageFolder>(ImageFolder::scan(data_path, classes, peers_of(session)));
   }
   if (images.empty() || labels.empty()) {
     throw usage_error("--images and --labels are both needed with --source idx");
@@ -154,7 +153,7 @@ std::unique_ptr<ImageSource> PackCommand::open(const MpiSession& session) const 
 std::string said(const PackSummary& summary) {
   std::string text = fmt::format("{} images of {} classes in {} shards, {}", summary.num_images, summary.num_classes,
                                  summary.num_shards, size_text(static_cast<double>(summary.size_bytes)));
-  if (summary.was_there) {
+  if (summary.already_packed) {
     return text + ": packed already, nothing to do (maskedkd_pack verify reads every byte)";
   }
   text += fmt::format(", {:.2f} s, {:.0f} images/s, {}/s", summary.seconds,

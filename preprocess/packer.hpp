@@ -1,6 +1,6 @@
-// Packs a source into a set of shards (format: maskedkd/shards/shard.hpp). What a shard holds is decided beforehand
-// (preprocess/pack_plan.hpp), so the files do not depend on ranks and threads: the ranks take the shards in turn, each
-// of a rank's threads writes one at a time.
+// Packs a source into a set of shards (format: maskedkd/shards/shard.hpp). Which images a shard contains is decided
+// beforehand (preprocess/pack_plan.hpp), so that the files do not depend on the numbers of ranks and threads: the
+// shards are dealt to the ranks in turn, and each thread of a rank writes one at a time.
 #pragma once
 
 #include "preprocess/image_source.hpp"
@@ -23,7 +23,7 @@ struct PackOptions {
 };
 
 struct PackSummary {
-  bool was_there = false;  // the same set had been packed before: nothing was done
+  bool already_packed = false;  // the same set had been packed before: nothing was done
   std::int64_t num_images = 0;
   std::int64_t num_broken = 0;
   std::int64_t num_classes = 0;
@@ -34,9 +34,9 @@ struct PackSummary {
   double seconds = 0;
 };
 
-// Collective. A packing that was interrupted goes on at the first shard that is not whole; index.json is written last,
-// so a folder without it is no set. Throws Error: another set lies in output_dir, another packer works there, broken
-// images.
+// Collective. An interrupted packing is continued at the first shard that is not complete; index.json is written last:
+// a folder without it is not a set. Throws Error: output_dir contains another set, another packer is writing there, an
+// image is broken.
 PackSummary pack(const MpiSession& session, const ImageSource& source, const PackOptions& options);
 
 }  // namespace maskedkd

@@ -31,7 +31,7 @@ std::optional<ShardNote> parse_note(const std::string& text, const std::string& 
     }
     total += count;
   }
-  return total == note.entry.num_records && !note.entry.sha256.empty() ? std::optional(note) : std::nullopt;
+  return total == note.entry.num_records ? std::optional(note) : std::nullopt;
 }
 
 }  // namespace
@@ -57,8 +57,8 @@ void write_note(const std::filesystem::path& directory, const std::string& set_i
   write_file_atomically(note_path(directory, note.entry.name), json.dump() + "\n");
 }
 
-std::optional<ShardNote> read_note_of_whole_shard(const std::filesystem::path& directory, const std::string& set_id,
-                                                  std::int64_t shard, std::int64_t num_classes) {
+std::optional<ShardNote> read_note_of_intact_shard(const std::filesystem::path& directory, const std::string& set_id,
+                                                   std::int64_t shard, std::int64_t num_classes) {
   const std::string name = shard_name(shard);
   const std::filesystem::path path = directory / name;
   if (!is_there(note_path(directory, name)) || !is_there(path)) {
@@ -72,8 +72,8 @@ std::optional<ShardNote> read_note_of_whole_shard(const std::filesystem::path& d
     }
     return note;
   } catch (const FileError&) {
-    throw;                           // the shard may be whole: hours of work
-  } catch (const std::exception&) {  // a note or a shard that is damaged: packed again
+    throw;                           // the shard may be intact
+  } catch (const std::exception&) {  // the note or the shard is damaged
     return std::nullopt;
   }
 }

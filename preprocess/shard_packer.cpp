@@ -3,11 +3,12 @@
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/codecs/image.hpp"
 #include "maskedkd/io/posix.hpp"
+#include "maskedkd/shards/shard_tables.hpp"
 #include "preprocess/oddity.hpp"
 
 namespace maskedkd {
 
-constexpr std::int64_t kBrokenNamed = 20;  // a rank; the rest is counted
+constexpr std::int64_t kMostBrokenNamed = 20;  // by each rank; the others are only counted
 
 ShardPacker::ShardPacker(const ImageSource& source, const PackOptions& options, const PackPlan& plan,
                          const std::string& set_id, int rank, int ranks)
@@ -41,25 +42,22 @@ ShardForecast ShardPacker::forecast(std::int64_t begin, std::int64_t end) const 
   return expected;
 }
 
-// What was packed with --check structure is decoded where it lies; a shard with a record that can't be is packed anew,
-// which names the file.
-bool ShardPacker::is_checked_enough(ShardNote& note, const std::atomic<bool>& stop) const {
+// Decodes the records of a shard that was packed with --check structure, where --check decode is asked for. Returns
+// false where one can't be decoded: the shard is then packed again, which names the file.
+bool ShardPacker::passes_check(ShardNote& note, const std::atomic<bool>& stop) const {
   if (options_.records.check == FileCheck::structure || note.entry.check == FileCheck::decode) {
     return true;
   }
   try {
     const std::filesystem::path path = options_.output_dir / note.entry.name;
-    std::uint64_t bytes_offset = 0;
-    const Shard tables = read_shard_tables(path, bytes_offset);
+    const ShardTables tables(path);
     const FileDescriptor file = open_for_reading(path);
-    std::vector<std::uint8_t> record;
-    for (std::size_t i = 0; i < tables.labels.size(); ++i) {
-      if (stop) {
+    Record record;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(tables.num_records()); ++i) {
+      if (stop || !tables.read(i, record, file)) {
         return false;
       }
-      record.resize(tables.offsets[i + 1] - tables.offsets[i]);
-      read_exactly(file, bytes_offset + tables.offsets[i], record, path);
-      decode_image(record);
+      decode_image(record.bytes);
     }
   } catch (const FileError&) {
     throw;
@@ -75,8 +73,8 @@ void ShardPacker::pack_shard(std::int64_t shard, const std::atomic<bool>& stop) 
   const std::int64_t begin = plan_.first_image[static_cast<std::size_t>(shard)],
                      end = plan_.first_image[static_cast<std::size_t>(shard) + 1];
   const auto num_classes = static_cast<std::int64_t>(source_.class_names().size());
-  if (auto note = read_note_of_whole_shard(options_.output_dir, set_id_, shard, num_classes);
-      note && (options_.skip_broken || note->entry.num_records == end - begin) && is_checked_enough(*note, stop)) {
+  if (auto note = read_note_of_intact_shard(options_.output_dir, set_id_, shard, num_classes);
+      note && (options_.skip_broken || note->entry.num_records == end - begin) && passes_check(*note, stop)) {
     images_ += end - begin;
     broken_ += end - begin - note->entry.num_records;
     const std::lock_guard lock(mutex_);
@@ -84,13 +82,8 @@ void ShardPacker::pack_shard(std::int64_t shard, const std::atomic<bool>& stop) 
     ++num_kept_;
     return;
   }
-  Shard described;
-  described.encoding = options_.records.encoding();
-  described.set_id = set_id_;
-  described.shard_index = shard;
-  described.num_shards = plan_.num_shards();
-  described.class_names = source_.class_names();
-  ShardWriter writer(options_.output_dir / shard_name(shard), std::move(described),
+  ShardWriter writer(options_.output_dir / shard_name(shard),
+                     {options_.records.encoding(), set_id_, shard, plan_.num_shards(), source_.class_names()},
                      options_.records.passes_through() ? std::optional(forecast(begin, end)) : std::nullopt);
   std::map<std::string, std::int64_t> odd;
   for (std::int64_t i = begin; i < end && !stop; ++i) {
@@ -109,10 +102,10 @@ void ShardPacker::pack_shard(std::int64_t shard, const std::atomic<bool>& stop) 
         throw Error(fmt::format("{} {}: {}", source_.describe(image), is_unreadable ? "can't be read" : "is broken",
                                 error.what()),
                     is_unreadable ? "make it readable, or pack with --on-broken skip"
-                                  : "pack with --on-broken skip, or mend it and choose another --output-dir",
+                                  : "pack with --on-broken skip, or repair it and choose another --output-dir",
                     ExitCode::failure, error.where());
       }
-      if (broken_++ < kBrokenNamed) {
+      if (broken_++ < kMostBrokenNamed) {
         spdlog::warn("left out {}: {}", source_.describe(image), error.what());
       }
     }
@@ -125,7 +118,7 @@ void ShardPacker::pack_shard(std::int64_t shard, const std::atomic<bool>& stop) 
   ShardIndexEntry entry = writer.finish();
   entry.odd = std::move(odd);
   entry.check = options_.records.check_done();
-  ShardNote note = make_note(std::move(entry), writer.tables().class_counts);
+  ShardNote note = make_note(std::move(entry), writer.class_counts());
   write_note(options_.output_dir, set_id_, note);
   const std::lock_guard lock(mutex_);
   notes_.push_back(std::move(note));

@@ -1,4 +1,4 @@
-// One rank's share of a packing: its threads write its shards, while the thread that made it looks on.
+// Packs one rank's shards on its threads, while the thread that created it can watch their progress.
 #pragma once
 
 #include "maskedkd/shards/shard_writer.hpp"
@@ -15,29 +15,30 @@ namespace maskedkd {
 
 class ShardPacker {
  public:
-  // Starts at once, on the shards rank, rank + ranks, ... Everything given must outlive it. Destroyed, it has the
-  // threads stop at their next image. Throws Error where so many threads can't be started.
+  // Starts at once, on the shards rank, rank + ranks, ... All arguments must outlive it. The destructor stops the
+  // threads at their next image. Throws Error where so many threads can't be started.
   ShardPacker(const ImageSource& source, const PackOptions& options, const PackPlan& plan, const std::string& set_id,
               int rank, int ranks);
   ShardPacker(const ShardPacker&) = delete;
   ShardPacker& operator=(const ShardPacker&) = delete;
 
-  // So far; images and bytes of the source.
+  // So far; images and bytes are those of the source.
   struct Counts {
     std::int64_t images = 0, bytes = 0, broken = 0;
   };
   Counts counts() const;
-  // Whether all is done, waited for no longer than `patience`. Throws what a thread threw.
+  // Waits until all shards are done, no longer than `patience`, and returns whether they are. Throws what a thread
+  // threw.
   bool wait(std::chrono::milliseconds patience);
 
-  // After all is done:
+  // After all shards are done:
   const std::vector<ShardNote>& notes() const { return notes_; }
   std::int64_t num_kept() const { return num_kept_; }
 
  private:
   bool pack_next(const std::atomic<bool>& stop);
   void pack_shard(std::int64_t shard, const std::atomic<bool>& stop);
-  bool is_checked_enough(ShardNote& note, const std::atomic<bool>& stop) const;
+  bool passes_check(ShardNote& note, const std::atomic<bool>& stop) const;
   ShardForecast forecast(std::int64_t begin, std::int64_t end) const;
 
   const ImageSource& source_;
@@ -51,7 +52,7 @@ class ShardPacker {
   std::mutex mutex_;
   std::vector<ShardNote> notes_;
   std::int64_t num_kept_ = 0;
-  std::optional<WorkerThreads> threads_;  // last: they use the rest
+  std::optional<WorkerThreads> threads_;  // last, as they use the other members
 };
 
 }  // namespace maskedkd

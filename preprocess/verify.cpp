@@ -5,29 +5,26 @@
 #include "maskedkd/cli/options.hpp"
 #include "maskedkd/codecs/image.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
-#include "maskedkd/comm/rank_reports.hpp"
 #include "maskedkd/comm/threads.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/shards/shard_tables.hpp"
 #include "preprocess/pack_plan.hpp"
-#include "preprocess/packed_shard.hpp"
+#include "preprocess/shared_work.hpp"
 #include "preprocess/worker_threads.hpp"
 
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstdio>
 #include <exception>
 #include <mutex>
-#include <thread>
 
 namespace maskedkd {
 namespace {
 
-// Small enough to be still in a core's cache when it is hashed.
+// Small enough that a piece is still in the core's cache when it is hashed.
 constexpr std::uint64_t kPiece = std::uint64_t{1} << 18;
 
 std::string digest_of(const std::filesystem::path& path, std::atomic<std::int64_t>& bytes) {
@@ -44,7 +41,7 @@ std::string digest_of(const std::filesystem::path& path, std::atomic<std::int64_
   return digest.hex_digest();
 }
 
-// Why a record's bytes are no image of its shape; empty where they are.
+// Why a record's bytes are not an image of its shape; empty where they are.
 std::string why_undecodable(const Record& record, RecordEncoding encoding) {
   try {
     const Image image = decode_record(record, encoding);
@@ -58,39 +55,36 @@ std::string why_undecodable(const Record& record, RecordEncoding encoding) {
 }
 
 // unreadable: set where a record can't be read, which says nothing about its bytes.
-std::vector<std::string> bad_records(const PackedShard& shard, bool decode, bool& unreadable) {
+std::vector<std::string> bad_records(const ShardTables& shard, bool decode, bool& unreadable) {
   std::vector<std::string> lines;
-  const FileDescriptor file = open_for_reading(shard.path);
+  const FileDescriptor file = open_for_reading(shard.path());
   Record record;
-  for (std::size_t i = 0; i < shard.tables.labels.size(); ++i) {
-    const std::uint64_t begin = shard.tables.offsets[i];
-    record.bytes.resize(shard.tables.offsets[i + 1] - begin);
-    record.shape = {shard.tables.shapes[3 * i], shard.tables.shapes[3 * i + 1], shard.tables.shapes[3 * i + 2]};
+  for (std::size_t i = 0; i < static_cast<std::size_t>(shard.num_records()); ++i) {
     std::string why;
     try {
-      read_exactly(file, shard.bytes_offset + begin, record.bytes, shard.path);
-      if (crc32_of(record.bytes) != shard.tables.checksums[i]) {
+      if (!shard.read(i, record, file)) {
         why = "has another checksum than when it was packed";
       } else if (decode) {
-        why = why_undecodable(record, shard.tables.encoding);
+        why = why_undecodable(record, shard.header().encoding);
       }
     } catch (const FileError& error) {
       why = fmt::format("can't be read ({})", error.what());
       unreadable = true;
     } catch (const Error& error) {
-      why = error.what();  // the file ends before
+      why = error.what();  // the file ends too early
     }
     if (!why.empty()) {
-      lines.push_back(fmt::format("{}, {}: {}", shard.path.string(), shard.describe(i), why));
+      lines.push_back(fmt::format("{}, {}: {}", shard.path().string(), shard.describe(i), why));
     }
   }
   return lines;
 }
 
-// Whether the file has the index's SHA-256. A disk that fails under it is no answer: records are then read one by one.
-bool is_whole(const std::filesystem::path& path, const ShardIndexEntry& entry, std::atomic<std::int64_t>& bytes) {
+// Whether the file has the SHA-256 of the index. False also where the disk fails: the records are then read one by one,
+// to find those that can't be read.
+bool is_intact(const std::filesystem::path& path, const ShardIndexEntry& entry, std::atomic<std::int64_t>& bytes) {
   std::error_code missing;
-  if (entry.sha256.empty() || std::filesystem::file_size(path, missing) != entry.size_bytes || missing) {
+  if (std::filesystem::file_size(path, missing) != entry.size_bytes || missing) {
     return false;
   }
   try {
@@ -100,7 +94,7 @@ bool is_whole(const std::filesystem::path& path, const ShardIndexEntry& entry, s
   }
 }
 
-// What the shards that could be opened hold together.
+// Totals over the shards that could be opened.
 struct Counts {
   std::size_t shards = 0;
   std::int64_t records = 0;
@@ -117,13 +111,13 @@ struct Counts {
 };
 
 struct Verdict {
-  std::vector<std::string> lines;
+  std::vector<std::string> problems;
   std::int64_t bad_shards = 0;
   std::int64_t unreadable_shards = 0;  // of them
   Counts counts;
 };
 
-// A rank's share, on its threads, while rank 0 shows how far all of them are.
+// Verifies this rank's shards on its threads, while rank 0 shows the progress of all ranks.
 Verdict verify_share(const MpiSession& session, const std::filesystem::path& directory, const ShardIndex& index,
                      int num_threads, bool decode) {
   std::uint64_t total = 0;
@@ -141,89 +135,74 @@ Verdict verify_share(const MpiSession& session, const std::filesystem::path& dir
       return false;
     }
     ShardVerdict seen = verify_shard(directory, index, shard, decode, bytes);
-    bad += seen.lines.empty() ? 0 : 1;
+    bad += seen.problems.empty() ? 0 : 1;
     unreadable += seen.unreadable ? 1 : 0;
-    found[shard] = std::move(seen.lines);
+    found[shard] = std::move(seen.problems);
     if (!seen.class_counts.empty()) {
       const std::lock_guard lock(mutex);
       verdict.counts.add({1, index.shards[shard].num_records, seen.class_counts});
     }
     return true;
   });
-  RankReports reports(session, 2);
   Progress progress("verifying", "MB", static_cast<std::int64_t>(total / 1000000), session.rank() == 0);
-  const auto own = [&] {
-    return std::array<double, 2>{static_cast<double>(bytes.load()), static_cast<double>(bad.load())};
-  };
-  const auto show = [&] {
-    reports.receive();
-    const std::vector<double> all = reports.sum();
-    progress.update(static_cast<std::int64_t>(all[0] / 1e6),
-                    all[1] > 0 ? fmt::format("{:.0f} damaged shards", all[1]) : "no damage so far");
-  };
-  while (!threads.wait(std::chrono::milliseconds(100))) {
-    reports.report(own());
-    if (session.rank() == 0) {
-      show();
-    }
-  }
-  reports.finish(own());
-  while (session.rank() == 0 && !reports.all_finished()) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    show();
-  }
+  wait_and_show(session,
+                {[&](std::chrono::milliseconds patience) { return threads.wait(patience); },
+                 [&] {
+                   return std::vector<double>{static_cast<double>(bytes.load()), static_cast<double>(bad.load())};
+                 },
+                 [&](std::span<const double> sums) {
+                   progress.update(static_cast<std::int64_t>(sums[0] / 1e6),
+                                   sums[1] > 0 ? fmt::format("{:.0f} damaged shards", sums[1]) : "no damage so far");
+                 }});
   verdict.bad_shards = bad;
   verdict.unreadable_shards = unreadable;
-  for (std::vector<std::string>& lines : found) {
-    verdict.lines.insert(verdict.lines.end(), lines.begin(), lines.end());
+  for (std::vector<std::string>& problems : found) {
+    verdict.problems.insert(verdict.problems.end(), problems.begin(), problems.end());
   }
   return verdict;
 }
 
-Verdict united(const std::vector<std::string>& told_by_ranks) {
+Verdict merged(const std::vector<std::string>& serialised) {
   Verdict all;
-  for (const std::string& text : told_by_ranks) {
+  for (const std::string& text : serialised) {
     const auto json = nlohmann::json::parse(text);
     all.bad_shards += json.at("bad_shards").get<std::int64_t>();
     all.unreadable_shards += json.at("unreadable_shards").get<std::int64_t>();
-    for (const auto& line : json.at("lines")) {
-      all.lines.push_back(line.get<std::string>());
+    for (const auto& problem : json.at("problems")) {
+      all.problems.push_back(problem.get<std::string>());
     }
     all.counts.add({json.at("shards").get<std::size_t>(), json.at("records").get<std::int64_t>(),
                     json.at("classes").get<std::vector<std::int64_t>>()});
   }
-  std::sort(all.lines.begin(), all.lines.end());
+  std::sort(all.problems.begin(), all.problems.end());
   return all;
 }
 
-std::string told(const Verdict& own) {
-  const nlohmann::json json = {{"bad_shards", own.bad_shards},
-                               {"unreadable_shards", own.unreadable_shards},
-                               {"lines", own.lines},
-                               {"shards", own.counts.shards},
-                               {"records", own.counts.records},
-                               {"classes", own.counts.classes}};
+std::string serialise(const Verdict& own) {
+  const nlohmann::json json = {{"bad_shards", own.bad_shards},  {"unreadable_shards", own.unreadable_shards},
+                               {"problems", own.problems},      {"shards", own.counts.shards},
+                               {"records", own.counts.records}, {"classes", own.counts.classes}};
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-std::string ending(const Verdict& all, bool index_is_wrong, bool decode) {
+std::string conclusion(const Verdict& all, bool index_is_wrong, bool decode) {
   if (index_is_wrong) {
-    return fmt::format("its index is damaged; {}", kMendIndex);
+    return fmt::format("its index is damaged; {}", kRepairIndexHint);
   }
   if (all.bad_shards == 0) {
     return "no damage";
   }
   if (all.unreadable_shards > 0) {
     return fmt::format(
-        "{} lines of trouble in {} shards, of which {} can't be read and may be whole; see to that first, "
-        "and verify again",
-        all.lines.size(), all.bad_shards, all.unreadable_shards);
+        "{} problems in {} shards, {} of which can't be read and may be intact; solve the read errors first, then "
+        "verify "
+        "again",
+        all.problems.size(), all.bad_shards, all.unreadable_shards);
   }
   return fmt::format(
-      "{} lines of damage in {} shards; move the shards named away and start maskedkd_pack again with the same "
-      "options{}",
-      all.lines.size(), all.bad_shards,
-      decode ? ", images that can't be decoded with --check decode --on-broken skip" : "");
+      "{} problems in {} shards; move the named shards away and start maskedkd_pack again with the same options{}",
+      all.problems.size(), all.bad_shards,
+      decode ? " (with --check decode --on-broken skip if images can't be decoded)" : "");
 }
 
 }  // namespace
@@ -234,20 +213,21 @@ ShardVerdict verify_shard(const std::filesystem::path& directory, const ShardInd
   const std::filesystem::path path = directory / entry.name;
   ShardVerdict verdict;
   try {
-    const bool whole = is_whole(path, entry, bytes);
-    PackedShard opened = open_packed_shard(directory, index, shard);
-    if (!whole || decode) {
-      verdict.lines = bad_records(opened, decode, verdict.unreadable);
+    const bool intact = is_intact(path, entry, bytes);
+    ShardTables opened = open_shard(directory, index, shard);
+    opened.read_names();
+    if (!intact || decode) {
+      verdict.problems = bad_records(opened, decode, verdict.unreadable);
     }
-    if (!whole && verdict.lines.empty() && !entry.sha256.empty()) {
-      verdict.lines.push_back(
-          fmt::format("{}: no record is damaged, but its SHA-256 is not the index's", path.string()));
+    if (!intact && verdict.problems.empty()) {
+      verdict.problems.push_back(
+          fmt::format("{}: no record is damaged, but the file has another SHA-256 than the index says", path.string()));
     }
-    verdict.class_counts = std::move(opened.tables.class_counts);
+    verdict.class_counts = opened.class_counts();
   } catch (const std::exception& error) {
     const std::string why = error.what();
     verdict.unreadable = dynamic_cast<const FileError*>(&error) != nullptr;
-    verdict.lines = {why.starts_with(path.string()) ? why : fmt::format("{}: {}", path.string(), why)};
+    verdict.problems = {why.starts_with(path.string()) ? why : fmt::format("{}: {}", path.string(), why)};
   }
   return verdict;
 }
@@ -256,13 +236,14 @@ int run_verify_command(const MpiSession& session, int argc, const char* const* a
   std::filesystem::path directory;
   int threads = 0;
   bool decode = false;
-  CommandLine line("maskedkd_pack verify",
-                   "Reads every byte of a packed set and names every record that is damaged. Ends with 1 where one is.",
-                   "srun -n 16 maskedkd_pack verify packed/train");
+  CommandLine line(
+      "maskedkd_pack verify",
+      "Reads every byte of a packed set and names every damaged record. The exit code is 1 if there is one.",
+      "srun -n 16 maskedkd_pack verify packed/train");
   line.group("Set")
       .positional("DIR", directory, "folder of the packed set")
       .option("decode", decode, "decode each record too: finds images that were broken before they were packed")
-      .option("threads", threads, "of each rank, a shard each; 0: the cores that it has");
+      .option("threads", threads, "threads of each rank, each of which reads one shard at a time; 0: one per core");
   if (!line.parse(argc, argv)) {
     if (session.rank() == 0) {
       std::fputs(line.help().c_str(), stdout);
@@ -274,9 +255,10 @@ int run_verify_command(const MpiSession& session, int argc, const char* const* a
   }
   const auto started = std::chrono::steady_clock::now();
   const int cores = cores_for_rank(session);
-  const ShardIndex index = read_shard_index(directory);
-  Verdict all =
-      united(session.all_gather(told(verify_share(session, directory, index, threads > 0 ? threads : cores, decode))));
+  const Peers peers = peers_of(session);
+  const ShardIndex index = read_shared_index(peers, directory);
+  const Verdict all = merged(
+      peers.all_gather(serialise(verify_share(session, directory, index, threads > 0 ? threads : cores, decode))));
   std::string counts_differ;
   if (all.counts.shards == index.shards.size()) {
     try {
@@ -290,8 +272,8 @@ int run_verify_command(const MpiSession& session, int argc, const char* const* a
     for (const ShardIndexEntry& entry : index.shards) {
       total += entry.size_bytes;
     }
-    for (const std::string& one : all.lines) {
-      fmt::print("{}\n", one);
+    for (const std::string& problem : all.problems) {
+      fmt::print("{}\n", problem);
     }
     if (!counts_differ.empty()) {
       fmt::print("{}\n", counts_differ);
@@ -299,7 +281,7 @@ int run_verify_command(const MpiSession& session, int argc, const char* const* a
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
     fmt::print("{} {} records in {} shards, {}, {:.2f} s, {}/s: {}\n", directory.string(), index.num_records,
                index.shards.size(), size_text(static_cast<double>(total)), seconds,
-               size_text(static_cast<double>(total) / seconds), ending(all, !counts_differ.empty(), decode));
+               size_text(static_cast<double>(total) / seconds), conclusion(all, !counts_differ.empty(), decode));
   }
   return all.bad_shards == 0 && counts_differ.empty() ? 0 : 1;
 }

@@ -1,4 +1,4 @@
-// index.json, written and read.
+// Writes and reads index.json.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/quoted_name.hpp"
 #include "maskedkd/io/posix.hpp"
@@ -22,7 +22,7 @@ constexpr std::size_t kDigestLength = 64;
 
 [[noreturn]] void refuse(const std::string& why) { throw Error(why); }
 
-// Whether a packing began here: its shards, finished or not, lie without an index.
+// Whether the directory, which has no index, holds shards of an interrupted packing, finished or not.
 bool holds_unfinished_packing(const std::filesystem::path& directory) {
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(directory, ignored)) {
@@ -44,7 +44,7 @@ const json& member(const json& object, const char* key) {
 
 std::int64_t whole(const json& value, std::string_view name) {
   if (!value.is_number_unsigned() || value.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max()) {
-    refuse(fmt::format("has a {} that is no whole number", printable_name(name)));
+    refuse(fmt::format("has a {} that is not a whole number", printable_name(name)));
   }
   return value.get<std::int64_t>();
 }
@@ -54,7 +54,7 @@ std::int64_t whole_number(const json& object, const char* key) { return whole(me
 const std::string& text_of(const json& object, const char* key) {
   const json& value = member(object, key);
   if (!value.is_string()) {
-    refuse(fmt::format("has a {} that is no text", key));
+    refuse(fmt::format("has a {} that is not a string", key));
   }
   return value.get_ref<const std::string&>();
 }
@@ -62,7 +62,7 @@ const std::string& text_of(const json& object, const char* key) {
 const json& list_of(const json& object, const char* key) {
   const json& value = member(object, key);
   if (!value.is_array() || value.empty()) {
-    refuse(fmt::format("has a {} that is no list of any", key));
+    refuse(fmt::format("has a {} that is not a list, or is empty", key));
   }
   return value;
 }
@@ -70,23 +70,23 @@ const json& list_of(const json& object, const char* key) {
 std::string digest_of(const json& object, const char* key) {
   const std::string& text = text_of(object, key);
   if (text.size() != kDigestLength || text.find_first_not_of("0123456789abcdef") != std::string::npos) {
-    refuse(fmt::format("has a {} that is none", key));
+    refuse(fmt::format("has a {} that is not 64 lower-case hex digits", key));
   }
   return text;
 }
 
-// It names the folder that --stage-to copies into.
+// Checked, as --stage-to copies into a folder of this name.
 const std::string& set_id_of(const json& content) {
   const std::string& id = text_of(content, "set_id");
   if (id.empty() || id.size() > kDigestLength || id.find_first_not_of("0123456789abcdef") != std::string::npos) {
-    refuse("has a set_id that is none");
+    refuse("has a set_id that is not 1 to 64 lower-case hex digits");
   }
   return id;
 }
 
 std::int64_t sum_of(std::int64_t a, std::int64_t b) {
   if (__builtin_add_overflow(a, b, &a)) {
-    refuse("counts more than can be");
+    refuse("has counts whose sum overflows");
   }
   return a;
 }
@@ -95,7 +95,7 @@ std::vector<std::string> class_names_of(const json& content) {
   std::vector<std::string> names;
   for (const json& name : list_of(content, "class_names")) {
     if (!name.is_string()) {
-      refuse("has a class name that is no text");
+      refuse("has a class name that is not a string");
     }
     names.push_back(name.get<std::string>());
   }
@@ -122,7 +122,7 @@ std::map<std::string, std::int64_t> odd_of(const json& content) {
     return odd;
   }
   if (!given->is_object()) {
-    refuse("has an odd that is no object");
+    refuse("has an odd that is not an object");
   }
   for (const auto& [name, count] : given->items()) {
     odd[name] = whole(count, name);
@@ -130,20 +130,28 @@ std::map<std::string, std::int64_t> odd_of(const json& content) {
   return odd;
 }
 
+RecordEncoding encoding_of(const json& content) {
+  const std::string& text = text_of(content, "encoding");
+  const std::optional<RecordEncoding> encoding = parse_record_encoding(text);
+  if (!encoding) {
+    refuse(fmt::format("has the unknown encoding {}", quoted_name(text)));
+  }
+  return *encoding;
+}
+
 FileCheck check_of(const json& object) {
-  const auto given = object.find("check");
-  if (given == object.end() || *given == to_string(FileCheck::structure)) {
-    return FileCheck::structure;
+  const std::string& text = text_of(object, "check");
+  for (const FileCheck check : {FileCheck::structure, FileCheck::decode}) {
+    if (text == to_string(check)) {
+      return check;
+    }
   }
-  if (*given != to_string(FileCheck::decode)) {
-    refuse("has a check that is none");
-  }
-  return FileCheck::decode;
+  refuse(fmt::format("has the unknown check {}", quoted_name(text)));
 }
 
 ShardIndexEntry entry_of(const json& object) {
   if (!object.is_object()) {
-    refuse("is no object");
+    refuse("is not an object");
   }
   ShardIndexEntry entry;
   entry.name = text_of(object, "name");
@@ -154,10 +162,9 @@ ShardIndexEntry entry_of(const json& object) {
   entry.frame_sha256 = digest_of(object, "frame_sha256");
   entry.odd = odd_of(object);
   entry.check = check_of(object);
-  const auto whole = object.find("sha256");
-  entry.sha256 = whole != object.end() && *whole != "" ? digest_of(object, "sha256") : "";
+  entry.sha256 = digest_of(object, "sha256");
   if (entry.bytes_offset > entry.size_bytes || entry.num_bytes > entry.size_bytes - entry.bytes_offset) {
-    refuse("has no room for its records");
+    refuse("has records that extend past the end of the file");
   }
   return entry;
 }
@@ -170,10 +177,10 @@ std::vector<ShardIndexEntry> shards_of(const json& content, std::int64_t num_rec
     try {
       shards.push_back(entry_of(object));
     } catch (const Error& error) {
-      refuse(fmt::format("says of {} what can't be: it {}", expected, error.what()));
+      refuse(fmt::format("has an impossible entry for {}: it {}", expected, error.what()));
     }
     if (shards.back().name != expected) {
-      refuse(fmt::format("names the shard {} out of its turn", quoted_name(shards.back().name)));
+      refuse(fmt::format("lists the shard {} where {} must be", quoted_name(shards.back().name), expected));
     }
     total = sum_of(total, shards.back().num_records);
   }
@@ -204,13 +211,13 @@ std::string_view to_string(RecordEncoding encoding) { return encoding == RecordE
 
 std::string_view to_string(FileCheck check) { return check == FileCheck::structure ? "structure" : "decode"; }
 
-RecordEncoding parse_record_encoding(std::string_view text) {
+std::optional<RecordEncoding> parse_record_encoding(std::string_view text) {
   for (const RecordEncoding encoding : {RecordEncoding::file, RecordEncoding::raw}) {
     if (text == to_string(encoding)) {
       return encoding;
     }
   }
-  throw usage_error(fmt::format("{} is no way to store records", quoted_name(text)), "choose from file, raw");
+  return std::nullopt;
 }
 
 std::string shard_name(std::int64_t shard_index) { return fmt::format("shard-{:05}.h5", shard_index); }
@@ -237,7 +244,7 @@ std::string serialise(const ShardIndex& index) {
                                        {"class_names", index.class_names},
                                        {"class_counts", index.class_counts},
                                        {"shards", shards}};
-  // Class names are folder names: bytes that are no UTF-8 are shown as such instead of failing.
+  // Class names may be any bytes to a caller of this function: those that are not UTF-8 are replaced.
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
@@ -250,14 +257,14 @@ ShardIndex parse_shard_index(std::string_view text, const std::filesystem::path&
           kOtherFormatHint, ExitCode::usage);
     }
     ShardIndex index;
-    index.encoding = parse_record_encoding(text_of(content, "encoding"));
+    index.encoding = encoding_of(content);
     index.set_id = set_id_of(content);
     index.num_records = whole_number(content, "num_records");
     index.class_names = class_names_of(content);
     index.class_counts = class_counts_of(content, index.num_records);
     index.shards = shards_of(content, index.num_records);
     if (index.class_counts.size() != index.class_names.size()) {
-      refuse("has other numbers of class_counts than of class_names");
+      refuse("has different numbers of class_counts and class_names");
     }
     if (index.num_records == 0) {
       refuse("lists no images");
@@ -266,7 +273,8 @@ ShardIndex parse_shard_index(std::string_view text, const std::filesystem::path&
   } catch (const OtherFormat&) {
     throw;
   } catch (const std::runtime_error& error) {
-    throw usage_error(fmt::format("{} is no index of packed images: it {}", path.string(), error.what()), kMendIndex);
+    throw usage_error(fmt::format("{} is not a valid index of packed images: it {}", path.string(), error.what()),
+                      kRepairIndexHint);
   }
 }
 
@@ -284,7 +292,7 @@ ShardIndex read_shard_index(const std::filesystem::path& directory) {
       }
     }
     if (!below.empty()) {
-      throw usage_error(fmt::format("{} is no packed set, but holds some", directory.string()),
+      throw usage_error(fmt::format("{} is not a packed set, but contains some", directory.string()),
                         fmt::format("name {}", fmt::join(below, " or ")));
     }
     const bool begun = holds_unfinished_packing(directory);

@@ -2,7 +2,6 @@
 
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/base/quoted_name.hpp"
-#include "maskedkd/io/digest.hpp"
 #include "maskedkd/shards/shard_tables.hpp"
 #include "shard_files.hpp"
 
@@ -12,20 +11,19 @@ namespace maskedkd {
 namespace {
 
 struct OpenShard {
-  std::filesystem::path path;  // the original's
-  std::uint64_t bytes_offset = 0;
   std::int64_t first_record = 0;
-  Shard tables;  // without bytes and class names
+  ShardTables tables;  // its path is the original's, wherever the records are read from
 };
 
-// The file that a record came from; empty where the shard does not say, or is not what the index says any more.
+// The file that a record came from; empty where the shard doesn't name it, or its names can't be trusted because it no
+// longer has the frame that the index describes.
 std::string source_of(const std::filesystem::path& path, const ShardIndexEntry& entry, std::int64_t record) {
   try {
     if (frame_digest(path, entry) == entry.frame_sha256) {
       const RecordNames names = read_record_names(path, entry.num_records);
       return names.size() == 0 ? "" : std::string(names[static_cast<std::size_t>(record)]);
     }
-  } catch (const Error&) {  // NOLINT(bugprone-empty-catch): the caller is about to tell what is wrong with the shard
+  } catch (const Error&) {  // NOLINT(bugprone-empty-catch): the caller is about to report what is wrong with the shard
   }
   return "";
 }
@@ -57,15 +55,14 @@ ShardSet::ShardSet(const std::filesystem::path& directory, const std::function<v
   std::int64_t num_records = 0;
   std::vector<std::int64_t> class_counts(state_->index.class_names.size(), 0);
   for (std::size_t i = 0; i < state_->index.shards.size(); ++i) {
-    ShardTables opened = open_shard_tables(directory, state_->index, i);
-    OpenShard shard{std::move(opened.path), opened.bytes_offset, num_records, std::move(opened.tables)};
-    shard.tables.class_names = {};
-    num_records += shard.tables.num_records();
+    ShardTables tables = open_shard(directory, state_->index, i);
     for (std::size_t c = 0; c < class_counts.size(); ++c) {
-      class_counts[c] += shard.tables.class_counts[c];
+      class_counts[c] += tables.class_counts()[c];
     }
-    shard.tables.class_counts = {};
-    state_->shards.push_back(std::move(shard));
+    tables.release_classes();
+    const std::int64_t first_record = num_records;
+    num_records += tables.num_records();
+    state_->shards.push_back({first_record, std::move(tables)});
     if (on_shard) {
       on_shard();
     }
@@ -73,7 +70,7 @@ ShardSet::ShardSet(const std::filesystem::path& directory, const std::function<v
   check_set_counts(directory, state_->index, num_records, class_counts);
   std::vector<std::filesystem::path> paths;
   for (const OpenShard& shard : state_->shards) {
-    paths.push_back(shard.path);
+    paths.push_back(shard.tables.path());
   }
   state_->files = std::make_unique<ShardFiles>(std::move(paths));
 }
@@ -103,37 +100,36 @@ void ShardSet::read(std::int64_t index, Record& record) const {
   const std::size_t number = state_->shard_of(index);
   const OpenShard& shard = state_->shards[number];
   const auto i = static_cast<std::size_t>(index - shard.first_record);
-  record.label = shard.tables.labels[i];
-  record.shape = {shard.tables.shapes[3 * i], shard.tables.shapes[3 * i + 1], shard.tables.shapes[3 * i + 2]};
-  const std::uint64_t begin = shard.tables.offsets[i];
-  record.bytes.resize(shard.tables.offsets[i + 1] - begin);
-  const auto try_once = [&] {
+  const auto read_patiently = [&](std::uint64_t offset, std::span<std::uint8_t> bytes) {
     bool ends_early = false;
     try {
-      state_->files->read(number, shard.bytes_offset + begin, record.bytes, ends_early);
+      state_->files->read(number, offset, bytes, ends_early);
     } catch (const Error& error) {
       if (ends_early) {
         throw BadRecord(fmt::format("{}: {}", describe(index), error.what()), error.hint());
       }
       throw;
     }
-    if (crc32_of(record.bytes) != shard.tables.checksums[i]) {
+  };
+  const std::filesystem::path& original = shard.tables.path();
+  const auto try_once = [&] {
+    if (!shard.tables.read(i, record, read_patiently)) {
       throw BadRecord(
           fmt::format("{} has another checksum than when it was packed", describe(index)),
           fmt::format("move {} away, and start maskedkd_pack again with the same options; maskedkd_pack verify finds "
-                      "all that is damaged",
-                      shard.path.filename().string()));
+                      "all damage",
+                      original.filename().string()));
     }
   };
-  const std::filesystem::path place = state_->files->path(number);
+  const std::filesystem::path read_from = state_->files->path(number);
   try {
     try_once();
   } catch (const Error& error) {
-    if (place == shard.path && state_->files->path(number) == shard.path) {
+    if (read_from == original && state_->files->path(number) == original) {
       throw;
     }
-    spdlog::warn("{}; reading {} instead of its copy", error.what(), shard.path.string());
-    state_->files->move(number, shard.path);
+    spdlog::warn("{}; reading {} instead of its copy", error.what(), original.string());
+    state_->files->move(number, original);
     try_once();
   }
 }
@@ -142,8 +138,7 @@ void ShardSet::will_need(std::int64_t index) const {
   const std::size_t number = state_->shard_of(index);
   const OpenShard& shard = state_->shards[number];
   const auto i = static_cast<std::size_t>(index - shard.first_record);
-  state_->files->will_need(number, shard.bytes_offset + shard.tables.offsets[i],
-                           shard.tables.offsets[i + 1] - shard.tables.offsets[i]);
+  state_->files->will_need(number, shard.tables.offset(i), shard.tables.num_bytes(i));
 }
 
 void ShardSet::read_bytes(std::size_t shard, std::uint64_t offset, std::span<std::uint8_t> bytes) const {
@@ -158,7 +153,7 @@ void ShardSet::use_copy(std::size_t shard, const std::filesystem::path& copy) co
 std::string ShardSet::describe(std::int64_t index) const {
   const std::size_t number = state_->shard_of(index);
   const std::int64_t i = index - state_->shards[number].first_record;
-  const std::string source = source_of(state_->shards[number].path, state_->index.shards[number], i);
+  const std::string source = source_of(state_->shards[number].tables.path(), state_->index.shards[number], i);
   return fmt::format("{}, record {}{}", state_->files->path(number).string(), i,
                      source.empty() ? "" : fmt::format(" ({})", printable_name(source)));
 }

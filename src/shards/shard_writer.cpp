@@ -15,28 +15,27 @@
 namespace maskedkd {
 namespace {
 
-// The file without its records: what lies before them and what lies after.
+// The file without its records.
 struct Frame {
   std::uint64_t bytes_offset = 0;
-  std::vector<std::uint8_t> head, tail;
+  std::vector<std::uint8_t> head, tail;  // the bytes before the records and after them
 };
 
-// /bytes comes first: where it lies depends on nothing that is written later.
-Frame make_frame(const Shard& tables, std::uint64_t num_bytes) {
+// /bytes is created first, so that its offset does not depend on anything that is written later.
+Frame make_frame(const ShardHeader& header, const RecordTables& tables, const std::vector<std::int64_t>& class_counts,
+                 std::uint64_t num_bytes) {
   const std::lock_guard turn(hdf5::one_at_a_time());
   const hdf5::Handle file = hdf5::create_file_in_memory();
   const std::uint64_t n = tables.labels.size();
-  std::vector<std::int64_t> counts = tables.class_counts;
-  counts.resize(tables.class_names.size(), 0);
   hdf5::create_dataset<std::uint8_t>(file, "bytes", {num_bytes});
   hdf5::write_attribute(file, "format_version", kShardFormatVersion);
-  hdf5::write_attribute(file, "encoding", std::string(to_string(tables.encoding)));
-  hdf5::write_attribute(file, "set_id", tables.set_id);
-  hdf5::write_attribute(file, "shard_index", tables.shard_index);
-  hdf5::write_attribute(file, "num_shards", tables.num_shards);
-  hdf5::write_attribute(file, "table_checksum", static_cast<std::int64_t>(tables.table_checksum()));
-  hdf5::write_attribute(file, "class_names", std::span<const std::string>(tables.class_names));
-  hdf5::write_attribute(file, "class_counts", std::span<const std::int64_t>(counts));
+  hdf5::write_attribute(file, "encoding", std::string(to_string(header.encoding)));
+  hdf5::write_attribute(file, "set_id", header.set_id);
+  hdf5::write_attribute(file, "shard_index", header.shard_index);
+  hdf5::write_attribute(file, "num_shards", header.num_shards);
+  hdf5::write_attribute(file, "table_checksum", static_cast<std::int64_t>(tables.checksum()));
+  hdf5::write_attribute(file, "class_names", std::span<const std::string>(header.class_names));
+  hdf5::write_attribute(file, "class_counts", std::span<const std::int64_t>(class_counts));
   hdf5::write_dataset<std::uint64_t>(file, "offsets", tables.offsets, {tables.offsets.size()});
   hdf5::write_dataset<std::int64_t>(file, "labels", tables.labels, {n});
   hdf5::write_dataset<std::uint32_t>(file, "checksums", tables.checksums, {n});
@@ -59,8 +58,9 @@ Frame make_frame(const Shard& tables, std::uint64_t num_bytes) {
   return frame;
 }
 
-// A frame of the same layout: its values, which are not known yet, are zeros.
-Frame foreseen_frame(Shard tables, const ShardForecast& forecast) {
+// A frame of the layout that the forecast implies, with zeros for the values that are not known yet.
+Frame expected_frame(const ShardHeader& header, const ShardForecast& forecast) {
+  RecordTables tables;
   tables.offsets.resize(forecast.num_records + 1);
   tables.labels.resize(forecast.num_records);
   tables.checksums.resize(forecast.num_records);
@@ -69,40 +69,34 @@ Frame foreseen_frame(Shard tables, const ShardForecast& forecast) {
     tables.names.text.resize(forecast.num_name_bytes);
     tables.names.offsets.resize(forecast.num_records + 1);
   }
-  return make_frame(tables, forecast.num_bytes);
+  return make_frame(header, tables, std::vector<std::int64_t>(header.class_names.size()), forecast.num_bytes);
 }
 
-void put_in_place(const FileDescriptor& file, const std::filesystem::path& temporary,
-                  const std::filesystem::path& path) {
-  sync_file(file, temporary);
-  if (std::rename(temporary.c_str(), path.c_str()) != 0) {
-    throw FileError("can't put in its place", path, errno);
-  }
-  sync_directory(path.has_parent_path() ? path.parent_path() : ".");
-}
-
-[[noreturn]] void can_not_write(const std::filesystem::path& path, const Error& error) {
+[[noreturn]] void rethrow_as_failed_write(const std::filesystem::path& path, const Error& error) {
   throw Error(fmt::format("can't write {}: {}", path.string(), error.what()),
               error.hint().empty() ? "is the disk full?" : error.hint());
 }
 
 }  // namespace
 
-ShardWriter::ShardWriter(std::filesystem::path path, Shard described, const std::optional<ShardForecast>& forecast)
-    : path_(std::move(path)), temporary_(unfinished_path(path_)), tables_(std::move(described)) {
+ShardWriter::ShardWriter(std::filesystem::path path, ShardHeader header, const std::optional<ShardForecast>& forecast)
+    : path_(std::move(path)),
+      temporary_(unfinished_path(path_)),
+      header_(std::move(header)),
+      class_counts_(header_.class_names.size(), 0) {
   try {
     file_ = create_file(temporary_);
     if (forecast && forecast->num_bytes > 0) {
-      Frame frame = foreseen_frame(tables_, *forecast);
+      Frame frame = expected_frame(header_, *forecast);
       bytes_offset_ = frame.bytes_offset;
-      foreseen_head_ = std::move(frame.head);
-      digest_.update(foreseen_head_);
+      expected_head_ = std::move(frame.head);
+      digest_.update(expected_head_);
     } else {
-      bytes_offset_ = make_frame(tables_, 1).bytes_offset;
+      bytes_offset_ = make_frame(header_, tables_, class_counts_, 1).bytes_offset;
     }
   } catch (const Error& error) {
     ::unlink(temporary_.c_str());
-    can_not_write(path_, error);
+    rethrow_as_failed_write(path_, error);
   }
 }
 
@@ -118,21 +112,22 @@ void ShardWriter::append(std::span<const std::uint8_t> record, std::int64_t labe
   try {
     write_at(file_, bytes_offset_ + begin, record, temporary_);
   } catch (const Error& error) {
-    can_not_write(path_, error);
+    rethrow_as_failed_write(path_, error);
   }
-  if (!foreseen_head_.empty()) {
+  if (!expected_head_.empty()) {
     digest_.update(record);
   }
-  tables_.add_row(record, label, shape);
+  tables_.append(record, label, shape);
+  ++class_counts_.at(static_cast<std::size_t>(label));
   if (!name.empty()) {
     tables_.names.append(name);
   }
-  // The disk works while the next records are read; nothing waits here.
+  // Starts the writing to the disk while the next records are read, and does not wait for it.
   constexpr std::uint64_t kPiece = std::uint64_t{1} << 23;
-  if (const std::uint64_t end = tables_.offsets.back(); end - synced_ >= kPiece) {
-    ::sync_file_range(file_.get(), static_cast<off_t>(bytes_offset_ + synced_), static_cast<off_t>(end - synced_),
+  if (const std::uint64_t end = tables_.offsets.back(); end - flushed_ >= kPiece) {
+    ::sync_file_range(file_.get(), static_cast<off_t>(bytes_offset_ + flushed_), static_cast<off_t>(end - flushed_),
                       SYNC_FILE_RANGE_WRITE);
-    synced_ = end;
+    flushed_ = end;
   }
 }
 
@@ -140,14 +135,14 @@ ShardIndexEntry ShardWriter::finish() {
   ShardIndexEntry entry;
   try {
     const std::uint64_t num_bytes = tables_.offsets.back();
-    const Frame frame = make_frame(tables_, num_bytes);
+    const Frame frame = make_frame(header_, tables_, class_counts_, num_bytes);
     if (num_bytes > 0 && frame.bytes_offset != bytes_offset_) {
-      throw Error("HDF5 put the records elsewhere than it had said");
+      throw Error("HDF5 moved the records' dataset after its offset was read");
     }
     write_at(file_, 0, frame.head, temporary_);
     write_at(file_, frame.bytes_offset + num_bytes, frame.tail, temporary_);
     entry.name = path_.filename().string();
-    entry.num_records = tables_.num_records();
+    entry.num_records = static_cast<std::int64_t>(tables_.labels.size());
     entry.bytes_offset = frame.bytes_offset;
     entry.num_bytes = num_bytes;
     entry.size_bytes = frame.head.size() + num_bytes + frame.tail.size();
@@ -155,33 +150,22 @@ ShardIndexEntry ShardWriter::finish() {
     frame_digest.update(frame.head);
     frame_digest.update(frame.tail);
     entry.frame_sha256 = frame_digest.hex_digest();
-    if (!foreseen_head_.empty() && frame.head == foreseen_head_) {
+    if (!expected_head_.empty() && frame.head == expected_head_) {
       digest_.update(frame.tail);
       entry.sha256 = digest_.hex_digest();
     } else {
       entry.sha256 = sha256_of_file(temporary_);
     }
-    put_in_place(file_, temporary_, path_);
+    sync_file(file_, temporary_);
+    if (std::rename(temporary_.c_str(), path_.c_str()) != 0) {
+      throw FileError("can't rename to", path_, errno);
+    }
+    sync_directory(path_.has_parent_path() ? path_.parent_path() : ".");
   } catch (const Error& error) {
-    can_not_write(path_, error);
+    rethrow_as_failed_write(path_, error);
   }
   finished_ = true;
   return entry;
-}
-
-void write_shard(const std::filesystem::path& path, const Shard& shard) {
-  const std::filesystem::path temporary = unfinished_path(path);
-  try {
-    const FileDescriptor file = create_file(temporary);
-    const Frame frame = make_frame(shard, shard.bytes.size());
-    write_all(file, frame.head, temporary);
-    write_all(file, shard.bytes, temporary);
-    write_all(file, frame.tail, temporary);
-    put_in_place(file, temporary, path);
-  } catch (const Error& error) {
-    ::unlink(temporary.c_str());
-    can_not_write(path, error);
-  }
 }
 
 }  // namespace maskedkd

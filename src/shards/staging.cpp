@@ -25,37 +25,37 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kPieceBytes = std::size_t{4} << 20;
-constexpr std::chrono::milliseconds kLookAgain{500};     // for what other ranks have finished
-constexpr std::chrono::minutes kLongestWithoutNews{10};  // then another rank's copies are no longer awaited
+constexpr std::chrono::milliseconds kPollInterval{500};  // for copies that other ranks have finished
+constexpr std::chrono::minutes kOthersTimeout{10};       // without a new copy; then no more are awaited
 
-struct Room {
-  double all_bytes, free_bytes;
+struct Capacity {
+  double total_bytes, free_bytes;
 };
 
-// Nothing: that file system does not say.
-std::optional<Room> room_in(const std::filesystem::path& directory) {
+// nullopt where the file system does not report it.
+std::optional<Capacity> capacity_of(const std::filesystem::path& directory) {
   struct statfs status {};
   if (::statfs(directory.c_str(), &status) != 0) {
     return std::nullopt;
   }
   if (status.f_blocks > 0) {
     const double block = static_cast<double>(status.f_frsize > 0 ? status.f_frsize : status.f_bsize);
-    return Room{static_cast<double>(status.f_blocks) * block, static_cast<double>(status.f_bavail) * block};
+    return Capacity{static_cast<double>(status.f_blocks) * block, static_cast<double>(status.f_bavail) * block};
   }
-  // A tmpfs without a limit and a ramfs take memory until there is none.
+  // A ramfs and a tmpfs without a limit can use all of the memory.
   if (status.f_type == RAMFS_MAGIC || status.f_type == TMPFS_MAGIC) {
     const double page = static_cast<double>(::sysconf(_SC_PAGESIZE));
-    return Room{static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * page,
-                static_cast<double>(::sysconf(_SC_AVPHYS_PAGES)) * page};
+    return Capacity{static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * page,
+                    static_cast<double>(::sysconf(_SC_AVPHYS_PAGES)) * page};
   }
   return std::nullopt;
 }
 
-// num_bytes: of everything that the node's ranks may be copying at this moment. A file system that does not say what
-// room it has is tried: a full one ends the copying.
+// num_bytes: of all shards that the node's ranks may be copying at this moment. A file system that does not report its
+// capacity is tried: when it is full, copying ends with an error.
 bool fits(const std::filesystem::path& directory, std::uint64_t num_bytes, double leave_free) {
-  const std::optional<Room> room = room_in(directory);
-  return !room || room->free_bytes - static_cast<double>(num_bytes) >= room->all_bytes * leave_free;
+  const std::optional<Capacity> capacity = capacity_of(directory);
+  return !capacity || capacity->free_bytes - static_cast<double>(num_bytes) >= capacity->total_bytes * leave_free;
 }
 
 }  // namespace
@@ -75,15 +75,15 @@ struct Staging::State {
   std::condition_variable ending;
   bool stopping = false;
   Progress progress;
-  std::vector<bool> near;  // of this thread alone
+  std::vector<bool> is_staged;  // of each shard; used by the copying thread only
   std::thread thread;
 
   State(const ShardSet& shards, StagingOptions how)
       : set(shards),
         options(std::move(how)),
-        // Of this user: in a /tmp that all share another one's can't be written.
+        // One for each user: in a shared /tmp, the folder of another user can't be written to.
         directory(options.directory / fmt::format("maskedkd-{}-{}", ::getuid(), shards.set_id().substr(0, 16))),
-        near(shards.num_shards(), false) {
+        is_staged(shards.num_shards(), false) {
     progress.num_shards = shards.num_shards();
   }
 
@@ -94,39 +94,38 @@ struct Staging::State {
 
   std::filesystem::path copy_of(std::size_t shard) const { return directory / set.shard(shard).name; }
 
-  // Reads the shard from its copy where there is one that is whole.
-  bool take(std::size_t shard) {
+  // Reads the shard from its copy from now on, if there is a complete one.
+  bool use_copy(std::size_t shard) {
     std::error_code error;
     if (std::filesystem::file_size(copy_of(shard), error) != set.shard(shard).size_bytes || error) {
       return false;
     }
     set.use_copy(shard, copy_of(shard));
-    near[shard] = true;
+    is_staged[shard] = true;
     const std::lock_guard lock(mutex);
-    ++progress.num_near;
+    ++progress.num_staged;
     return true;
   }
 
-  // A copy that is already there may be of another day: its bytes are compared once more before it is used. Throws
-  // Error.
-  bool take_old(std::size_t shard) {
+  // The same for a copy that an earlier run left, which may have been damaged since: it is verified before it is used,
+  // and removed if it is damaged. Throws Error.
+  bool use_old_copy(std::size_t shard) {
     std::error_code error;
     if (!std::filesystem::exists(copy_of(shard), error)) {
       return false;
     }
-    const std::string& expected = set.shard(shard).sha256;  // empty in an old index: the records' checksums are left
-    if (!expected.empty() && sha256_of_file(copy_of(shard)) != expected) {
+    if (sha256_of_file(copy_of(shard)) != set.shard(shard).sha256) {
       std::filesystem::remove(copy_of(shard), error);
       return false;
     }
-    return take(shard);
+    return use_copy(shard);
   }
 
-  // false: the process ends. Throws Error.
+  // Returns false where it was stopped. Throws Error.
   bool copy(std::size_t shard) {
     const ShardIndexEntry& entry = set.shard(shard);
     const std::filesystem::path temporary = unfinished_path(copy_of(shard));
-    bool whole = false;
+    bool is_intact = false;
     try {
       const FileDescriptor file = create_file(temporary);
       Sha256 digest;
@@ -141,18 +140,18 @@ struct Staging::State {
         digest.update(piece);
         write_all(file, piece, temporary);
       }
-      whole = entry.sha256.empty() || digest.hex_digest() == entry.sha256;
-      if (whole && std::rename(temporary.c_str(), copy_of(shard).c_str()) != 0) {
+      is_intact = digest.hex_digest() == entry.sha256;
+      if (is_intact && std::rename(temporary.c_str(), copy_of(shard).c_str()) != 0) {
         throw FileError("can't rename", temporary, errno);
       }
     } catch (const Error&) {
       ::unlink(temporary.c_str());
       throw;
     }
-    if (!whole) {
+    if (!is_intact) {
       ::unlink(temporary.c_str());
       spdlog::warn(
-          "{} has another SHA-256 than when it was packed, and is not copied: check it with maskedkd_pack verify",
+          "{} has another SHA-256 than when it was packed and is not copied: check it with maskedkd_pack verify",
           (set.directory() / entry.name).string());
       return true;
     }
@@ -160,25 +159,25 @@ struct Staging::State {
       const std::lock_guard lock(mutex);
       progress.bytes_copied += entry.size_bytes;
     }
-    take(shard);
+    use_copy(shard);
     return true;
   }
 
-  void copy_own() {
-    for (auto shard = static_cast<std::size_t>(options.local_rank); shard < near.size();
+  void copy_assigned() {
+    for (auto shard = static_cast<std::size_t>(options.local_rank); shard < is_staged.size();
          shard += static_cast<std::size_t>(options.local_size)) {
       if (must_stop()) {
         return;
       }
-      take_from_others();
-      if (take_old(shard)) {
+      use_copies_of_others();
+      if (use_old_copy(shard)) {
         continue;
       }
       if (!fits(directory, set.shard(shard).size_bytes * static_cast<std::uint64_t>(options.local_size),
                 options.leave_free)) {
         spdlog::warn(
-            "{} has no room for more than {} of {} shards with {:.0f} % left free: the others are read where they are",
-            directory.string(), progress.num_near, near.size(), 100 * options.leave_free);
+            "{} has space for only {} of {} shards with {:.0f} % left free: the others are read from the original set",
+            directory.string(), progress.num_staged, is_staged.size(), 100 * options.leave_free);
         return;
       }
       if (!copy(shard)) {
@@ -187,12 +186,12 @@ struct Staging::State {
     }
   }
 
-  // Whatever the other ranks have finished meanwhile. Returns how many are still missing.
-  std::size_t take_from_others() {
+  // Uses the copies that other ranks have finished. Returns how many of theirs are still missing.
+  std::size_t use_copies_of_others() {
     std::size_t num_missing = 0;
-    for (std::size_t shard = 0; shard < near.size(); ++shard) {
+    for (std::size_t shard = 0; shard < is_staged.size(); ++shard) {
       const bool is_own = static_cast<int>(shard % static_cast<std::size_t>(options.local_size)) == options.local_rank;
-      if (!is_own && !near[shard] && !take(shard)) {
+      if (!is_own && !is_staged[shard] && !use_copy(shard)) {
         ++num_missing;
       }
     }
@@ -200,14 +199,14 @@ struct Staging::State {
   }
 
   void await_others() {
-    std::size_t num_missing = near.size();
-    for (auto last_news = Clock::now(); Clock::now() - last_news < kLongestWithoutNews;) {
-      if (const std::size_t now = take_from_others(); now < num_missing) {
-        num_missing = now;
-        last_news = Clock::now();
+    std::size_t num_missing = is_staged.size();
+    for (auto last_copy = Clock::now(); Clock::now() - last_copy < kOthersTimeout;) {
+      if (const std::size_t still_missing = use_copies_of_others(); still_missing < num_missing) {
+        num_missing = still_missing;
+        last_copy = Clock::now();
       }
       std::unique_lock lock(mutex);
-      if (num_missing == 0 || ending.wait_for(lock, kLookAgain, [&] { return stopping; })) {
+      if (num_missing == 0 || ending.wait_for(lock, kPollInterval, [&] { return stopping; })) {
         return;
       }
     }
@@ -217,16 +216,16 @@ struct Staging::State {
     const auto began = Clock::now();
     try {
       sweep_abandoned(directory);
-      copy_own();
+      copy_assigned();
       await_others();
     } catch (const std::exception& error) {
-      spdlog::warn("copying shards to {} ends: {}; the others are read where they are", directory.string(),
+      spdlog::warn("copying shards to {} has ended: {}; the others are read from the original set", directory.string(),
                    error.what());
     }
     const std::lock_guard lock(mutex);
     progress.finished = true;
     if (options.local_rank == 0 && !stopping) {
-      spdlog::info("{} of {} shards are read from {}, after {:.0f} s", progress.num_near, progress.num_shards,
+      spdlog::info("{} of {} shards are read from {}, after {:.0f} s", progress.num_staged, progress.num_shards,
                    directory.string(), std::chrono::duration<double>(Clock::now() - began).count());
     }
   }

@@ -111,7 +111,7 @@ TEST(PackFaults, ImagesThatOnlyDecodingFindsBrokenAreNamedAndTakenOutLater) {
   EXPECT_NE(verified.output.find("shard-00001.h5, record 1, class 'a', a/05.jpg: can't be decoded ("),
             std::string::npos)
       << verified.output;
-  EXPECT_NE(verified.output.find("1 lines of damage in 1 shards"), std::string::npos) << verified.output;
+  EXPECT_NE(verified.output.find("1 problems in 1 shards"), std::string::npos) << verified.output;
   const auto before = digests_of(out);
 
   const std::string second = packing("decode");
@@ -232,7 +232,7 @@ TEST(PackFaults, ShardsOfSomebodyElseAreRefusedAndStay) {
     std::ofstream(file) << "not from here";
     const ProcessResult refused = run_pack(2, packing_plain(folder.path()));
     EXPECT_EQ(refused.exit_code, 2) << refused.output;
-    EXPECT_NE(refused.output.find("holds " + std::string(name) + ", which no interrupted packing left there"),
+    EXPECT_NE(refused.output.find("contains " + std::string(name) + ", which no interrupted packing left there"),
               std::string::npos)
         << refused.output;
     EXPECT_EQ(read_text_file(file), "not from here");

@@ -115,7 +115,8 @@ TEST_F(PackKilled, OtherOptionsDoNotReplaceAnUnfinishedSet) {
   const auto shards = digests_of(out);
   const ProcessResult refused = run_pack(0, arguments_for(out));
   EXPECT_EQ(refused.exit_code, 2);
-  EXPECT_NE(refused.output.find("holds an interrupted packing of other images"), std::string::npos) << refused.output;
+  EXPECT_NE(refused.output.find("contains an interrupted packing of other images"), std::string::npos)
+      << refused.output;
   EXPECT_EQ(digests_of(out), shards);
   fs::remove(out / ".packing");
   expect_unharmed(out, 0);

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "maskedkd/io/posix.hpp"
-#include "maskedkd/shards/shard.hpp"
+#include "maskedkd/shards/shard_writer.hpp"
 
 #include <algorithm>
 #include <filesystem>
@@ -40,23 +40,14 @@ inline PackedSet write_set(const std::filesystem::path& directory, const std::ve
   set.index.class_counts.assign(class_names.size(), 0);
   const auto num_shards = static_cast<std::int64_t>((records.size() + per_shard - 1) / per_shard);
   for (std::int64_t i = 0; i < num_shards; ++i) {
-    Shard shard;
-    shard.encoding = encoding;
-    shard.set_id = set_id;
-    shard.shard_index = i;
-    shard.num_shards = num_shards;
-    shard.class_names = class_names;
+    ShardWriter writer(directory / shard_name(i), {encoding, set_id, i, num_shards, class_names});
     const std::size_t begin = static_cast<std::size_t>(i) * per_shard;
     for (std::size_t k = begin; k < std::min(records.size(), begin + per_shard); ++k) {
-      shard.append(records[k].bytes, records[k].label, records[k].shape);
+      writer.append(records[k].bytes, records[k].label, records[k].shape, "");
       ++set.index.num_records;
       ++set.index.class_counts.at(static_cast<std::size_t>(records[k].label));
     }
-    const std::filesystem::path path = directory / shard_name(i);
-    write_shard(path, shard);
-    std::uint64_t bytes_offset = 0;
-    const Shard tables = read_shard_tables(path, bytes_offset);
-    set.index.shards.push_back(describe_shard(path, tables, bytes_offset));
+    set.index.shards.push_back(writer.finish());
   }
   write_file_atomically(directory / kShardIndexName, serialise(set.index));
   return set;

@@ -2,6 +2,7 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/hdf5.hpp"
 #include "maskedkd/shards/shard_reader.hpp"
+#include "maskedkd/shards/shard_tables.hpp"
 #include "packed_set.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -96,15 +97,14 @@ TEST(ShardDamage, AFlippedTableIsNoticedWithoutTheIndex) {
       tables.emplace_back(hdf5::describe_dataset(file, name).file_offset, bytes);
     }
   }
-  std::uint64_t offset = 0;
   for (const auto& [begin, bytes] : tables) {
     for (std::uint64_t at = begin; at < begin + bytes; ++at) {
       flip_byte(path, at, 1u << at % 8);
-      EXPECT_THROW(read_shard_tables(path, offset), Error) << at;
+      EXPECT_THROW(ShardTables{path}, Error) << at;
       flip_byte(path, at, 1u << at % 8);
     }
   }
-  EXPECT_NO_THROW(read_shard_tables(path, offset));
+  EXPECT_NO_THROW(ShardTables{path});
 }
 
 }  // namespace

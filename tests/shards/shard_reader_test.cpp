@@ -1,13 +1,14 @@
-// A set that is not whole is refused when it is opened, in one line that names the member.
+// A set that is incomplete or damaged is refused when it is opened, in one line that names the shard.
 #include "maskedkd/shards/shard_reader.hpp"
 #include "maskedkd/base/error.hpp"
 #include "packed_set.hpp"
+#include "support/process.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <gtest/gtest.h>
 #include <hdf5.h>
 
-#include <functional>
+#include <utility>
 
 namespace maskedkd::testing {
 namespace {
@@ -43,23 +44,41 @@ class ShardReader : public ::testing::Test {
     ASSERT_NE(at, std::string::npos) << from;
     write_file_atomically(index(), text.replace(at, from.size(), to));
   }
-  // Writes shard 1 anew, changed, with an index that fits the file.
-  void forge_shard(const std::function<void(Shard&)>& change) {
-    Shard forged;
-    forged.encoding = RecordEncoding::raw;
-    forged.set_id = set_.index.set_id;
-    forged.shard_index = 1;
-    forged.num_shards = 4;
-    forged.class_names = set_.index.class_names;
-    for (std::size_t i = 6; i < 12; ++i) {
-      forged.append(set_.records[i].bytes, set_.records[i].label, set_.records[i].shape);
+  // h5py changes shard 1 as each line of Python says, always beginning with the original, and makes its checksum right;
+  // the index describes the changed file. Opening the set must fail with the message beside the line ("": must
+  // succeed).
+  void expect_forged_shards_refused(const std::vector<std::pair<std::string, std::string>>& changes) {
+    const TemporaryDirectory forged;
+    std::vector<std::string> command = {MASKEDKD_PYTHON, "-c",
+                                        "import h5py, shutil, sys, zlib\n"
+                                        "for i, change in enumerate(sys.argv[3:]):\n"
+                                        "    path = f'{sys.argv[2]}/{i}'\n"
+                                        "    shutil.copy(sys.argv[1], path)\n"
+                                        "    with h5py.File(path, 'r+') as f:\n"
+                                        "        exec(change)\n"
+                                        "        crc = 0\n"
+                                        "        for table in 'offsets', 'labels', 'checksums', 'shapes':\n"
+                                        "            crc = zlib.crc32(f[table][()].tobytes(), crc)\n"
+                                        "        f.attrs.modify('table_checksum', crc)\n",
+                                        shard(1).string(), forged.path().string()};
+    for (const auto& [change, message] : changes) {
+      command.push_back(change);
     }
-    change(forged);
-    write_shard(shard(1), forged);
+    const ProcessResult result = run_process(command);
+    ASSERT_EQ(result.exit_code, 0) << result.output;
     ShardIndexEntry& entry = set_.index.shards[1];
-    entry.size_bytes = fs::file_size(shard(1));
-    entry.frame_sha256 = frame_digest(shard(1), entry);
-    write_file_atomically(index(), serialise(set_.index));
+    for (std::size_t i = 0; i < changes.size(); ++i) {
+      SCOPED_TRACE(changes[i].first);
+      fs::copy_file(forged.path() / std::to_string(i), shard(1), fs::copy_options::overwrite_existing);
+      entry.size_bytes = fs::file_size(shard(1));
+      entry.frame_sha256 = frame_digest(shard(1), entry);
+      write_file_atomically(index(), serialise(set_.index));
+      if (changes[i].second.empty()) {
+        EXPECT_EQ(refusal(), "");
+      } else {
+        expect_refused(changes[i].second);
+      }
+    }
   }
 
   TemporaryDirectory folder_;
@@ -122,71 +141,59 @@ TEST_F(ShardReader, ForeignFiles) {
   ASSERT_GE(file, 0);
   H5Fclose(file);
   ShardIndexEntry& entry = set_.index.shards[1];
-  entry = {shard_name(1), 6, fs::file_size(shard(1)), 0, 0, "", ""};
+  entry = {shard_name(1), 6, fs::file_size(shard(1)), 0, 0, "", std::string(64, '0')};
   entry.frame_sha256 = frame_digest(shard(1), entry);
   write_file_atomically(index(), serialise(set_.index));
-  expect_refused("shard-00001.h5 is no good shard", "format_version");
+  expect_refused("shard-00001.h5 is not a valid shard", "format_version");
   write_file_atomically(shard(1), std::string(5000, 'x'));
   entry.size_bytes = 5000;
   entry.frame_sha256 = frame_digest(shard(1), entry);
   write_file_atomically(index(), serialise(set_.index));
-  expect_refused("shard-00001.h5 is no good shard");
+  expect_refused("shard-00001.h5 is not a valid shard");
 }
 
 // --stage-to makes a folder of this name.
-TEST_F(ShardReader, ASetIdThatIsNoneOrAPath) {
+TEST_F(ShardReader, ASetIdThatIsAPathOrNotHexadecimalIsRefused) {
   for (const char* id : {"", "/../../../OWNED0", "..", "ABCD", "0123 abcd", "x\\ny"}) {
     write_file_atomically(index(), serialise(set_.index));
     change_index("\"0123abcd\"", "\"" + std::string(id) + "\"");
-    expect_refused("index.json is no index of packed images: it has a set_id that is none");
+    expect_refused(
+        "index.json is not a valid index of packed images: it has a set_id that is not 1 to 64 lower-case hex");
   }
 }
 
 TEST_F(ShardReader, WhatTheIndexNamesIsShownInOneLine) {
   change_index("\"raw\"", R"("a\nb\u001b[31m")");
-  expect_refused("it 'a?b?[31m' is no way to store records");
+  expect_refused("it has the unknown encoding 'a?b?[31m'");
 }
 
-TEST_F(ShardReader, ALabelBeyondTheClasses) {
-  // The counts have no place for the label: HDF5 holds what a faulty writer could write.
-  forge_shard([](Shard& forged) { forged.labels[2] = 3; });
-  expect_refused("shard-00001.h5 is no good shard: record 2 has label 3, but there are 3 classes");
-  forge_shard([](Shard& forged) { forged.labels[5] = -1; });
-  expect_refused("record 5 has label -1, but there are 3 classes");
-}
-
-TEST_F(ShardReader, TablesThatContradictThemselves) {
-  forge_shard([](Shard& forged) { std::swap(forged.offsets[2], forged.offsets[3]); });
-  expect_refused("record 1 is longer or shorter than its shape");
-  forge_shard([](Shard& forged) { forged.offsets[0] = 1; });
-  expect_refused("its offsets don't span its bytes");
-  forge_shard([](Shard& forged) { forged.offsets[1] = std::uint64_t{1} << 60; });
-  expect_refused("shard-00001.h5 is no good shard: record 0 has impossible offsets");
-  forge_shard([](Shard& forged) { forged.shapes[4] = 1 << 30; });
-  expect_refused("record 1 has an impossible shape");
-  forge_shard([](Shard& forged) { ++forged.shapes[9]; });
-  expect_refused("record 3 is longer or shorter than its shape");
-  forge_shard([](Shard& forged) { forged.class_counts[0] += 1; });
-  expect_refused("its class counts don't agree with its labels");
-  forge_shard([](Shard& forged) { forged.class_names = {"ant", "bee", "dog"}; });
-  expect_refused("shard-00001.h5 does not agree with the set's index");
-  forge_shard([](Shard& forged) { forged.num_shards = 5; });
-  expect_refused("shard-00001.h5 does not agree with the set's index");
-  forge_shard([](Shard& forged) { forged.shard_index = 4; });
-  expect_refused("its shard_index is outside num_shards");
-  forge_shard([](Shard&) {});
-  EXPECT_EQ(refusal(), "");
+TEST_F(ShardReader, TablesThatContradictThemselvesAreRefused) {
+  expect_forged_shards_refused(
+      {{"pass", ""},
+       {"f['labels'][2] = 3", "shard-00001.h5 is not a valid shard: record 2 has label 3, but there are 3 classes"},
+       {"f['labels'][5] = -1", "record 5 has label -1, but there are 3 classes"},
+       {"o = f['offsets'][()]; f['offsets'][2:4] = o[[3, 2]]", "the length of record 1 does not match its shape"},
+       {"f['offsets'][0] = 1", "its offsets don't span its bytes"},
+       {"f['offsets'][1] = 1 << 60", "shard-00001.h5 is not a valid shard: record 0 has impossible offsets"},
+       {"f['shapes'][1, 1] = 1 << 30", "record 1 has an impossible shape"},
+       {"f['shapes'][3, 0] += 1", "the length of record 3 does not match its shape"},
+       {"f.attrs.modify('class_counts', f.attrs['class_counts'] + [1, 0, 0])",
+        "its class counts don't agree with its labels"},
+       {"f.attrs.modify('class_names', ['ant', 'bee', 'dog'])", "shard-00001.h5 does not agree with the set's index"},
+       {"f.attrs.modify('num_shards', 5)", "shard-00001.h5 does not agree with the set's index"},
+       {"f.attrs.modify('shard_index', 4)", "its shard_index is outside num_shards"},
+       {"f.attrs.modify('encoding', 'zip')", "its encoding 'zip' is unknown"}});
 }
 
 TEST_F(ShardReader, ABrokenIndex) {
   const std::string whole = read_text_file(index());
   for (std::size_t length = 0; length < whole.size() - 2; length += 7) {
     write_file_atomically(index(), whole.substr(0, length));
-    expect_refused("index.json is no index of packed images");
+    expect_refused("index.json is not a valid index of packed images");
   }
   for (const std::string text : {"{}", "[]", "null", "17", "\"x\"", "{\"format_version\": 1}", "\xFF\xFE"}) {
     write_file_atomically(index(), text);
-    expect_refused("index.json is no index of packed images");
+    expect_refused("index.json is not a valid index of packed images");
   }
   const auto change = [&](const std::string& from, const std::string& to, const std::string& expected) {
     write_file_atomically(index(), whole);
@@ -196,12 +203,17 @@ TEST_F(ShardReader, ABrokenIndex) {
   change("\"format_version\": 1", "\"format_version\": 2", "index.json has format 2");
   change("\"encoding\": \"raw\"", "\"encoding\": \"file\"", "does not agree with the set's index");
   change("\"num_records\": 20", "\"num_records\": 19", "class counts that don't add up to num_records");
-  change("\"num_records\": 20", "\"num_records\": \"20\"", "no index of packed images");
+  change("\"num_records\": 20", "\"num_records\": \"20\"", "a num_records that is not a whole number");
   change("\"num_records\": 6", "\"num_records\": 5", "records don't add up to num_records");
-  change("shard-00001.h5", "../shard-00001.h5", "out of its turn");
+  change("shard-00001.h5", "../shard-00001.h5", "lists the shard '../shard-00001.h5' where shard-00001.h5 must be");
   change("\"bytes_offset\": ", "\"bytes_offset\": -", "shard-00000.h5");
   change("\"num_bytes\": ", "\"num_bytes\": 99999999999", "shard-00000.h5");
   change("\"bee\"", "\"bug\"", "does not agree with the set's index");
+  // What this program always writes is required.
+  change("\"sha256\"", "\"sha512\"", "it lacks sha256");
+  change("\"check\"", "\"checks\"", "it lacks check");
+  change("\"structure\"", "\"none\"", "has the unknown check 'none'");
+  change(set_.index.shards[0].sha256, "", "sha256 that is not 64 lower-case hex digits");
   write_file_atomically(index(), whole);
   EXPECT_EQ(refusal(), "");
 }
@@ -214,7 +226,8 @@ TEST_F(ShardReader, TheFolderThatHoldsASetNamesIt) {
     ShardSet{parent.path()};
     FAIL();
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("is no packed set, but holds some"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("is not a packed set, but contains some"), std::string::npos)
+        << error.what();
     EXPECT_EQ(error.hint(), "name " + (parent.path() / "val").string());
   }
 }
@@ -222,20 +235,14 @@ TEST_F(ShardReader, TheFolderThatHoldsASetNamesIt) {
 // Names are said where the shard has them, and left out where they can no longer be trusted.
 TEST_F(ShardReader, ADamagedRecordIsNamedByTheFileThatItCameFrom) {
   const TemporaryDirectory folder;
-  Shard named;
-  named.set_id = "0123abcd";
-  named.num_shards = 1;
-  named.class_names = {"ant"};
-  named.encoding = RecordEncoding::raw;
-  for (int i = 0; i < 3; ++i) {
-    named.append(std::vector<std::uint8_t>(12, static_cast<std::uint8_t>(i)), 0, {2, 2, 3});
-    named.names.append("ant/picture " + std::to_string(i) + "\n.jpg");
-  }
   const fs::path path = folder.path() / shard_name(0);
-  write_shard(path, named);
-  std::uint64_t bytes_offset = 0;
-  const Shard tables = read_shard_tables(path, bytes_offset);
-  ShardIndex described{RecordEncoding::raw, "0123abcd", 3, {"ant"}, {3}, {describe_shard(path, tables, bytes_offset)}};
+  ShardWriter writer(path, {RecordEncoding::raw, "0123abcd", 0, 1, {"ant"}});
+  for (int i = 0; i < 3; ++i) {
+    writer.append(std::vector<std::uint8_t>(12, static_cast<std::uint8_t>(i)), 0, {2, 2, 3},
+                  "ant/picture " + std::to_string(i) + "\n.jpg");
+  }
+  const ShardIndex described{RecordEncoding::raw, "0123abcd", 3, {"ant"}, {3}, {writer.finish()}};
+  const std::uint64_t bytes_offset = described.shards[0].bytes_offset;
   write_file_atomically(folder.path() / kShardIndexName, serialise(described));
   const ShardSet set(folder.path());
   EXPECT_NE(set.describe(1).find("shard-00000.h5, record 1 (ant/picture 1?.jpg)"), std::string::npos)

@@ -127,16 +127,6 @@ TEST(Shard, TheHeadersLinesOfH5pyReadARecord) {
             fmt::format("2 {} {}\nTrue\nfile ['ant', 'bee', 'cat'] [7 7 6] None True 1\n", shape.width, shape.height));
 }
 
-TEST(Shard, NothingAppearsWhereItCanNotBeWritten) {
-  const TemporaryDirectory folder;
-  Shard shard;
-  shard.num_shards = 1;
-  shard.class_names = {"ant"};
-  shard.append(std::vector<std::uint8_t>{1, 2, 3}, 0, {1, 1, 3});
-  EXPECT_THROW(write_shard(folder.path() / "missing" / "shard-00000.h5", shard), Error);
-  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
-}
-
 TEST(Shard, ASetIsFoundInItsFolderOrInTheFolderOfTheOfficialLayout) {
   const TemporaryDirectory folder;
   EXPECT_EQ(find_set(folder.path(), "train"), folder.path()) << "neither";

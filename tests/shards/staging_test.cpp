@@ -72,7 +72,7 @@ class StagingTest : public ::testing::Test {
 TEST_F(StagingTest, EverythingIsReadFromCopiesThatHaveTheIndexsDigest) {
   const Staging staging(set_, options());
   const Staging::Progress progress = finish(staging);
-  EXPECT_EQ(progress.num_near, kShards);
+  EXPECT_EQ(progress.num_staged, kShards);
   EXPECT_EQ(num_files(), kShards);
   std::uint64_t total = 0;
   for (const ShardIndexEntry& entry : packed_.index.shards) {
@@ -97,7 +97,7 @@ TEST_F(StagingTest, TheNodesRanksShareTheWork) {
   std::uint64_t copied = 0, total = 0;
   for (const auto& staging : ranks) {
     const Staging::Progress progress = finish(*staging);
-    EXPECT_EQ(progress.num_near, kShards);
+    EXPECT_EQ(progress.num_staged, kShards);
     copied += progress.bytes_copied;
   }
   for (const ShardIndexEntry& entry : packed_.index.shards) {
@@ -117,33 +117,33 @@ TEST_F(StagingTest, ASecondRunFindsTheCopiesAndComparesThem) {
   const ShardSet again(source_.path());
   const Staging staging(again, options());
   const Staging::Progress progress = finish(staging);
-  EXPECT_EQ(progress.num_near, kShards);
+  EXPECT_EQ(progress.num_staged, kShards);
   EXPECT_EQ(progress.bytes_copied, packed_.index.shards[3].size_bytes + packed_.index.shards[5].size_bytes);
   expect_all(again);
 }
 
-TEST_F(StagingTest, RoomIsLeftForOthers) {
+TEST_F(StagingTest, SpaceIsLeftForOthers) {
   StagingOptions most = options();
   most.leave_free = 0.9999;
   const Staging staging(set_, most);
-  EXPECT_EQ(finish(staging).num_near, 0u);
+  EXPECT_EQ(finish(staging).num_staged, 0u);
   EXPECT_EQ(num_files(), 0u);
   expect_all(set_);
 }
 
-TEST_F(StagingTest, AFolderThatIsMemoryWithoutALimitHasTheRoomThatMemoryHas) {
+TEST_F(StagingTest, AMemoryFileSystemWithoutALimitHasTheCapacityOfTheMemory) {
   is_memory = true;
   StagingOptions most = options();
   most.leave_free = 0.9999;
-  EXPECT_EQ(finish(Staging(set_, most)).num_near, 0u);
-  EXPECT_EQ(finish(Staging(set_, options())).num_near, kShards);
+  EXPECT_EQ(finish(Staging(set_, most)).num_staged, 0u);
+  EXPECT_EQ(finish(Staging(set_, options())).num_staged, kShards);
   is_memory = false;
 }
 
 TEST_F(StagingTest, ADamagedShardIsNotCopiedAndADamagedCopyNotUsed) {
   flip_byte(source_.path() / shard_name(2), packed_.index.shards[2].bytes_offset, 0x01);
   const Staging staging(set_, options());
-  EXPECT_EQ(finish(staging).num_near, kShards - 1);
+  EXPECT_EQ(finish(staging).num_staged, kShards - 1);
   EXPECT_FALSE(fs::exists(copies() / shard_name(2)));
   EXPECT_THROW(set_.read(8), BadRecord);
   // A copy that goes bad or goes away under the run: the original is read again.

@@ -1,6 +1,6 @@
-// Reads records of a packed set. Opening validates every shard against the index and its own metadata through HDF5
-// once; after that a record is one positioned read at a known file offset, and a checksum: no HDF5 call, no lock, any
-// thread.
+// Reads records of a packed set. Opening the set validates every shard once, against the index and through HDF5. After
+// that, reading a record is one positioned read at a known offset of the file and a checksum: any thread can do it, it
+// takes no lock and calls no HDF5 function.
 #pragma once
 
 #include "maskedkd/base/error.hpp"
@@ -16,7 +16,7 @@
 
 namespace maskedkd {
 
-// One record is damaged; the rest of the set may be good. Anything else that goes wrong is any other Error.
+// One record is damaged; the rest of the set may be intact. Every other failure is another kind of Error.
 class BadRecord : public Error {
  public:
   using Error::Error;
@@ -24,9 +24,9 @@ class BadRecord : public Error {
 
 class ShardSet {
  public:
-  // Throws Error (usage) in one line for: no directory, no index, a missing, truncated or foreign shard (another
-  // set_id, another size), wrong dtypes or shapes, offsets that go back or past the end, labels outside the classes.
-  // on_shard: called after each shard, for there may be thousands on a slow disk.
+  // Throws Error (usage) of one line for a missing directory or index; a missing or truncated shard, or one of another
+  // set; wrong dtypes or shapes; offsets that decrease or lie past the end; labels outside the classes.
+  // on_shard: called after each shard, as there may be thousands on a slow disk.
   explicit ShardSet(const std::filesystem::path& directory, const std::function<void()>& on_shard = {});
   ShardSet(ShardSet&&) noexcept;
   ~ShardSet();
@@ -41,20 +41,20 @@ class ShardSet {
   std::size_t num_shards() const noexcept;
   const ShardIndexEntry& shard(std::size_t shard) const;
 
-  // Record 0 <= index < num_records(), shards in order. All thread-safe. Reading is patient with a file system that
-  // fails for some seconds (EIO, ESTALE, ...); then, and where the file is gone, it throws Error. Throws BadRecord,
-  // with shard and record, where the checksum differs or the shard ends before.
+  // Record 0 <= index < num_records(), in the order of the shards. All are thread-safe. A read that fails for a reason
+  // that may pass (EIO, ESTALE, ...) is repeated for some seconds before it throws Error; a missing file is an Error at
+  // once. Throws BadRecord, which names shard and record, where the checksum differs or the shard ends too early.
   Record read(std::int64_t index) const;
   void read(std::int64_t index, Record& record) const;  // the same, reusing the record's memory
-  void will_need(std::int64_t index) const;             // readahead, where the system does it
-  // "train/shard-00003.h5, record 17 (ant/1.jpg)", with the file that it came from where the shard says so. Slow:
-  // reads.
+  void will_need(std::int64_t index) const;             // asks the system to read ahead
+  // "train/shard-00003.h5, record 17 (ant/1.jpg)", with the file that it came from where the shard names it. Slow: it
+  // reads the shard.
   std::string describe(std::int64_t index) const;
 
-  // Bytes of a shard's file, wherever it is read from; as patient as read().
+  // Bytes of a shard's file, from the original or the copy in use. Repeats failed reads as read() does.
   void read_bytes(std::size_t shard, std::uint64_t offset, std::span<std::uint8_t> bytes) const;
-  // From now on the shard is read from this copy of it. Where the copy turns out damaged or gone, it is the original
-  // again. For shards/staging.hpp.
+  // From now on the shard is read from this copy; from the original again once the copy proves damaged or missing. For
+  // shards/staging.hpp.
   void use_copy(std::size_t shard, const std::filesystem::path& copy) const;
 
  private:

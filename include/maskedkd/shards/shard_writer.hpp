@@ -1,6 +1,6 @@
-// Writes one shard record by record, in a few MB of memory whatever its size: the records go straight to where the
-// finished file has them, the tables follow, HDF5 sees the frame alone. The digests of index.json come along the way,
-// so that nothing is read again where the shard turns out as it was announced.
+// Writes one shard record by record, in a few MB of memory whatever its size: each record is written at its final
+// offset, the tables follow, and HDF5 handles only the frame. The digests for index.json are computed along the way, so
+// that the file need not be read again where the forecast of its size was right.
 #pragma once
 
 #include "maskedkd/io/digest.hpp"
@@ -11,7 +11,7 @@
 
 namespace maskedkd {
 
-// What will be appended, where it is known: only the speed depends on it.
+// What will be appended, where it is known. A wrong forecast costs time, and changes nothing in the file.
 struct ShardForecast {
   std::uint64_t num_records = 0;
   std::uint64_t num_bytes = 0;
@@ -20,27 +20,32 @@ struct ShardForecast {
 
 class ShardWriter {
  public:
-  // described: a Shard without records: encoding, set_id, shard_index, num_shards, class_names. Throws Error.
-  ShardWriter(std::filesystem::path path, Shard described, const std::optional<ShardForecast>& forecast = std::nullopt);
+  // Creates the file under a temporary name beside `path`. Throws Error.
+  ShardWriter(std::filesystem::path path, ShardHeader header,
+              const std::optional<ShardForecast>& forecast = std::nullopt);
   ShardWriter(const ShardWriter&) = delete;
   ShardWriter& operator=(const ShardWriter&) = delete;
   ~ShardWriter();  // removes the temporary file unless finished
 
-  // name: "" for none, of all records or of none. Throws Error.
+  // 0 <= label < number of classes. name: the file that the record came from, or "": all records have one or none.
+  // Throws Error.
   void append(std::span<const std::uint8_t> record, std::int64_t label, const RecordShape& shape,
               std::string_view name);
-  // Writes the tables, syncs, renames. Throws Error; no shard appears then.
+  // Writes the tables, syncs the file and renames it. Returns its entry of the index, in which the caller fills in
+  // `check` and `odd`. Throws Error; no shard appears then.
   ShardIndexEntry finish();
-  const Shard& tables() const noexcept { return tables_; }
+  const std::vector<std::int64_t>& class_counts() const noexcept { return class_counts_; }
 
  private:
   std::filesystem::path path_, temporary_;
-  Shard tables_;
+  ShardHeader header_;
+  RecordTables tables_;
+  std::vector<std::int64_t> class_counts_;
   FileDescriptor file_;
   std::uint64_t bytes_offset_ = 0;
-  std::vector<std::uint8_t> foreseen_head_;  // the file's beginning if the forecast comes true
-  Sha256 digest_;                            // of it and of the records after it
-  std::uint64_t synced_ = 0;                 // the disk was told to begin with the records up to here
+  std::vector<std::uint8_t> expected_head_;  // the bytes before the records, if the forecast is right
+  Sha256 digest_;                            // of these and of the records after them
+  std::uint64_t flushed_ = 0;                // the system was asked to write the records up to here to the disk
   bool finished_ = false;
 };
 
