@@ -17,19 +17,19 @@ namespace maskedkd {
 namespace {
 
 constexpr int kMostTries = 7;
-constexpr std::chrono::milliseconds kFirstPause{100};  // doubled each time: 6.3 s in all
+constexpr std::chrono::milliseconds kFirstPause{100};  // doubled each time: 6.3 s in total
 
-// What a network file system says while a server is away or a file was replaced there.
+// The errors of a network file system whose server is unreachable for a while, or that has replaced the file.
 bool may_pass(int reason) {
   constexpr std::array kPassing = {EIO,        ETIMEDOUT, ESTALE,      EAGAIN,   EREMOTEIO,
                                    ECONNRESET, ENETDOWN,  ENETUNREACH, EHOSTDOWN};
   return std::find(kPassing.begin(), kPassing.end(), reason) != kPassing.end();
 }
 
-// The usual soft limit of 1024 is less than a large set has shards.
+// A large set has more shards than the usual soft limit of 1024 descriptors.
 std::size_t descriptors_for(std::size_t num_files) {
   rlimit limit{};
-  constexpr rlim_t kElsewhere = 512;  // libraries, sockets, GPUs
+  constexpr rlim_t kElsewhere = 512;  // left to libraries, sockets and GPUs
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
     return num_files;
   }
@@ -77,14 +77,14 @@ std::shared_ptr<const ShardFiles::OpenFile> ShardFiles::open(std::size_t file, i
       return slot.file;
     }
     const std::filesystem::path path = slot.path;
-    lock.unlock();  // others read on while this one waits for a server
+    lock.unlock();  // other threads continue to read while this one waits for a server
     FileDescriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     reason = descriptor.get() < 0 ? errno : 0;
     if (reason == EINTR) {
       lock.lock();
       continue;
     }
-    if (reason == EMFILE || reason == ENFILE) {  // somebody else of the process has taken them
+    if (reason == EMFILE || reason == ENFILE) {  // other parts of the process use the descriptors
       lock.lock();
       if (close_oldest(nullptr)) {
         most_open_ = std::max<std::size_t>(num_open_, 1);
@@ -97,7 +97,7 @@ std::shared_ptr<const ShardFiles::OpenFile> ShardFiles::open(std::size_t file, i
     auto opened = std::make_shared<const OpenFile>(OpenFile{std::move(descriptor), path});
     lock.lock();
     if (slot.file || slot.path != path) {
-      continue;  // another thread was faster, or the file has moved
+      continue;  // meanwhile another thread has opened the file, or it has moved
     }
     slot.file = std::move(opened);
     ++num_open_;
@@ -118,7 +118,7 @@ bool ShardFiles::close_oldest(const Slot* but) const {
   if (oldest == nullptr) {
     return false;
   }
-  oldest->file.reset();  // closed when its last reader is done
+  oldest->file.reset();  // closed when its last reader has finished
   --num_open_;
   return true;
 }
@@ -158,12 +158,12 @@ void ShardFiles::read(std::size_t file, std::uint64_t offset, std::span<std::uin
     if (!may_pass(reason) || tries == kMostTries) {
       throw Error(fmt::format("can't read {}: {}{}", name, std::strerror(reason),
                               tries > 1 ? fmt::format(", {} times in a row", tries) : ""),
-                  hint_for_errno(reason).empty()
-                      ? "look at that file system; a run that was training can be started again"
-                      : hint_for_errno(reason));
+                  hint_for_errno(reason).empty() ? "check that file system; an interrupted training run can be resumed"
+                                                 : hint_for_errno(reason));
     }
     if (!has_warned_.exchange(true)) {
-      spdlog::warn("reading {} failed ({}): trying again, now and wherever it fails next", name, std::strerror(reason));
+      spdlog::warn("reading {} failed ({}): trying again; later failures are retried without a warning", name,
+                   std::strerror(reason));
     }
     std::this_thread::sleep_for(kFirstPause * (1 << (tries - 1)));
   }
