@@ -27,14 +27,14 @@ constexpr std::array kKinds = {
     Kind{"\x93NUMPY"sv, "a NumPy array", kOtherForm},
 };
 
-// Formats without a mark at their beginning, by the endings of their files.
+// Formats without a signature, by the extensions of their files.
 constexpr std::array kEndings = {
     std::pair{".onnx"sv, "an ONNX file"},
     std::pair{".msgpack"sv, "a Flax file"},
     std::pair{".tflite"sv, "a TensorFlow Lite file"},
 };
 
-// Of a zip archive, the name of its first file (APPNOTE.TXT of PKWARE, section 4.3.7). "" for anything else.
+// The name of the first file in a zip archive (APPNOTE.TXT of PKWARE, section 4.3.7); "" for anything else.
 std::string_view first_name_in_zip(std::string_view text) {
   constexpr std::size_t kNameLengthAt = 26, kNameAt = 30;
   if (text.size() < kNameAt || text.substr(0, 4) != "PK\x03\x04"sv) {
@@ -52,7 +52,7 @@ bool is_pickle(std::string_view text, const std::filesystem::path& path) {
   return zip || bare || (named && text.size() > 8);
 }
 
-// As a shell takes it for one word.
+// Quoted so that a shell reads it as one word.
 std::string name_in_quotes(const std::string& name) {
   std::string text = "'";
   for (const char c : name) {
@@ -61,7 +61,7 @@ std::string name_in_quotes(const std::string& name) {
   return text + "'";
 }
 
-// A page's first character, after blanks and a byte order mark.
+// Whether the first character after blanks and a byte order mark is that of markup.
 bool is_web_page(std::string_view text) {
   if (text.substr(0, 3) == "\xef\xbb\xbf"sv) {
     text.remove_prefix(3);

@@ -1,5 +1,4 @@
-// What a file is that was given as safetensors and is none: the ones that people have at hand by mistake. Internal to
-// this module.
+// Recognises files of other formats that users give in place of safetensors files. Internal to this module.
 #pragma once
 
 #include "maskedkd/base/error.hpp"
@@ -11,8 +10,8 @@
 
 namespace maskedkd {
 
-// start: the file's first bytes, kForeignStartBytes of them where it has so many. nullopt where they could begin a
-// safetensors file, or are of no known kind.
+// start: the first kForeignStartBytes bytes of the file, or all of a shorter one. Returns an Error that names the
+// format, and nullopt where they may begin a safetensors file or belong to no known format.
 inline constexpr std::size_t kForeignStartBytes = 256;
 std::optional<Error> foreign_file(std::span<const std::uint8_t> start, const std::filesystem::path& path);
 

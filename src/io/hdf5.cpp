@@ -35,14 +35,14 @@ std::string reason() {
   return text;
 }
 
-void be_quiet() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+void turn_off_error_printing() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
 
 hid_t check(hid_t result, const std::string& what) {
   if (result >= 0) {
     return result;
   }
   const std::string why = reason();
-  // Of the operating system: "file read failed: ..., errno = 5, error message = ...".
+  // An error of the operating system: "file read failed: ..., errno = 5, error message = ...".
   if (const std::size_t at = why.rfind("errno = "); at != std::string::npos) {
     throw FileError("HDF5", what, std::atoi(why.c_str() + why.find('=', at) + 1));
   }
@@ -55,7 +55,7 @@ struct NamedType {
   const char* name;
   hid_t id;
 };
-// H5T_* are expressions that open the library: no constants.
+// A function, because the macros H5T_* call the library.
 std::array<NamedType, 5> known_types() {
   return {{{"uint8", H5T_STD_U8LE},
            {"int32", H5T_STD_I32LE},
@@ -84,8 +84,8 @@ Handle open_dataset(const Handle& file, const std::string& name) {
   return owned(H5Dopen2(file.get(), name.c_str(), H5P_DEFAULT), "can't open dataset " + name);
 }
 
-// HDF5's own locks fail on network file systems that have none; whoever writes holds a DirectoryLock. The variable,
-// which module files of clusters set, is stronger than any call. Set before main: nobody reads the environment yet.
+// HDF5's locks fail on network file systems without locks; writers hold a DirectoryLock instead. The variable, which
+// module files of clusters set, overrides every call. It is set before main(), while no thread reads the environment.
 [[maybe_unused]] const int kWithoutLocks = ::setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1);
 
 Handle string_type() {
@@ -108,16 +108,17 @@ Handle list_space(std::size_t length) {
   return owned(H5Screate_simple(1, &size, nullptr), "can't make a list");
 }
 
-// Of a file in memory.
+// The descriptor of a file in memory.
 int descriptor_of(const Handle& file) {
   void* driver = nullptr;
   check(H5Fget_vfd_handle(file.get(), H5P_DEFAULT, &driver), "has no file in memory");
   return ::fileno(*static_cast<FILE**>(driver));
 }
 
-// A limit on files holds for those in memory too, and HDF5 must not meet it: it crashes where it can't write.
-void require_room(std::uint64_t bytes) {
-  constexpr std::uint64_t kOwnBytes = std::uint64_t{1} << 18;  // headers and heaps, generously
+// Throws where the file would exceed the limit on the size of files, which holds for those in memory too: HDF5 crashes
+// where it can't write.
+void require_allowed_size(std::uint64_t bytes) {
+  constexpr std::uint64_t kOwnBytes = std::uint64_t{1} << 18;  // an upper bound for headers and heaps
   rlimit limit{};
   if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
       (limit.rlim_cur < kOwnBytes || bytes > limit.rlim_cur - kOwnBytes)) {
@@ -127,15 +128,16 @@ void require_room(std::uint64_t bytes) {
   }
 }
 
-void require_room(const Handle& file, std::uint64_t more_bytes) {
+void require_allowed_growth(const Handle& file, std::uint64_t more_bytes) {
   hsize_t size = 0;
   check(H5Fget_filesize(file.get(), &size), "can't size a file in memory");
-  require_room(size + more_bytes);
+  require_allowed_size(size + more_bytes);
 }
 
 Handle new_dataset(const Handle& file, const std::string& name, hid_t type, const std::vector<std::uint64_t>& shape) {
   const std::vector<hsize_t> sides(shape.begin(), shape.end());
-  require_room(file, std::accumulate(sides.begin(), sides.end(), hsize_t{H5Tget_size(type)}, std::multiplies<>()));
+  require_allowed_growth(file,
+                         std::accumulate(sides.begin(), sides.end(), hsize_t{H5Tget_size(type)}, std::multiplies<>()));
   const Handle space =
       owned(H5Screate_simple(static_cast<int>(sides.size()), sides.data(), nullptr), "can't shape " + name);
   const Handle creation = owned(H5Pcreate(H5P_DATASET_CREATE), "can't set up " + name);
@@ -183,26 +185,26 @@ std::mutex& one_at_a_time() {
   return mutex;
 }
 
-// HDF5 1.10 crashes while it closes a file that it could not write. So it writes into a file that the kernel keeps in
-// memory, and that is copied.
+// HDF5 1.10 crashes when it closes a file that it could not write. Therefore it writes to a file in memory, which the
+// caller copies.
 Handle create_file_in_memory() {
-  be_quiet();
-  require_room(0);
+  turn_off_error_printing();
+  require_allowed_size(0);
   const FileDescriptor memory(::memfd_create("maskedkd", MFD_CLOEXEC));
   if (memory.get() < 0) {
     throw Error(fmt::format("can't make a file in memory: {}", std::strerror(errno)));
   }
   const Handle access = owned(H5Pcreate(H5P_FILE_ACCESS), "can't set up a file");
-  // The usual driver asks for a path that a file in memory has not.
+  // The default driver needs a path, which a file in memory does not have.
   check(H5Pset_fapl_stdio(access.get()), "can't set up a file in memory");
   check(H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_LATEST), "can't set a file's version");
-  // Nothing shares a block: where one thing lies does not depend on what is written after it.
+  // Objects share no blocks, so that the offset of one does not depend on what is written after it.
   check(H5Pset_meta_block_size(access.get(), 0), "can't set up a file in memory");
   check(H5Pset_small_data_block_size(access.get(), 0), "can't set up a file in memory");
   const Handle creation = owned(H5Pcreate(H5P_FILE_CREATE), "can't set up a file");
   check(H5Pset_obj_track_times(creation.get(), false), "can't leave out times");
-  // Attributes in a heap of their own: beside their object none may pass 64 KiB, 4,000 class names do.
-  check(H5Pset_attr_phase_change(creation.get(), 0, 0), "can't make room for attributes");
+  // Attributes are stored in a heap: in an object's header they are limited to 64 KiB, which 4,000 class names exceed.
+  check(H5Pset_attr_phase_change(creation.get(), 0, 0), "can't store attributes in a heap");
   const std::string path = fmt::format("/proc/self/fd/{}", memory.get());
   return owned(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), "can't create a file in memory");
 }
@@ -229,7 +231,7 @@ void read_from_memory(const Handle& file, std::uint64_t offset, std::span<std::u
 }
 
 Handle open_file(const std::filesystem::path& path) {
-  be_quiet();
+  turn_off_error_printing();
   return owned(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), "can't open " + path.string());
 }
 
@@ -290,7 +292,7 @@ std::vector<T> read_dataset(const Handle& file, const std::string& name) {
     }
   }
   const Handle dataset = open_dataset(file, name);
-  // The bytes must be there before they are asked for: a hostile shape allocates nothing.
+  // Checked before memory is allocated: the shape in a damaged file may be of any size.
   if (count > 0 && H5Dget_storage_size(dataset.get()) / sizeof(T) < count) {
     throw Error(fmt::format("HDF5 dataset {} is shorter than its shape", name));
   }
@@ -340,7 +342,7 @@ void write_attribute(const Handle& file, const std::string& name, std::span<cons
     bytes += value.size() + kBesideEach;
     texts.push_back(value.c_str());
   }
-  require_room(file, bytes);
+  require_allowed_growth(file, bytes);
   write_values(file, name, string_type().get(), list_space(texts.size()), texts.data());
 }
 
@@ -367,7 +369,7 @@ std::vector<std::string> read_string_list_attribute(const Handle& file, const st
 std::int64_t read_integer_attribute(const Handle& file, const std::string& name) {
   const auto values = read_integer_list_attribute(file, name);
   if (values.size() != 1) {
-    throw Error(fmt::format("HDF5 attribute {} is no single number", name));
+    throw Error(fmt::format("HDF5 attribute {} is not a single number", name));
   }
   return values.front();
 }
@@ -375,7 +377,7 @@ std::int64_t read_integer_attribute(const Handle& file, const std::string& name)
 std::string read_string_attribute(const Handle& file, const std::string& name) {
   const auto values = read_string_list_attribute(file, name);
   if (values.size() != 1) {
-    throw Error(fmt::format("HDF5 attribute {} is no single text", name));
+    throw Error(fmt::format("HDF5 attribute {} is not a single string", name));
   }
   return values.front();
 }

@@ -20,11 +20,11 @@ namespace {
 
 constexpr std::size_t kLargestTransfer = std::size_t{1} << 30;  // Linux moves at most 2 GiB a call
 
-// On a network file system a file may be replaced while it is read (ESTALE); its name then leads to the new one.
+// On a network file system a file may be replaced while it is read (ESTALE); opening it again opens the new one.
 constexpr int kReadAttempts = 5;
 constexpr std::chrono::milliseconds kBetweenReadAttempts{50};
 
-// The kernel's own "not supported", which some file systems hand on to programs; strerror() does not know it.
+// The kernel's internal "not supported", which some file systems return to programs; strerror() does not know it.
 constexpr int kKernelNotSupported = 524;
 
 std::string text_of(int reason) {
@@ -52,7 +52,7 @@ FileDescriptor open_or_fail(const std::filesystem::path& path, int flags, const 
   return file;
 }
 
-// 0, or the errno. A network file system may be interrupted in it.
+// Returns 0 or the errno. On a network file system the call may be interrupted.
 int sync_retrying(int descriptor) {
   while (::fsync(descriptor) != 0) {
     if (errno != EINTR) {
@@ -62,7 +62,7 @@ int sync_retrying(int descriptor) {
   return 0;
 }
 
-// Makes what is missing of them; 0, or the errno.
+// Creates the directory and its missing parents. Returns 0 or the errno.
 int make_directories(const std::filesystem::path& directory) {
   std::error_code unknown;
   if (directory.empty() || std::filesystem::is_directory(directory, unknown)) {
@@ -70,10 +70,10 @@ int make_directories(const std::filesystem::path& directory) {
   }
   const std::filesystem::path parent = directory.parent_path();
   if (const int reason = make_directories(parent); reason != 0 || !directory.has_filename()) {
-    return reason;  // no name: given with a slash at its end
+    return reason;  // the path ended with a slash
   }
   if (::mkdir(directory.c_str(), 0777) != 0) {
-    const int reason = errno;  // unless another process was faster
+    const int reason = errno;  // EEXIST where another process has created it meanwhile
     return reason == EEXIST && std::filesystem::is_directory(directory, unknown) ? 0 : reason;
   }
   sync_directory(parent.empty() ? "." : parent);
@@ -95,9 +95,9 @@ std::string hint_for_errno(int reason) {
     case ENFILE:
       return "raise the limit of open files: ulimit -n";
     case EIO:
-      return "the disk or the file server fails: ask its administrator";
+      return "the disk or the file server is failing: ask its administrator";
     case EXDEV:
-      return "keep that folder on one file system, without links that lead out of it: copy it there, and go on there";
+      return "keep that folder on one file system, without links that lead out of it: copy it there, and use the copy";
     default:
       return is_unsupported(reason) || reason == EBADF || reason == ENOLCK
                  ? "that file system can't do this: choose a folder on another one"
@@ -154,7 +154,7 @@ std::vector<std::string> list_directory(const std::filesystem::path& directory) 
 }
 
 FileDescriptor open_for_reading(const std::filesystem::path& path) {
-  // O_NONBLOCK: a pipe would wait for somebody to write into it. Files don't know it.
+  // O_NONBLOCK: opening a pipe would wait for a writer. It has no effect on files.
   FileDescriptor file = open_or_fail(path, O_RDONLY | O_NONBLOCK, "can't open");
   struct stat status {};
   if (fstat(file.get(), &status) != 0) {
@@ -250,8 +250,8 @@ void sync_file(const FileDescriptor& file, const std::filesystem::path& path) {
   }
 }
 
-// As PostgreSQL's fsync_fname_ext, which has met them all: EBADF and EINVAL for a folder are no failure, nor is one
-// that can't be opened.
+// The rules are those of PostgreSQL's fsync_fname_ext(), which is used on many file systems: EBADF and EINVAL for a
+// folder are not failures, nor is a folder that can't be opened.
 void sync_directory(const std::filesystem::path& directory) {
   const FileDescriptor folder(open_retrying(directory, O_RDONLY | O_DIRECTORY));
   int reason = folder.get() < 0 ? errno : 0;
@@ -264,9 +264,10 @@ void sync_directory(const std::filesystem::path& directory) {
   }
   if (can_not_open || reason == EBADF || reason == EACCES || reason == EPERM || reason == EISDIR ||
       is_unsupported(reason)) {
-    warn_once("fsync of a folder",
-              fmt::format("the folder {} can't be synced ({}): files are, but their names may not outlast a power cut",
-                          directory.string(), text_of(reason)));
+    warn_once(
+        "fsync of a folder",
+        fmt::format("the folder {} can't be synced ({}): its files are, but their names may be lost in a power cut",
+                    directory.string(), text_of(reason)));
   } else if (reason != 0) {
     fail("can't sync", directory, reason);
   }
@@ -303,7 +304,7 @@ std::optional<std::string> read_text_file_if_there(const std::filesystem::path& 
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view content) {
-  // Whoever writes the same file, in another process or on another machine, has a name of its own.
+  // Other writers of the same file, in other processes or on other machines, use other temporary names.
   std::filesystem::path temporary;
   FileDescriptor file;
   do {
@@ -341,12 +342,12 @@ void create_durable_directories(const std::filesystem::path& directory) {
 void create_writable_directory(const std::filesystem::path& directory) {
   if (const int reason = make_directories(directory); reason != 0) {
     throw usage_error(fmt::format("can't create the folder {}: {}", directory.string(), std::strerror(reason)),
-                      "choose a folder that you may write to");
+                      "choose a folder that you can write to");
   }
   if (!std::filesystem::is_directory(directory)) {
     throw usage_error(fmt::format("{} is not a folder", directory.string()), "choose another place");
   }
-  // access() says nothing about read-only or full file systems: try.
+  // access() does not detect read-only or full file systems: write something.
   const std::filesystem::path probe = directory / fmt::format(".tmp-probe-{}", ::getpid());
   try {
     const FileDescriptor file = create_file(probe);
@@ -369,7 +370,8 @@ DirectoryLock::DirectoryLock(const std::filesystem::path& directory, std::string
   if (reason == EWOULDBLOCK) {
     std::array<char, 256> holder{};
     ssize_t length = 0;
-    for (int tries = 0; length <= 0 && tries < 20; ++tries) {  // one that has only just come still writes its name
+    for (int tries = 0; length <= 0 && tries < 20;
+         ++tries) {  // a holder that has just started may not have written its name yet
       length = ::pread(file_.get(), holder.data(), holder.size() - 1, 0);
       if (length <= 0) {
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
@@ -381,8 +383,8 @@ DirectoryLock::DirectoryLock(const std::filesystem::path& directory, std::string
         "wait for it to end, or choose another folder");
   }
   if (reason != 0) {  // Lustre without -o flock, NFS without lockd, and more errnos than can be listed
-    warn_once("lock", fmt::format("{} can't be locked here ({}): let no other program write there", directory.string(),
-                                  text_of(reason)));
+    warn_once("lock", fmt::format("{} can't be locked here ({}): make sure that no other program writes there",
+                                  directory.string(), text_of(reason)));
     return;
   }
   if (::ftruncate(file_.get(), 0) != 0) {

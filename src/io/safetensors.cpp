@@ -1,4 +1,4 @@
-// Files: tensors are mapped out of them or read, and written into them. What a header may say: safetensors_header.cpp.
+// Maps or reads tensors from files, and writes them. The rules of headers are in safetensors_header.cpp.
 #include "maskedkd/io/safetensors.hpp"
 
 #include "foreign_file.hpp"
@@ -20,7 +20,7 @@
 namespace maskedkd {
 namespace {
 
-// Below this a mapping costs more than a copy; and a process may have only so many of them (vm.max_map_count: 65530).
+// A mapping of fewer bytes costs more than a copy. The number of mappings is limited (vm.max_map_count: 65530).
 constexpr std::uint64_t kSmallestMapping = std::uint64_t{1} << 20;
 constexpr int kMostMappings = 4096;
 
@@ -48,7 +48,7 @@ OpenFile open_safetensors(const std::filesystem::path& path) {
   return file;
 }
 
-// A private mapping of the tensor's own pages, which go when it goes. Undefined where there can be none.
+// A private mapping of the tensor's pages, which is removed with the tensor. Undefined where it can't be mapped.
 at::Tensor mapped(const OpenFile& file, const SafetensorsEntry& entry) {
   const std::uint64_t begin = file.data_begin + entry.begin;
   const std::uint64_t bytes = entry.end - entry.begin;
@@ -142,7 +142,7 @@ void write_safetensors(const std::filesystem::path& path, const NamedTensors& te
                        const SafetensorsMetadata& metadata, Sha256* digest) {
   const std::string text = header_text(path, tensors, metadata);
   const std::uint64_t header_bytes = text.size();
-  // Not emptied: tensors may be mapped from it, these ones even.
+  // Removed, not truncated: tensors may be mapped from it, even those that are written here.
   std::error_code none;
   if (std::filesystem::is_regular_file(path, none)) {
     std::filesystem::remove(path, none);
@@ -158,7 +158,7 @@ void write_safetensors(const std::filesystem::path& path, const NamedTensors& te
       take(std::span(static_cast<const std::uint8_t*>(tensor.const_data_ptr()), tensor.nbytes()));
     }
   };
-  // A core hashes about as fast as a good disk writes: beside each other they take the time of one.
+  // A core hashes about as fast as a fast disk writes: done at the same time, both take the time of one.
   std::future<void> hashing;
   if (digest != nullptr) {
     hashing =

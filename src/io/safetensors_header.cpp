@@ -26,7 +26,7 @@ class Refusal {
  public:
   explicit Refusal(const std::string& file) : file_(file) {}
   [[noreturn]] void operator()(const std::string& why, const char* hint = kWriteAgain) const {
-    throw usage_error(fmt::format("{} is not a whole safetensors file: {}", file_, why), hint);
+    throw usage_error(fmt::format("{} is not a valid safetensors file: {}", file_, why), hint);
   }
   // Of a file that ends too early.
   [[noreturn]] void missing(const std::string& why, std::uint64_t bytes) const {
@@ -40,7 +40,7 @@ class Refusal {
 
 std::uint64_t unsigned_number(const nlohmann::json& value, const std::string& what, const Refusal& refuse) {
   if (!value.is_number_unsigned() || value.get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max()) {
-    refuse(what + " is no whole number from 0 on");
+    refuse(what + " is not a whole number >= 0");
   }
   return value.get<std::uint64_t>();
 }
@@ -67,7 +67,7 @@ SafetensorsEntry parse_entry(const std::string& name, const nlohmann::json& valu
   if (!shape.is_array() || shape.size() > kMostSides || !offsets.is_array() || offsets.size() != 2) {
     refuse(fmt::format("tensor {} has a malformed shape or data_offsets", quoted_name(name)));
   }
-  // Sides of 0 apart: a tensor without elements has strides too, which must not overflow.
+  // Sides of 0 count as 1 here: a tensor without elements has strides too, which must not overflow.
   std::int64_t bytes = type->bytes;
   bool overflows = false;
   for (const auto& side : shape) {
@@ -87,20 +87,20 @@ SafetensorsEntry parse_entry(const std::string& name, const nlohmann::json& valu
     refuse(fmt::format("tensor {} lies at bytes {}..{}", quoted_name(name), entry.begin, entry.end));
   }
   if (entry.end - entry.begin != static_cast<std::uint64_t>(bytes)) {
-    refuse(fmt::format("tensor {} has {} bytes, its dtype and shape another number", quoted_name(name),
-                       entry.end - entry.begin));
+    refuse(fmt::format("tensor {} has {} bytes, but its dtype and shape need {}", quoted_name(name),
+                       entry.end - entry.begin, bytes));
   }
   return entry;
 }
 
 std::map<std::string, std::string> parse_metadata(const nlohmann::json& value, const Refusal& refuse) {
   if (!value.is_object()) {
-    refuse(fmt::format("its {} is no object", kSafetensorsMetadata));
+    refuse(fmt::format("its {} is not an object", kSafetensorsMetadata));
   }
   std::map<std::string, std::string> metadata;
   for (const auto& [key, text] : value.items()) {
     if (!text.is_string()) {
-      refuse(fmt::format("its {} has {}, which is no text", kSafetensorsMetadata, quoted_name(key)));
+      refuse(fmt::format("the value of {} in its {} is not a string", quoted_name(key), kSafetensorsMetadata));
     }
     metadata[key] = text.get<std::string>();
   }
@@ -111,16 +111,16 @@ void check_cover(std::vector<SafetensorsEntry>& entries, std::uint64_t data_byte
   std::sort(entries.begin(), entries.end(), [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
   });
-  std::uint64_t promised = 0;
+  std::uint64_t needed_bytes = 0;
   for (const SafetensorsEntry& entry : entries) {
-    promised = std::max(promised, entry.end);
+    needed_bytes = std::max(needed_bytes, entry.end);
   }
   std::uint64_t covered = 0;
   for (const SafetensorsEntry& entry : entries) {
     if (entry.end > data_bytes) {
       refuse.missing(fmt::format("tensor {} lies at bytes {}..{} of {}", quoted_name(entry.name), entry.begin,
                                  entry.end, data_bytes),
-                     promised - data_bytes);
+                     needed_bytes - data_bytes);
     }
     if (entry.begin != covered) {
       refuse(fmt::format("tensor {} {} the one before", quoted_name(entry.name),
@@ -140,7 +140,7 @@ std::uint64_t safetensors_header_bytes(std::span<const std::uint8_t> start, std:
   const Refusal refuse(file);
   std::uint64_t header_bytes = 0;
   if (file_bytes < sizeof(header_bytes) || start.size() < sizeof(header_bytes)) {
-    refuse(file_bytes == 0 ? "it is empty, it has only 0 bytes" : fmt::format("it has only {} bytes", file_bytes));
+    refuse(file_bytes == 0 ? "it is empty" : fmt::format("it has only {} bytes", file_bytes));
   }
   std::memcpy(&header_bytes, start.data(), sizeof(header_bytes));
   const std::string says = fmt::format("its header says that it has {} bytes", header_bytes);

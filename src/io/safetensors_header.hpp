@@ -1,5 +1,5 @@
-// The header of a safetensors file, checked to the last number: text in, places of tensors out. No file and no tensor
-// is touched, so that a fuzzer can call it millions of times (tests/fuzz). Internal to this module.
+// Parses the header of a safetensors file and checks every number in it. Works on text, without files and tensors, so
+// that a fuzzer can call it millions of times (tests/fuzz). Internal to this module.
 #pragma once
 
 #include <c10/core/ScalarType.h>
@@ -45,12 +45,12 @@ struct SafetensorsLayout {
   std::map<std::string, std::string> metadata;
 };
 
-// How long the header is, from the file's first (up to 8) bytes; it lies within file_bytes and the format's limit.
-// file: how messages call it. Throws Error (usage).
+// The length of the header, from the first 8 bytes of the file (`start` may have fewer or more); it lies within
+// file_bytes and the format's limit. file: its name in messages. Throws Error (usage).
 std::uint64_t safetensors_header_bytes(std::span<const std::uint8_t> start, std::uint64_t file_bytes,
                                        const std::string& file);
 
-// data_bytes: what follows the header. Throws Error (usage) that names the tensor and the broken rule.
+// data_bytes: the number of bytes after the header. Throws Error (usage) that names the tensor and the broken rule.
 SafetensorsLayout parse_safetensors_header(std::string_view text, std::uint64_t data_bytes, const std::string& file);
 
 }  // namespace maskedkd

@@ -1,5 +1,5 @@
-// Two passes: the rules are checked while the text goes by, keeping nothing; what kept them is parsed. (The parser
-// could call the checks itself, but then it searches all members of an object each time that one of them ends.)
+// Two passes: the first one checks the rules and stores nothing, the second one parses. (The parser could call the
+// checks itself, but then it searches all members of an object whenever one of them ends.)
 #include "maskedkd/io/strict_json.hpp"
 
 #include "maskedkd/base/quoted_name.hpp"
@@ -78,7 +78,7 @@ class Rules : public nlohmann::json_sax<nlohmann::json> {
 }  // namespace
 
 nlohmann::json parse_strict_json(std::string_view text, const JsonLimits& limits) {
-  // To the parser a NUL ends the text.
+  // The parser takes a NUL for the end of the text.
   if (text.empty() || text.front() != '{' || text.find('\0') != std::string_view::npos) {
     throw JsonRefusal("is not JSON that begins with {");
   }

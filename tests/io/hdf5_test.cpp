@@ -147,8 +147,8 @@ TEST(Hdf5, EveryMisuseIsAnErrorThatSaysWhatIsWrong) {
   says([&] { read_integer_attribute(file, "none"); }, "none");
   says([&] { read_integer_attribute(file, "text"); }, "another type");
   says([&] { read_string_attribute(file, "number"); }, "another type");
-  says([&] { read_integer_attribute(file, "numbers"); }, "no single number");
-  says([&] { read_string_attribute(file, "texts"); }, "no single text");
+  says([&] { read_integer_attribute(file, "numbers"); }, "not a single number");
+  says([&] { read_string_attribute(file, "texts"); }, "not a single string");
   says([&] { open_file(directory.path() / "none.h5"); }, "none.h5");
   std::ofstream(directory.path() / "text.h5") << "this is no HDF5 file, whatever it is called";
   says([&] { open_file(directory.path() / "text.h5"); }, "text.h5");

@@ -77,7 +77,7 @@ TEST(HostileSafetensors, TheSoundFileOfTheseTestsIsRead) {
 }
 
 TEST(HostileSafetensors, TooShortOrTooLongHeader) {
-  EXPECT_NE(refusal("").find("only 0 bytes"), std::string::npos);
+  EXPECT_NE(refusal("").find("it is empty"), std::string::npos);
   EXPECT_NE(refusal("1234567").find("only 7 bytes"), std::string::npos);
   for (const std::uint64_t length : {std::uint64_t{17}, std::uint64_t{100'000'001}, ~std::uint64_t{0},
                                      std::uint64_t{1} << 63, ~std::uint64_t{0} - 7}) {

@@ -1,4 +1,4 @@
-// Checksums: SHA-256 (OpenSSL) where a file must be what it was, CRC-32 (zlib's) for each record of a shard.
+// Checksums: SHA-256 (OpenSSL) of whole files, CRC-32 (that of zlib) of each record of a shard.
 #pragma once
 
 #include <cstdint>
@@ -10,13 +10,13 @@
 
 namespace maskedkd {
 
-// Lower-case hexadecimal, 64 characters.
+// The digest of everything that update() is given, as 64 lower-case hexadecimal digits.
 class Sha256 {
  public:
   Sha256();
   ~Sha256();
   void update(std::span<const std::uint8_t> bytes);
-  std::string hex_digest();  // ends the computation; call once
+  std::string hex_digest();  // call once, after the last update()
 
  private:
   struct Context;

@@ -1,6 +1,7 @@
 // The safetensors format (https://huggingface.co/docs/safetensors): 8 bytes little-endian header length, a JSON header
-// {name: {dtype, shape, data_offsets}}, then the bytes. Strict: a file that breaks a rule is refused with the name of
-// the tensor and the rule, and nothing is allocated from an unchecked number. Weights and checkpoints travel in it.
+// {name: {dtype, shape, data_offsets}}, then the bytes. Weights and checkpoints are stored in it. Reading is strict: a
+// file that breaks a rule is refused with the name of the tensor and the rule, and no number is used before it is
+// checked.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -37,20 +38,20 @@ struct SafetensorsHeader {
   SafetensorsMetadata metadata;
 };
 
-// What the file holds, with the same checks and errors as read_safetensors; no tensor's bytes are read.
+// The dtypes and shapes of the file's tensors, with the same checks and errors as read_safetensors(); reads no tensor.
 SafetensorsHeader read_safetensors_header(const std::filesystem::path& path);
 
 // dtypes F64, F32, F16, BF16, I64, I32, U8, BOOL; header of at most 100 MB; the ranges must cover the data exactly
-// without overlap or hole, in any order. Throws Error, which names what the file is where it is something else.
-// Large tensors are private mappings, each of its own pages: nothing is read before it is used, letting go of a tensor
-// lets go of its memory, writing into one never reaches the file. A file that is cut while a tensor of it lives ends
-// the process with SIGBUS (base/lost_mapping.hpp makes that a line).
+// without overlap or hole, in any order. Throws Error; of a file of another known format it names the format. Large
+// tensors are private mappings, each of separate pages: nothing is read before it is used, a tensor's memory is freed
+// with the tensor, writing to a tensor does not change the file. Truncating a file while one of its tensors is mapped
+// ends the process with SIGBUS (base/lost_mapping.hpp explains that in a line).
 SafetensorsFile read_safetensors(const std::filesystem::path& path);
 
-// Tensors of any device are copied to the CPU. A file of that name is replaced, never written into: tensors mapped from
-// it stay whole. The file is synced, but not written atomically: callers write to a temporary path and rename it. The
-// bytes are a function of the arguments alone. Throws Error; names
-// must be unique and not "__metadata__". digest: takes in the file's bytes, of memory, while they are written.
+// Tensors of any device are copied to the CPU. An existing file is replaced, not overwritten: tensors that are mapped
+// from it keep their values. The file is synced, but not written atomically: callers write to a temporary path and
+// rename it. The bytes depend only on the arguments. Throws Error; names must be unique and not "__metadata__". digest:
+// updated with the file's bytes while they are written.
 void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
                        const SafetensorsMetadata& metadata = {}, Sha256* digest = nullptr);
 
