@@ -1,6 +1,6 @@
-// Markers and segments as ITU-T T.81 has them (annex B). What is checked beyond the way through is what libjpeg
-// would stop at: errors of every stage of its decoder, so that a certain file is one that it decodes: with damage
-// within the compressed data, which only decoding finds, it warns and goes on.
+// Markers and segments are those of ITU-T T.81, annex B. Beyond the structure this checks everything that would be an
+// error in a stage of libjpeg's decoder, so that libjpeg decodes every file that is `certain`: about damage within the
+// compressed data, which only decoding can find, it warns and continues.
 #include "file_parts.hpp"
 
 #include <algorithm>
@@ -33,9 +33,9 @@ enum Marker : std::uint8_t {
   kComment = 0xFE,
 };
 
-constexpr std::uint32_t kLargestSide = 65500;  // libjpeg's
+constexpr std::uint32_t kLargestSide = 65500;  // the limit of libjpeg
 
-[[noreturn]] void refuse(const char* why) { throw usage_error(fmt::format("not a whole JPEG: {}", why)); }
+[[noreturn]] void refuse(const char* why) { throw usage_error(fmt::format("not a valid JPEG file: {}", why)); }
 
 class JpegWalk {
  public:
@@ -49,7 +49,7 @@ class JpegWalk {
       segment(marker);
     }
     if (num_scans_ == 0) {
-      refuse("it holds no image");
+      refuse("it contains no image");
     }
     for (int i = 0; i < num_components_; ++i) {
       doubt_unless(components_[i].is_scanned);
@@ -60,13 +60,13 @@ class JpegWalk {
  private:
   struct Component {
     std::uint8_t id = 0, table = 0;
-    int num_blocks = 0;  // in a unit of a scan of several components
+    int num_blocks = 0;  // in a minimum coded unit of a scan of several components
     bool is_scanned = false;
   };
 
   void doubt_unless(bool usual) { facts_.certain = facts_.certain && usual; }
 
-  // Behind any number of FF stands the marker; what comes before the first FF belongs nowhere.
+  // The marker follows one or more bytes FF; bytes before the first FF are stray.
   std::uint8_t next_marker() {
     const auto* from = bytes_.data() + at_;
     const std::size_t left = bytes_.size() - at_;
@@ -96,7 +96,7 @@ class JpegWalk {
       refuse("it ends within a segment");
     }
     const std::size_t length = big16(bytes_, at_);
-    if (length < 2) {  // less than itself
+    if (length < 2) {  // the length includes its two bytes
       facts_.certain = false;
       at_ += 2;
       return;
@@ -156,7 +156,7 @@ class JpegWalk {
       most_across = std::max(most_across, across);
       most_down = std::max(most_down, down);
     }
-    // libjpeg enlarges a component by whole numbers alone.
+    // libjpeg enlarges components only by whole numbers.
     for (int i = 0; i < num_components_ && facts_.certain; ++i) {
       const std::uint8_t factors = content[7 + std::size_t{3} * i];
       doubt_unless(most_across % (factors >> 4) == 0 && most_down % (factors & 15) == 0);
@@ -170,7 +170,7 @@ class JpegWalk {
     }
     ++num_scans_;
     const std::uint8_t first = content[1 + 2 * count], last = content[2 + 2 * count], bits = content[3 + 2 * count];
-    const bool first_bits = bits >> 4 == 0;  // none of these coefficients came before
+    const bool first_bits = bits >> 4 == 0;  // it is the first scan of these coefficients
     const bool needs_dc = facts_.progressive ? first == 0 && first_bits : true;
     const bool needs_ac = facts_.progressive ? first > 0 : true;
     int num_blocks = 0, previous = -1;
@@ -180,7 +180,7 @@ class JpegWalk {
       for (int k = 0; k < num_components_; ++k) {
         if (components_[k].id == id) {
           known = true;
-          doubt_unless(k > previous);  // in the order of the frame
+          doubt_unless(k > previous);  // the order must be that of the frame
           previous = k;
           doubt_unless(has_quantisation_[components_[k].table & 3]);
           doubt_unless(facts_.progressive || !components_[k].is_scanned);
@@ -201,15 +201,15 @@ class JpegWalk {
     skip_compressed_data();
   }
 
-  // The parameters of a progressive scan that libjpeg decodes: DC or AC coefficients, the latter of one component; bits
-  // after the first ones come one by one.
+  // Whether libjpeg accepts these parameters of a progressive scan: it has DC coefficients, or AC coefficients of one
+  // component; after the first scan of a coefficient, each scan adds one bit.
   static bool is_progression(std::size_t count, int first, int last, int bits) {
     const int before = bits >> 4, now = bits & 15;
     return (first == 0 ? last == 0 : first <= last && last < 64 && count == 1) && now <= 13 &&
            (before == 0 || now == before - 1);
   }
 
-  // To the first marker that isn't FF 00 (a byte FF) or a restart, which come in turn.
+  // Advances to the first marker other than FF 00 (a byte FF of data) and restarts, which must be numbered in turn.
   void skip_compressed_data() {
     const std::uint8_t* const end = bytes_.data() + bytes_.size();
     const std::uint8_t* at = bytes_.data() + at_;
@@ -254,8 +254,8 @@ class JpegWalk {
     doubt_unless(content.empty());
   }
 
-  // Whether libjpeg can use it: codes of each length fit in their bits, none is all ones, and a DC symbol is a number
-  // of bits. Asked of a table where a scan uses it.
+  // Whether libjpeg can use the table: the codes of each length fit in their bits, none is all ones, and DC symbols are
+  // at most 15. Required only of tables that a scan uses.
   static bool is_huffman_table(std::span<const std::uint8_t> counts, std::span<const std::uint8_t> symbols,
                                bool is_dc) {
     std::size_t code = 0, left = symbols.size();
@@ -291,7 +291,7 @@ class JpegWalk {
   int num_scans_ = 0;
   bool restarts_ = false;
   std::array<bool, 4> has_quantisation_{};
-  std::array<bool, 8> has_huffman_{};  // 4 for DC, 4 for AC: the last one of this number, if it can be used
+  std::array<bool, 8> has_huffman_{};  // 4 for DC, 4 for AC: whether the last table of this number is usable
 };
 
 }  // namespace

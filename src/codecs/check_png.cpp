@@ -1,4 +1,4 @@
-// Chunks as the PNG specification has them: length, four letters, data, CRC-32 of letters and data.
+// A chunk of a PNG file has a length, four letters, data, and the CRC-32 of letters and data.
 #include "file_parts.hpp"
 #include "maskedkd/io/digest.hpp"
 
@@ -10,10 +10,10 @@ namespace {
 constexpr std::size_t kSignatureBytes = 8;
 constexpr std::size_t kFrameBytes = 12;  // of a chunk, without its data
 constexpr std::uint32_t kLargestLength = 0x7FFFFFFF;
-constexpr std::size_t kLargestUsualChunk = std::size_t{1} << 20;  // libpng has a limit for what isn't pixels
-constexpr std::uint32_t kLargestUsualSide = 1000000;              // libpng's
+constexpr std::size_t kLargestUsualChunk = std::size_t{1} << 20;  // libpng limits chunks other than IDAT
+constexpr std::uint32_t kLargestUsualSide = 1000000;              // the limit of libpng
 
-[[noreturn]] void refuse(const char* why) { throw usage_error(fmt::format("not a whole PNG: {}", why)); }
+[[noreturn]] void refuse(const char* why) { throw usage_error(fmt::format("not a valid PNG file: {}", why)); }
 
 constexpr std::uint32_t kind_of(const char (&letters)[5]) {
   std::uint32_t kind = 0;
@@ -78,7 +78,7 @@ ImageFileFacts check_png(std::span<const std::uint8_t> bytes) {
   bool has_pixels = false;
   for (std::size_t at = kSignatureBytes;;) {
     if (bytes.size() - at < kFrameBytes) {
-      refuse("it ends without an end");
+      refuse("it ends without an IEND chunk");
     }
     const std::uint32_t length = big32(bytes, at), kind = big32(bytes, at + 4);
     if (length > kLargestLength || length > bytes.size() - at - kFrameBytes) {
@@ -118,7 +118,7 @@ ImageFileFacts check_png(std::span<const std::uint8_t> bytes) {
     at += kFrameBytes + length;
   }
   if (!has_pixels) {
-    refuse("it holds no image");
+    refuse("it contains no image");
   }
   return facts;
 }

@@ -21,7 +21,7 @@ ImageRegion copy_raw(const Record& record, const Wanted* wanted) {
   const auto channels = static_cast<std::size_t>(shape.channels);
   if ((shape.channels != 1 && shape.channels != 3) ||
       record.bytes.size() != static_cast<std::size_t>(shape.height) * shape.width * channels) {
-    throw Error(fmt::format("{} bytes are no image of {} x {} x {}", record.bytes.size(), shape.height, shape.width,
+    throw Error(fmt::format("{} bytes are not an image of {} x {} x {}", record.bytes.size(), shape.height, shape.width,
                             shape.channels));
   }
   ImageRegion region = empty_region(box);
@@ -47,8 +47,8 @@ PixelBox box_of(std::int64_t height, std::int64_t width, const Wanted* wanted) {
     return {0, 0, static_cast<int>(height), static_cast<int>(width)};
   }
   if (height != wanted->shape.height || width != wanted->shape.width) {
-    throw Error(fmt::format("the image has {} x {} pixels, its record says {} x {}", width, height, wanted->shape.width,
-                            wanted->shape.height));
+    throw Error(fmt::format("the image has {} x {} pixels, but its record says {} x {}", width, height,
+                            wanted->shape.width, wanted->shape.height));
   }
   const PixelBox& box = wanted->box;
   if (box.top < 0 || box.left < 0 || box.height < 1 || box.width < 1 || box.height > height - box.top ||

@@ -9,7 +9,7 @@ namespace maskedkd {
 namespace {
 
 void warn_jpeg(j_common_ptr info, int level) {
-  if (level >= 0) {  // a trace
+  if (level >= 0) {  // a trace message
     return;
   }
   const JpegWarning kind = kind_of_warning(info->err->msg_code);
@@ -22,21 +22,21 @@ void warn_jpeg(j_common_ptr info, int level) {
   }
 }
 
-// PIL's: light times light, rounded. As PIL does, every file is taken for one of Adobe's, which hold 255 - ink, whether
-// or not it has their marker.
+// PIL's product of two lights, rounded. As in PIL, every file is assumed to be one of Adobe's, which store 255 - ink,
+// whether or not it has their marker.
 std::uint8_t ink_to_light(std::uint8_t colour, std::uint8_t black) {
   const int product = colour * black + 128;
   return static_cast<std::uint8_t>((product + (product >> 8)) >> 8);
 }
 
-// From libjpeg-turbo 2.1 on, columns and rows outside a box can be left out to the same bits, and
-// tests/codecs/decode_region_test.cpp holds it to that, for the formats that photographs have: gray, or three
-// components with chroma of half or full resolution. Older ones had mistakes in it (their ChangeLog, 1.5.3 to 2.0.6),
-// IJG's libjpeg can't; of rarer formats (4:1:1, four inks) little is known. With several scans all is in memory before
-// the first row comes, and missing ones are smoothed over with what is beside a block. All those: whole rows from the
-// first on, to the last that is needed.
+// libjpeg-turbo 2.1 and later can skip columns and rows outside a box and give the same bits, which
+// tests/codecs/decode_region_test.cpp verifies, for the formats of photographs: gray, or three components with chroma
+// of half or full resolution. Earlier versions had bugs in this (their ChangeLog, 1.5.3 to 2.0.6), IJG's libjpeg can't
+// do it, and for rarer formats (4:1:1, four inks) it is not verified. An image of several scans is decoded into memory
+// before its first row, and missing scans are smoothed with neighbouring blocks. In all these cases whole rows are
+// decoded, from the first to the last that is needed.
 #if defined(LIBJPEG_TURBO_VERSION_NUMBER) && LIBJPEG_TURBO_VERSION_NUMBER >= 2001000
-constexpr int kMarginColumns = 8;  // chroma is interpolated over neighbours, which at a cut edge are others
+constexpr int kMarginColumns = 8;  // chroma is interpolated between neighbours, which differ at a cut edge
 
 bool can_leave_out(j_decompress_ptr info) {
   if (jpeg_has_multiple_scans(info)) {
@@ -53,7 +53,7 @@ bool can_leave_out(j_decompress_ptr info) {
          info->max_v_samp_factor <= 2;
 }
 
-// Returns the column that rows begin with now.
+// Returns the first column of the rows that will be read.
 int leave_out(j_decompress_ptr info, const PixelBox& box) {
   const auto width = static_cast<int>(info->output_width);
   const int left = std::max(0, box.left - kMarginColumns);
@@ -87,7 +87,7 @@ struct JpegDecoder {
   JpegDecoder& operator=(const JpegDecoder&) = delete;
   ~JpegDecoder() { jpeg_destroy_decompress(&info); }
 
-  [[noreturn]] void refuse() const { throw Error(fmt::format("not a whole JPEG: {}", errors.message.data())); }
+  [[noreturn]] void refuse() const { throw Error(fmt::format("not a valid JPEG file: {}", errors.message.data())); }
 
   void read_header() {
     if (setjmp(errors.mark) != 0) {
@@ -100,7 +100,7 @@ struct JpegDecoder {
 
   bool has_four_inks() const { return info.jpeg_color_space == JCS_CMYK || info.jpeg_color_space == JCS_YCCK; }
 
-  // Returns the column that rows begin with; info.output_scanline is the row that comes next.
+  // Returns the first column of the rows that will be read; info.output_scanline is the next row.
   int start(const PixelBox& box) {
     if (setjmp(errors.mark) != 0) {
       refuse();
@@ -118,7 +118,7 @@ struct JpegDecoder {
     jpeg_read_scanlines(&info, &row, 1);
   }
 
-  // Behind the last row there may be damage too.
+  // Finds damage after the last row.
   void finish() {
     if (setjmp(errors.mark) != 0) {
       refuse();

@@ -11,7 +11,8 @@
 namespace maskedkd {
 namespace {
 
-// libpng jumps on its own; warnings (odd colour profiles and the like) don't matter, damage is an error of its own.
+// Errors of libpng, which include damage, jump to png_jmpbuf(); warnings (unusual colour profiles and the like) are
+// ignored.
 struct PngDecoder {
   png_structp png = nullptr;
   png_infop info = nullptr;
@@ -44,7 +45,7 @@ struct PngDecoder {
   PngDecoder& operator=(const PngDecoder&) = delete;
   ~PngDecoder() { png_destroy_read_struct(&png, &info, nullptr); }
 
-  [[noreturn]] void refuse() const { throw Error(fmt::format("not a whole PNG: {}", message)); }
+  [[noreturn]] void refuse() const { throw Error(fmt::format("not a valid PNG file: {}", message)); }
 
   void read_header() {
     if (setjmp(png_jmpbuf(png)) != 0) {
@@ -58,7 +59,7 @@ struct PngDecoder {
   }
   bool is_interlaced() const { return png_get_interlace_type(png, info) != PNG_INTERLACE_NONE; }
 
-  // Rows of 8-bit RGB, alpha dropped, 16-bit colours by their upper byte; wide gray as it is.
+  // Sets up rows of 8-bit RGB: alpha is dropped, 16-bit colours keep their upper byte, 16-bit gray is left unchanged.
   void start() {
     if (setjmp(png_jmpbuf(png)) != 0) {
       refuse();
@@ -130,8 +131,8 @@ RecordShape read_png_shape(std::span<const std::uint8_t> bytes) {
 
 ImageRegion decode_png(std::span<const std::uint8_t> bytes, const Wanted* wanted, OnDamage on_damage) {
   PngDecoder decoder(bytes);
-  // As PIL: a wrong checksum of any chunk before the pixels is damage, one of an ancillary chunk after them is not.
-  // What is in a packed set was accepted before: libpng leaves such a chunk out.
+  // As in PIL, a wrong checksum of any chunk before the pixels is damage, that of an ancillary chunk after them is not.
+  // The images of a packed set were accepted when they were packed; there libpng skips such a chunk.
   if (on_damage == OnDamage::refuse) {
     png_set_crc_action(decoder.png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
   }

@@ -32,7 +32,7 @@ struct JpegEncoder {
   void encode(const Image& image, int quality) {
     if (setjmp(errors.mark) != 0) {
       throw Error(
-          fmt::format("no JPEG of {} x {} pixels can be made: {}", image.width, image.height, errors.message.data()));
+          fmt::format("can't encode {} x {} pixels as JPEG: {}", image.width, image.height, errors.message.data()));
     }
     jpeg_create_compress(&info);
     jpeg_mem_dest(&info, &bytes, &size);
@@ -59,7 +59,7 @@ std::vector<std::uint8_t> encode_jpeg(const Image& image, int quality) {
   }
   if (image.height < 1 || image.width < 1 ||
       image.pixels.size() != std::size_t{3} * static_cast<std::size_t>(image.height) * image.width) {
-    throw Error(fmt::format("{} bytes are no image of {} x {}", image.pixels.size(), image.width, image.height));
+    throw Error(fmt::format("{} bytes are not an image of {} x {}", image.pixels.size(), image.width, image.height));
   }
   JpegEncoder encoder;
   encoder.encode(image, quality);
@@ -75,7 +75,7 @@ void write_png(const std::filesystem::path& path, const Image& image) {
   png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(description);
   std::vector<char> bytes(size);
   if (png_image_write_to_memory(&description, bytes.data(), &size, 0, image.pixels.data(), 0, nullptr) == 0) {
-    throw Error(fmt::format("{} can't be made: {}", path.string(), description.message));
+    throw Error(fmt::format("can't encode {}: {}", path.string(), description.message));
   }
   write_file_atomically(path, std::string_view(bytes.data(), size));
 }

@@ -18,11 +18,11 @@ bool is_png(std::span<const std::uint8_t> bytes) {
 
 void refuse_size(std::int64_t height, std::int64_t width) {
   if (!is_image_size(height, width)) {
-    throw usage_error(fmt::format("an image of {} x {} pixels is refused", width, height));
+    throw usage_error(fmt::format("images of {} x {} pixels are not read", width, height));
   }
 }
 
-// TIFF: byte order, 42, where the first directory stands; entries of tag, type, count, value.
+// TIFF: byte order, 42, offset of the first directory; entries of tag, type, count, value.
 int exif_orientation(std::span<const std::uint8_t> tiff) {
   constexpr std::size_t kEntryBytes = 12;
   constexpr std::uint32_t kOrientation = 0x0112, kShort = 3;
@@ -41,8 +41,8 @@ int exif_orientation(std::span<const std::uint8_t> tiff) {
   if (number(2, 2) != 42 || directory > tiff.size() - 2) {
     return 1;
   }
-  const std::size_t room = (tiff.size() - directory - 2) / kEntryBytes;
-  const std::size_t num_entries = std::min<std::size_t>(number(directory, 2), room);
+  const std::size_t most_entries = (tiff.size() - directory - 2) / kEntryBytes;
+  const std::size_t num_entries = std::min<std::size_t>(number(directory, 2), most_entries);
   for (std::size_t i = 0; i < num_entries; ++i) {
     const std::size_t entry = directory + 2 + i * kEntryBytes;
     if (number(entry, 2) == kOrientation) {

@@ -1,4 +1,4 @@
-// The walks behind file_check.hpp, and numbers in bytes.
+// What the checks and the decoders of JPEG and PNG share. Internal to this module.
 #pragma once
 
 #include "maskedkd/base/error.hpp"
@@ -10,21 +10,21 @@
 
 namespace maskedkd {
 
-// By the first bytes; a file of no more than them is neither.
+// Whether the file begins with the signature of the format, and is longer than that.
 bool is_jpeg(std::span<const std::uint8_t> bytes);
 bool is_png(std::span<const std::uint8_t> bytes);
 
-// Throws Error (usage) that names the format of a file that is neither, where it is a known one.
+// Throws Error (usage) for a file that is neither; it names the format where it is known.
 [[noreturn]] void refuse_format(std::span<const std::uint8_t> bytes);
 // Throws Error (usage) where is_image_size() does not hold.
 void refuse_size(std::int64_t height, std::int64_t width);
-// 1 where there is none, or no valid one. tiff: what follows "Exif\0\0" in a JPEG, a PNG's chunk eXIf.
+// 1 where there is no valid one. tiff: the bytes after "Exif\0\0" in a JPEG, the data of the chunk eXIf in a PNG.
 int exif_orientation(std::span<const std::uint8_t> tiff);
 
 ImageFileFacts check_jpeg(std::span<const std::uint8_t> bytes);
 ImageFileFacts check_png(std::span<const std::uint8_t> bytes);
 
-// Big endian; the caller has seen that they are there.
+// Big-endian numbers; the caller has checked that the bytes exist.
 inline std::uint32_t big16(std::span<const std::uint8_t> bytes, std::size_t at) {
   return std::uint32_t{bytes[at]} << 8 | bytes[at + 1];
 }

@@ -1,4 +1,4 @@
-// Formats by their first bytes, as their specifications and the Unix command file(1) have them.
+// Recognises formats by their first bytes, which are those of their specifications and of the Unix command file(1).
 #include "file_parts.hpp"
 
 #include <algorithm>
@@ -12,10 +12,10 @@ using namespace std::string_view_literals;
 
 struct Format {
   const char* name;
-  bool is_picture;
-  std::size_t at;  // where `magic` stands
+  bool is_image;
+  std::size_t at;  // offset of `magic`
   std::string_view magic;
-  std::size_t also_at = 0;  // and where `also` does, if it is not empty
+  std::size_t also_at = 0;  // offset of `also`, which must be present too
   std::string_view also = {};
 };
 
@@ -52,7 +52,7 @@ constexpr Format kFormats[] = {
     {"SGI", true, 0, "\x01\xDA"sv},
     {"PDF", false, 0, "%PDF-"sv},
     {"PostScript", false, 0, "%!PS"sv},
-    {"MP4 or another film", false, 4, "ftyp"sv},
+    {"MP4 or another video", false, 4, "ftyp"sv},
     {"gzip", false, 0, "\x1F\x8B"sv},
     {"bzip2", false, 0, "BZh"sv},
     {"xz", false, 0,
@@ -65,7 +65,7 @@ constexpr Format kFormats[] = {
     {"tar", false, 257, "ustar"sv},
     {"HDF5", false, 0, "\x89HDF\r\n\x1A\n"sv},
     {"NumPy", false, 0, "\x93NUMPY"sv},
-    {"AppleDouble (Finder's data, named ._...)", false, 0, "\0\5\x16\7"sv},
+    {"AppleDouble (metadata of macOS, named ._...)", false, 0, "\0\5\x16\7"sv},
     {"Git LFS pointer", false, 0, "version https://git-lfs"sv},
     {"BMP", true, 0, "BM"sv, 6, "\0\0\0\0"sv},
 };
@@ -79,10 +79,10 @@ bool is_netpbm(std::string_view text) {
          (text[2] == '\n' || text[2] == ' ' || text[2] == '\r' || text[2] == '\t');
 }
 
-// A page that says why there is no picture, where one was to be downloaded.
+// The kind of markup in the file, often an error page that was downloaded instead of an image; nullptr for none.
 const char* markup_of(std::string_view text) {
-  constexpr std::size_t kLookedAt = 512;
-  std::string head(text.substr(0, std::min(text.size(), kLookedAt)));
+  constexpr std::size_t kHeadBytes = 512;
+  std::string head(text.substr(0, std::min(text.size(), kHeadBytes)));
   std::transform(head.begin(), head.end(), head.begin(),
                  [](char letter) { return letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter + 32) : letter; });
   std::string_view rest = head;
@@ -110,9 +110,9 @@ bool is_text(std::string_view text) {
                      });
 }
 
-[[noreturn]] void refuse_as(const char* name, bool is_picture) {
+[[noreturn]] void refuse_as(const char* name, bool is_image) {
   throw usage_error(fmt::format("neither JPEG nor PNG but {}{}", name,
-                                is_picture ? ": it must be converted to JPEG or PNG" : ", which is no picture"));
+                                is_image ? ": convert it to JPEG or PNG" : ", which is not an image"));
 }
 
 }  // namespace
@@ -124,7 +124,7 @@ void refuse_format(std::span<const std::uint8_t> bytes) {
   }
   for (const Format& format : kFormats) {
     if (stands_at(text, format.at, format.magic) && stands_at(text, format.also_at, format.also)) {
-      refuse_as(format.name, format.is_picture);
+      refuse_as(format.name, format.is_image);
     }
   }
   if (is_netpbm(text)) {

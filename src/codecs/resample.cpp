@@ -1,5 +1,5 @@
-// Resampling in the arithmetic of PIL's 8-bit path, so that the pixels are PIL's: antialiased convolution, one
-// pass across and one down, weights as fixed-point numbers of 22 bits, every pass rounded to 8 bits.
+// Resampling in the arithmetic of PIL's 8-bit path, so that the pixels are equal to PIL's: antialiased convolution in a
+// horizontal and a vertical pass, fixed-point weights of 22 bits, every pass rounded to 8 bits.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/codecs/image.hpp"
 #include "resample_path.hpp"
@@ -11,7 +11,7 @@
 namespace maskedkd {
 namespace {
 
-// The quads (resample_quads.cpp) take 16 rows at a time, whole: of a very wide image that is more than it is worth.
+// resample_quads.cpp processes 16 whole rows at a time, which for wider images takes too much memory.
 constexpr int kWidestByQuads = 1 << 16;  // columns
 
 }  // namespace
@@ -100,7 +100,7 @@ void crop_and_resize(const ImageRegion& image, const PixelBox& box, int full_hei
 
 ImageEdges resized_edges(ImageEdges whole, int edge) {
   if (edge < 1) {
-    throw Error(fmt::format("an edge of {} pixels is none to resize to", edge));
+    throw Error(fmt::format("can't resize to an edge of {} pixels", edge));
   }
   const int shorter = std::min(whole.height, whole.width);
   if (shorter <= edge) {

@@ -1,5 +1,5 @@
-// The ways in which crop_and_resize() can be computed, all to the same bits. It takes the best that the processor has;
-// tests take each.
+// The implementations of crop_and_resize(), which all give the same bits. It uses the fastest that the processor
+// supports; tests run each of them.
 #pragma once
 
 #include "maskedkd/codecs/image.hpp"
@@ -20,7 +20,7 @@ void crop_and_resize_by(ResamplePath path, const ImageRegion& image, const Pixel
                         int full_width, const PixelBox& window, Interpolation interpolation,
                         std::span<std::uint8_t> out);
 
-// The pixels that are read: rows of RGB, of which [0] is pixel (down.first(), across.first()) of the box.
+// The pixels that are read: rows of RGB, beginning with pixel (down.first(), across.first()) of the box.
 struct ResampleSource {
   const std::uint8_t* pixels;
   std::size_t row_bytes;    // from one row to the next

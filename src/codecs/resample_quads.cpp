@@ -1,12 +1,12 @@
-// The two passes of resample.cpp with the vectors of x86. Both are one inner product: for many lanes at once, the sum
-// of weight times byte over a window of positions. Four neighbouring positions of a lane lie in one 32-bit word, a
-// quad; a window begins at the quad that holds its first position, and its weights are padded with zeros in front and
-// behind. Across: the lanes are 16 rows times RGB, the positions columns. Down: the lanes are the columns times RGB of
-// the output, the positions rows; what the first pass gives is 4 rows in each quad already.
+// The two passes of resample.cpp with the vector instructions of x86. Both are an inner product for many lanes at once:
+// the sum of weight times byte over a window of positions. Four neighbouring positions of a lane are stored in one
+// 32-bit word, a quad; a window begins at the quad that contains its first position, and its weights are padded with
+// zeros at both ends. Horizontal pass: the lanes are 16 rows times RGB, the positions are columns. Vertical pass: the
+// lanes are the columns times RGB of the output, the positions are rows; the first pass already gives quads of 4 rows.
 //
-// A weight has up to 24 bits, so it is taken apart: into three signed digits of 8 bits (AVX-512 VNNI multiplies four
-// bytes by four such and adds them up), or two of 16 (AVX2 multiplies and adds pairs). Integer sums are exact and the
-// order doesn't matter: the same bits as the portable way.
+// A weight has up to 24 bits and is split into signed digits: three of 8 bits (AVX-512 VNNI multiplies four bytes by
+// four of them and adds the products), or two of 16 bits (AVX2 multiplies and adds pairs). Integer sums are exact in
+// any order, so that the bits are those of the portable implementation.
 #include "resample_path.hpp"
 
 #include <algorithm>
@@ -15,7 +15,7 @@
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 
-// GCC 12 takes what its own header leaves undefined on purpose for a mistake (its bug 105593).
+// GCC 12 warns of variables that its own header leaves uninitialised on purpose (GCC bug 105593).
 #if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
@@ -29,15 +29,15 @@ namespace maskedkd {
 namespace {
 
 constexpr int kStripRows = 16;
-constexpr int kStripLanes = kStripRows * 3;  // a block
-constexpr int kStripsAtOnce = 4;             // bounds the memory that a large image takes
+constexpr int kStripLanes = kStripRows * 3;  // of a block
+constexpr int kStripsAtOnce = 4;             // limits the memory for a large image
 constexpr std::size_t kQuadBytes = 4;
-constexpr std::size_t kLoadBytes = 16;  // what is read for the 12 bytes of four RGB pixels
+constexpr std::size_t kLoadBytes = 16;  // read at a time for the 12 bytes of four RGB pixels
 
-using Bytes = std::unique_ptr<std::uint8_t[]>;  // not filled first
+using Bytes = std::unique_ptr<std::uint8_t[]>;  // not initialised
 Bytes make_bytes(std::size_t count) { return std::make_unique_for_overwrite<std::uint8_t[]>(count); }
 
-// How a processor takes the weights of one quad: as digits of low place first, and where each lies.
+// The layouts of the weights of one quad: their digits, the lowest first, as words of 32 bits.
 struct DigitsOf8 {
   static constexpr int kWords = 3;  // of 32 bits
   static void put(std::uint32_t* words, int position, std::int32_t weight) {
@@ -49,7 +49,8 @@ struct DigitsOf8 {
     }
   }
 };
-// Of positions 0 and 2 the lower and the upper half, then of 1 and 3: as masks and shifts pick the bytes out of a quad.
+// The lower and the upper halves of positions 0 and 2, then of 1 and 3: the order in which masks and shifts extract the
+// bytes of a quad.
 struct DigitsOf16 {
   static constexpr int kWords = 4;
   static void put(std::uint32_t* words, int position, std::int32_t weight) {
@@ -100,7 +101,7 @@ MASKEDKD_AVX512 inline void store_avx512(__m512i sum, std::uint8_t* out) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtusepi32_epi8(value));
 }
 
-// Horner's rule over the digits, highest first. kQuads: small enough for everything to stay in registers.
+// Horner's rule over the digits, highest first. kQuads: small enough that everything stays in registers.
 template <int kQuads>
 MASKEDKD_AVX512 void few_inner_products_avx512(const std::uint8_t* quads, std::size_t stride,
                                                const std::uint32_t* words, int num_blocks, std::uint8_t* out) {
@@ -218,12 +219,13 @@ MASKEDKD_AVX2 inline void columns_to_quads(const std::uint8_t* const* rows, std:
   }
 }
 
-// 16 rows of num_quads * 4 columns -> their quads [3, 16], each column_bytes behind the one before. Columns behind the
-// last that counts are whatever follows in memory, their weights are 0; but nothing behind `end` is touched.
+// 16 rows of num_quads * 4 columns -> their quads [3, 16], each column_bytes after the previous one. Columns after the
+// last one that is used contain whatever follows in memory, and have weight 0; nothing after `end` is read.
 MASKEDKD_AVX2 void strip_to_quads(const std::uint8_t* const* rows, int num_quads, const std::uint8_t* end,
                                   std::uint8_t* quads, std::size_t column_bytes) {
-  const std::ptrdiff_t room = end - rows[kStripRows - 1] - static_cast<std::ptrdiff_t>(kLoadBytes);
-  const int num_safe = room < 0 ? 0 : static_cast<int>(std::min<std::ptrdiff_t>(num_quads, room / 12 + 1));
+  const std::ptrdiff_t num_spare_bytes = end - rows[kStripRows - 1] - static_cast<std::ptrdiff_t>(kLoadBytes);
+  const int num_safe =
+      num_spare_bytes < 0 ? 0 : static_cast<int>(std::min<std::ptrdiff_t>(num_quads, num_spare_bytes / 12 + 1));
   for (int quad = 0; quad < num_safe; ++quad) {
     columns_to_quads(rows, std::size_t{12} * quad, quads + quad * column_bytes);
   }
@@ -276,7 +278,7 @@ void pass_across(InnerProducts inner_products, const ResampleSource& source, con
     const std::size_t column_bytes = strips * kStripLanes * kQuadBytes;
     for (int strip = 0; strip < strips; ++strip) {
       const std::uint8_t* rows[kStripRows];
-      for (int row = 0; row < kStripRows; ++row) {  // rows behind the last stand for it; they count for nothing
+      for (int row = 0; row < kStripRows; ++row) {  // rows after the last one repeat it and have weight 0
         const int y = std::min((first_strip + strip) * kStripRows + row, num_rows - 1);
         rows[row] = source.pixels + y * source.row_bytes;
       }

@@ -1,4 +1,4 @@
-// How pixels are resampled. CUDA code includes this too, and is C++17.
+// How pixels are resampled. Separate from image.hpp, as CUDA code, which is C++17, includes it too.
 #pragma once
 
 namespace maskedkd {

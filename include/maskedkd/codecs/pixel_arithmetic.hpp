@@ -1,7 +1,7 @@
-// The arithmetic of single pixels in the augmentations, in the order of PIL's own: the CPU's loops and a CUDA kernel
-// that applies the same plans share it, so that both give the same bits. Integer where PIL is integer. Where PIL is
-// float, every product and every sum is rounded by itself: host code that includes this is compiled with
-// -ffp-contract=off. Where PIL interpolates in double, here it is float, which differs by at most one level.
+// The arithmetic of single pixels in the augmentations, with PIL's order of operations: the loops for the CPU and the
+// CUDA kernel that applies the same plans share it, so that both give the same bits. Integer where PIL uses integers.
+// Where PIL uses float, every product and every sum is rounded separately: host code that includes this is compiled
+// with -ffp-contract=off. Where PIL interpolates in double, this uses float, which differs by at most one level.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,7 @@ MASKEDKD_HOST_DEVICE inline double multiply_add(double a, double b, double c) {
 #endif
 }
 
-// Towards 0, into [0, 255].
+// Rounded towards 0 and clamped to [0, 255].
 MASKEDKD_HOST_DEVICE inline std::uint8_t to_level(float value) {
   value = value < 0.0f ? 0.0f : value;
   value = value > 255.0f ? 255.0f : value;
@@ -51,7 +51,7 @@ MASKEDKD_HOST_DEVICE inline std::uint8_t solarize_added(std::uint8_t level, int 
   return level < 128 ? static_cast<std::uint8_t>(sum > 255 ? 255 : sum) : level;
 }
 
-// --- Blends: PIL's ImageEnhance is a blend of the image with a degenerate one, beyond it where factor > 1.
+// --- Blends: PIL's ImageEnhance interpolates between a degenerate image (0) and the image (1), or extrapolates.
 MASKEDKD_HOST_DEVICE inline std::uint8_t blended(std::uint8_t degenerate, std::uint8_t level, float factor) {
   return to_level(multiply_add(factor, static_cast<float>(level - degenerate), static_cast<float>(degenerate)));
 }
@@ -63,8 +63,9 @@ MASKEDKD_HOST_DEVICE inline std::uint8_t luma(std::uint8_t red, std::uint8_t gre
 MASKEDKD_HOST_DEVICE inline std::uint8_t mean_luma(std::uint64_t luma_sum, std::uint64_t num_pixels) {
   return static_cast<std::uint8_t>(static_cast<double>(luma_sum) / static_cast<double>(num_pixels) + 0.5);
 }
-// The degenerate level of Sharpness, PIL's SMOOTH: sum = the 8 neighbours + 5 * the level itself, over 13, rounded (no
-// ties, and 5042 / 2^16 divides all sums that there are rightly). Pixels on the border keep their level.
+// The degenerate level of Sharpness, PIL's SMOOTH: sum = the 8 neighbours + 5 * the level itself, over 13, rounded
+// (there are no ties, and multiplying by 5042 / 2^16 gives the exact result for all possible sums). Pixels on the
+// border keep their level.
 MASKEDKD_HOST_DEVICE inline std::uint8_t smoothed(std::uint16_t sum) {
   return static_cast<std::uint8_t>((static_cast<std::uint32_t>(sum + 6) * 5042u) >> 16);
 }
@@ -93,8 +94,8 @@ MASKEDKD_HOST_DEVICE inline void equalize_table(const std::uint32_t* histogram, 
   }
 }
 
-// --- Gaussian blur: PIL's three passes of a box with fractional ends across, then three down, each rounded to levels;
-// beyond the image its outermost pixel repeats.
+// --- Gaussian blur: PIL's three horizontal passes of a box with fractional ends, then three vertical ones, each
+// rounded to levels; the outermost pixels are repeated beyond the border.
 inline constexpr int kBoxPasses = 3;  // in each direction
 struct BoxWeights {
   int radius = 0;            // whole pixels on each side
@@ -106,8 +107,8 @@ MASKEDKD_HOST_DEVICE inline std::uint8_t boxed(std::uint32_t inside_sum, std::ui
   return static_cast<std::uint8_t>((inside_sum * weights.inside + ends_sum * weights.ends + (1u << 23)) >> 24);
 }
 
-// --- Affine transforms: the output pixel (x, y) is sampled where its centre lies in the input. Where that is outside,
-// it gets ImageNet's mean colour.
+// --- Affine transforms: the output pixel (x, y) is sampled at the position of its centre in the input. Outside of the
+// image it is ImageNet's mean colour.
 MASKEDKD_HOST_DEVICE constexpr std::uint8_t fill_level(int channel) {
   return channel == 0 ? 124 : channel == 1 ? 116 : 104;
 }
@@ -115,7 +116,7 @@ struct AffineMap {
   double xx = 1, xy = 0, x0 = 0;  // x of the input = xx * (x + 0.5) + xy * (y + 0.5) + x0
   double yx = 0, yy = 1, y0 = 0;
 };
-// Where a sample lies along one axis: `fraction` behind the centre of `pixel`, [0, 1]. pixel may be -1.
+// The position of a sample along one axis: `fraction`, in [0, 1], after the centre of `pixel`, which may be -1.
 struct SamplePoint {
   std::int32_t pixel;
   float fraction;
@@ -125,7 +126,7 @@ MASKEDKD_HOST_DEVICE inline std::int32_t floor_of(double value) {
   const auto whole = static_cast<std::int32_t>(value);
   return whole - (value < whole ? 1 : 0);
 }
-// own: the output's coordinate on this axis, scaled by own_scale; cross: the one on the other axis.
+// own: the output's coordinate on this axis, scaled by own_scale; cross: that on the other axis.
 MASKEDKD_HOST_DEVICE inline SamplePoint sample_point(double own_scale, double cross_scale, double offset, int own,
                                                      int cross, int size) {
   const double position = multiply_add(cross_scale, cross + 0.5, own_scale * (own + 0.5)) + offset;
@@ -164,14 +165,14 @@ MASKEDKD_HOST_DEVICE inline float tap_weight(const TapPolynomials& taps, int tap
   return multiply_add(multiply_add(multiply_add(c[3][tap], fraction, c[2][tap]), fraction, c[1][tap]), fraction,
                       c[0][tap]);
 }
-// PIL truncates exact sums; these have errors of up to 3e-4. So a flat area keeps its level.
+// Added before truncation, as these sums have errors of up to 3e-4 where PIL's are exact: a flat area keeps its level.
 inline constexpr float kBeforeTruncation = 1.0f / 2048;
 
-// Down: samples of one column, of four rows.
+// Vertically: of the samples of one column in four rows.
 MASKEDKD_HOST_DEVICE inline float weighted_down(const float* weights, float p0, float p1, float p2, float p3) {
   return multiply_add(weights[3], p3, multiply_add(weights[2], p2, multiply_add(weights[1], p1, weights[0] * p0)));
 }
-// Across: what weighted_down gave for four columns.
+// Horizontally: of the results of weighted_down() for four columns.
 MASKEDKD_HOST_DEVICE inline float weighted_across(const float* weights, float p0, float p1, float p2, float p3) {
   return multiply_add(weights[2], p2, weights[0] * p0) + multiply_add(weights[3], p3, weights[1] * p1);
 }

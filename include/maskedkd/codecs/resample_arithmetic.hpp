@@ -1,6 +1,6 @@
-// The arithmetic of PIL's antialiased resize, which the CPU's passes and a CUDA kernel share: which pixels of the input
-// count for one of the output, and how much, in fixed point of 22 bits. Every product and every sum is rounded by
-// itself: host code that includes this is compiled with -ffp-contract=off, device code with -fmad=false.
+// The arithmetic of PIL's antialiased resize, which the passes on the CPU and a CUDA kernel share: which pixels of the
+// input contribute to a pixel of the output, and their weights, in fixed point of 22 bits. Every product and every sum
+// is rounded separately: host code that includes this is compiled with -ffp-contract=off, device code with -fmad=false.
 #pragma once
 
 #include "maskedkd/codecs/pixel_arithmetic.hpp"
@@ -13,13 +13,13 @@ namespace maskedkd {
 inline constexpr int kWeightBits = 32 - 8 - 2;
 inline constexpr std::int32_t kWeightHalf = 1 << (kWeightBits - 1);
 
-// Of the sum of levels times weights, which began with kWeightHalf.
+// The level of a sum of levels times weights that was started with kWeightHalf.
 MASKEDKD_HOST_DEVICE inline std::uint8_t resampled_level(std::int32_t sum) {
   const std::int32_t level = sum >> kWeightBits;
   return static_cast<std::uint8_t>(level < 0 ? 0 : level > 255 ? 255 : level);
 }
 
-// A filter's weight at a distance from its centre, and the distance from which on it is 0.
+// The weight of a filter at a distance from its centre. kSupport: the distance from which the weight is 0.
 struct TriangleFilter {
   static constexpr double kSupport = 1.0;
   MASKEDKD_HOST_DEVICE static double weight(double x) {
@@ -28,7 +28,7 @@ struct TriangleFilter {
   }
 };
 
-// Both pieces are computed and one is chosen, so that the loop over them has no branches to guess.
+// Computes both pieces and selects one, so that the loop over it has no branches.
 struct CubicFilter {
   static constexpr double kSupport = 2.0;
   MASKEDKD_HOST_DEVICE static double weight(double x) {
@@ -63,11 +63,11 @@ struct ResampleAxis {
     const int begin = first > 0 ? first : 0;
     return {begin, (last < input ? last : input) - begin};
   }
-  // No window is longer.
+  // An upper bound for the length of windows.
   MASKEDKD_HOST_DEVICE int longest_window() const { return static_cast<int>(std::ceil(support)) * 2 + 1; }
 };
 
-// share: of the sum of an output's weights.
+// share: a weight divided by the sum of the output's weights.
 MASKEDKD_HOST_DEVICE inline std::int32_t fixed_weight(double share) {
   const double fixed = share * (1 << kWeightBits);
   return static_cast<std::int32_t>(fixed + std::copysign(0.5, fixed));
