@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::int64_t kMostClasses = 1'000'000;
 
-// Those that hold more than blanks.
+// The lines that are not blank.
 std::vector<TextLine> lines_of(std::string_view text, const std::filesystem::path& path) {
   std::vector<TextLine> lines = lines_of_text(text, path.string());
   std::erase_if(lines, [](const TextLine& line) { return without_blanks(line.text).empty(); });
@@ -46,28 +46,28 @@ std::int32_t label_of(const ClassMap& map, std::string_view word, const std::fil
   }
   const auto number = whole_number(word);
   if (!number || *number >= static_cast<std::int64_t>(map.class_names.size())) {
-    refuse(path, line, fmt::format("{} is no class of the map", quoted_name(word)),
-           number ? "numbers count the map's classes from 0" : "");
+    refuse(path, line, fmt::format("{} is not a class of the map", quoted_name(word)),
+           number ? "the map's classes are numbered from 0" : "");
   }
   return static_cast<std::int32_t>(*number);
 }
 
-// A line that is one word.
+// Explains what is wrong with a line of one word.
 [[noreturn]] void refuse_single_word(const std::filesystem::path& path, const TextLine& line, std::string_view word) {
   if (whole_number(word)) {
     refuse(
-        path, line, "a number and no path",
+        path, line, "a number without a path",
         "in the development kit's ILSVRC2012_validation_ground_truth.txt the numbers are ILSVRC2012_ID, not the order "
-        "of the class folders: have torchvision.datasets.ImageNet(ROOT, 'val') sort the images into class folders, or "
-        "give Kaggle's LOC_val_solution.csv");
+        "of the class folders: let torchvision.datasets.ImageNet(ROOT, 'val') sort the images into class folders, or "
+        "use Kaggle's LOC_val_solution.csv");
   }
   if (word.find(',') != std::string_view::npos) {
     refuse(path, line, "a comma where a tab or a blank belongs",
-           "it takes a line a file: PATH LABEL; for lists with commas only Kaggle's LOC_val_solution.csv is known");
+           "each line must be: PATH LABEL; the only list with commas that is read is Kaggle's LOC_val_solution.csv");
   }
   refuse(path, line, "a path or a label is missing",
-         "it takes a line a file: PATH LABEL; of a list of labels alone in the order of the images' names, "
-         "ls IMAGE_FOLDER | paste - LIST makes one");
+         "each line must be: PATH LABEL; a list of labels in the order of the images' names is converted by "
+         "ls IMAGE_FOLDER | paste - LIST");
 }
 
 }  // namespace
@@ -86,15 +86,15 @@ ClassMap parse_class_map(std::string_view text, const std::filesystem::path& pat
     if (is_new) {
       map.class_names.push_back(name);
     } else if (!merge) {
-      refuse(path, line, fmt::format("another folder is called {} too", quoted_name(name)),
-             "give each its own name, or make them one class by --merge-classes");
+      refuse(path, line, fmt::format("the class name {} is used for two folders", quoted_name(name)),
+             "give each folder another name, or make them one class with --merge-classes");
     }
     if (!map.label_of.emplace(folder, label->second).second) {
-      refuse(path, line, fmt::format("the folder {} is there twice", quoted_name(folder)));
+      refuse(path, line, fmt::format("the folder {} is listed twice", quoted_name(folder)));
     }
   }
   if (map.class_names.empty()) {
-    throw usage_error(fmt::format("{} names no classes", path.string()), "it takes a line a folder: FOLDER CLASS NAME");
+    throw usage_error(fmt::format("{} names no classes", path.string()), "each line must be: FOLDER CLASS NAME");
   }
   return map;
 }
@@ -115,21 +115,20 @@ LabelledFiles parse_labels(std::string_view text, const std::filesystem::path& p
     const std::string_view file = without_blanks(whole.substr(0, cut));
     words.push_back(without_blanks(whole.substr(cut)));
     if (file.empty() || words.back().empty()) {
-      refuse(path, line, file.empty() ? "a path is missing" : "a label is missing",
-             "it takes a line a file: PATH LABEL");
+      refuse(path, line, file.empty() ? "a path is missing" : "a label is missing", "each line must be: PATH LABEL");
     }
     const std::filesystem::path below(file);
     if (below.is_absolute() || std::find(below.begin(), below.end(), "..") != below.end()) {
       refuse(path, line, fmt::format("{} does not lie below --data-path", quoted_name(file)),
-             "its paths are relative and go down only");
+             "paths must be relative to it, without ..");
     }
     if (!seen.insert(below.lexically_normal().string()).second) {  // "./a.jpg" is "a.jpg"
-      refuse(path, line, fmt::format("{} is there twice", quoted_name(file)));
+      refuse(path, line, fmt::format("{} is listed twice", quoted_name(file)));
     }
     result.paths.emplace_back(file);
   }
   if (lines.empty()) {
-    throw usage_error(fmt::format("{} lists no files", path.string()), "it takes a line a file: PATH LABEL");
+    throw usage_error(fmt::format("{} lists no files", path.string()), "each line must be: PATH LABEL");
   }
   if (map != nullptr) {
     result.class_names = map->class_names;
@@ -146,8 +145,8 @@ LabelledFiles parse_labels(std::string_view text, const std::filesystem::path& p
     for (std::size_t i = 0; i < lines.size(); ++i) {
       const auto number = whole_number(words[i]);
       if (!number || *number >= kMostClasses) {
-        refuse(path, lines[i], fmt::format("the label {} is no number of a class", quoted_name(words[i])),
-               "labels are all numbers or all names");
+        refuse(path, lines[i], fmt::format("the label {} is not the number of a class", quoted_name(words[i])),
+               "the labels must be all numbers or all names");
       }
       result.labels.push_back(static_cast<std::int32_t>(*number));
       largest = std::max(largest, *number);

@@ -1,6 +1,6 @@
-// Where classes come from when their folders' names are not all there is to say: a map from folders to classes, so that
-// every set of a task has the same classes in the same order, and a list of labels for a folder without class folders.
-// Both are text, a line each; a mistake is named with file and line.
+// Files that define classes: a map from folders to classes, so that every set of a task has the same classes in the
+// same order, and a list of labels for a folder without class folders. Both are text with one entry a line; errors name
+// the file and the line.
 #pragma once
 
 #include "preprocess/class_order.hpp"
@@ -15,26 +15,26 @@
 namespace maskedkd {
 
 struct ClassMap {
-  std::vector<std::string> class_names;          // in the order of their first lines: the labels
+  std::vector<std::string> class_names;          // by label: in the order of their first lines
   std::map<std::string, std::int32_t> label_of;  // by folder
 };
 
-// Lines "FOLDER CLASS NAME": divided at the first tab, or where there is none at the first blank; FOLDER alone names
-// the class too. Empty lines count for nothing. merge: several folders of one name are one class; else they are
-// refused, as in ImageNet two folders are called crane. path: for messages. Throws Error (usage).
+// Lines "FOLDER CLASS NAME", split at the first tab, or without a tab at the first blank; a line with only FOLDER uses
+// it as the class name too. Empty lines are ignored. merge: folders with the same class name are one class; without it
+// they are refused, as in ImageNet two different classes are named crane. path: for messages. Throws Error (usage).
 ClassMap parse_class_map(std::string_view text, const std::filesystem::path& path, bool merge);
 
 struct LabelledFiles {
-  bool by_number = false;  // the labels are numbers of classes
+  bool by_number = false;  // the file gives the labels as numbers
   std::vector<std::string> class_names;
   std::vector<std::string> paths;
   std::vector<std::int32_t> labels;
 };
 
-// Lines "PATH LABEL": divided at the last tab, or where there is none at the last blank. LABEL: a folder or class of
-// the map where there is one, else a number for all files (the classes are then "0", "1", ...), or a class's name for
-// all (sorted in `order`). Throws Error (usage); lists of labels alone, as ImageNet's development kit has one, and
-// lists with commas by name.
+// Lines "PATH LABEL", split at the last tab, or without a tab at the last blank. LABEL: with a map, one of its folders,
+// class names or label numbers; without, either numbers in all lines (the classes are then "0", "1", ...) or class
+// names in all lines (sorted in `order`). Throws Error (usage), with advice for lists of labels without paths, as in
+// ImageNet's development kit, and for lists with commas.
 LabelledFiles parse_labels(std::string_view text, const std::filesystem::path& path, const ClassMap* map,
                            ClassOrder order = ClassOrder::text);
 

@@ -11,7 +11,7 @@ namespace {
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-// The digits at the front of `text`, which are removed from it, without leading zeros.
+// Removes the digits at the front of `text`, and returns them without leading zeros.
 std::string_view take_number(std::string_view& text) {
   const std::size_t length = std::min(text.find_first_not_of("0123456789"), text.size());
   std::string_view digits = text.substr(0, length);
@@ -61,7 +61,8 @@ std::string remark_on_order(const std::vector<std::string>& names, ClassOrder or
   const auto label = name - names.begin();
   if (order == ClassOrder::text) {
     return fmt::format(
-        "the classes are numbered in the order of their names as text, as torchvision's ImageFolder does, not in that "
+        "the classes are numbered in the order of their names as text, as in torchvision's ImageFolder, not in the "
+        "order "
         "of the numbers in them: class {} is {}, not {}; --class-order natural or a --class-map changes that",
         label, quoted_name(*name), quoted_name(*other));
   }

@@ -18,12 +18,12 @@ template <typename Container>
 void take(std::string_view& text, Container& values) {
   std::uint64_t bytes = 0;
   if (text.size() < sizeof(bytes)) {
-    throw Error("a list of files came incomplete from another rank");
+    throw Error("another rank sent an incomplete list of files");
   }
   std::memcpy(&bytes, text.data(), sizeof(bytes));
   text.remove_prefix(sizeof(bytes));
   if (bytes > text.size()) {
-    throw Error("a list of files came incomplete from another rank");
+    throw Error("another rank sent an incomplete list of files");
   }
   values.resize(bytes / sizeof(typename Container::value_type));
   std::memcpy(values.data(), text.data(), bytes);

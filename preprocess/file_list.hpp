@@ -1,4 +1,4 @@
-// A list of files in as little memory as their names take: ImageNet's 1.28 million are 60 MB on every rank.
+// A compact list of files: the 1.28 million of ImageNet take 60 MB on every rank.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +18,9 @@ class FileList {
   std::int32_t label(std::int64_t i) const { return labels_.at(static_cast<std::size_t>(i)); }
   std::uint64_t size_bytes(std::int64_t i) const { return sizes_.at(static_cast<std::size_t>(i)); }
 
-  // For another rank of this job: the bytes are this machine's.
+  // Appends the list to `out`, for another rank of this job: numbers have this machine's representation.
   void serialise_to(std::string& out) const;
-  // Reads what serialise_to wrote from the front of `text`, which then begins behind it.
+  // Removes what serialise_to() wrote from the front of `text`, and returns it as a list. Throws Error.
   static FileList parse(std::string_view& text);
 
  private:

@@ -19,9 +19,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kUnreadableNamed = 20;  // the rest is counted
+constexpr std::size_t kMostUnreadableNamed = 20;  // the others are only counted
 
-// A folder as the system knows it, whatever links lead to it.
+// Identifies a folder, whatever links lead to it.
 using FolderId = std::pair<dev_t, ino_t>;
 
 FolderId id_of(const fs::path& folder) {
@@ -32,7 +32,7 @@ FolderId id_of(const fs::path& folder) {
   return {facts.st_dev, facts.st_ino};
 }
 
-// The folder with all that it lies in.
+// The folder and all folders that contain it.
 std::vector<FolderId> ids_up_from(const fs::path& folder) {
   const fs::path place = fs::canonical(folder);
   std::vector<FolderId> ids = {id_of(place)};
@@ -43,15 +43,15 @@ std::vector<FolderId> ids_up_from(const fs::path& folder) {
   return ids;
 }
 
-// Throws where a link leads back up to a folder that this one lies in: its files would come again and again.
+// Throws where a link leads back to a folder that contains it: the walk would never end.
 void refuse_circle(const fs::path& path, const FolderId& id, const std::vector<FolderId>& above) {
   if (std::find(above.begin(), above.end(), id) != above.end()) {
-    throw usage_error(fmt::format("{} leads back to a folder that it lies in", shown(path)), "remove that link");
+    throw usage_error(fmt::format("{} leads back to a folder that contains it", shown(path)), "remove that link");
   }
 }
 
-// Of one entry, not of the disk or the file server. A file that vanished during the walk is no such reason: someone is
-// writing into the folder.
+// Whether the reason concerns only this entry, and not the disk or the file server. A file that disappeared during the
+// walk is not such a reason: somebody is changing the folder.
 bool is_reason_to_leave_out(const fs::path& path, const std::error_code& reason) {
   std::error_code unreachable;
   return reason == std::errc::permission_denied || reason == std::errc::operation_not_permitted ||
@@ -61,7 +61,7 @@ bool is_reason_to_leave_out(const fs::path& path, const std::error_code& reason)
 
 std::string words_for(const std::error_code& reason) {
   if (reason == std::errc::no_such_file_or_directory) {
-    return "it is a link to nothing";
+    return "it is a dangling link";
   }
   if (reason == std::errc::not_supported) {
     return "it is neither a file nor a folder";
@@ -75,7 +75,7 @@ std::string in_lower_case(std::string text) {
   return text;
 }
 
-// The ending of a picture of another kind, as ".webp"; "" of any other file.
+// The extension, as ".webp", of an image of a format that is not read; "" for all other files.
 std::string ending_to_convert(const std::string& name) {
   static const std::set<std::string> kEndings = {".apng", ".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".j2k",
                                                  ".jfif", ".jp2",  ".jpe", ".jxl", ".pbm",  ".pgm",  ".pnm", ".ppm",
@@ -121,7 +121,7 @@ void LeftOut::add(const LeftOut& more) {
   }
   num_unreadable += more.num_unreadable;
   for (const std::string& entry : more.unreadable) {
-    if (unreadable.size() < kUnreadableNamed) {
+    if (unreadable.size() < kMostUnreadableNamed) {
       unreadable.push_back(entry);
     }
   }
@@ -147,28 +147,29 @@ LeftOut LeftOut::parse(const std::string& text) {
   return left_out;
 }
 
-void LeftOut::say() const {
+void LeftOut::report() const {
   if (!not_data.empty()) {
     std::string kinds;
     for (const auto& [kind, count] : not_data) {
       kinds += fmt::format("{}{} {}", kinds.empty() ? "" : ", ", count, kind);
     }
     spdlog::warn(
-        "left out folders and files that are not data by their names (torchvision's ImageFolder keeps what "
-        "looks like images in them): {}",
+        "left out folders and files whose names show that they are not data (torchvision's ImageFolder keeps the "
+        "images "
+        "in them): {}",
         kinds);
   }
   if (num_outside > 0) {
-    spdlog::warn("left out {} files that lie in no class folder, the first of them {}", num_outside, outside);
+    spdlog::warn("left out {} files outside of class folders, the first of them {}", num_outside, outside);
   }
   if (num_others > 0) {
-    spdlog::warn("left out {} files that end neither in .jpg, .jpeg nor .png, the first of them {}", num_others, other);
+    spdlog::warn("left out {} files that do not end in .jpg, .jpeg or .png, the first of them {}", num_others, other);
   }
   for (const std::string& entry : unreadable) {
     spdlog::warn("left out {}", entry);
   }
   if (num_unreadable > 0) {
-    spdlog::warn("left out {} files and folders that can't be read, as --on-broken skip has it", num_unreadable);
+    spdlog::warn("left out {} files and folders that can't be read, because of --on-broken skip", num_unreadable);
   }
 }
 
@@ -181,12 +182,12 @@ void FolderWalk::leave_out(const fs::path& path, const std::error_code& reason) 
                 "make it readable, or pack with --on-broken skip, which leaves it out");
   }
   ++left_out_.num_unreadable;
-  if (left_out_.unreadable.size() < kUnreadableNamed) {
+  if (left_out_.unreadable.size() < kMostUnreadableNamed) {
     left_out_.unreadable.push_back(fmt::format("{}: {}", shown(path), words_for(reason)));
   }
 }
 
-// Visits each entry with its name and whether it is a folder; not those that are not data.
+// Calls visit(entry, name, whether it is a folder) for each entry of the folder.
 template <typename Visit>
 void FolderWalk::for_each_entry(const fs::path& folder, const Visit& visit) {
   std::error_code error;
@@ -220,19 +221,19 @@ std::vector<std::string> FolderWalk::class_folders(const std::map<std::string, s
     }
   });
   if (names.empty()) {
-    left_out_.num_outside = 0;  // a folder of images without classes is refused for that
+    left_out_.num_outside = 0;  // the caller refuses a folder without class folders
   }
   return names;
 }
 
 FileList FolderWalk::images_of_class(const std::string& class_folder, std::int32_t label) {
   struct Folder {
-    std::string path;                 // below the root
+    std::string path;                 // relative to the root
     std::vector<std::string> images;  // names
-    std::vector<FolderId> above;      // what it lies in, and itself
+    std::vector<FolderId> above;      // the folders that contain it, and itself
   };
   std::vector<Folder> folders;
-  // The ids of the folder's own place and of all that it lies in.
+  // above: the folders that contain it.
   const auto enter = [&](const std::string& path, std::vector<FolderId> above) {
     try {
       const FolderId id = id_of(root_ / path);

@@ -19,8 +19,8 @@ constexpr std::uint32_t kImagesMagic = 0x00000803;
 constexpr std::uint32_t kLabelsMagic = 0x00000801;
 constexpr std::uint64_t kLargestFile = std::uint64_t{1} << 34;
 
-// Reads plain and gzip files alike. Not through zlib's gzread, which takes a stream that is cut inside its closing
-// checksum for a whole one.
+// Reads plain and gzip files. Not through gzread() of zlib, which accepts a stream that is cut inside its final
+// checksum.
 class IdxFile {
  public:
   explicit IdxFile(const std::filesystem::path& path)
@@ -58,16 +58,16 @@ class IdxFile {
   void expect_end() {
     std::array<std::uint8_t, 1> one{};
     if (read_some(one) > 0) {
-      refuse("it goes on after its last byte");
+      refuse("bytes follow its last element");
     }
   }
 
   [[noreturn]] void refuse(const std::string& why) const {
-    throw usage_error(fmt::format("{} is no good IDX file: {}", path_.string(), why), "download it again");
+    throw usage_error(fmt::format("{} is not a valid IDX file: {}", path_.string(), why), "download it again");
   }
 
  private:
-  // Fewer than asked for only at the end.
+  // Returns how many bytes were read: fewer than `out` has only at the end of the file.
   std::size_t read_some(std::span<std::uint8_t> out) {
     if (!compressed_) {
       out = out.first(std::min<std::uint64_t>(out.size(), size_ - position_));
@@ -84,7 +84,7 @@ class IdxFile {
       const int result = inflate(&stream_, Z_NO_FLUSH);
       if (result == Z_STREAM_END) {
         ended_ = stream_.avail_in == 0 && position_ == size_;
-        inflateReset(&stream_);  // streams may follow each other
+        inflateReset(&stream_);  // another gzip stream may follow
       } else if (result != Z_OK) {
         refuse("its gzip stream is damaged");
       }
@@ -105,7 +105,7 @@ class IdxFile {
 
   std::filesystem::path path_;
   FileDescriptor file_;
-  std::uint64_t size_ = 0, position_ = 0;  // of the file's own bytes
+  std::uint64_t size_ = 0, position_ = 0;  // in the file as it is stored
   bool compressed_ = false, ended_ = false;
   z_stream stream_{};
   std::vector<std::uint8_t> input_;
@@ -118,7 +118,7 @@ IdxImages::IdxImages(const std::filesystem::path& images, const std::filesystem:
     : path_(images), class_names_(std::move(class_names)) {
   IdxFile image_file(images);
   if (image_file.number() != kImagesMagic) {
-    image_file.refuse("it does not begin as a file of images");
+    image_file.refuse("its magic number is not that of images");
   }
   const std::uint64_t count = image_file.number(), height = image_file.number(), width = image_file.number();
   if (count == 0 || height == 0 || width == 0 || height > 65536 || width > 65536 ||
@@ -127,7 +127,7 @@ IdxImages::IdxImages(const std::filesystem::path& images, const std::filesystem:
   }
   height_ = static_cast<std::int32_t>(height);
   width_ = static_cast<std::int32_t>(width);
-  // In pieces: a header may promise more than the file has.
+  // In pieces, as the header may claim more than the file has.
   constexpr std::uint64_t kPiece = std::uint64_t{1} << 24;
   for (std::uint64_t total = count * height * width; pixels_.size() < total;) {
     const std::size_t begin = pixels_.size();
@@ -138,7 +138,7 @@ IdxImages::IdxImages(const std::filesystem::path& images, const std::filesystem:
 
   IdxFile label_file(labels);
   if (label_file.number() != kLabelsMagic) {
-    label_file.refuse("it does not begin as a file of labels");
+    label_file.refuse("its magic number is not that of labels");
   }
   if (const std::uint32_t label_count = label_file.number(); label_count != count) {
     label_file.refuse(fmt::format("it has {} labels for {} images", label_count, count));
@@ -149,11 +149,11 @@ IdxImages::IdxImages(const std::filesystem::path& images, const std::filesystem:
 
   for (auto name = class_names_.begin(); name != class_names_.end(); ++name) {
     if (name->empty() || std::find(class_names_.begin(), name, *name) != name) {
-      throw usage_error(fmt::format("--class-names: '{}' is empty or there twice", *name));
+      throw usage_error(fmt::format("--class-names: '{}' is empty or listed twice", *name));
     }
   }
   if (const int smallest = *std::min_element(labels_.begin(), labels_.end()); smallest > 0) {
-    spdlog::warn("{}: no image has label 0, the smallest is {} (as in EMNIST's letters): class 0 stays empty",
+    spdlog::warn("{}: no image has label 0, the smallest is {} (as in EMNIST's letters): class 0 is empty",
                  labels.string(), smallest);
   }
   const int largest = *std::max_element(labels_.begin(), labels_.end());

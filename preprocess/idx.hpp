@@ -11,7 +11,7 @@ namespace maskedkd {
 class IdxImages final : public ImageSource {
  public:
   // class_names: empty for "0", "1", ... up to the largest label. Throws Error (usage): another magic number, sizes
-  // that disagree with the bytes or with each other, a cut gzip stream, labels without a class.
+  // that disagree with the bytes or with each other, a truncated gzip stream, labels without a class.
   IdxImages(const std::filesystem::path& images, const std::filesystem::path& labels,
             std::vector<std::string> class_names);
 
@@ -20,7 +20,7 @@ class IdxImages final : public ImageSource {
   std::string identity() const override;
   std::uint64_t size_bytes(std::int64_t) const override { return static_cast<std::uint64_t>(height_) * width_; }
   std::uint64_t record_bytes(std::int64_t index, const RecordOptions&) const override { return size_bytes(index); }
-  // Always as pixels.
+  // Always pixels, whatever the options.
   MadeRecord read(std::int64_t index, const RecordOptions& options) const override;
   std::string name(std::int64_t) const override { return ""; }
   std::string describe(std::int64_t index) const override;

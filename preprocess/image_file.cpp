@@ -32,12 +32,12 @@ FileDescriptor open_unchanged(const ListedImage& image) {
   if (size != image.size_bytes) {
     throw Error(fmt::format("{} was changed while it was packed: it had {} bytes and has {} now", shown(image.path),
                             image.size_bytes, size),
-                "let nobody write into the folder, and start again");
+                "make sure that nobody changes the folder, and start again");
   }
   return opened;
 }
 
-// nullopt where the bytes end before it, or are no image.
+// nullopt where the bytes end within the header, or are not an image.
 std::optional<RecordShape> shape_in_header(std::span<const std::uint8_t> bytes) {
   try {
     return read_image_shape(bytes);
@@ -56,7 +56,7 @@ std::vector<std::uint8_t> read_image_file(const ListedImage& image) {
 }
 
 std::uint64_t record_bytes_of(const ListedImage& image, const RecordOptions& options) {
-  constexpr std::uint64_t kMostHeaders = 1 << 16;  // only a long colour profile or note makes a header longer
+  constexpr std::uint64_t kMostHeaders = 1 << 16;  // longer headers are rare: long colour profiles or comments
   if (!options.decoded) {
     return options.expected_bytes(image.size_bytes);
   }

@@ -1,4 +1,4 @@
-// A file of an image that was listed for packing.
+// Reads an image file that was listed for packing.
 #pragma once
 
 #include "preprocess/record_maker.hpp"
@@ -14,11 +14,11 @@ struct ListedImage {
   std::uint64_t size_bytes = 0;  // when it was listed
 };
 
-// Its bytes. Throws UnreadableImage where the user may not read it, Error where it has another size by now.
+// Its bytes. Throws UnreadableImage where the user may not read it, Error where its size has changed since.
 std::vector<std::uint8_t> read_image_file(const ListedImage& image);
 
-// Of the record that make_record() makes of it (ImageSource::record_bytes()): opens the file only where records are
-// decoded, and reads no more than its header. Throws as read_image_file().
+// The size of the record that make_record() will make of it (see ImageSource::record_bytes()): opens the file only
+// where records are decoded, and reads only its header. Throws as read_image_file().
 std::uint64_t record_bytes_of(const ListedImage& image, const RecordOptions& options);
 
 }  // namespace maskedkd

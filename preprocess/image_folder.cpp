@@ -25,7 +25,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Class names go into index.json.
+// Class names must be UTF-8, because they are stored in index.json.
 bool is_utf8(const std::string& text) {
   try {
     return !nlohmann::json(text).dump().empty();
@@ -41,15 +41,15 @@ bool is_utf8(const std::string& text) {
   }
   if (!found.empty()) {
     throw usage_error(
-        fmt::format("the class folder {} holds {}, but no JPEG or PNG files", shown(folder), found),
+        fmt::format("the class folder {} contains {}, but no JPEG or PNG files", shown(folder), found),
         "only .jpg, .jpeg and .png are read: convert the others to JPEG or PNG, or rename JPEG files that "
-        "have another ending");
+        "have another extension");
   }
-  throw usage_error(fmt::format("the class folder {} holds no images", shown(folder)),
-                    "images end in .jpg, .jpeg or .png; move the folder elsewhere if it is no class");
+  throw usage_error(fmt::format("the class folder {} contains no images", shown(folder)),
+                    "images end in .jpg, .jpeg or .png; move the folder elsewhere if it is not a class");
 }
 
-// DIR for DIR/train: its "classes" are sets that hold folders only.
+// The user gave DIR instead of DIR/train: the "classes" are sets, which contain only folders.
 void refuse_folder_of_sets(const fs::path& root, const std::vector<std::string>& folders) {
   static const std::set<std::string> kSets = {"train", "training", "val", "valid", "validation", "test", "testing"};
   for (const std::string& name : folders) {
@@ -62,8 +62,8 @@ void refuse_folder_of_sets(const fs::path& root, const std::vector<std::string>&
       }
     }
   }
-  throw usage_error(fmt::format("{} holds sets ({}), not classes", root.string(), fmt::join(folders, ", ")),
-                    fmt::format("pack each alone: --data-path {}", (root / folders.front()).string()));
+  throw usage_error(fmt::format("{} contains sets ({}), not classes", root.string(), fmt::join(folders, ", ")),
+                    fmt::format("pack each of them separately: --data-path {}", (root / folders.front()).string()));
 }
 
 void refuse_names_that_are_not_utf8(const fs::path& root, const std::vector<std::string>& folders) {
@@ -99,7 +99,7 @@ std::optional<ClassMap> read_class_map(const ClassOptions& classes, const Peers&
 
 [[noreturn]] void refuse_folder_without_line(const fs::path& file, const ClassMap& map, const fs::path& root,
                                              const std::string& folder) {
-  std::string hint = "give it a line, or move the folder elsewhere";
+  std::string hint = "add a line for it, or move the folder elsewhere";
   for (const auto& [name, label] : map.label_of) {
     if (look(name) == look(folder)) {
       hint = fmt::format("the folder's name is {}: rename the folder or correct the line", instead_of(folder, name));
@@ -108,20 +108,20 @@ std::optional<ClassMap> read_class_map(const ClassOptions& classes, const Peers&
   throw usage_error(fmt::format("{} does not name the class folder {}", file.string(), shown(root / folder)), hint);
 }
 
-// Of all ranks, said by rank 0.
-void say_what_was_left_out(const Peers& peers, const LeftOut& own) {
+// Collective: rank 0 reports what all ranks left out.
+void report_left_out(const Peers& peers, const LeftOut& own) {
   LeftOut all;
   for (const std::string& text : peers.all_gather(own.serialise())) {
     all.add(LeftOut::parse(text));
   }
   if (peers.rank == 0) {
-    all.say();
+    all.report();
   }
 }
 
-// The classes without images, in one line.
-void say_classes_without_images(const std::vector<std::string>& class_names, const FileList& files) {
-  constexpr std::size_t kNamed = 5;
+// Warns of classes without images, in one line.
+void report_classes_without_images(const std::vector<std::string>& class_names, const FileList& files) {
+  constexpr std::size_t kMostNamed = 5;
   std::vector<bool> has_images(class_names.size());
   for (std::int64_t i = 0; i < files.size(); ++i) {
     has_images[static_cast<std::size_t>(files.label(i))] = true;
@@ -129,24 +129,24 @@ void say_classes_without_images(const std::vector<std::string>& class_names, con
   std::vector<std::string> names;
   std::size_t count = 0;
   for (std::size_t label = 0; label < class_names.size(); ++label) {
-    if (!has_images[label] && ++count <= kNamed) {
+    if (!has_images[label] && ++count <= kMostNamed) {
       names.push_back(quoted_name(class_names[label]));
     }
   }
   if (count > 0) {
     spdlog::warn("{} of {} classes have no images here: {}{}", count, class_names.size(), fmt::join(names, ", "),
-                 count > kNamed ? ", ..." : "");
+                 count > kMostNamed ? ", ..." : "");
   }
 }
 
-// A list of labels as lines PATH LABEL, whatever its form.
+// The list of labels as lines PATH LABEL, whichever of the two formats the file has.
 std::string read_labels(const fs::path& file, const fs::path& root) {
   std::string text = text_of(file, "labels-file");
   return is_kaggle_solution(text) ? labels_of_kaggle_solution(text, file, root) : text;
 }
 
-// Images that lie beside listed ones, but are not listed.
-void say_unlisted_images(const fs::path& root, const fs::path& list, const std::vector<std::string>& paths) {
+// Warns of images that are not listed, in folders with images that are.
+void report_unlisted_images(const fs::path& root, const fs::path& list, const std::vector<std::string>& paths) {
   std::set<fs::path> listed, folders;
   for (const std::string& path : paths) {
     const fs::path clean = fs::path(path).lexically_normal();
@@ -159,7 +159,7 @@ void say_unlisted_images(const fs::path& root, const fs::path& list, const std::
   for (const fs::path& folder : folders) {
     std::error_code unreachable;
     if (!fs::is_directory(root / folder, unreachable)) {
-      continue;  // the files that are listed in it are missing, which is said for themselves
+      continue;  // it contains no images, and that the listed ones are missing is reported elsewhere
     }
     for (const std::string& name : walk.images_in(folder)) {
       if (const fs::path path = folder / name; listed.count(path) == 0) {
@@ -174,7 +174,7 @@ void say_unlisted_images(const fs::path& root, const fs::path& list, const std::
   }
 }
 
-// Files that are listed and not there, counted over all ranks; rank 0 throws.
+// Collective: rank 0 throws where any rank found that listed files are missing.
 void refuse_missing_files(const Peers& peers, const fs::path& list, std::uint64_t num_own, const std::string& own) {
   const std::vector<std::string> all = peers.all_gather(fmt::format("{} {}", num_own, own));
   peers.from_rank_zero([&] {
@@ -186,20 +186,20 @@ void refuse_missing_files(const Peers& peers, const fs::path& list, std::uint64_
       total += count;
     }
     if (total > 0) {
-      throw usage_error(fmt::format("{} lists {} files that are not there, the first of them {}: No such file",
+      throw usage_error(fmt::format("{} lists {} files that do not exist, the first of them {}: No such file",
                                     list.string(), total, first),
-                        "its paths are below --data-path");
+                        "its paths must be relative to --data-path");
     }
     return std::string();
   });
 }
 
-void say_labels_from_one(const fs::path& list, const std::vector<std::int32_t>& labels) {
+void warn_of_labels_from_one(const fs::path& list, const std::vector<std::int32_t>& labels) {
   const std::int32_t smallest = *std::min_element(labels.begin(), labels.end());
   if (smallest > 0) {
     spdlog::warn(
-        "{}: no file has label 0, the smallest is {}, so class 0 stays empty; labels count from 0: where these "
-        "count from 1, correct them by perl -pe 's/(\\d+)(\\s*)$/($1-1).$2/e' '{}' > NEW_FILE",
+        "{}: no file has label 0, the smallest is {}, so class 0 is empty; labels are numbered from 0: if these are "
+        "numbered from 1, correct them by perl -pe 's/(\\d+)(\\s*)$/($1-1).$2/e' '{}' > NEW_FILE",
         list.string(), smallest, list.string());
   }
 }
@@ -223,11 +223,11 @@ ImageFolder ImageFolder::scan(const fs::path& root, const ClassOptions& classes,
     throw Error(fmt::format("can't list {}: {}", shown(error.path1()), error.code().message()));
   }
   if (source.size() == 0) {
-    throw usage_error(fmt::format("{} holds no images that can be packed", root.string()),
+    throw usage_error(fmt::format("{} contains no images that can be packed", root.string()),
                       "images end in .jpg, .jpeg or .png");
   }
   if (peers.rank == 0) {
-    say_classes_without_images(source.class_names(), source.files_);
+    report_classes_without_images(source.class_names(), source.files_);
   }
   return source;
 }
@@ -239,8 +239,8 @@ void ImageFolder::list_class_folders(const ClassOptions& classes, const Peers& p
     FolderWalk walk(root_, classes.skip_unreadable);
     std::vector<std::string> names = walk.class_folders(map ? map->label_of : std::map<std::string, std::int32_t>());
     if (names.empty()) {
-      throw usage_error(fmt::format("{} holds no class folders", root_.string()),
-                        "it must look like DIR/class/image.jpg; a folder without classes takes --labels-file");
+      throw usage_error(fmt::format("{} contains no class folders", root_.string()),
+                        "the images must be in folders DIR/class/image.jpg; without class folders, give --labels-file");
     }
     refuse_names_that_are_not_utf8(root_, names);
     sort_class_names(names, classes.order);
@@ -278,7 +278,7 @@ void ImageFolder::list_class_folders(const ClassOptions& classes, const Peers& p
   for (std::size_t i = 0; i < folders.size(); ++i) {
     files_.append(FileList::parse(rest[i % rest.size()]));
   }
-  say_what_was_left_out(peers, left_out);
+  report_left_out(peers, left_out);
 }
 
 void ImageFolder::list_labelled_files(const ClassOptions& classes, const Peers& peers) {
@@ -315,19 +315,19 @@ void ImageFolder::list_labelled_files(const ClassOptions& classes, const Peers& 
     std::string_view rest = list;
     files_.append(FileList::parse(rest));
   }
-  say_what_was_left_out(peers, walk.left_out());
+  report_left_out(peers, walk.left_out());
   if (peers.rank == 0) {
-    say_unlisted_images(root_, classes.labels_file, labelled.paths);
+    report_unlisted_images(root_, classes.labels_file, labelled.paths);
     if (labelled.by_number) {
-      say_labels_from_one(classes.labels_file, labelled.labels);
+      warn_of_labels_from_one(classes.labels_file, labelled.labels);
     } else if (const std::string remark = remark_on_order(class_names_, classes.order); !map && !remark.empty()) {
       spdlog::warn("{}", remark);
     }
   }
 }
 
-// Names and sizes, not contents: reading 140 GB to learn that they were packed already would take as long as packing
-// them.
+// Of names and sizes, not of contents: to read 140 GB only to find that they are packed already would take as long as
+// to pack them.
 std::string ImageFolder::identity() const {
   Sha256 digest;
   const auto add = [&](std::string_view field) {

@@ -1,7 +1,7 @@
-// A folder of JPEG and PNG files: of class folders, listed as torchvision's ImageFolder lists it (classes by name, in
-// each the subfolders' files by path) but for what is not data (not_data.hpp), or flat with a file of labels. Listed
-// once: the ranks share the class folders out and tell each other what they found, so that a parallel file system
-// answers them all at once.
+// A folder of JPEG and PNG files: either of class folders, listed as torchvision's ImageFolder lists them (classes by
+// name, the files of each by path) except for what is not data (not_data.hpp), or flat with a file of labels. Each
+// class folder is listed by one rank, all ranks at the same time, as a parallel file system serves them concurrently;
+// then they exchange their lists.
 #pragma once
 
 #include "preprocess/class_order.hpp"
@@ -16,16 +16,16 @@ namespace maskedkd {
 struct ClassOptions {
   std::filesystem::path class_map;      // folder -> class; empty: each folder is the class of its name
   std::filesystem::path labels_file;    // path -> label, for a folder without class folders
-  bool merge = false;                   // folders of one name in class_map are one class
-  ClassOrder order = ClassOrder::text;  // of classes that no class_map puts in order
+  bool merge = false;                   // folders with the same class name in class_map are one class
+  ClassOrder order = ClassOrder::text;  // of classes where there is no class_map
   bool skip_unreadable = false;         // entries that can't be read are left out (folder_walk.hpp), not an Error
 };
 
 class ImageFolder final : public ImageSource {
  public:
-  // Throws Error (usage): no such folder, no class folders, a class without images that no class map names, a folder of
-  // whole sets, a mistake in a file of classes (with its line). Rank 0 says in the log what was left out, which classes
-  // are empty, and where the order of classes is not that of the numbers in their names.
+  // Collective. Throws Error (usage): no such folder, no class folders, a class without images that no class map names,
+  // a folder of whole sets, an error in a file of classes (with its line). Rank 0 logs what was left out, which classes
+  // are empty, and whether the classes are not in the order of the numbers in their names.
   static ImageFolder scan(const std::filesystem::path& root, const ClassOptions& classes = {}, const Peers& peers = {});
 
   std::int64_t size() const override { return files_.size(); }

@@ -25,14 +25,16 @@ std::string file_of(const std::string& image, const std::filesystem::path& root,
       continue;
     }
     if (!found.empty()) {
-      refuse(name, line, fmt::format("{} may be {} or {}{}", quoted_name(image), found, image, ending),
+      refuse(name, line,
+             fmt::format("{} is ambiguous: both {} and {}{} exist", quoted_name(image), found, image, ending),
              "move one of them to another folder");
     }
     found = image + ending;
   }
   if (found.empty()) {
-    refuse(name, line, fmt::format("{} holds no {}.JPEG (nor .jpg, .jpeg, .png)", root.string(), printable_name(image)),
-           "--data-path is the folder that holds the images themselves");
+    refuse(name, line,
+           fmt::format("{} contains no {}.JPEG (nor .jpg, .jpeg, .png)", root.string(), printable_name(image)),
+           "--data-path must be the folder that contains the images");
   }
   return found;
 }
@@ -44,13 +46,13 @@ std::string class_of_objects(std::string_view objects, const std::string& name, 
     words.push_back(word);
   }
   if (words.empty() || words.size() % kWordsOfObject != 0) {
-    refuse(name, line, "these are no objects of a class folder and a box of four numbers each",
+    refuse(name, line, "expected objects, each of them a class folder and a box of four numbers",
            "download LOC_val_solution.csv again");
   }
   for (std::size_t i = kWordsOfObject; i < words.size(); i += kWordsOfObject) {
     if (words[i] != words[0]) {
       refuse(name, line, fmt::format("objects of two classes, {} and {}", quoted_name(words[0]), quoted_name(words[i])),
-             "an image has one class here: make a list of lines PATH LABEL");
+             "here an image has one class: write a list of lines PATH LABEL instead");
     }
   }
   return words[0];
@@ -72,7 +74,8 @@ std::string labels_of_kaggle_solution(std::string_view text, const std::filesyst
     if (!whole.empty() && whole != kHeader) {
       const std::size_t comma = whole.find(',');
       if (comma == std::string_view::npos) {
-        refuse(path.string(), line.number, "a comma is missing", fmt::format("its header is {}", kHeader));
+        refuse(path.string(), line.number, "a comma is missing",
+               fmt::format("the format of the lines is that of the header: {}", kHeader));
       }
       const std::string image(without_blanks(whole.substr(0, comma)));
       labels += fmt::format("{}\t{}", file_of(image, root, path.string(), line.number),

@@ -1,5 +1,5 @@
-// Folders and files that operating systems, file servers, editors and version control leave among data. They are known
-// by their names; nobody means them as classes or images. torchvision's ImageFolder does not know them.
+// Recognises, by their names, folders and files that operating systems, file servers, editors and version control
+// create beside data, and that nobody means as classes or images. torchvision's ImageFolder does not exclude them.
 #pragma once
 
 #include <filesystem>
@@ -8,11 +8,11 @@
 
 namespace maskedkd {
 
-// Each returns the kind, as a message names it (".ipynb_checkpoints", "._* (AppleDouble)"); empty where the name is
-// that of data. Names that systems write in one spelling only are compared as they are.
+// Both return the kind for messages (".ipynb_checkpoints", "._* (AppleDouble)"), and "" for data. Names are compared
+// exactly, as these systems always write them in the same spelling.
 std::string kind_of_folder_without_data(std::string_view name);
-// Of the file `path`. A name that begins with "._" is not enough: the file is opened, and AppleDouble has its own magic
-// number (0x00051607, RFC 1740). What can't be opened is data.
+// A file whose name begins with "._" is opened, and is AppleDouble only if it has its magic number (0x00051607, RFC
+// 1740); if it can't be opened, it counts as data.
 std::string kind_of_file_without_data(const std::filesystem::path& path);
 
 }  // namespace maskedkd

@@ -43,8 +43,8 @@ void PackCommand::bind(CommandLine& line) {
           choose<SourceKind>("--source", {{{"imagefolder", SourceKind::image_folder}, {"idx", SourceKind::idx}}}, kind))
       .option("data-path", data_path, "imagefolder: the folder of class folders")
       .option("class-map", classes.class_map,
-              "imagefolder: file of lines FOLDER CLASS NAME, which give the classes their names and order")
-      .option("merge-classes", classes.merge, "imagefolder: folders of one name in --class-map are one class")
+              "imagefolder: file of lines FOLDER CLASS NAME, which defines the names and the order of the classes")
+      .option("merge-classes", classes.merge, "imagefolder: folders with the same name in --class-map are one class")
       .option("class-order text|natural", "text",
               "imagefolder: how class names are sorted: text (as torchvision: 1, 10, 2) or natural (1, 2, 10)",
               choose<ClassOrder>("--class-order", {{{"text", ClassOrder::text}, {"natural", ClassOrder::natural}}},
@@ -57,23 +57,23 @@ void PackCommand::bind(CommandLine& line) {
       .group("Records")
       .option("decoded", pack.records.decoded, "store pixels instead of JPEG and PNG files: several times the size")
       .option("resize", pack.records.resize,
-              "pixels of the shorter edge, bicubic as PIL's; a smaller image keeps its size; 0: files stay as they are")
-      .option("quality", pack.records.quality, "quality of the JPEG that a resized image is saved as, 1..100")
+              "pixels of the shorter edge, bicubic as in PIL; smaller images keep their size; 0: files stay unchanged")
+      .option("quality", pack.records.quality, "quality of the JPEG that a resized image becomes, 1..100")
       .option(
           "check structure|decode", "structure",
-          "of each file: structure (markers, chunks, checksums; PNG and what is uncertain are decoded) or decode (all)",
+          "how files are checked: structure (markers, chunks, checksums; PNG and doubtful files are decoded) or decode "
+          "(all are decoded)",
           choose<FileCheck>("--check", {{{"structure", FileCheck::structure}, {"decode", FileCheck::decode}}},
                             pack.records.check))
-      .option(
-          "on-broken fatal|skip", "fatal",
-          "what to do about an image that can't be decoded or read: fatal (end the packing) or skip (name it and leave "
-          "it out)",
-          choose<bool>("--on-broken", {{{"fatal", false}, {"skip", true}}}, pack.skip_broken))
+      .option("on-broken fatal|skip", "fatal",
+              "what to do about an image that can't be decoded or read: fatal (end the packing) or skip (name it and "
+              "leave it out)",
+              choose<bool>("--on-broken", {{{"fatal", false}, {"skip", true}}}, pack.skip_broken))
       .group("Shards")
       .option("output-dir", pack.output_dir, "folder for the shards")
-      .option("shard-size SIZE", "256MiB", "of the records of a shard: 256MiB, 1GiB, ...",
+      .option("shard-size SIZE", "256MiB", "bytes of the records in a shard: 256MiB, 1GiB, ...",
               [this](const std::string& text) { pack.plan.shard_bytes = parse_size(text); })
-      .option("records-per-shard N", "", "images of a shard, in place of --shard-size",
+      .option("records-per-shard N", "", "images in a shard, instead of --shard-size",
               [this](const std::string& text) {
                 std::size_t used = 0;
                 try {
@@ -89,9 +89,10 @@ void PackCommand::bind(CommandLine& line) {
                   throw usage_error(fmt::format("--records-per-shard {} is outside 1..10,000,000", text));
                 }
               })
-      .option("shuffle", pack.plan.shuffle, "mix the classes; without it the records have the order of the list")
-      .option("seed", pack.plan.seed, "of the order")
-      .option("threads", pack.threads, "threads of each rank, a shard each; 0: the rank's cores")
+      .option("shuffle", pack.plan.shuffle, "mix the classes; without it the order of the source is kept")
+      .option("seed", pack.plan.seed, "seed of the shuffled order")
+      .option("threads", pack.threads,
+              "threads of each rank, each of which writes one shard at a time; 0: one per core")
       .required("output-dir");
 }
 
@@ -116,19 +117,19 @@ void PackCommand::check(const CommandLine& line) const {
     }
   }
   if (line.given("class-order") && line.given("class-map")) {
-    throw usage_error("--class-map gives the order of the classes already", "remove --class-order");
+    throw usage_error("--class-map already defines the order of the classes", "remove --class-order");
   }
   if (line.given("records-per-shard") && line.given("shard-size")) {
-    throw usage_error("--records-per-shard and --shard-size are two ways to say the same", "give one of them");
+    throw usage_error("--records-per-shard and --shard-size exclude each other", "give one of them");
   }
   if (line.given("quality") && (pack.records.resize == 0 || pack.records.decoded)) {
-    throw usage_error("--quality says how resized images become JPEG",
-                      pack.records.decoded ? "--decoded keeps pixels" : "give --resize too");
+    throw usage_error("--quality applies only to resized JPEG images",
+                      pack.records.decoded ? "--decoded stores pixels" : "give --resize too");
   }
   if (!is_idx && lies_inside(pack.output_dir, data_path)) {
     throw usage_error(
         fmt::format("--output-dir {} lies inside --data-path {}", pack.output_dir.string(), data_path.string()),
-        "the shards would be taken for a class: choose a folder outside");
+        "the shards would be taken for a class: choose a folder outside of it");
   }
 }
 
@@ -150,11 +151,11 @@ std::unique_ptr<ImageSource> PackCommand::open(const MpiSession& session) const 
   return std::make_unique<IdxImages>(images, labels, names);
 }
 
-std::string said(const PackSummary& summary) {
+std::string summary_line(const PackSummary& summary) {
   std::string text = fmt::format("{} images of {} classes in {} shards, {}", summary.num_images, summary.num_classes,
                                  summary.num_shards, size_text(static_cast<double>(summary.size_bytes)));
   if (summary.already_packed) {
-    return text + ": packed already, nothing to do (maskedkd_pack verify reads every byte)";
+    return text + ": packed already, nothing to do (maskedkd_pack verify checks every byte)";
   }
   text += fmt::format(", {:.2f} s, {:.0f} images/s, {}/s", summary.seconds,
                       static_cast<double>(summary.num_images) / summary.seconds,
@@ -179,8 +180,8 @@ int run_pack_command(const MpiSession& session, int argc, const char* const* arg
   command.pack.threads = 0;
   CommandLine line(
       "maskedkd_pack pack",
-      "Packs images once into sharded, checksummed HDF5 files that maskedkd_train streams. Interrupted, it "
-      "goes on where it was when it is started again with the same options. The word pack may be left out.",
+      "Packs images once into sharded, checksummed HDF5 files that maskedkd_train streams. An interrupted packing is "
+      "continued by the same command. The word pack may be omitted.",
       "srun -n 64 maskedkd_pack --data-path imagenet/train --output-dir packed/train");
   command.bind(line);
   if (!line.parse(argc, argv)) {
@@ -200,7 +201,7 @@ int run_pack_command(const MpiSession& session, int argc, const char* const* arg
   const std::unique_ptr<ImageSource> source = command.open(session);
   const PackSummary summary = pack(session, *source, command.pack);
   if (session.rank() == 0) {
-    fmt::print("{} {}\n", command.pack.output_dir.string(), said(summary));
+    fmt::print("{} {}\n", command.pack.output_dir.string(), summary_line(summary));
   }
   return 0;
 }

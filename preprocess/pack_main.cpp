@@ -1,4 +1,4 @@
-// maskedkd_pack: images into shards, and what there is to do with a set of them. Without a command's word it packs.
+// maskedkd_pack: packs images into shards, verifies and describes packed sets, and extracts images from them.
 #include "maskedkd/cli/commands.hpp"
 #include "maskedkd/cli/run_main.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
@@ -12,18 +12,19 @@
 namespace maskedkd {
 namespace {
 
-// session: nullptr for the commands that are chosen before there is one.
+// session: nullptr for the commands that run without MPI.
 CommandSet commands(const MpiSession* session) {
   return CommandSet(
       "maskedkd_pack",
-      "Packs images into sharded, checksummed HDF5 files that maskedkd_train streams, and looks after them. Without a "
-      "command's word it packs.",
-      {{"pack", "images into shards; many ranks",
+      "Packs images into sharded, checksummed HDF5 files that maskedkd_train streams, and inspects such sets. Without "
+      "a "
+      "command it packs.",
+      {{"pack", "pack images into shards; many ranks",
         [session](int argc, const char* const* argv) { return run_pack_command(*session, argc, argv); }},
-       {"verify", "reads every byte and names what is damaged; many ranks",
+       {"verify", "read every byte and name what is damaged; many ranks",
         [session](int argc, const char* const* argv) { return run_verify_command(*session, argc, argv); }},
-       {"info", "what a packed set holds", run_info_command},
-       {"extract", "one image into a file", run_extract_command}});
+       {"info", "describe a packed set", run_info_command},
+       {"extract", "write one image to a file", run_extract_command}});
 }
 
 int run(const MpiSession& session, int argc, char** argv) {

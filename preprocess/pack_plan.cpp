@@ -18,7 +18,7 @@ std::string PlanOptions::identity() const {
 
 PackPlan make_plan(std::span<const std::uint64_t> record_bytes, const PlanOptions& options) {
   if (record_bytes.size() > std::numeric_limits<std::uint32_t>::max()) {
-    throw usage_error(fmt::format("{} images are more than a set holds here", record_bytes.size()));
+    throw usage_error(fmt::format("{} images are more than this program can pack into one set", record_bytes.size()));
   }
   PackPlan plan;
   plan.order.resize(record_bytes.size());
@@ -53,7 +53,7 @@ PackPlan make_plan(std::span<const std::uint64_t> record_bytes, const PlanOption
 
 std::uint64_t parse_size(const std::string& text) {
   const auto refuse = [&](const std::string& why) {
-    return usage_error(fmt::format("'{}' is no size: {}", text, why), "write 300MiB, 1GiB or a number of bytes");
+    return usage_error(fmt::format("'{}' is not a size: {}", text, why), "write 300MiB, 1GiB or a number of bytes");
   };
   constexpr std::array<std::pair<const char*, double>, 8> kUnits = {{{"", 1.0},
                                                                      {"B", 1.0},
@@ -70,10 +70,10 @@ std::uint64_t parse_size(const std::string& text) {
     std::size_t used = 0;
     value = std::stod(text.substr(0, digits), &used);
     if (used != digits) {
-      throw refuse("it begins with no number");
+      throw refuse("it does not begin with a number");
     }
   } catch (const std::logic_error&) {
-    throw refuse("it begins with no number");
+    throw refuse("it does not begin with a number");
   }
   for (const auto& [name, factor] : kUnits) {
     if (text.substr(unit) == name) {
@@ -84,7 +84,7 @@ std::uint64_t parse_size(const std::string& text) {
       return static_cast<std::uint64_t>(std::llround(bytes));
     }
   }
-  throw refuse("its unit is none of KiB, MiB, GiB");
+  throw refuse("its unit is not KiB, MiB or GiB");
 }
 
 std::string size_text(double bytes) {

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Takes the weights out of a .pth file (torch.save) into a safetensors file, which maskedkd's programs read.
+"""Converts the weights in a .pth file (torch.save) to a safetensors file, which maskedkd's programs read.
 
   pth_to_safetensors.py IN OUT [--key NAME] [--overwrite]
 
-Names, values and dtypes stay as they are. A .pth is a pickle, which can run any code: nothing of it is run here, and no
-object in it is built but its tensors (torch_file.py beside this file). Needs NumPy, and no torch.
+Names, values and dtypes stay unchanged. A .pth file is a pickle, which can run any code: here none of it is run, and
+only the tensors in it are built (by torch_file.py in the same folder). Needs NumPy, but not torch.
 """
 import argparse
 import errno
@@ -17,10 +17,10 @@ import sys
 
 from torch_file import ITEM_BYTES, SAFETENSORS_DTYPES, Placeholder, Refused, Tensor, TorchFile
 
-# Where training scripts keep the weights, in the order of preference; without one of them, the file itself.
+# Entries in which training scripts store the weights, in order of preference; without any of them, the top level.
 KEYS = ['model', 'state_dict', 'model_state_dict', 'module', 'student', 'net', 'network', 'weights', 'params',
         'model_ema', 'state_dict_ema', 'ema_state_dict', 'ema', 'teacher']
-DEEPEST = 4  # dicts in dicts
+DEEPEST = 4  # levels of nested dicts
 SHOWN = 8
 
 
@@ -30,7 +30,7 @@ def arguments():
             raise Refused(f'{message}; see {self.prog} --help')
 
     parser = Arguments(description=__doc__.partition('\n')[0],
-                       epilog='Nothing in IN is run, and no object in it is built but its tensors.')
+                       epilog='No code in IN is run, and only its tensors are built.')
     parser.add_argument('IN', help='file of torch.save: weights, a training checkpoint, or a whole model')
     parser.add_argument('OUT', help='safetensors file to write')
     parser.add_argument('--key', metavar='NAME', help='entry of IN with the weights (ema.module: module in ema); else '
@@ -58,7 +58,7 @@ def check_places(source, target, overwrite):
 
 
 def content_of_folder(folder):
-    """What to do with the folders that libraries write for a checkpoint."""
+    """Advice about a folder that a library wrote as a checkpoint, to follow "is not a file"."""
     names = sorted(os.listdir(folder))
     if '.metadata' in names:
         return (' but a distributed checkpoint of PyTorch; make a file of it: python3 -m '
@@ -87,7 +87,7 @@ FOREIGN_ENDINGS = {'.onnx': f'an ONNX file, {NOT_READ}', '.msgpack': f'a Flax fi
 
 
 def check_beginning(source):
-    """What is no file of torch.save at all shows it by its first bytes, or by its name."""
+    """Refuses files that were not written by torch.save, by their first bytes or their names."""
     with open(source, 'rb') as file:
         start = file.read(512)
     text = start.lstrip().lower()
@@ -116,14 +116,14 @@ def listed(names):
 
 
 class Content:
-    """Where the weights lie among what a file holds."""
+    """Finds the weights in the content of a file."""
 
     def __init__(self, file):
         self.file, self.places, self.seen = file, {}, set()
         self.collect('', file.content)
 
     def entries(self, value):
-        """{name: value} of a dict of any kind, and of a module as its state_dict() has it; else nothing."""
+        """{name: value} of a dict of any type, or of the state_dict() of a module; else nothing."""
         if isinstance(value, dict):
             return value
         if not isinstance(value, Placeholder):
@@ -153,7 +153,7 @@ class Content:
         if any(isinstance(it, Tensor) for it in entries.values()):
             self.places[path] = entries
         for name, inner in entries.items():
-            if isinstance(name, str) and not name.startswith('optim'):  # whose moments are tensors too
+            if isinstance(name, str) and not name.startswith('optim'):  # an optimizer's state has tensors too
                 self.collect(f'{path}.{name}' if path else name, inner, depth + 1)
 
     def choose(self, key):
@@ -182,7 +182,7 @@ class Content:
         return f'{self.file.path} holds no state dict at its top or in an entry; it holds: {names[:300]}'
 
     def weights(self, taken):
-        """{name: tensor}, and what is left out."""
+        """{name: tensor}, and a list of the entries that are left out."""
         found, left_out = {}, []
         for name, value in self.places[taken].items():
             if name == '__metadata__':
@@ -206,8 +206,8 @@ def kind_of(value):
 
 
 def header_of(weights):
-    """The header's bytes, and the names in the order of their data."""
-    # The largest numbers first, so that all lie at multiples of their sizes, as safetensors' own writer has it.
+    """The bytes of the header, and the names in the order of their data."""
+    # The largest dtypes first, so that all data are aligned, as the writer of the safetensors library does it.
     names = sorted(weights, key=lambda name: -ITEM_BYTES[weights[name].dtype])
     header, end = {'__metadata__': {'format': 'pt'}}, 0
     for name in names:
@@ -224,7 +224,7 @@ def num_bytes(tensor):
 
 
 def write(file, weights, target):
-    """Under a temporary name first: OUT appears whole or not at all, with the permissions that the umask leaves it."""
+    """Writes a temporary file and renames it: OUT is complete or absent. Its permissions follow the umask."""
     header, names = header_of(weights)
     folder, name = os.path.split(os.path.abspath(target))
     temporary = os.path.join(folder, f'.tmp-{name}-{os.getpid()}')
@@ -244,7 +244,7 @@ def write(file, weights, target):
 
 
 def sync(file):
-    """As io/posix.cpp does for the programs: a file system that cannot sync is no reason to lose what is written."""
+    """A file system that does not support it is not an error, as in src/io/posix.cpp."""
     kernel_not_supported = 524
     try:
         os.fsync(file.fileno())
@@ -254,7 +254,7 @@ def sync(file):
 
 
 def run_with_installed_python():
-    """Where this Python lacks NumPy, the one that env/install.sh set up has it."""
+    """Runs this script with the Python that env/install.sh set up, if this one lacks NumPy."""
     paths = pathlib.Path(__file__).resolve().parent.parent / 'env' / 'paths.sh'
     found = subprocess.run(['bash', '-c', '. "$1" && printf %s "$MASKEDKD_VENV"', 'bash', paths], capture_output=True,
                            text=True)

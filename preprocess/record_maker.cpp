@@ -30,7 +30,7 @@ Record record_of(std::vector<std::uint8_t> file_bytes, const ImageFileFacts& fac
   Record record;
   if (options.passes_through()) {
     record.shape = facts.certain ? facts.shape : read_image_shape(file_bytes);
-    // A PNG's checksums don't tell whether its pixels are all there.
+    // The checksums of a PNG don't prove that all of its pixels are present.
     const bool is_png = facts.format == ImageFileFacts::Format::png;
     if (!facts.certain || is_png || options.check == FileCheck::decode) {
       decode_image(file_bytes);
@@ -54,7 +54,7 @@ std::uint64_t RecordOptions::expected_bytes(std::uint64_t file_bytes) const {
     return file_bytes;
   }
   const double pixels = resize * (4.0 / 3.0) * resize;
-  // Of libjpeg's quality scale: the quantisation steps fall linearly with 100 - quality above 50.
+  // On libjpeg's quality scale, above 50 the quantisation steps are proportional to 100 - quality.
   const double bytes_a_pixel = quality > 50 ? 0.15 + 0.3 * std::pow((quality - 50) / 45.0, 2) : 0.15;
   return static_cast<std::uint64_t>(pixels * bytes_a_pixel);
 }

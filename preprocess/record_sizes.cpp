@@ -24,7 +24,7 @@ std::uint64_t size_of(const ImageSource& source, const RecordOptions& options, s
   }
 }
 
-// Of the images begin .. end - 1.
+// The sizes of images begin .. end - 1.
 std::vector<std::uint64_t> sizes_of(const ImageSource& source, const RecordOptions& options, std::int64_t begin,
                                     std::int64_t end, int threads, bool skip_unreadable, Progress& progress) {
   constexpr std::chrono::milliseconds kLook(50);
@@ -60,7 +60,7 @@ std::vector<std::uint64_t> record_sizes(const MpiSession& session, const ImageSo
                      end = source.size() * (session.rank() + 1) / session.size();
   Progress progress("reading headers", "img", end - begin, session.rank() == 0);
   const std::vector<std::uint64_t> own = sizes_of(source, options, begin, end, threads, skip_unreadable, progress);
-  // As this machine has the numbers in memory: the ranks of a job run on machines of one kind.
+  // Sent in this machine's representation: the ranks of a job run on machines of one kind.
   for (const std::string& bytes :
        session.all_gather(std::string(reinterpret_cast<const char*>(own.data()), own.size() * sizeof(std::uint64_t)))) {
     const std::size_t known = sizes.size();

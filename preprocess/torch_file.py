@@ -1,4 +1,4 @@
-"""Reads files of torch.save without torch, and without running anything that they hold.
+"""Reads files of torch.save without torch, and without running any code in them.
 
 A file of torch.save is a pickle, a program that may call any function. Here only tensors come into being, as records of
 where their bytes lie; every other object becomes a Placeholder, which keeps what belongs to it and imports and calls
@@ -13,11 +13,11 @@ import zlib
 
 
 class Refused(Exception):
-    """What is said in one line, with exit code 2."""
+    """An error message of one line; the exit code is 2."""
 
 
-# The dtypes that maskedkd's programs read: torch's storage class, and how torch calls it, safetensors, and NumPy what
-# holds its bits (it has no bfloat16).
+# The dtypes that maskedkd's programs read: the storage class of torch, and the names in torch, in safetensors, and in
+# NumPy of the type with the same bits (NumPy has no bfloat16).
 KINDS = {'Float': ('float32', 'F32', '<f4'), 'Double': ('float64', 'F64', '<f8'), 'Half': ('float16', 'F16', '<f2'),
          'BFloat16': ('bfloat16', 'BF16', '<u2'), 'Long': ('int64', 'I64', '<i8'), 'Int': ('int32', 'I32', '<i4'),
          'Byte': ('uint8', 'U8', '|u1'), 'Bool': ('bool', 'BOOL', '|u1')}
@@ -30,7 +30,7 @@ ITEM_BYTES = {**{name: int(bits[-1]) for name, bits in NUMPY_DTYPES.items()}, 'i
 LEGACY_MAGIC = 0x1950a86a20f9469cfc6c
 LARGEST_REPEATED = 2 ** 28  # elements of a tensor whose memory is used several times (torch.Tensor.expand)
 
-# What a pickle calls to do harm. No training script leaves a call of them in a checkpoint.
+# Functions that malicious pickles call. No training script leaves calls of them in a checkpoint.
 HARMFUL = ['posix.*', 'nt.*', 'os.system', 'os.popen', 'os.exec*', 'os.spawn*', 'os.posix_spawn*', 'os.remove',
            'os.unlink', 'os.rename', 'subprocess.*', 'pty.*', 'runpy.*', 'ctypes.*', 'socket.*', 'shutil.*',
            'webbrowser.*', 'importlib.*', 'pickle.loads', '_pickle.loads', 'builtins.eval', 'builtins.exec',
@@ -42,12 +42,12 @@ class Storage:
     __slots__ = ('key', 'dtype', 'num_bytes')
 
     def __init__(self, key, dtype, num_elements):
-        self.key, self.dtype = key, dtype  # dtype: '' for bytes of any
+        self.key, self.dtype = key, dtype  # dtype: '' for untyped bytes
         self.num_bytes = num_elements * ITEM_BYTES.get(dtype, 1)
 
 
 class Tensor:
-    """Where a tensor's values lie: offset and strides are in elements of its storage."""
+    """A view of a storage: offset and strides are in elements."""
     __slots__ = ('storage', 'dtype', 'offset', 'shape', 'strides', 'negated')
 
     def __init__(self, storage, dtype, offset, shape, strides, negated):
@@ -59,7 +59,7 @@ class Tensor:
         self.shape, self.strides, self.negated = tuple(shape), tuple(strides), negated
 
     def __setstate__(self, state):
-        """Attributes that a script gave a tensor are not wanted."""
+        """Ignores attributes that a script gave to a tensor."""
 
     @property
     def num_elements(self):
@@ -70,8 +70,8 @@ class Tensor:
 
 
 class Placeholder:
-    """Stands for an object that is not built. `items` holds what a dict of any kind held, `state` its attributes."""
-    origin = ''  # of the class that the pickle names
+    """Stands for an object that is not built. items: the content of a dict of any type; state: its attributes."""
+    origin = ''  # module and name of the class
 
     def __new__(cls, *args, **kwargs):
         made = object.__new__(cls)
@@ -114,7 +114,7 @@ class StorageClass:
 
 
 class Rebuilder:
-    """One of torch's functions that make tensors, called by a pickle."""
+    """One of the functions of torch with which a pickle makes a tensor."""
     __slots__ = ('make',)
 
     def __init__(self, make):
@@ -148,7 +148,7 @@ REBUILDERS = {'torch._utils._rebuild_tensor': rebuild, 'torch._utils._rebuild_te
               'torch._tensor._rebuild_from_type': rebuild_of_type}
 
 
-class Unpickler(pickle._Unpickler):  # Python's own, whose memory grows with the file and not with a number in it
+class Unpickler(pickle._Unpickler):  # the one in Python, whose memory is limited by the file's size, not by its numbers
     def __init__(self, file):
         super().__init__(file, encoding='utf-8')
         self.storages, self.origins, self.harmful = {}, {}, []
@@ -175,7 +175,7 @@ class Unpickler(pickle._Unpickler):  # Python's own, whose memory grows with the
     def persistent_load(self, identity):
         if not isinstance(identity, tuple) or len(identity) < 2:
             raise pickle.UnpicklingError('its storages are malformed')
-        if identity[0] == 'module':  # a whole module, beside its source text
+        if identity[0] == 'module':  # a whole module, with its source text
             return identity[1]
         _, kind, key, _, num_elements, *view = identity
         if type(num_elements) is not int or not 0 <= num_elements < 2 ** 60:
@@ -188,7 +188,7 @@ class Unpickler(pickle._Unpickler):  # Python's own, whose memory grows with the
 
 
 class Archive:
-    """A file of torch 1.6 and newer: a zip archive of data.pkl and a record for each storage."""
+    """A file of torch 1.6 or newer: a zip archive of data.pkl and a record for each storage."""
 
     def __init__(self, path):
         if not zipfile.is_zipfile(path):
@@ -238,7 +238,7 @@ class Archive:
 
 
 class LegacyFile:
-    """A file from before torch 1.6: five pickles, then the storages."""
+    """A file of torch before 1.6: five pickles, then the storages."""
 
     def __init__(self, path):
         self.path = path
@@ -280,7 +280,7 @@ TIMM_READS_NPZ = ('timm reads those of ViT: python3 -c "import timm, torch; torc
 
 
 class TorchFile:
-    """`content`: dicts, lists, tensors and placeholders, as the file nests them. `origins`: of what was not built."""
+    """content: nested dicts, lists, tensors and placeholders. origins: the classes of the placeholders."""
 
     def __init__(self, path):
         self.path, self.last = path, (None, b'')
@@ -304,16 +304,16 @@ class TorchFile:
             raise Refused(f'{self.path} needs more memory than there is') from None
         except OSError:
             raise
-        except Exception as error:  # of many kinds: a pickle can be wrong in any way
+        except Exception as error:  # a damaged pickle can cause any of them
             said = str(error) if isinstance(error, ValueError) else f'its pickle is malformed ({type(error).__name__})'
             raise Refused(f'{self.path} is no whole file of torch.save: {said.splitlines()[0]}') from None
 
     def values(self, tensor):
-        """The tensor's bytes, contiguous."""
+        """The values as contiguous bytes."""
         return self.guarded(lambda: self.gather(tensor))
 
     def gather(self, tensor):
-        import numpy  # which what only looks at names does without
+        import numpy  # here, as reading only the names does not need it
         dtype = numpy.dtype(NUMPY_DTYPES[tensor.dtype])
         if tensor.num_elements == 0:
             return b''
@@ -329,6 +329,6 @@ class TorchFile:
         view = numpy.lib.stride_tricks.as_strided(flat[tensor.offset:], tensor.shape,
                                                   [stride * dtype.itemsize for stride in tensor.strides])
         array = numpy.ascontiguousarray(view)
-        if tensor.negated:  # put off by a view
+        if tensor.negated:  # a view with torch's bit for negation
             array = array ^ numpy.uint16(0x8000) if tensor.dtype == 'bfloat16' else -array
         return array.tobytes()

@@ -1,5 +1,5 @@
-// Threads that work until there is no more to do, while the thread that made them looks on. They end with the object,
-// whatever was thrown in between.
+// Threads that work until nothing is left to do, while the thread that created them can watch. They are stopped and
+// joined when the object is destroyed, also by an exception.
 #pragma once
 
 #include <atomic>
@@ -15,15 +15,15 @@ namespace maskedkd {
 
 class WorkerThreads {
  public:
-  // do_next: does a piece of work and says whether there may be more; called by all of them at once. A long piece looks
-  // at `stop` now and then. Throws Error, naming --threads, where so many can't be started.
+  // do_next: does a piece of work and returns whether there may be more; called concurrently by all threads. During a
+  // long piece it checks `stop` and returns early. Throws Error that names --threads where so many can't be started.
   WorkerThreads(int num_threads, std::function<bool(const std::atomic<bool>& stop)> do_next);
   WorkerThreads(const WorkerThreads&) = delete;
   WorkerThreads& operator=(const WorkerThreads&) = delete;
-  ~WorkerThreads();  // has them stop, and waits for it
+  ~WorkerThreads();  // stops the threads and waits for them
 
-  // Whether all have ended, waited for no longer than `patience`. Throws what the first of them threw, which stops the
-  // others.
+  // Waits until all have ended, no longer than `patience`, and returns whether they have. Throws the first exception of
+  // a thread, which also stops the others.
   bool wait(std::chrono::milliseconds patience);
 
  private:

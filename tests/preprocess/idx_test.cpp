@@ -70,17 +70,17 @@ class IdxDamage : public ::testing::Test {
 
 TEST_F(IdxDamage, IsRefusedInOneLine) {
   EXPECT_EQ(refusal(images_, labels_), "");
-  expect_contains(refusal(labels_, images_), "images is no good IDX file: it does not begin as a file of images");
-  expect_contains(refusal(images_, images_), "labels is no good IDX file: it does not begin as a file of labels");
-  expect_contains(refusal(images_ + "x", labels_), "goes on after its last byte");
-  expect_contains(refusal(images_, labels_ + "x"), "goes on after its last byte");
+  expect_contains(refusal(labels_, images_), "images is not a valid IDX file: its magic number is not that of images");
+  expect_contains(refusal(images_, images_), "labels is not a valid IDX file: its magic number is not that of labels");
+  expect_contains(refusal(images_ + "x", labels_), "bytes follow its last element");
+  expect_contains(refusal(images_, labels_ + "x"), "bytes follow its last element");
   expect_contains(refusal(images_, idx({0x801, 1}, "\1")), "1 labels for 2 images");
   expect_contains(refusal(idx({0x803, 0, 1, 3}, ""), labels_), "0 images");
   expect_contains(refusal(idx({0x803, 2, 0, 3}, ""), labels_), "2 images of 3 x 0");
   expect_contains(refusal(idx({0x803, 0xFFFFFFFF, 0xFFFF, 0xFFFF}, "abc"), labels_), "images of");
   expect_contains(refusal(idx({0x803, 0xFFFFFF, 28, 28}, "abc"), labels_), "ends too early");
   expect_contains(refusal(images_, labels_, {"only"}), "label 1, but there are 1 classes");
-  expect_contains(refusal(images_, labels_, {"one", "one"}), "there twice");
+  expect_contains(refusal(images_, labels_, {"one", "one"}), "listed twice");
   EXPECT_EQ(refusal(images_, labels_, {"one", "two", "never seen"}), "");
   for (std::size_t length = 0; length < images_.size(); ++length) {
     EXPECT_NE(refusal(images_.substr(0, length), labels_), "") << length;

@@ -62,7 +62,7 @@ std::vector<ImageFolder> scan_together(const fs::path& root, const ClassOptions&
   return folders;
 }
 
-TEST(ImageFolder, AFolderThatLooksLikeALineOfTheMapIsToldFromIt) {
+TEST(ImageFolder, AFolderWhoseNameLooksLikeThatInTheMapIsExplained) {
   const TemporaryDirectory place;
   const fs::path image = reference_path("plain") / "class 1" / "001.jpg";
   const fs::path map = place.path() / "map.txt";
@@ -158,22 +158,22 @@ TEST(ImageFolder, WhatIsNoTreeOfImagesIsRefusedByName) {
   const fs::path root = folder.path() / "tree";
   EXPECT_NE(refusal(root).find("tree is not a folder"), std::string::npos);
   fs::create_directories(root);
-  EXPECT_NE(refusal(root).find("holds no class folders"), std::string::npos);
+  EXPECT_NE(refusal(root).find("contains no class folders"), std::string::npos);
   fs::create_directories(root / "bee");
-  EXPECT_NE(refusal(root).find("bee holds no images"), std::string::npos);
+  EXPECT_NE(refusal(root).find("bee contains no images"), std::string::npos);
   std::ofstream(root / "bee" / "notes.txt") << "x";
-  EXPECT_NE(refusal(root).find("bee holds no images"), std::string::npos);
+  EXPECT_NE(refusal(root).find("bee contains no images"), std::string::npos);
   for (const char* name : {"a.webp", "b.WebP", "c.tif"}) {
     std::ofstream(root / "bee" / name) << "x";
   }
-  EXPECT_NE(refusal(root).find("bee holds 1 .tif file, 2 .webp files, but no JPEG or PNG files"), std::string::npos);
+  EXPECT_NE(refusal(root).find("bee contains 1 .tif file, 2 .webp files, but no JPEG or PNG files"), std::string::npos);
   std::ofstream(root / "bee" / "x.jpg") << "x";
   EXPECT_EQ(refusal(root), "");
   fs::create_symlink("nowhere", root / "bee" / "dangling.jpg");
   EXPECT_NE(refusal(root).find("dangling.jpg"), std::string::npos);
   fs::remove(root / "bee" / "dangling.jpg");
   fs::create_directory_symlink(".", root / "bee" / "circle");
-  EXPECT_NE(refusal(root).find("bee/circle leads back to a folder that it lies in"), std::string::npos);
+  EXPECT_NE(refusal(root).find("bee/circle leads back to a folder that contains it"), std::string::npos);
   fs::remove(root / "bee" / "circle");
   fs::create_directories(root / "bee" / "deep");
   fs::create_directory_symlink(folder.path(), root / "bee" / "deep" / "up");  // to what the root itself lies in
@@ -186,7 +186,7 @@ TEST(ImageFolder, WhatIsNoTreeOfImagesIsRefusedByName) {
     fs::create_directories(folder.path() / "sets" / set / "bee");
     std::ofstream(folder.path() / "sets" / set / "bee" / "x.jpg") << "x";
   }
-  EXPECT_NE(refusal(folder.path() / "sets").find("sets holds sets (train, val), not classes"), std::string::npos);
+  EXPECT_NE(refusal(folder.path() / "sets").find("sets contains sets (train, val), not classes"), std::string::npos);
   std::ofstream(folder.path() / "sets" / "val" / "x.jpg") << "x";
   EXPECT_EQ(refusal(folder.path() / "sets"), "") << "two classes that bear these names";
   fs::create_directories(root / "bad\xFFname");
@@ -293,10 +293,10 @@ TEST(ImageFolder, LabelsComeFromAFileAndClassesFromAMap) {
     EXPECT_NE(said.find(message), std::string::npos) << "'" << said << "' instead of " << message;
   };
   EXPECT_NE(refusal(train, {map, {}}).find("map.txt does not name the class folder"), std::string::npos);
-  expect_refused("b.JPEG 0\n\nd.jpg x\n", "labels.txt:3: the label 'x' is no number of a class");
+  expect_refused("b.JPEG 0\n\nd.jpg x\n", "labels.txt:3: the label 'x' is not the number of a class");
   expect_refused("b.JPEG 0\nd.jpg -1\n", "labels.txt:2: the label '-1'");
   expect_refused("b.JPEG 0\nd.jpg 99999999999\n", "labels.txt:2: the label '99999999999'");
-  expect_refused("b.JPEG 0\nb.JPEG 1\n", "labels.txt:2: 'b.JPEG' is there twice");
+  expect_refused("b.JPEG 0\nb.JPEG 1\n", "labels.txt:2: 'b.JPEG' is listed twice");
   expect_refused("b.JPEG 0\nd.jpg\n", "labels.txt:2: a path or a label is missing");
   for (const char* outside : {"/etc/x.jpg", "../x.jpg", "more/../../x.jpg", "more/.."}) {
     expect_refused(fmt::format("b.JPEG 0\n{} 1\n", outside),
@@ -306,16 +306,17 @@ TEST(ImageFolder, LabelsComeFromAFileAndClassesFromAMap) {
   expect_refused("\n\n", "labels.txt lists no files");
   expect_refused("b.JPEG 0\ne.jpg 1\n", "e.jpg: No such file");
   write(map, "n01 tench\nn02 goldfish\nn01 again\n");
-  EXPECT_NE(refusal(root, {map, labels}).find("map.txt:3: the folder 'n01' is there twice"), std::string::npos);
+  EXPECT_NE(refusal(root, {map, labels}).find("map.txt:3: the folder 'n01' is listed twice"), std::string::npos);
   // ImageNet has two: a bird and a machine.
   write(map, "n02 crane\nn03 tench\nn31 crane\nn32 wall\n");
   write(labels, "b.JPEG n32\nd.jpg n31\n");
-  EXPECT_NE(refusal(root, {map, labels}).find("map.txt:3: another folder is called 'crane' too"), std::string::npos);
+  EXPECT_NE(refusal(root, {map, labels}).find("map.txt:3: the class name 'crane' is used for two folders"),
+            std::string::npos);
   const ImageFolder merged = ImageFolder::scan(root, {map, labels, /*merge=*/true});
   EXPECT_EQ(merged.class_names(), (std::vector<std::string>{"crane", "tench", "wall"}));
   write(map, "n01 tench\nn02 goldfish\n");
   write(labels, "b.JPEG n01\nd.jpg whale\n");
-  EXPECT_NE(refusal(root, {map, labels}).find("labels.txt:2: 'whale' is no class of the map"), std::string::npos);
+  EXPECT_NE(refusal(root, {map, labels}).find("labels.txt:2: 'whale' is not a class of the map"), std::string::npos);
 }
 
 // MASKEDKD_FILES=1000000: the figure is in tests/bench/README.md.

@@ -83,7 +83,7 @@ TEST_F(LeftOutOfASet, WhatCannotBeReadObeysOnBroken) {
   image("a/x.jpg");
   fs::create_symlink("nowhere", root_ / "a" / "link.jpg");
   expect_said(pack(),
-              "link.jpg can't be read: it is a link to nothing; make it readable, or pack with --on-broken skip, which "
+              "link.jpg can't be read: it is a dangling link; make it readable, or pack with --on-broken skip, which "
               "leaves it out",
               1);
   expect_said(pack({"--on-broken", "skip"}, 2), " 1 images of 1 classes");
@@ -135,7 +135,7 @@ TEST_F(LeftOutOfASet, AClassOfTheMapMayHaveNoImages) {
   const ProcessResult result = pack({"--class-map", (place_.path() / "map.txt").string()}, 2);
   expect_said(result, " 1 images of 3 classes");
   expect_said(result, "2 of 3 classes have no images here: 'b', 'c'");
-  expect_said(pack(), "c holds no images", 2);
+  expect_said(pack(), "c contains no images", 2);
 }
 
 TEST_F(LeftOutOfASet, NaturalOrderIsThatOfSortV) {
@@ -192,7 +192,7 @@ TEST_F(LeftOutOfASet, TheOrderOfNumbersIsSaidWhereItDiffersFromTorchvisions) {
   expect_said(pack({"--class-order", "natural"}), "class 2 is '2'; in torchvision's ImageFolder it is '10'");
   write(place_.path() / "map.txt", "a\n");
   expect_said(pack({"--class-order", "natural", "--class-map", (place_.path() / "map.txt").string()}),
-              "--class-map gives the order of the classes already", 2);
+              "--class-map already defines the order of the classes", 2);
 }
 
 TEST_F(LeftOutOfASet, ListsOfLabelsComeInManyForms) {
@@ -214,7 +214,7 @@ TEST_F(LeftOutOfASet, ListsOfLabelsComeInManyForms) {
   expect_said(pack_list("\xEF\xBB\xBFv_1.JPEG 1\r\nv_2.JPEG 2\r\n"), "no file has label 0, the smallest is 1");
   expect_said(pack_list("v_1.JPEG 0\nv_2.JPEG 1\n"), "left out 1 images that " + list.string() + " does not list");
   expect_said(pack_list("v_1.JPEG 0\nv_2.JPEG 3\n"), "2 of 4 classes have no images here: '1', '2'");
-  expect_said(pack_list("v_1.JPEG 0\nv_8.JPEG 1\nv_9.JPEG 1\n"), "lists 2 files that are not there", 2);
+  expect_said(pack_list("v_1.JPEG 0\nv_8.JPEG 1\nv_9.JPEG 1\n"), "lists 2 files that do not exist", 2);
   // Kaggle's.
   const std::string header = "ImageId,PredictionString\n";
   write(list, header + "v_3,n02 1 2 3 4 n02 5 6 7 8 \nv_1,n01 1 2 3 4\n");
@@ -229,12 +229,12 @@ TEST_F(LeftOutOfASet, ListsOfLabelsComeInManyForms) {
   EXPECT_NE(said(header + "v_3,n02 1 2 3 4 n01 5 6 7 8\n", options).find(":2: objects of two classes"),
             std::string::npos);
   EXPECT_NE(said(header + "v_7,n02 1 2 3 4\n", options).find(":2: "), std::string::npos);
-  EXPECT_NE(said(header + "v_1,n02 1 2 3\n", options).find(":2: these are no objects"), std::string::npos);
+  EXPECT_NE(said(header + "v_1,n02 1 2 3\n", options).find(":2: expected objects"), std::string::npos);
   // The development kit's, lists with commas, and labels alone.
-  EXPECT_NE(said("490\n361\n171\n", options).find(":1: a number and no path"), std::string::npos);
+  EXPECT_NE(said("490\n361\n171\n", options).find(":1: a number without a path"), std::string::npos);
   EXPECT_NE(said("v_1.JPEG,0\n", options).find(":1: a comma where a tab or a blank belongs"), std::string::npos);
   EXPECT_NE(said("n01751748\n", options).find(":1: a path or a label is missing"), std::string::npos);
-  EXPECT_NE(said("v_1.JPEG 0\n./v_1.JPEG 1\n", options).find("is there twice"), std::string::npos);
+  EXPECT_NE(said("v_1.JPEG 0\n./v_1.JPEG 1\n", options).find("is listed twice"), std::string::npos);
   EXPECT_NE(said(std::string("v\0_\0001\0\n\0", 8), options).find("is text in UTF-16LE"), std::string::npos);
 }
 

@@ -38,11 +38,11 @@ TEST(PackBadInput, IsAnsweredWithOneLine) {
   const std::string out = (folder.path() / "out").string(), plain = reference_path("plain").string();
   const std::string nowhere = (folder.path() / "nowhere").string();
   expect_refused(2, {"--data-path", nowhere, "--output-dir", out}, "nowhere is not a folder");
-  expect_refused(2, {"--data-path", make("empty"), "--output-dir", out}, "empty holds no class folders");
+  expect_refused(2, {"--data-path", make("empty"), "--output-dir", out}, "empty contains no class folders");
   make("texts/class");
   std::ofstream(folder.path() / "texts/class/notes.txt") << "x";
   expect_refused(2, {"--data-path", (folder.path() / "texts").string(), "--output-dir", out},
-                 "class holds no images; images end in .jpg, .jpeg or .png");
+                 "class contains no images; images end in .jpg, .jpeg or .png");
   std::ofstream(folder.path() / "file") << "x";
   expect_refused(2, {"--data-path", plain, "--output-dir", (folder.path() / "file/out").string()},
                  "can't create the folder");
@@ -66,9 +66,9 @@ TEST(PackBadInput, OddValuesAreRefusedByOneRankToo) {
            {{"--source", "tar"}, "choose from imagefolder, idx"},
            {{"--on-broken", "ignore"}, "choose from fatal, skip"},
            {{"--check", "maybe"}, "choose from structure, decode"},
-           {{"--shard-size", "1 parsec"}, "'1 parsec' is no size"},
-           {{"--shard-size", "1GiB", "--records-per-shard", "9"}, "two ways to say the same"},
-           {{"--quality", "90"}, "--quality says how resized images become JPEG"},
+           {{"--shard-size", "1 parsec"}, "'1 parsec' is not a size"},
+           {{"--shard-size", "1GiB", "--records-per-shard", "9"}, "exclude each other"},
+           {{"--quality", "90"}, "--quality applies only to resized JPEG images"},
            {{"--threads", "-1"}, "--threads -1 is outside"},
            {{"--records-per-shard", "many"}, "'many' is not a whole number"},
            {{"--records-per-shard", "99999999999999999999"}, "out of range"},

@@ -131,7 +131,7 @@ TEST(PackFaults, ImagesThatOnlyDecodingFindsBrokenAreNamedAndTakenOutLater) {
   EXPECT_EQ(digests_of(out), after) << "as if it had been decoded at once";
 }
 
-TEST(PackFaults, FilesBesideClassFoldersAreTold) {
+TEST(PackFaults, FilesOutsideOfClassFoldersAreReportedOnce) {
   const TemporaryDirectory folder;
   const fs::path images = folder.path() / "images";
   fs::copy(reference_path("plain"), images, fs::copy_options::recursive);
@@ -140,7 +140,7 @@ TEST(PackFaults, FilesBesideClassFoldersAreTold) {
     const ProcessResult result = run_pack(
         ranks, {"--data-path", images.string(), "--output-dir", (folder.path() / std::to_string(ranks)).string()});
     EXPECT_EQ(result.exit_code, 0) << result.output;
-    const std::string told = "left out 1 files that lie in no class folder, the first of them ";
+    const std::string told = "left out 1 files outside of class folders, the first of them ";
     const std::size_t first = result.output.find(told);
     EXPECT_NE(first, std::string::npos) << result.output;
     EXPECT_EQ(result.output.find(told, first + 1), std::string::npos) << "once, not by every rank";
