@@ -136,7 +136,7 @@ int preview(int argc, char** argv) {
   });
   const MicroBatch batch = *loader.next();
   const int edge = command.augment.input_size;
-  PhiloxStream random(mix_address(request, command.seed));
+  PhiloxStream random(request.address(RandomPurpose::mixing, command.seed));
   const at::Tensor augmented = normalised_images(batch, at::kCPU);  // [B, 3, S, S]
   const at::Tensor mixed =
       apply_mix(augmented, draw_mix_plan(random, command.count, edge, edge, command.mixing));  // [B, 3, S, S]

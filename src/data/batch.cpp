@@ -46,10 +46,6 @@ float denormalised(float value, std::size_t channel) {
   return (value * kDeviation.at(channel) + kMean.at(channel)) * 255.0F;
 }
 
-RandomAddress mix_address(const BatchRequest& request, std::uint64_t seed) {
-  return {seed, RandomPurpose::mixing, request.epoch, request.step, request.micro_batch, /*position=*/0};
-}
-
 at::Tensor normalised_images(const MicroBatch& batch, at::Device device) {
   const at::Tensor bytes = batch.crops ? augmented_images(*batch.crops, device) : batch.images;
   at::Tensor images;  // [B, 3, S, S]

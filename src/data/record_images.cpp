@@ -25,8 +25,7 @@ std::span<std::uint8_t> pixels_of(const ImagePlace& place, int side) {
 }
 
 RandomAddress address_of(const ImagePlace& place, std::uint64_t seed, RandomPurpose purpose) {
-  const BatchRequest& request = place.batch.request;
-  return {seed, purpose, request.epoch, request.step, request.micro_batch, static_cast<std::uint32_t>(place.position)};
+  return place.batch.request.address(purpose, seed, static_cast<std::uint32_t>(place.position));
 }
 
 void erase(const std::vector<PixelBox>& boxes, ErasingMode mode, const RandomAddress& address,

@@ -18,10 +18,6 @@ namespace {
 // takes in one pass (tests/bench/README.md).
 constexpr std::int64_t kImagesPerSliceOnCpu = 16;
 
-RandomAddress address_of(const BatchRequest& request, std::uint64_t seed, RandomPurpose purpose) {
-  return {seed, purpose, request.epoch, request.step, request.micro_batch, /*position=*/0};
-}
-
 }  // namespace
 
 // What a micro-batch is made of once all its random decisions have been applied.
@@ -66,7 +62,7 @@ at::Tensor DistillationStep::run(const MicroBatch& batch, double loss_scale) con
 DistillationStep::Inputs DistillationStep::prepare(const MicroBatch& batch) const {
   const auto size = static_cast<int>(batch.labels.size(0));
   const int pixels = options_.student.input_size;
-  PhiloxStream mix_random(mix_address(batch.request, options_.seed));
+  PhiloxStream mix_random(batch.request.address(RandomPurpose::mixing, options_.seed));
   const MixPlan mix = draw_mix_plan(mix_random, size, pixels, pixels, options_.mixing);
   Inputs inputs;
   inputs.images = apply_mix(normalised_images(batch, device_), mix);
@@ -75,7 +71,7 @@ DistillationStep::Inputs DistillationStep::prepare(const MicroBatch& batch) cons
   inputs.drop_path_uniforms = drop_path_uniforms(batch.request);
   inputs.epoch = batch.request.epoch;
   if (view_ && view_->needs_random_scores(inputs.epoch)) {
-    PhiloxStream random(address_of(batch.request, options_.seed, RandomPurpose::patch_selection));
+    PhiloxStream random(batch.request.address(RandomPurpose::patch_selection, options_.seed));
     inputs.random_scores = random_scores(size, teacher_->options().num_patches(), random).to(device_);
   }
   return inputs;
@@ -109,7 +105,7 @@ at::Tensor DistillationStep::drop_path_uniforms(const BatchRequest& request) con
   if (options_.drop_path_rate == 0) {
     return {};
   }
-  PhiloxStream random(address_of(request, options_.seed, RandomPurpose::drop_path));
+  PhiloxStream random(request.address(RandomPurpose::drop_path, options_.seed));
   const auto size = static_cast<std::int64_t>(request.indices.size());
   const at::Tensor uniforms = at::empty({options_.student.depth, 2, size}, at::kFloat);
   float* values = uniforms.mutable_data_ptr<float>();

@@ -1,7 +1,6 @@
 // From the loader's bytes to what a model takes, on the model's device.
 #pragma once
 
-#include "maskedkd/base/philox.hpp"
 #include "maskedkd/data/loader.hpp"
 
 #include <ATen/core/Tensor.h>
@@ -15,8 +14,5 @@ at::Tensor normalised_images(const MicroBatch& batch, at::Device device);
 
 // The level, 0 to 255 and not rounded, of a normalised value. channel: 0 red, 1 green, 2 blue.
 float denormalised(float value, std::size_t channel);
-
-// Where the numbers of a micro-batch's mixing come from (data/mixing.hpp draws them).
-RandomAddress mix_address(const BatchRequest& request, std::uint64_t seed);
 
 }  // namespace maskedkd

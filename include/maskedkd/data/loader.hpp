@@ -8,6 +8,7 @@
 #pragma once
 
 #include "maskedkd/augment/augment.hpp"
+#include "maskedkd/base/philox.hpp"
 #include "maskedkd/kernels/augment_images.hpp"
 #include "maskedkd/shards/shard_reader.hpp"
 
@@ -28,6 +29,11 @@ struct BatchRequest {
   std::uint32_t step = 0;
   std::uint32_t micro_batch = 0;
   std::vector<std::int64_t> indices;  // [B] records
+
+  // Where the random numbers of a decision about this micro-batch, or about the image at `position` of it, are drawn.
+  RandomAddress address(RandomPurpose purpose, std::uint64_t seed, std::uint32_t position = 0) const {
+    return {seed, purpose, epoch, step, micro_batch, position};
+  }
 };
 
 struct Erasure {
