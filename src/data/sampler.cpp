@@ -43,15 +43,9 @@ EpochOrder::EpochOrder(const SamplerOptions& options, std::uint32_t epoch) : opt
   options_.validate();
   permutation_.resize(static_cast<std::size_t>(options_.num_records));
   std::iota(permutation_.begin(), permutation_.end(), 0u);
-  if (options_.shuffle) {
-    RandomAddress address;
-    address.seed = options_.seed;
-    address.purpose = RandomPurpose::sample_order;
-    address.epoch = epoch;
-    PhiloxStream random(address);
-    for (std::uint32_t i = static_cast<std::uint32_t>(permutation_.size()); i > 1; --i) {
-      std::swap(permutation_[i - 1], permutation_[random.below(i)]);
-    }
+  PhiloxStream random({.seed = options_.seed, .purpose = RandomPurpose::sample_order, .epoch = epoch});
+  for (std::uint32_t i = static_cast<std::uint32_t>(permutation_.size()); i > 1; --i) {
+    std::swap(permutation_[i - 1], permutation_[random.below(i)]);
   }
 }
 

@@ -207,18 +207,13 @@ Vit::Vit(const VitOptions& options) : options_(options), by_role_(std::make_uniq
   }
 }
 
-Vit::Vit(const VitOptions& options, std::uint64_t seed) : Vit(options) { initialise(seed); }
-
 void Vit::initialise(std::uint64_t seed) {
   const at::NoGradGuard no_grad;
   std::uint32_t index = 0;
   for (const auto& [name, parameter] : parameters_) {
-    RandomAddress address;
-    address.seed = seed;
-    address.purpose = RandomPurpose::initialisation;
-    address.step = index++;
     const at::Tensor host = at::empty(parameter.sizes(), at::kFloat);
-    draw_first_values(name, host, options_, PhiloxStream(address));
+    draw_first_values(name, host, options_,
+                      PhiloxStream({.seed = seed, .purpose = RandomPurpose::initialisation, .step = index++}));
     parameter.copy_(host);
   }
 }

@@ -3,6 +3,7 @@
 #include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/model/registry.hpp"
 #include "maskedkd/model/vit.hpp"
+#include "support/initialised_vit.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <ATen/ops/zeros.h>
@@ -22,7 +23,7 @@ class WeightsBadInput : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
     place = new TemporaryDirectory;
-    whole = Vit(find_model("deit_tiny_patch16_224"), /*seed=*/1).parameters();
+    whole = initialised_vit(find_model("deit_tiny_patch16_224"), /*seed=*/1).parameters();
     write_safetensors(path("whole"), whole);
   }
   static void TearDownTestSuite() {

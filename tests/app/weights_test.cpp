@@ -3,6 +3,7 @@
 #include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/model/registry.hpp"
 #include "maskedkd/model/vit.hpp"
+#include "support/initialised_vit.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <ATen/core/grad_mode.h>
@@ -165,7 +166,7 @@ TEST(Weights, PretrainingOfMaeFitsAStudentWhoseHeadIsNew) {
 TEST(Weights, HalvedPrecisionStaysInAFile) {
   const TemporaryDirectory place;
   const fs::path half = place.path() / "half", meta = place.path() / "meta", back = place.path() / "back";
-  const Vit model(options_of("deit3_small_patch16_224", 5), /*seed=*/1);
+  const Vit model = initialised_vit(options_of("deit3_small_patch16_224", 5), /*seed=*/1);
   NamedTensors tensors;
   for (const auto& [name, tensor] : model.parameters()) {
     tensors.emplace_back(name, tensor.to(tensors.size() % 2 == 0 ? at::kBFloat16 : at::kHalf));
@@ -203,7 +204,7 @@ TEST(Weights, OfARunAndItsAverage) {
 TEST(Weights, ShowListsTensorsInReadingOrderAndSaysWhichModelTheyAre) {
   const TemporaryDirectory place;
   const fs::path file = place.path() / "file";
-  const Vit model(options_of("deit_tiny_patch16_224", 10), /*seed=*/1);
+  const Vit model = initialised_vit(options_of("deit_tiny_patch16_224", 10), /*seed=*/1);
   write_safetensors(file, model.parameters());
   const ProcessResult shown = run_weights({"show", file});
   EXPECT_EQ(shown.exit_code, 0);

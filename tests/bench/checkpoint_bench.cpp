@@ -56,7 +56,8 @@ void write_by_dd(const fs::path& file, std::uint64_t bytes) {
 }
 
 void run(const fs::path& folder, const std::string& model_name, int rounds) {
-  Vit model(find_model(model_name), 0);
+  Vit model(find_model(model_name));
+  model.initialise(/*seed=*/0);
   const FlatParameters parameters(model);
   const AdamW optimizer(parameters, {});
   const WeightAverage average(parameters, 0.999);

@@ -181,12 +181,6 @@ TEST(Sampler, EveryPlaceIsEquallyLikely) {
   EXPECT_NEAR(chi_square, 225, 4.5 * std::sqrt(2.0 * 225));  // 15 * 15 degrees of freedom
 }
 
-TEST(Sampler, WithoutShuffleTheOrderIsTheSets) {
-  SamplerOptions options = options_of(12, 6, 1);
-  options.shuffle = false;
-  EXPECT_EQ(epoch_of(options, 3), (Indices{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}));
-}
-
 TEST(Sampler, ImpossibleSizesAreRefused) {
   EXPECT_THROW(EpochOrder(options_of(1023, 128, 8), 0), Error);
   EXPECT_NO_THROW(EpochOrder(options_of(1024, 128, 8), 0));

@@ -3,6 +3,7 @@
 #include "maskedkd/distill/teacher.hpp"
 
 #include "maskedkd/base/error.hpp"
+#include "support/initialised_vit.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <ATen/TensorOperators.h>
@@ -119,14 +120,14 @@ TEST(TeacherWeights, WrongOnesAreNamed) {
   EXPECT_TRUE(contains(refusal(options, absent), absent.string())) << refusal(options, absent);
 
   const auto other = directory.path() / "other.safetensors";
-  write_safetensors(other, Vit(small(true), 1).parameters());
+  write_safetensors(other, initialised_vit(small(true), 1).parameters());
   EXPECT_TRUE(contains(refusal(options, other), other.string())) << refusal(options, other);
   EXPECT_TRUE(contains(refusal(options, other), "missing blocks.0.ls1.gamma")) << refusal(options, other);
 
   VitOptions fewer_classes = options;
   fewer_classes.num_classes = 10;
   const auto classes = directory.path() / "classes.safetensors";
-  write_safetensors(classes, Vit(fewer_classes, 1).parameters());
+  write_safetensors(classes, initialised_vit(fewer_classes, 1).parameters());
   EXPECT_TRUE(contains(refusal(options, classes), "it has 10 classes, the model 11")) << refusal(options, classes);
 
   const auto text = directory.path() / "text.safetensors";
@@ -134,7 +135,7 @@ TEST(TeacherWeights, WrongOnesAreNamed) {
   EXPECT_TRUE(contains(refusal(options, text), text.string())) << refusal(options, text);
 
   const auto cut = directory.path() / "cut.safetensors";
-  write_safetensors(cut, Vit(options, 1).parameters());
+  write_safetensors(cut, initialised_vit(options, 1).parameters());
   std::filesystem::resize_file(cut, std::filesystem::file_size(cut) - 4);
   EXPECT_TRUE(contains(refusal(options, cut), cut.string())) << refusal(options, cut);
 }

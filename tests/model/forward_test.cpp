@@ -1,6 +1,7 @@
 // The forward pass against timm's, on the same weights and images.
 #include "maskedkd/base/error.hpp"
 #include "reference_cases.hpp"
+#include "support/initialised_vit.hpp"
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/rand.h>
@@ -148,7 +149,7 @@ TEST(VitForward, PermutedPatchesOfFreshModelGiveTheSameLogits) {
     VitOptions options;
     options.layer_scale = deit3;
     options.position_on_class_token = !deit3;
-    const Vit model(options, 17);
+    const Vit model = initialised_vit(options, 17);
     const at::Tensor images = at::randn({2, 3, 224, 224});
     VitForward how;
     how.kept_patches = at::rand({2, 196}).argsort(1, false);

@@ -1,5 +1,6 @@
 // How a model begins, against the distributions of DeiT's code: by moments, by range, by who shares numbers with whom.
 #include "maskedkd/model/vit.hpp"
+#include "support/initialised_vit.hpp"
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
@@ -42,7 +43,7 @@ void expect_moments(const std::string& name, const at::Tensor& values, double st
 TEST(Initialisation, FollowsDeitsDistributions) {
   for (const bool deit3 : {false, true}) {
     const VitOptions options = sizeable(deit3);
-    const Vit model(options, 20261124);
+    const Vit model = initialised_vit(options, 20261124);
     std::set<double> first_values;
     for (const auto& [name, parameter] : model.parameters()) {
       const at::Tensor magnitude = parameter.abs();
@@ -79,11 +80,13 @@ TEST(Initialisation, FollowsDeitsDistributions) {
 
 TEST(Initialisation, IsAFunctionOfTheSeedAlone) {
   const VitOptions options = sizeable(false);
-  const Vit first(options, 7);
+  const Vit first = initialised_vit(options, 7);
   at::manual_seed(99);
   at::randn({3});
   at::set_num_threads(3);
-  const Vit again(options, 7), other(options, 8), far(options, 7 + (std::uint64_t{1} << 32));
+  const Vit again = initialised_vit(options, 7);
+  const Vit other = initialised_vit(options, 8);
+  const Vit far = initialised_vit(options, 7 + (std::uint64_t{1} << 32));
   for (std::size_t i = 0; i < first.parameters().size(); ++i) {
     const auto& [name, parameter] = first.parameters()[i];
     EXPECT_TRUE(parameter.equal(again.parameters()[i].second)) << name;

@@ -2,6 +2,7 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/model/registry.hpp"
 #include "maskedkd/model/vit.hpp"
+#include "support/initialised_vit.hpp"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/ones.h>
@@ -37,7 +38,7 @@ std::map<std::string, at::Tensor> random_parameters(const VitOptions& options) {
 
 // The Error of loading `tensors` into a model that must come out of it unchanged.
 std::string refusal(const VitOptions& options, const std::map<std::string, at::Tensor>& tensors) {
-  Vit model(options, 3);
+  Vit model = initialised_vit(options, 3);
   std::map<std::string, at::Tensor> before;
   for (const auto& [name, parameter] : model.parameters()) {
     before[name] = parameter.clone();
@@ -62,7 +63,7 @@ bool contains(const std::string& text, const std::string& part) { return text.fi
 TEST(Load, CopiesEveryParameterByName) {
   const VitOptions options = small_deit3();
   const auto tensors = random_parameters(options);
-  Vit model(options, 1);
+  Vit model = initialised_vit(options, 1);
   const void* storage = model.parameters()[3].second.const_data_ptr();
   model.load(tensors, "here");
   for (const auto& [name, parameter] : model.parameters()) {
@@ -78,7 +79,7 @@ TEST(Load, TakesOtherFloatingPrecisions) {
   for (auto& [name, tensor] : tensors) {
     tensor = tensor.to(at::kBFloat16);
   }
-  Vit model(options, 1);
+  Vit model = initialised_vit(options, 1);
   model.load(tensors, "here");
   for (const auto& [name, parameter] : model.parameters()) {
     EXPECT_EQ(parameter.scalar_type(), at::kFloat);
@@ -103,7 +104,7 @@ TEST(Load, TakesMetasNamesOfLayerScale) {
     meta[other] = tensor;
   }
   ASSERT_EQ(renamed, 6U);
-  Vit model(options, 1);
+  Vit model = initialised_vit(options, 1);
   model.load(meta, "here");
   for (const auto& [name, parameter] : model.parameters()) {
     EXPECT_TRUE(parameter.equal(tensors.at(name))) << name;
@@ -155,7 +156,7 @@ TEST(Load, RefusesTwoNamesOfOneParameter) {
 
 TEST(Load, TakesWeightsWhileGradientsAreOn) {
   const VitOptions options = small_deit3();
-  Vit model(options, 1);
+  Vit model = initialised_vit(options, 1);
   model.set_requires_grad(true);
   const auto tensors = random_parameters(options);
   model.load(tensors, "here");
@@ -168,7 +169,7 @@ TEST(Load, TakesWeightsWhileGradientsAreOn) {
 TEST(CastMatrixWeights, LeavesNormsTokensPositionsAndScalesInFp32) {
   VitOptions options = small_deit3();
   options.distilled = true;
-  Vit model(options, 1);
+  Vit model = initialised_vit(options, 1);
   model.cast_matrix_weights(at::kBFloat16);
   std::size_t cast = 0;
   for (const auto& [name, parameter] : model.parameters()) {
@@ -181,7 +182,7 @@ TEST(CastMatrixWeights, LeavesNormsTokensPositionsAndScalesInFp32) {
 }
 
 TEST(Vit, MovesWithItsParameters) {
-  Vit first(small_deit3(), 1);
+  Vit first = initialised_vit(small_deit3(), 1);
   const void* storage = first.parameters()[0].second.const_data_ptr();
   const at::Tensor images = at::randn({2, 3, 12, 12});
   const at::Tensor logits = first.forward(images, {}).logits;

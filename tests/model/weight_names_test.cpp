@@ -3,6 +3,7 @@
 
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/model/weights.hpp"
+#include "support/initialised_vit.hpp"
 
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
@@ -45,7 +46,7 @@ Tensors merged(Tensors a, const Tensors& b) {
 // Loads, compares every parameter with what `source` has for it, and returns what was said.
 std::vector<std::string> load_and_compare(const Tensors& file,
                                           const std::function<std::string(const std::string&)>& source) {
-  Vit model(small(), 1);
+  Vit model = initialised_vit(small(), 1);
   const std::vector<std::string> told = model.load(file, "file");
   for (const auto& [name, parameter] : model.parameters()) {
     EXPECT_TRUE(parameter.equal(file.at(source(name)))) << name << " is not " << source(name);
@@ -55,7 +56,7 @@ std::vector<std::string> load_and_compare(const Tensors& file,
 
 std::string refusal(const Tensors& file, const VitOptions& options = small()) {
   try {
-    Vit(options, 1).load(file, "file");
+    initialised_vit(options, 1).load(file, "file");
   } catch (const Error& error) {
     return std::string(error.what()) + "; " + error.hint();
   }

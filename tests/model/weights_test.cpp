@@ -5,6 +5,7 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/model/registry.hpp"
 #include "reference_cases.hpp"
+#include "support/initialised_vit.hpp"
 
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
@@ -58,7 +59,7 @@ TensorInfos renamed(const TensorInfos& infos, NameStyle style, const VitOptions&
 
 std::string refusal(const VitOptions& options, const Tensors& tensors, const LoadOptions& how = {}) {
   try {
-    Vit model(options, 3);
+    Vit model = initialised_vit(options, 3);
     model.load(tensors, "file", how);
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::usage);
@@ -94,7 +95,7 @@ TEST(Load, TakesEveryStyleBitForBit) {
           const std::string styled = styled_name(name, style, options);
           file[styled.rfind("module.", 0) == 0 ? styled : prefix + styled] = tensor;
         }
-        Vit model(options, 1);
+        Vit model = initialised_vit(options, 1);
         const bool prefixed = file.begin()->first.rfind("module.", 0) == 0;
         EXPECT_EQ(model.load(file, "file"),
                   prefixed ? std::vector<std::string>{"file: its names are taken without 'module.'"}
@@ -183,11 +184,11 @@ TEST(IdentifyModel, KnowsAnEncoderOfMaeWhereAHeadMayBeNew) {
 
 TEST(ReinitHead, LeavesTheHeadAsItWasAndLoadsTheRest) {
   for (VitOptions options : {small(), small(true), small(false, true)}) {
-    const Vit fresh(options, 3);
+    const Vit fresh = initialised_vit(options, 3);
     VitOptions other = options;
     other.num_classes = 9;
     for (const Tensors& file : {random_parameters(other), random_parameters(options)}) {
-      Vit model(options, 3);
+      Vit model = initialised_vit(options, 3);
       const auto told = model.load(file, "file", {.reinit_head = true});
       EXPECT_EQ(told, std::vector<std::string>{"file: the head is new"});
       for (std::size_t i = 0; i < fresh.parameters().size(); ++i) {
@@ -205,8 +206,8 @@ TEST(ReinitHead, LeavesBothHeadsOfADistilledModel) {
   options.position_on_class_token = options.distilled = true;
   VitOptions other = options;
   other.num_classes = 9;
-  const Vit fresh(options, 3);
-  Vit model(options, 3);
+  const Vit fresh = initialised_vit(options, 3);
+  Vit model = initialised_vit(options, 3);
   model.load(random_parameters(other), "file", {.reinit_head = true});
   EXPECT_TRUE(model.parameters().back().second.equal(fresh.parameters().back().second));
   EXPECT_EQ(model.parameters().back().first, "head_dist.bias");
@@ -246,7 +247,7 @@ TEST(ReinitHead, TakesTheEncoderOfMaesPretraining) {
   const std::string message = refusal(options, file);
   EXPECT_TRUE(contains(message, "missing fc_norm.weight")) << message;
   EXPECT_TRUE(contains(message, "--reinit-head")) << message;
-  Vit model(options, 3);
+  Vit model = initialised_vit(options, 3);
   const auto told = model.load(file, "file", {.reinit_head = true});
   ASSERT_EQ(told.size(), 2U);
   EXPECT_TRUE(contains(told[0], "the head and the fc_norm before it are new")) << told[0];
@@ -260,7 +261,7 @@ TEST(ReinitHead, TakesTheEncoderOfMaesPretraining) {
   EXPECT_TRUE(contains(refusal(options, file, {.reinit_head = true}), "missing fc_norm.bias"));
   file.erase("fc_norm.weight");
   // The class token's model takes norm with the rest.
-  Vit other(token_pool, 3);
+  Vit other = initialised_vit(token_pool, 3);
   EXPECT_TRUE(contains(other.load(file, "file", {.reinit_head = true})[1], "3 tensors"));
 }
 
@@ -286,7 +287,7 @@ TEST(Positions, OfAnotherGridAreInterpolatedAndTold) {
     VitOptions other = options;
     other.input_size = 28;
     const Tensors file = random_parameters(other);
-    Vit model(options, 1);
+    Vit model = initialised_vit(options, 1);
     const auto told = model.load(file, "file");
     ASSERT_EQ(told.size(), 1U);
     EXPECT_TRUE(contains(told[0], "pos_embed is interpolated from 7 x 7 to 4 x 4 patches")) << told[0];
@@ -314,7 +315,7 @@ TEST(Load, NamesTensorsWithNanOrInfinity) {
   Tensors file = random_parameters(small());
   file["blocks.1.mlp.fc1.weight"][3][4] = std::numeric_limits<float>::quiet_NaN();
   file["norm.bias"][2] = -std::numeric_limits<float>::infinity();
-  Vit model(small(), 1);
+  Vit model = initialised_vit(small(), 1);
   const auto told = model.load(file, "some/file");
   EXPECT_EQ(told, (std::vector<std::string>{"some/file: blocks.1.mlp.fc1.weight holds NaN or infinity",
                                             "some/file: norm.bias holds NaN or infinity"}));
@@ -339,7 +340,7 @@ TEST(Load, LetsGoOfEachTensorAsItIsCopied) {
   Tensors file = random_parameters(small());
   const at::Tensor first = file.at("cls_token");
   EXPECT_GT(first.use_count(), 1);
-  Vit model(small(), 1);
+  Vit model = initialised_vit(small(), 1);
   model.load(std::move(file), "file");
   EXPECT_EQ(first.use_count(), 1);
 }

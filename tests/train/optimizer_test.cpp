@@ -3,6 +3,7 @@
 #include "maskedkd/model/registry.hpp"
 #include "maskedkd/train/adamw.hpp"
 #include "maskedkd/train/loss_scaler.hpp"
+#include "support/initialised_vit.hpp"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -28,7 +29,8 @@ VitOptions small() {
 }
 
 TEST(FlatParameters, KeepsValuesAndTheModelsOwnTensors) {
-  Vit model(small(), 3), same(small(), 3);
+  Vit model = testing::initialised_vit(small(), 3);
+  Vit same = testing::initialised_vit(small(), 3);
   const FlatParameters parameters(model);
   EXPECT_EQ(parameters.size(), model.num_parameters());
   for (std::size_t i = 0; i < model.parameters().size(); ++i) {
@@ -55,7 +57,7 @@ TEST(FlatParameters, DecaysWhatDeiTDecays) {
 }
 
 TEST(FlatParameters, RefusesTensorsOfAnotherModel) {
-  Vit model(small(), 0);
+  Vit model = testing::initialised_vit(small(), 0);
   const FlatParameters parameters(model);
   std::map<std::string, at::Tensor> tensors;
   for (const auto& [name, value] : model.parameters()) {
@@ -70,7 +72,8 @@ TEST(FlatParameters, RefusesTensorsOfAnotherModel) {
 
 // A state that is saved and loaded goes on with the same bits.
 TEST(AdamW, StateGoesOn) {
-  Vit first(small(), 1), second(small(), 1);
+  Vit first = testing::initialised_vit(small(), 1);
+  Vit second = testing::initialised_vit(small(), 1);
   const FlatParameters first_parameters(first), second_parameters(second);
   AdamW first_optimizer(first_parameters, {}), second_optimizer(second_parameters, {});
   for (int step = 0; step < 3; ++step) {
@@ -94,7 +97,7 @@ TEST(AdamW, StateGoesOn) {
 }
 
 TEST(WeightAverage, IsTheGeometricSum) {
-  Vit model(small(), 1);
+  Vit model = testing::initialised_vit(small(), 1);
   const FlatParameters parameters(model);
   const at::NoGradGuard no_grad;
   parameters.values().fill_(1);

@@ -15,7 +15,6 @@ struct SamplerOptions {
   int micro_batch = 128;           // images
   int micro_batches_per_step = 8;  // global batch / micro-batch
   int repeats = 1;                 // 3: repeated augmentation (Hoffer et al. 2020; Berman et al. 2019)
-  bool shuffle = true;
   std::uint64_t seed = 0;
   bool repeat_locality = false;  // an image's repeats in one micro-batch
 

@@ -81,7 +81,6 @@ struct VitParameters;  // the parameters again, by role, as the forward uses the
 
 class Vit {
  public:
-  Vit(const VitOptions& options, std::uint64_t seed);  // initialised
   // Values are undefined until initialise() or load().
   explicit Vit(const VitOptions& options);
   Vit(Vit&&) noexcept;
