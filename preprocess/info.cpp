@@ -99,7 +99,7 @@ void print_json(const Info& info) {
     classes.push_back({{"name", info.index.class_names[c]}, {"images", info.index.class_counts[c]}});
   }
   const nlohmann::ordered_json json = {{"set_id", info.index.set_id},
-                                       {"encoding", to_string(info.index.encoding)},
+                                       {"encoding", name_of(kRecordEncodings, info.index.encoding)},
                                        {"images", info.index.num_records},
                                        {"shards", info.index.shards.size()},
                                        {"size_bytes", info.size_bytes},

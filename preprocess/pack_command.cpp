@@ -63,8 +63,7 @@ void PackCommand::bind(CommandLine& line) {
           "check structure|decode", "structure",
           "how files are checked: structure (markers, chunks, checksums; PNG and doubtful files are decoded) or decode "
           "(all are decoded)",
-          choose<FileCheck>("--check", {{{"structure", FileCheck::structure}, {"decode", FileCheck::decode}}},
-                            pack.records.check))
+          choose<FileCheck>("--check", kFileChecks, pack.records.check))
       .option("on-broken fatal|skip", "fatal",
               "what to do about an image that can't be decoded or read: fatal (end the packing) or skip (name it and "
               "leave it out)",

@@ -68,7 +68,7 @@ std::uint64_t RecordOptions::decoded_bytes(const RecordShape& shape) const {
 }
 
 std::string RecordOptions::identity() const {
-  return fmt::format("{} {} {}", to_string(encoding()), resize, resize > 0 && !decoded ? quality : 0);
+  return fmt::format("{} {} {}", name_of(kRecordEncodings, encoding()), resize, resize > 0 && !decoded ? quality : 0);
 }
 
 void RecordOptions::validate() const {

@@ -130,23 +130,14 @@ std::map<std::string, std::int64_t> odd_of(const json& content) {
   return odd;
 }
 
-RecordEncoding encoding_of(const json& content) {
-  const std::string& text = text_of(content, "encoding");
-  const std::optional<RecordEncoding> encoding = parse_record_encoding(text);
-  if (!encoding) {
-    refuse(fmt::format("has the unknown encoding {}", quoted_name(text)));
+template <typename Value, std::size_t N>
+Value named_value(const json& object, const char* key, const EnumNames<Value, N>& names) {
+  const std::string& text = text_of(object, key);
+  const std::optional<Value> value = find_name(names, text);
+  if (!value) {
+    refuse(fmt::format("has the unknown {} {}", key, quoted_name(text)));
   }
-  return *encoding;
-}
-
-FileCheck check_of(const json& object) {
-  const std::string& text = text_of(object, "check");
-  for (const FileCheck check : {FileCheck::structure, FileCheck::decode}) {
-    if (text == to_string(check)) {
-      return check;
-    }
-  }
-  refuse(fmt::format("has the unknown check {}", quoted_name(text)));
+  return *value;
 }
 
 ShardIndexEntry entry_of(const json& object) {
@@ -161,7 +152,7 @@ ShardIndexEntry entry_of(const json& object) {
   entry.num_bytes = static_cast<std::uint64_t>(whole_number(object, "num_bytes"));
   entry.frame_sha256 = digest_of(object, "frame_sha256");
   entry.odd = odd_of(object);
-  entry.check = check_of(object);
+  entry.check = named_value(object, "check", kFileChecks);
   entry.sha256 = digest_of(object, "sha256");
   if (entry.bytes_offset > entry.size_bytes || entry.num_bytes > entry.size_bytes - entry.bytes_offset) {
     refuse("has records that extend past the end of the file");
@@ -198,7 +189,7 @@ nlohmann::ordered_json json_of(const ShardIndexEntry& entry) {
                                    {"num_bytes", entry.num_bytes},
                                    {"frame_sha256", entry.frame_sha256},
                                    {"sha256", entry.sha256},
-                                   {"check", to_string(entry.check)}};
+                                   {"check", name_of(kFileChecks, entry.check)}};
   if (!entry.odd.empty()) {
     object["odd"] = entry.odd;
   }
@@ -206,19 +197,6 @@ nlohmann::ordered_json json_of(const ShardIndexEntry& entry) {
 }
 
 }  // namespace
-
-std::string_view to_string(RecordEncoding encoding) { return encoding == RecordEncoding::file ? "file" : "raw"; }
-
-std::string_view to_string(FileCheck check) { return check == FileCheck::structure ? "structure" : "decode"; }
-
-std::optional<RecordEncoding> parse_record_encoding(std::string_view text) {
-  for (const RecordEncoding encoding : {RecordEncoding::file, RecordEncoding::raw}) {
-    if (text == to_string(encoding)) {
-      return encoding;
-    }
-  }
-  return std::nullopt;
-}
 
 std::string shard_name(std::int64_t shard_index) { return fmt::format("shard-{:05}.h5", shard_index); }
 
@@ -238,7 +216,7 @@ std::string serialise(const ShardIndex& index) {
     shards.push_back(json_of(entry));
   }
   const nlohmann::ordered_json json = {{"format_version", kShardFormatVersion},
-                                       {"encoding", to_string(index.encoding)},
+                                       {"encoding", name_of(kRecordEncodings, index.encoding)},
                                        {"set_id", index.set_id},
                                        {"num_records", index.num_records},
                                        {"class_names", index.class_names},
@@ -257,7 +235,7 @@ ShardIndex parse_shard_index(std::string_view text, const std::filesystem::path&
           kOtherFormatHint, ExitCode::usage);
     }
     ShardIndex index;
-    index.encoding = encoding_of(content);
+    index.encoding = named_value(content, "encoding", kRecordEncodings);
     index.set_id = set_id_of(content);
     index.num_records = whole_number(content, "num_records");
     index.class_names = class_names_of(content);

@@ -50,7 +50,7 @@ ShardHeader read_header(const hdf5::Handle& file, const std::filesystem::path& p
   }
   ShardHeader header;
   const std::string encoding = hdf5::read_string_attribute(file, "encoding");
-  const std::optional<RecordEncoding> known = parse_record_encoding(encoding);
+  const std::optional<RecordEncoding> known = find_name(kRecordEncodings, encoding);
   if (!known) {
     throw Error(fmt::format("its encoding {} is unknown", quoted_name(encoding)));
   }

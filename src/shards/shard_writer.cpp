@@ -29,7 +29,7 @@ Frame make_frame(const ShardHeader& header, const RecordTables& tables, const st
   const std::uint64_t n = tables.labels.size();
   hdf5::create_dataset<std::uint8_t>(file, "bytes", {num_bytes});
   hdf5::write_attribute(file, "format_version", kShardFormatVersion);
-  hdf5::write_attribute(file, "encoding", std::string(to_string(header.encoding)));
+  hdf5::write_attribute(file, "encoding", std::string(name_of(kRecordEncodings, header.encoding)));
   hdf5::write_attribute(file, "set_id", header.set_id);
   hdf5::write_attribute(file, "shard_index", header.shard_index);
   hdf5::write_attribute(file, "num_shards", header.num_shards);

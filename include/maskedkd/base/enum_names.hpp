@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,14 +19,21 @@ namespace maskedkd {
 template <typename Value, std::size_t N>
 using EnumNames = std::array<std::pair<const char*, Value>, N>;
 
-// The value of that name. what: what it was given for, "--precision". Throws Error (usage) which lists the names.
+// The value of that name; nullopt: the table has no such name.
+template <typename Value, std::size_t N>
+std::optional<Value> find_name(const EnumNames<Value, N>& names, std::string_view text) {
+  const auto entry = std::find_if(names.begin(), names.end(), [&](const auto& known) { return text == known.first; });
+  return entry == names.end() ? std::nullopt : std::optional<Value>(entry->second);
+}
+
+// The same. what: what it was given for, "--precision". Throws Error (usage) which lists the names.
 template <typename Value, std::size_t N>
 Value parse_name(const EnumNames<Value, N>& names, std::string_view text, std::string_view what) {
+  if (const auto value = find_name(names, text)) {
+    return *value;
+  }
   std::vector<std::string_view> known;
   for (const auto& [name, value] : names) {
-    if (text == name) {
-      return value;
-    }
     known.emplace_back(name);
   }
   throw usage_error(fmt::format("{}: '{}' is unknown", what, text),

@@ -38,6 +38,7 @@
 //       image, label = PIL.Image.open(io.BytesIO(f["bytes"][begin:end].tobytes())), f["labels"][17]
 #pragma once
 
+#include "maskedkd/base/enum_names.hpp"
 #include "maskedkd/base/error.hpp"
 
 #include <cstdint>
@@ -70,8 +71,8 @@ inline constexpr std::int64_t kShardFormatVersion = 1;
 inline constexpr std::string_view kShardIndexName = "index.json";
 
 enum class RecordEncoding { file, raw };
-std::string_view to_string(RecordEncoding encoding);
-std::optional<RecordEncoding> parse_record_encoding(std::string_view text);  // nullopt: there is no such encoding
+inline constexpr EnumNames<RecordEncoding, 2> kRecordEncodings = {
+    {{"file", RecordEncoding::file}, {"raw", RecordEncoding::raw}}};
 
 // How an image file was checked before it became a record.
 enum class FileCheck {
@@ -79,7 +80,8 @@ enum class FileCheck {
               // decoded
   decode      // every image is decoded once in full
 };
-std::string_view to_string(FileCheck check);
+inline constexpr EnumNames<FileCheck, 2> kFileChecks = {
+    {{"structure", FileCheck::structure}, {"decode", FileCheck::decode}}};
 
 struct RecordShape {
   std::int32_t height = 0;
