@@ -140,9 +140,9 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
     file = average_beside(file);
   }
   for (const std::string& note : model.load(read_safetensors(file).tensors, file.string())) {
-    spdlog::log(session.rank() == 0 ? spdlog::level::warn : spdlog::level::debug, "{}", note);
+    log_from_rank_0(spdlog::level::warn, note);
   }
-  check_classes_of_weights(session, file, set, command.ignore_class_names ? Mismatch::warned : Mismatch::refused);
+  check_classes_of_weights(file, set, command.ignore_class_names ? Mismatch::warned : Mismatch::refused);
   const at::Device device = choose_device(session, command.device);
   model.to_device(device);
   at::set_num_threads(command.threads > 0 ? command.threads : threads_for_rank(session));

@@ -3,7 +3,6 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/base/quoted_name.hpp"
-#include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/io/safetensors.hpp"
 
 namespace maskedkd {
@@ -11,15 +10,11 @@ namespace {
 
 constexpr const char* kPackAlike = "pack both with the same --class-map, or from folders with the same names";
 
-void say(const MpiSession& session, spdlog::level::level_enum level, const std::string& line) {
-  spdlog::log(session.rank() == 0 ? level : spdlog::level::debug, "{}", line);
-}
-
-void report(const MpiSession& session, const std::string& given, const std::string& expected,
-            const ClassDifference& difference, Mismatch mismatch, const std::string& remedy) {
+void report(const std::string& given, const std::string& expected, const ClassDifference& difference, Mismatch mismatch,
+            const std::string& remedy) {
   const std::string line = fmt::format("{} has other classes than {}: {}", given, expected, difference.text);
   if (mismatch == Mismatch::warned) {
-    say(session, spdlog::level::warn, line + "; --ignore-class-names: labels are taken as they are");
+    log_from_rank_0(spdlog::level::warn, line + "; --ignore-class-names: labels are taken as they are");
     return;
   }
   throw usage_error(line, remedy + (difference.reordered ? ""
@@ -28,14 +23,15 @@ void report(const MpiSession& session, const std::string& given, const std::stri
 }
 
 // Of weights that carry no names. The set may have fewer classes than they.
-void take_the_sets_order(const MpiSession& session, const std::filesystem::path& file, const ShardSet& set) {
+void take_the_sets_order(const std::filesystem::path& file, const ShardSet& set) {
   const ClassNames& names = set.class_names();
   const std::string line = fmt::format("{} has no class names: ", file.string());
   if (are_imagenet_synsets_in_order(names)) {
-    say(session, spdlog::level::info, line + "its classes are taken to be ImageNet's in their usual order");
+    log_from_rank_0(spdlog::level::info, line + "its classes are taken to be ImageNet's in their usual order");
     return;
   }
-  say(session, spdlog::level::warn,
+  log_from_rank_0(
+      spdlog::level::warn,
       line + fmt::format("its classes are taken to be those of {} in that order, from {} to {}{}",
                          set.directory().string(), quoted_name(names.front()), quoted_name(names.back()),
                          are_imagenet_synsets(names)
@@ -45,10 +41,9 @@ void take_the_sets_order(const MpiSession& session, const std::filesystem::path&
 
 }  // namespace
 
-void check_same_classes(const MpiSession& session, const ShardSet& train_set, const ShardSet& eval_set,
-                        Mismatch mismatch) {
+void check_same_classes(const ShardSet& train_set, const ShardSet& eval_set, Mismatch mismatch) {
   if (const auto difference = class_difference(train_set.class_names(), eval_set.class_names())) {
-    report(session, eval_set.directory().string(), train_set.directory().string(), *difference, mismatch, kPackAlike);
+    report(eval_set.directory().string(), train_set.directory().string(), *difference, mismatch, kPackAlike);
   } else if (eval_set.num_classes() > train_set.num_classes()) {
     throw usage_error(fmt::format("{} has {} classes, {} only the first {} of them", eval_set.directory().string(),
                                   eval_set.num_classes(), train_set.directory().string(), train_set.num_classes()),
@@ -56,17 +51,17 @@ void check_same_classes(const MpiSession& session, const ShardSet& train_set, co
   }
 }
 
-void check_classes_of_weights(const MpiSession& session, const std::filesystem::path& file, const ShardSet& set,
-                              Mismatch mismatch, const std::string& remedy) {
+void check_classes_of_weights(const std::filesystem::path& file, const ShardSet& set, Mismatch mismatch,
+                              const std::string& remedy) {
   const SafetensorsHeader header = read_safetensors_header(file);
   const ClassNames names = class_names_in(header.metadata);
   if (names.empty()) {
-    take_the_sets_order(session, file, set);
+    take_the_sets_order(file, set);
     return;
   }
   if (const auto difference = class_difference(names, set.class_names())) {
     report(
-        session, set.directory().string(), file.string(), *difference, mismatch,
+        set.directory().string(), file.string(), *difference, mismatch,
         fmt::format("{}pack the set with a --class-map in the order that 'maskedkd_weights show --classes {}' prints",
                     remedy, file.string()));
   }

@@ -117,10 +117,9 @@ JobClock job_clock(const MpiSession& session, const TrainOptions& options) {
   return {std::move(limit), environment_variable("SLURM_JOB_ID")};
 }
 
-// Once, not by every rank.
-void warn(const MpiSession& session, const std::vector<std::string>& lines) {
+void warn(const std::vector<std::string>& lines) {
   for (const std::string& line : lines) {
-    spdlog::log(session.rank() == 0 ? spdlog::level::warn : spdlog::level::debug, "{}", line);
+    log_from_rank_0(spdlog::level::warn, line);
   }
 }
 
@@ -147,9 +146,9 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
                session.rank() == 0, [this](const RunStatus& status) { folder_.show(status); }) {
   ranks_.watched = watchdog_.watch(*ranks_.communicator);
   if (teacher_) {
-    check_classes_of_weights(session, options_.teacher_path, data_.train(), mismatch_of(options));
+    check_classes_of_weights(options_.teacher_path, data_.train(), mismatch_of(options));
     spdlog::info("{}", describe_teacher(options_, teacher_->options()));
-    warn(session, teacher_->warnings());
+    warn(teacher_->warnings());
   }
   state_ = described(texts);
   const std::optional<LoadedCheckpoint> checkpoint = find_checkpoint();
@@ -219,10 +218,9 @@ void Trainer::begin() {
   }
   if (!options_.finetune.empty()) {
     const std::filesystem::path file = found_by_rank_0(session_, options_.finetune, "--finetune: ");
-    warn(session_, student.load(read_safetensors(file).tensors, file.string(), {.reinit_head = options_.reinit_head}));
+    warn(student.load(read_safetensors(file).tensors, file.string(), {.reinit_head = options_.reinit_head}));
     if (!options_.reinit_head) {
-      check_classes_of_weights(session_, file, data_.train(), mismatch_of(options_),
-                               "--reinit-head begins with a new head; or ");
+      check_classes_of_weights(file, data_.train(), mismatch_of(options_), "--reinit-head begins with a new head; or ");
     }
   }
   model_.start_average();
@@ -234,7 +232,7 @@ void Trainer::resume(const LoadedCheckpoint& checkpoint) {
   }
   std::vector<std::string> warnings;
   state_ = resumed_state(checkpoint, state_, options_.schedule.epochs, folder_.checkpoints(), warnings);
-  warn(session_, warnings);
+  warn(warnings);
   model_.restore(checkpoint, state_.loss_scale, state_.good_steps);
   spdlog::info("going on from {}: epoch {}, step {} of {}", checkpoint.path.string(), state_.epoch, state_.step,
                plan_.sampler.steps_per_epoch());
