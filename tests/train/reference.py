@@ -1,8 +1,6 @@
 """Five training steps of MaskedKD in PyTorch, fp32, for each of the cases at the end: the student's initial weights, the
 teacher's, images, all losses, the gradient of the first step and its norm before it is clipped, the patches that the
-teacher sees in it, the final weights.
-
-B images, N patches, K kept, H heads."""
+teacher sees in it, the final weights."""
 
 import pathlib
 import sys
@@ -12,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from timm.models.deit import VisionTransformerDistilled
-from timm.models.vision_transformer import VisionTransformer
+
+from step_parts import ClassAttention, clear_top, normalised, small_student, small_teacher, teacher_logits
 
 OUT = pathlib.Path(sys.argv[1])
 STEPS, SMOOTHING, ALPHA, RATE = 5, 0.1, 0.5, 5e-4
-MEAN, DEVIATION = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 
 
 def randomise(model, generator):
@@ -33,40 +31,6 @@ def randomise(model, generator):
             else:
                 parameter.copy_(noise / (parameter[0].numel() if parameter.dim() > 1 else 100) ** 0.5)
     return model
-
-
-class ClassAttention:
-    """Attention of the class token in the last block, mean over heads, without the tokens in front [B, N]."""
-
-    def __init__(self, model):
-        self.attention, self.front = model.blocks[-1].attn, model.num_prefix_tokens
-        self.attention.register_forward_pre_hook(self.look)
-
-    def look(self, module, inputs):
-        x = inputs[0].detach()
-        batch, tokens, width = x.shape
-        heads = module.num_heads
-        q, k, _ = module.qkv(x).reshape(batch, tokens, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
-        weights = (q[:, :, :1] @ k.transpose(-2, -1) / (width // heads) ** 0.5).softmax(-1)  # [B, H, 1, front + N]
-        self.value = weights[:, :, 0, self.front:].mean(1)
-
-
-@torch.no_grad()
-def teacher_logits(model, images, kept):
-    x = model.patch_embed(images) + model.pos_embed
-    x = x.gather(1, kept[:, :, None].expand(-1, -1, x.shape[2]))
-    x = torch.cat([model.cls_token.expand(len(x), -1, -1), x], 1)
-    for block in model.blocks:
-        x = block(x)
-    return model.head(model.norm(x)[:, 0])
-
-
-def clear_top(scores, keep):
-    """The largest k, where rounding can't make others of them."""
-    values, indices = scores.sort(1, descending=True)
-    gap = (values[:, keep - 1] - values[:, keep]) / values[:, keep].abs()
-    assert gap.min() > 1e-5, "choose another seed"
-    return indices[:, :keep].contiguous()
 
 
 def fit(images, size):
@@ -113,7 +77,7 @@ def write_case(name, student, teacher, keep, batch, seed, kind="soft", criterion
     student_attention, teacher_attention = ClassAttention(student), ClassAttention(teacher)
     losses, first = [], {}
     for step in range(STEPS):
-        seen = ((images[step] / 255.0 - MEAN) / DEVIATION).permute(0, 3, 1, 2).contiguous()
+        seen = normalised(images[step])
         output = student(seen)
         logits, second = output if isinstance(output, tuple) else (output, output)
         loss = F.cross_entropy(logits, labels[step], label_smoothing=SMOOTHING)
@@ -144,28 +108,21 @@ def write_case(name, student, teacher, keep, batch, seed, kind="soft", criterion
               OUT / f"{name}.safetensors")
 
 
-def small_student(size, patch, kind=VisionTransformer):
-    return kind(img_size=size, patch_size=patch, embed_dim=48, depth=3, num_heads=3, num_classes=10)
-
-
 def write_teacher(name, model, seed):
     randomise(model, torch.Generator().manual_seed(seed)).eval()
     save_file(model.state_dict(), OUT / f"{name}.safetensors")
     return model
 
 
-def small_teacher(size, patch, seed):
-    """A DeiT3."""
-    return write_teacher(f"teacher_{size}_{patch}",
-                         VisionTransformer(img_size=size, patch_size=patch, embed_dim=64, depth=3, num_heads=4,
-                                           num_classes=10, no_embed_class=True, init_values=1e-4), seed)
+def write_small_teacher(size, patch, seed):
+    return write_teacher(f"teacher_{size}_{patch}", small_teacher(size, patch), seed)
 
 
 deit3 = write_teacher("deit3_small", timm.create_model("deit3_small_patch16_224"), seed=1)
 for name, kind, seed in (("plain", "soft", 3), ("distilled", "soft", 4), ("distilled", "hard", 5)):
     model = {"plain": "deit_tiny_patch16_224", "distilled": "deit_tiny_distilled_patch16_224"}[name]
     write_case(f"{name}_{kind}", timm.create_model(model), deit3, keep=98, batch=6, seed=seed, kind=kind)
-fine, coarse, large = small_teacher(42, 7, seed=12), small_teacher(32, 8, seed=13), small_teacher(40, 10, seed=14)
+fine, coarse, large = (write_small_teacher(*sizes) for sizes in ((42, 7, 12), (32, 8, 13), (40, 10, 14)))
 write_case("finer_teacher", small_student(32, 8), fine, keep=14, batch=8, seed=6)
 write_case("coarser_teacher", small_student(42, 7), coarse, keep=7, batch=8, seed=7)
 write_case("other_pixels", small_student(32, 8), large, keep=8, batch=8, seed=8)  # 4 x 4 patches both

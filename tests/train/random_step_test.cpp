@@ -1,0 +1,156 @@
+// One step with everything random switched on (erasing, Mixup and CutMix, drop path, a loss scale) against PyTorch and
+// timm in random_step.py, which is given the decisions as drawn here. That they are drawn as they should be is tested
+// with the modules that draw them.
+#include "maskedkd/base/philox.hpp"
+#include "maskedkd/data/batch.hpp"
+#include "maskedkd/data/mixing.hpp"
+#include "maskedkd/io/safetensors.hpp"
+#include "maskedkd/train/adamw.hpp"
+#include "maskedkd/train/distillation_step.hpp"
+#include "support/process.hpp"
+#include "support/temporary_directory.hpp"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros_like.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <ostream>
+
+namespace maskedkd::testing {
+namespace {
+
+constexpr double kLossScale = 1024;
+const std::filesystem::path kReference = MASKEDKD_REFERENCE_DIR;
+
+struct RandomCase {
+  std::string name;
+  MixMode mode = MixMode::batch;
+  double mixup_alpha = 0.8, cutmix_alpha = 1.0;
+  std::uint64_t seed = 0;
+};
+
+std::ostream& operator<<(std::ostream& stream, const RandomCase& random) { return stream << random.name; }
+
+VitOptions model(int size, int patch, int width, bool is_deit3) {
+  VitOptions options;
+  options.input_size = size;
+  options.patch_size = patch;
+  options.width = width;
+  options.depth = 3;
+  options.num_heads = width / 16;
+  options.num_classes = 10;
+  options.layer_scale = options.uniform_drop_path = is_deit3;
+  options.position_on_class_token = !is_deit3;
+  return options;
+}
+
+class RandomStep : public ::testing::TestWithParam<RandomCase> {
+ protected:
+  RandomStep() : student_(model(32, 8, 48, /*is_deit3=*/false)) {
+    options_.student = student_.options();
+    options_.mask.keep = KeepCount::patches(14);
+    options_.mixing.mode = GetParam().mode;
+    options_.mixing.mixup_alpha = GetParam().mixup_alpha;
+    options_.mixing.cutmix_alpha = GetParam().cutmix_alpha;
+    options_.drop_path_rate = 0.4;
+    options_.precision = Precision::fp32;
+    options_.seed = GetParam().seed;
+    student_.load(read_safetensors(kReference / "finer_teacher_student.safetensors").tensors, "student");
+    student_.set_requires_grad(true);
+    batch_.request = {.epoch = 3, .step = 17, .micro_batch = 2, .indices = std::vector<std::int64_t>(8)};
+    const auto given = read_safetensors(kReference / "finer_teacher.safetensors").tensors;
+    batch_.images = given.at("images")[0];
+    batch_.labels = given.at("labels")[0];
+    draw_erasures();
+  }
+
+  // Two overlapping boxes in every other image.
+  void draw_erasures() {
+    batch_.erasures.resize(8);
+    for (std::uint32_t image = 0; image < 8; image += 2) {
+      const int offset = static_cast<int>(image);
+      const std::array<PixelBox, 2> boxes = {{{.top = offset, .left = 3, .height = 9, .width = 12},
+                                              {.top = 5, .left = offset + 2, .height = 11, .width = 6}}};
+      for (std::uint32_t box = 0; box < 2; ++box) {
+        Erasure& erasure = batch_.erasures[image].emplace_back();
+        erasure.box = boxes[box];
+        erasure.noise.resize(3UL * static_cast<std::size_t>(erasure.box.height * erasure.box.width));
+        fill_erasure(ErasingMode::pixel, batch_.request.address(RandomPurpose::erasing_noise, options_.seed, image),
+                     box, erasure.noise);
+      }
+    }
+  }
+
+  NamedTensors decisions() const {
+    NamedTensors all = {{"images", batch_.images}, {"labels", batch_.labels}};
+    PhiloxStream mix_random(batch_.request.address(RandomPurpose::mixing, options_.seed));
+    std::vector<double> lambdas;
+    std::vector<std::int64_t> boxes;  // of whole height 0: mixed, not cut
+    for (const MixPlan::Sample& sample : draw_mix_plan(mix_random, 8, 32, 32, options_.mixing).samples) {
+      lambdas.push_back(sample.lambda);
+      const PixelBox box = sample.cut ? sample.box : PixelBox{};
+      boxes.insert(boxes.end(), {sample.cut ? 1 : 0, box.top, box.left, box.height, box.width});
+    }
+    all.emplace_back("lambdas", at::tensor(lambdas, at::kDouble));
+    all.emplace_back("boxes", at::tensor(boxes).view({8, 5}));
+    PhiloxStream drop_random(batch_.request.address(RandomPurpose::drop_path, options_.seed));
+    std::vector<float> uniforms;
+    for (int i = 0; i < 3 * 2 * 8; ++i) {
+      uniforms.push_back(static_cast<float>(drop_random.next_word() >> 8) * 0x1p-24F);
+    }
+    all.emplace_back("uniforms", at::tensor(uniforms).view({3, 2, 8}));
+    for (std::size_t image = 0; image < 8; ++image) {
+      for (std::size_t i = 0; i < batch_.erasures[image].size(); ++i) {
+        const auto& [box, noise] = batch_.erasures[image][i];
+        const std::string name = fmt::format("erasure.{}.{}", image, i);
+        all.emplace_back(name + ".box", at::tensor({box.top, box.left, box.height, box.width}, at::kLong));
+        all.emplace_back(name + ".noise", at::tensor(noise).view({3, box.height, box.width}));
+      }
+    }
+    return all;
+  }
+
+  TrainOptions options_;
+  Vit student_;
+  MicroBatch batch_;
+};
+
+TEST_P(RandomStep, LossAndGradientsArePyTorchs) {
+  const TemporaryDirectory folder;
+  write_safetensors(folder.path() / "decisions.safetensors", decisions());
+  const ProcessResult script =
+      run_process({MASKEDKD_PYTHON, MASKEDKD_SOURCE_DIR "/tests/train/random_step.py", kReference.string(),
+                   (folder.path() / "decisions.safetensors").string(), (folder.path() / "step.safetensors").string()},
+                  /*timeout_s=*/300);
+  ASSERT_EQ(script.exit_code, 0) << script.output;
+  const auto expected = read_safetensors(folder.path() / "step.safetensors").tensors;
+
+  const Teacher teacher(model(42, 7, 64, /*is_deit3=*/true), kReference / "teacher_42_7.safetensors", at::kCPU,
+                        at::kFloat);
+  const FlatParameters parameters(student_);
+  at::Tensor gradient = at::zeros_like(parameters.values());
+  parameters.bind_gradients(gradient);
+  const DistillationStep step(options_, student_, &teacher, at::kCPU);
+  const double loss = step.run(batch_, kLossScale).item<double>();
+
+  EXPECT_NEAR(loss / expected.at("loss").item<double>(), 1, 1e-6);
+  for (const auto& [name, value] : parameters.named_views(gradient, "gradient.")) {
+    const at::Tensor& wanted = expected.at(name);
+    const double difference = (value / kLossScale - wanted).abs().max().item<double>();
+    EXPECT_LT(difference, 2e-5 * wanted.abs().max().item<double>() + 1e-9) << name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, RandomStep,
+                         ::testing::Values(RandomCase{"mixup", MixMode::batch, 0.8, 0, 1},
+                                           RandomCase{"cutmix", MixMode::batch, 0, 1.0, 2},
+                                           RandomCase{"both_by_pair", MixMode::pair, 0.8, 1.0, 3},
+                                           RandomCase{"both_by_image", MixMode::elem, 0.8, 1.0, 4}),
+                         [](const auto& instance) { return instance.param.name; });
+
+}  // namespace
+}  // namespace maskedkd::testing
