@@ -156,6 +156,17 @@ def data_members(text):
                          for name in re.findall(r'\b([a-z]\w*_)\s*(?==(?!=)|,|$)', statement.strip())]
 
 
+def check_repository_search(root):
+    """Slurm runs a copy of a batch file from its spool folder, so each has to find the repository itself: all alike."""
+    searches = {}
+    for path in sorted((root / 'jobs').glob('*.sbatch')):
+        found = re.search(r'^# Slurm runs a copy.*^source jobs/lib.sh$', path.read_text(), re.MULTILINE | re.DOTALL)
+        searches[path] = found[0] if found else ''
+    common = max(searches.values(), key=list(searches.values()).count, default='')
+    return [f'{path.relative_to(root)}: finds the repository otherwise than the other batch files'
+            for path, search in searches.items() if not search or search != common]
+
+
 def check_data_members(root):
     return [f'{path.relative_to(root)}: {name} has {len(members)} data members, more than one responsibility'
             for path in cpp_files(root) for name, members in data_members(path.read_text())
@@ -190,4 +201,5 @@ def check_shell(root):
     return complaints
 
 
-ALL = [check_dependencies, check_links, check_wrapped, check_lengths, check_data_members, check_top_level, check_shell]
+ALL = [check_dependencies, check_links, check_wrapped, check_lengths, check_data_members, check_top_level,
+       check_repository_search, check_shell]

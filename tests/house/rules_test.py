@@ -127,6 +127,14 @@ class Breaches(unittest.TestCase):
         self.write('scripts/run.sh', '')
         self.assert_found('scripts')
 
+    def test_batch_files_that_differ_in_how_they_find_the_repository(self):
+        search = '# Slurm runs a copy of this file\ncd "$root"\nsource jobs/lib.sh\n'
+        for name in ('a', 'b', 'c'):
+            self.write(f'jobs/{name}.sbatch', f'#!/bin/bash\n{search}run {name}\n')
+        self.assertEqual([], self.complaints())
+        self.write('jobs/b.sbatch', '#!/bin/bash\n' + search.replace('$root', '..'))
+        self.assert_found('jobs/b.sbatch')
+
     def test_a_script_that_bash_does_not_parse(self):
         self.write('jobs/broken', '#!/usr/bin/env bash\nif true; then\n')
         self.assert_found('jobs/broken')
