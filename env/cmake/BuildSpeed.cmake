@@ -3,7 +3,7 @@ find_program(MASKEDKD_CCACHE ccache)
 if(MASKEDKD_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   # Paths relative to the checkout: clones in different places share their results.
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1
-      ${MASKEDKD_CCACHE})
+      CCACHE_SLOPPINESS=pch_defines,time_macros ${MASKEDKD_CCACHE})
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
 endif()
 

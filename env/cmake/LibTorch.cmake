@@ -66,6 +66,8 @@ add_library(maskedkd_torch INTERFACE)
 # After the system's folders: LibTorch brings an fmt of its own that must not stand before the one that spdlog wants.
 target_compile_options(maskedkd_torch INTERFACE "SHELL:-idirafter ${LIBTORCH_ROOT}/include"
                        "SHELL:-idirafter ${LIBTORCH_ROOT}/include/torch/csrc/api/include")
+# Else <ATen/TensorOperators.h> includes the declarations of every operator.
+target_compile_definitions(maskedkd_torch INTERFACE AT_PER_OPERATOR_HEADERS)
 # A program whose property WITHOUT_LIBTORCH is on links the modules that use tensors, but none of what needs them: it
 # starts half a second sooner. Whatever it does need is then an undefined symbol.
 set(maskedkd_tensors "$<NOT:$<BOOL:$<TARGET_PROPERTY:WITHOUT_LIBTORCH>>>")
