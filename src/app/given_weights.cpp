@@ -4,6 +4,7 @@
 #include "maskedkd/base/quoted_name.hpp"
 #include "maskedkd/checkpoint/run_layout.hpp"
 #include "maskedkd/io/safetensors.hpp"
+#include "maskedkd/model/description.hpp"
 #include "maskedkd/model/registry.hpp"
 #include "maskedkd/model/weight_names.hpp"
 #include "maskedkd/train/weights_source.hpp"
@@ -59,9 +60,9 @@ GivenWeights open_weights(const fs::path& path, const std::string& prefix) {
   if (!prefix.empty()) {
     weights.tensors = with_prefix(weights.tensors, prefix, weights.file.string());
   }
-  if (fs::exists(weights.file.parent_path() / kStateName, unreachable)) {
-    weights.declared_model = weights_model(weights.file, "", "model", 0);
-  }
+  weights.declared_model = fs::exists(weights.file.parent_path() / kStateName, unreachable)
+                               ? weights_model(weights.file, "", "model", 0)
+                               : model_in(header.metadata, weights.file.string());
   return weights;
 }
 

@@ -16,7 +16,7 @@ struct GivenWeights {
   std::filesystem::path file;
   TensorInfos tensors;
   ClassNames class_names;                    // empty: the file has none
-  std::optional<VitOptions> declared_model;  // by the checkpoint that they are part of
+  std::optional<VitOptions> declared_model;  // by the checkpoint that they are part of, or by the file
 };
 
 // path: a safetensors file, a checkpoint, or a run's folder. prefix: only the tensors whose names begin so; empty: all.

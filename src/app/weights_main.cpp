@@ -9,6 +9,7 @@
 #include "maskedkd/cli/run_main.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/io/unfinished.hpp"
+#include "maskedkd/model/description.hpp"
 #include "maskedkd/model/registry.hpp"
 #include "maskedkd/model/weight_names.hpp"
 #include "maskedkd/model/weights.hpp"
@@ -131,6 +132,7 @@ int show(int argc, const char* const* argv) {
 // The file's parameters in timm's order, under the style's names.
 struct Conversion {
   std::string model;
+  SafetensorsMetadata description;  // of a model that is not published, whose sizes no reader could know
   std::vector<std::string> about_names;
   std::vector<std::pair<std::string, std::string>> names;  // the file's, the new
 };
@@ -144,6 +146,9 @@ Conversion plan_conversion(const GivenWeights& weights, const std::string& model
   } else if (weights.declared_model) {
     result.model = "its checkpoint's model";
     model = *weights.declared_model;
+    if (identify_model(weights.tensors).empty()) {
+      result.description = model_metadata(model);
+    }
   } else if (const auto names = identify_model(weights.tensors); !names.empty()) {
     result.model = fmt::format("{}", fmt::join(names, " or "));
     model = published_model(names.front(), num_classes_of(weights.tensors));
@@ -185,9 +190,10 @@ void check_target(const fs::path& source, const fs::path& target, bool overwrite
 }
 
 // The file appears complete or not at all.
-void write_atomically(const fs::path& target, const NamedTensors& tensors, const ClassNames& class_names) {
+void write_atomically(const fs::path& target, const NamedTensors& tensors, const ClassNames& class_names,
+                      SafetensorsMetadata metadata) {
   const fs::path final_path = fs::absolute(target), unfinished = unfinished_path(final_path);
-  SafetensorsMetadata metadata = {{"format", "pt"}};
+  metadata.emplace("format", "pt");
   if (!class_names.empty()) {
     metadata.merge(class_metadata(class_names));
   }
@@ -244,7 +250,7 @@ int convert(int argc, const char* const* argv) {
     renamed.emplace_back(new_name, content.tensors.at(old_name));
     num_bytes += renamed.back().second.nbytes();
   }
-  write_atomically(out, renamed, class_names_in(content.metadata));
+  write_atomically(out, renamed, class_names_in(content.metadata), conversion.description);
   for (const std::string& note : conversion.about_names) {
     fmt::print("note: {}\n", note);
   }

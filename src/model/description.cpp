@@ -6,6 +6,8 @@
 
 namespace maskedkd {
 
+constexpr const char* kMetadataKey = "maskedkd_model";
+
 std::string describe_model(const VitOptions& options) {
   const nlohmann::ordered_json json = {{"input_size", options.input_size},
                                        {"patch_size", options.patch_size},
@@ -45,6 +47,16 @@ VitOptions parse_model_description(const std::string& json, const std::string& s
   }
   options.validate();
   return options;
+}
+
+SafetensorsMetadata model_metadata(const VitOptions& options) { return {{kMetadataKey, describe_model(options)}}; }
+
+std::optional<VitOptions> model_in(const SafetensorsMetadata& metadata, const std::string& source) {
+  const auto text = metadata.find(kMetadataKey);
+  if (text == metadata.end()) {
+    return std::nullopt;
+  }
+  return parse_model_description(text->second, fmt::format("{} in the metadata of {}", kMetadataKey, source));
 }
 
 }  // namespace maskedkd

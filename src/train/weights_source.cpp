@@ -30,6 +30,17 @@ std::optional<RunState> state_beside(const fs::path& file) {
   return parse_run_state(read_text_file(state), state.string());
 }
 
+// A checkpoint also has files with tensors of the weights' names and shapes.
+void refuse_other_state(const fs::path& file, const std::string& flag) {
+  const std::string name = file.filename().string();
+  std::error_code unreachable;
+  if (name != kModelFileName && name != kAverageFileName &&
+      fs::is_regular_file(file.parent_path() / kStateName, unreachable)) {
+    throw usage_error(fmt::format("{}{} is a part of a checkpoint, but not its weights", flag, file.string()),
+                      fmt::format("give the checkpoint, {}", file.parent_path().string()));
+  }
+}
+
 }  // namespace
 
 fs::path weights_file(const fs::path& path, const std::string& flag) {
@@ -44,6 +55,7 @@ fs::path weights_file(const fs::path& path, const std::string& flag) {
   std::error_code unreachable;
   for (const fs::path& file : candidates) {
     if (fs::is_regular_file(file, unreachable)) {
+      refuse_other_state(file, flag);
       verify_checkpoint_file(file);
       return fs::canonical(file);
     }
@@ -64,8 +76,12 @@ VitOptions weights_model(const fs::path& file, const std::string& model_name, co
   }
   const std::optional<RunState> state = state_beside(file);
   if (!state) {
+    const SafetensorsHeader header = read_safetensors_header(file);
+    if (const std::optional<VitOptions> described = model_in(header.metadata, file.string())) {
+      return *described;
+    }
     // Models can share all their tensors' shapes and differ in their heads, so that a name is asked for, not guessed.
-    const std::vector<std::string> likely = identify_model(read_safetensors_header(file).tensors);
+    const std::vector<std::string> likely = identify_model(header.tensors);
     throw usage_error(
         fmt::format("--{} is missing: {} lies in no checkpoint that says what it is", model_flag, file.string()),
         likely.empty() ? fmt::format("name its model: {}", fmt::join(known_models(), ", "))

@@ -1,10 +1,10 @@
 """Weights of published models in the styles of their authors, and what timm makes of files that came back.
 
-  weights.py make FOLDER NAME CLASSES...   random weights, a folder CLASSES each:
+  weights.py make FOLDER NAME/CLASSES...   random weights, a folder NAME/CLASSES each:
       timm.safetensors, meta.safetensors (names of Meta's repository), training.pth (those in a training checkpoint),
       answers.safetensors (images and timm's logits), and for MAE pretraining.safetensors (encoder, decoder, no head)
-  weights.py open FOLDER NAME CLASSES...   opens CLASSES/converted.safetensors as a user of timm does; fails unless its
-      logits are the same bits; writes its state dict to CLASSES/saved.safetensors
+  weights.py open FOLDER NAME/CLASSES...   opens converted.safetensors there as a user of timm does; fails unless its
+      logits are the same bits; writes its state dict to saved.safetensors
 """
 
 import argparse
@@ -69,5 +69,6 @@ def open_again(folder, name, num_classes):
 
 torch.set_num_threads(1)
 work = {"make": make, "open": open_again}[sys.argv[1]]
-for count in map(int, sys.argv[4:]):
-    work(pathlib.Path(sys.argv[2]) / str(count), sys.argv[3], count)
+for case in sys.argv[3:]:
+    model_name, _, classes = case.partition("/")
+    work(pathlib.Path(sys.argv[2]) / case, model_name, int(classes))

@@ -10,6 +10,7 @@
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <cstring>
 
@@ -17,8 +18,6 @@ namespace maskedkd::testing {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr int kOtherClasses = 7;
 
 ProcessResult run_weights(Arguments arguments) {
   arguments.insert(arguments.begin(), std::string(MASKEDKD_BIN_DIR) + "/maskedkd_weights");
@@ -68,53 +67,70 @@ at::Tensor logits_of(const std::string& name, int num_classes, const fs::path& f
   return logits_of(model, images);
 }
 
-class PublishedWeights : public ::testing::TestWithParam<std::string> {
- protected:
-  fs::path folder(int num_classes) const { return place_.path() / std::to_string(num_classes); }
-  void python(const std::string& what) const {
-    run_python("tests/app/weights.py", {what, place_.path(), GetParam(), "1000", std::to_string(kOtherClasses)});
-  }
+struct WeightsCase {
+  std::string name;
+  int num_classes = 0;
 
-  TemporaryDirectory place_;
+  std::string folder() const { return fmt::format("{}/{}", name, num_classes); }
 };
 
-TEST_P(PublishedWeights, AnybodysNamesGiveTheSameLogitsAndComeBackToTimmBitForBit) {
-  python("make");
-  for (const int classes : {1000, kOtherClasses}) {
-    const fs::path timm = folder(classes) / "timm.safetensors", meta = folder(classes) / "meta.safetensors";
-    const auto answers = read_safetensors(folder(classes) / "answers.safetensors").tensors;
-    const at::Tensor expected = logits_of(GetParam(), classes, timm, answers.at("images"));
-    EXPECT_TRUE(at::allclose(expected, answers.at("logits"), 1e-4, 1e-4));
-    EXPECT_TRUE(at::equal(expected, logits_of(GetParam(), classes, meta, answers.at("images"))));
+// One of the large model, whose files are 350 MB each.
+const std::vector<WeightsCase> kCases = {{"deit_tiny_patch16_224", 1000},
+                                         {"deit_tiny_patch16_224", 7},
+                                         {"deit_tiny_distilled_patch16_224", 1000},
+                                         {"deit_tiny_distilled_patch16_224", 7},
+                                         {"deit3_small_patch16_224", 1000},
+                                         {"deit3_small_patch16_224", 7},
+                                         {"cait_xxs24_224", 1000},
+                                         {"cait_xxs24_224", 7},
+                                         {"mae_vit_base_patch16", 7},
+                                         {"vit_tiny_patch16_224", 1000},
+                                         {"vit_tiny_patch16_224", 7}};
 
-    const fs::path converted = folder(classes) / "converted.safetensors", other = folder(classes) / "other.safetensors";
+// tests/app/weights.py, on all cases in one process, as Python needs seconds to import timm.
+void make_or_open(const std::string& what, const fs::path& place) {
+  Arguments arguments = {what, place};
+  for (const WeightsCase& weights : kCases) {
+    arguments.push_back(weights.folder());
+  }
+  run_python("tests/app/weights.py", arguments);
+}
+
+TEST(Weights, AnybodysNamesGiveTheSameLogitsAndComeBackToTimmBitForBit) {
+  const TemporaryDirectory place;
+  ASSERT_NO_FATAL_FAILURE(make_or_open("make", place.path()));
+  for (const WeightsCase& weights : kCases) {
+    SCOPED_TRACE(weights.folder());
+    const fs::path folder = place.path() / weights.folder();
+    const fs::path timm = folder / "timm.safetensors", meta = folder / "meta.safetensors";
+    const auto answers = read_safetensors(folder / "answers.safetensors").tensors;
+    const at::Tensor expected = logits_of(weights.name, weights.num_classes, timm, answers.at("images"));
+    EXPECT_TRUE(at::allclose(expected, answers.at("logits"), 1e-4, 1e-4));
+    EXPECT_TRUE(at::equal(expected, logits_of(weights.name, weights.num_classes, meta, answers.at("images"))));
+
+    const fs::path converted = folder / "converted.safetensors", other = folder / "other.safetensors";
     expect_converts(timm, other, "meta");
     expect_same_tensors(meta, other);
     expect_converts(other, converted, "timm");
     expect_same_tensors(timm, converted);
   }
-  python("open");
-  for (const int classes : {1000, kOtherClasses}) {
-    const fs::path again = folder(classes) / "again.safetensors";
-    expect_converts(folder(classes) / "saved.safetensors", again, "timm");
-    expect_same_tensors(folder(classes) / "timm.safetensors", again);
+  ASSERT_NO_FATAL_FAILURE(make_or_open("open", place.path()));
+  for (const WeightsCase& weights : kCases) {
+    SCOPED_TRACE(weights.folder());
+    const fs::path folder = place.path() / weights.folder(), again = folder / "again.safetensors";
+    expect_converts(folder / "saved.safetensors", again, "timm");
+    expect_same_tensors(folder / "timm.safetensors", again);
     // In timm's order, so that timm's own file and ours are the same from the first tensor on.
-    EXPECT_EQ(file_bytes(again), file_bytes(folder(classes) / "converted.safetensors"));
+    EXPECT_EQ(file_bytes(again), file_bytes(folder / "converted.safetensors"));
   }
 }
-
-INSTANTIATE_TEST_SUITE_P(Weights, PublishedWeights,
-                         ::testing::Values("deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224",
-                                           "deit3_small_patch16_224", "cait_xxs24_224", "mae_vit_base_patch16",
-                                           "vit_tiny_patch16_224"),
-                         [](const auto& of) { return of.param; });
 
 // What a user of a .pth does: a training checkpoint with its arguments, as DeiT's code writes it.
 TEST(Weights, FromAPthToTimm) {
   const TemporaryDirectory place;
   const std::string name = "deit3_small_patch16_224";
-  run_python("tests/app/weights.py", {"make", place.path(), name, "7"});
-  const fs::path folder = place.path() / "7", file = folder / "taken.safetensors";
+  run_python("tests/app/weights.py", {"make", place.path(), name + "/7"});
+  const fs::path folder = place.path() / name / "7", file = folder / "taken.safetensors";
   run_python("preprocess/pth_to_safetensors.py", {folder / "training.pth", file});
   expect_same_tensors(folder / "meta.safetensors", file);
 
@@ -127,15 +143,15 @@ TEST(Weights, FromAPthToTimm) {
   EXPECT_NE(fits.output.find("fits deit3_small with 7 classes"), std::string::npos) << fits.output;
   expect_converts(file, folder / "converted.safetensors", "timm");
   expect_same_tensors(folder / "timm.safetensors", folder / "converted.safetensors");
-  run_python("tests/app/weights.py", {"open", place.path(), name, "7"});
+  run_python("tests/app/weights.py", {"open", place.path(), name + "/7"});
 }
 
 // MAE's pretraining: an encoder with a decoder beside it, norm instead of fc_norm, no head.
 TEST(Weights, PretrainingOfMaeFitsAStudentWhoseHeadIsNew) {
   const TemporaryDirectory place;
   const std::string name = "mae_vit_base_patch16";
-  run_python("tests/app/weights.py", {"make", place.path(), name, "7"});
-  const fs::path folder = place.path() / "7", file = folder / "pretraining.safetensors";
+  run_python("tests/app/weights.py", {"make", place.path(), name + "/7"});
+  const fs::path folder = place.path() / name / "7", file = folder / "pretraining.safetensors";
 
   const ProcessResult fits = run_weights({"check", file, "--model", name, "--reinit-head"});
   EXPECT_EQ(fits.exit_code, 0) << fits.output;
@@ -199,6 +215,36 @@ TEST(Weights, OfARunAndItsAverage) {
                 "model: not a published one: input 16 x 16, patches of 4 x 4, width 32, depth 2, 4 heads, 4 cl"),
             std::string::npos)
       << shown.output;
+}
+
+TEST(Weights, AConvertedModelOfAnySizesIsEvaluatedWithoutFlags) {
+  const TemporaryDirectory place;
+  const fs::path data = place.path() / "data", run = place.path() / "run", out = place.path() / "out.safetensors";
+  pack_images(data, 256);
+  const ProcessResult trained = run_process(on_ranks(1, "maskedkd_train", teacher_arguments(data, run)));
+  ASSERT_EQ(trained.exit_code, 0) << trained.output;
+  expect_converts(run, out, "meta");
+  const auto evaluate = [&](const fs::path& weights) {
+    const fs::path figures = place.path() / "figures.json";
+    const ProcessResult result = run_process(
+        on_ranks(1, "maskedkd_evaluate",
+                 {"--data-path", data, "--weights", weights, "--output", figures, "--precision", "fp32", "--eval-crop",
+                  "1", "--eval-batch", "64", "--device", "cpu", "--threads", "1", "--workers", "1"}));
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+    return nlohmann::json::parse(file_bytes(figures));
+  };
+  const nlohmann::json expected = evaluate(run), found = evaluate(out);
+  EXPECT_EQ(found.at("test_acc1"), expected.at("test_acc1"));
+  EXPECT_EQ(found.at("test_loss"), expected.at("test_loss"));
+
+  const fs::path optimizer = run / "checkpoints" / "step-000000008" / "optimizer.safetensors";
+  ASSERT_TRUE(fs::exists(optimizer));
+  const ProcessResult refused =
+      run_process(on_ranks(1, "maskedkd_evaluate", {"--data-path", data, "--weights", optimizer}));
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_NE(refused.output.find("optimizer.safetensors is a part of a checkpoint, but not its weights"),
+            std::string::npos)
+      << refused.output;
 }
 
 TEST(Weights, ShowListsTensorsInReadingOrderAndSaysWhichModelTheyAre) {
