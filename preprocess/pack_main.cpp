@@ -17,8 +17,7 @@ CommandSet commands(const MpiSession* session) {
   return CommandSet(
       "maskedkd_pack",
       "Packs images into sharded, checksummed HDF5 files that maskedkd_train streams, and inspects such sets. Without "
-      "a "
-      "command it packs.",
+      "a command it packs, with the flags that 'maskedkd_pack pack --help' lists.",
       {{"pack", "pack images into shards; many ranks",
         [session](int argc, const char* const* argv) { return run_pack_command(*session, argc, argv); }},
        {"verify", "read every byte and name what is damaged; many ranks",

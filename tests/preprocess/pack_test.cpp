@@ -7,8 +7,11 @@
 
 #include <gtest/gtest.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 
 namespace maskedkd::testing {
 namespace {
@@ -201,6 +204,26 @@ TEST(Pack, BrokenImagesEndItOrAreNamedAndLeftOut) {
   EXPECT_EQ(strict.exit_code, 2) << strict.output;
   EXPECT_NE(strict.output.find("lacks 3 broken images"), std::string::npos) << strict.output;
   EXPECT_EQ(ShardSet(out).num_records(), 9);
+}
+
+TEST(Pack, ManyBrokenImagesAreNamedUpToTwentyAndThenCounted) {
+  const TemporaryDirectory folder;
+  const fs::path in = folder.path() / "in", out = folder.path() / "out";
+  fs::create_directories(in / "a");
+  for (int i = 0; i < 23; ++i) {
+    std::ofstream(in / "a" / fmt::format("{}.jpg", i)) << "no image";
+  }
+  fs::copy_file(reference_path("broken") / "c0" / "00.png", in / "a" / "whole.png");
+  const ProcessResult result =
+      run_pack(1, {"--data-path", in.string(), "--output-dir", out.string(), "--on-broken", "skip", "--threads", "1"});
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  std::size_t num_named = 0;
+  for (std::size_t at = 0; (at = result.output.find("left out /", at)) != std::string::npos; ++at) {
+    ++num_named;
+  }
+  EXPECT_EQ(num_named, 20U) << result.output;
+  EXPECT_NE(result.output.find("more than 20 images are broken"), std::string::npos) << result.output;
+  EXPECT_NE(result.output.find("23 broken images left out"), std::string::npos) << result.output;
 }
 
 TEST(Pack, ASecondCallFindsItPackedAndALostShardIsPackedAgain) {
