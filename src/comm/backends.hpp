@@ -1,4 +1,4 @@
-// What stands behind communicator.hpp: MPI for ranks on CPUs, NCCL for ranks on GPUs.
+// The implementations of communicator.hpp: MPI for ranks on CPUs, NCCL for ranks on GPUs.
 #pragma once
 
 #include "maskedkd/comm/communicator.hpp"
@@ -10,7 +10,7 @@ std::unique_ptr<Communicator> make_mpi_communicator(const MpiSession& session);
 std::unique_ptr<Communicator> make_nccl_communicator(const MpiSession& session, at::Device device);
 #endif
 
-// Throws Error unless the tensor is what a communicator moves: contiguous float32 on `device`.
+// Throws Error unless the tensor is contiguous float32 on a device of this type.
 void check_movable(const at::Tensor& tensor, at::Device device);
 
 }  // namespace maskedkd

@@ -30,7 +30,7 @@ double v1_quota(const std::filesystem::path& root) {
   return is_set ? quota / period : kNoLimit;
 }
 
-bool lies_below(const std::string& group, const std::string& level) {
+bool is_within(const std::string& group, const std::string& level) {
   return level == "/" || group == level || group.starts_with(level + "/");
 }
 
@@ -50,7 +50,7 @@ double cgroup_cores(const std::filesystem::path& root, const std::string& own, c
   double cores = v1_quota(root) / static_cast<double>(std::max<std::size_t>(groups.size(), 1));
   for (std::string level = own;; level = level.substr(0, std::max<std::size_t>(level.rfind('/'), 1))) {
     const auto sharing =
-        std::count_if(groups.begin(), groups.end(), [&](const std::string& group) { return lies_below(group, level); });
+        std::count_if(groups.begin(), groups.end(), [&](const std::string& group) { return is_within(group, level); });
     const double quota = quota_of(level == "/" ? root : root / level.substr(1));
     cores = std::min(cores, quota / static_cast<double>(std::max<std::ptrdiff_t>(sharing, 1)));
     if (level == "/") {

@@ -1,4 +1,4 @@
-// CPU time that control groups grant, which may be less than the cores that a process may run on.
+// CPU time that control groups grant, which may be less than the cores in a process's affinity mask.
 #pragma once
 
 #include <filesystem>
@@ -7,13 +7,11 @@
 
 namespace maskedkd {
 
-// This process's group below the hierarchy's root, "/slurm/job_7/task_0"; "/" where there is none (v1) or it lies
-// outside of what is mounted here.
+// This process's control group below the hierarchy's root, "/slurm/job_7/task_0"; "/" with v1, or where it is outside.
 std::string own_cgroup();
 
-// Cores that `own` may use, shared at each level with the processes whose groups lie below it: the smallest of quota /
-// processes on the way up. A large number where no quota is set. groups: of all processes that share, with `own`
-// itself.
+// Cores that the process in `own` may use: at each level the quota is divided by the number of processes below it, and
+// the smallest result counts. Very large where no quota is set. groups: of all processes that share, including `own`.
 double cgroup_cores(const std::filesystem::path& root, const std::string& own, const std::vector<std::string>& groups);
 
 }  // namespace maskedkd

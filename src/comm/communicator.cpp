@@ -8,7 +8,7 @@ namespace maskedkd {
 void check_movable(const at::Tensor& tensor, at::Device device) {
   if (!tensor.defined() || tensor.scalar_type() != at::kFloat || !tensor.is_contiguous() ||
       tensor.device().type() != device.type()) {
-    throw Error(fmt::format("only contiguous float32 tensors on {} travel between ranks here", device.str()));
+    throw Error(fmt::format("only contiguous float32 tensors on {} can be sent to other ranks", device.str()));
   }
 }
 

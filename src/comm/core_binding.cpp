@@ -18,7 +18,7 @@
 namespace maskedkd {
 namespace {
 
-// The most ranks that can each have a core of its own: a maximum matching of ranks and cores, by augmenting paths.
+// The largest number of ranks that can have one core each: a maximum matching, by augmenting paths.
 int ranks_with_a_core(const std::vector<RankCores>& ranks) {
   std::map<int, std::size_t> owner;  // core -> index of a rank
   std::set<int> seen;
@@ -50,7 +50,6 @@ std::string list(const std::vector<int>& numbers) {
   return fmt::format("{}{}", fmt::join(shown, ", "), numbers.size() > kShown ? ", ..." : "");
 }
 
-// Those that may run on no other cores than these.
 std::vector<int> confined_to(const std::vector<int>& cores, const std::vector<RankCores>& ranks) {
   std::vector<int> confined;
   for (const RankCores& rank : ranks) {
@@ -89,8 +88,7 @@ std::vector<int> cores_in(const cpu_set_t& mask) {
   return cores;
 }
 
-// The kernel keeps a thread to the cores of its cgroup: what is left of all cores is what the job could use. The thread
-// is bound as before afterwards.
+// The kernel restricts every mask to the cores of the cgroup, so asking for all cores shows which the job could use.
 int available_cores(const cpu_set_t& mask) {
   cpu_set_t all, reachable = mask;
   CPU_ZERO(&all);
@@ -106,7 +104,7 @@ int available_cores(const cpu_set_t& mask) {
   return granted > 0 ? std::min(cores, granted) : cores;
 }
 
-std::string remedy_here() {
+std::string suggest_remedy() {
   if (!environment_variable("OMPI_COMM_WORLD_SIZE").empty() && !environment_variable("OMPI_MCA_orte_hnp_uri").empty()) {
     return "start mpiexec with --bind-to none, from a shell that is not bound itself (see taskset -p $$)";
   }
@@ -123,13 +121,13 @@ std::vector<std::string> crowded_cores(const std::vector<RankCores>& ranks, cons
     hosts[rank.host].push_back(rank);
   }
   std::vector<std::string> lines;
-  for (const auto& [host, of_host] : hosts) {
+  for (const auto& [host, host_ranks] : hosts) {
     int available = 0;
-    for (const RankCores& rank : of_host) {
+    for (const RankCores& rank : host_ranks) {
       available = std::max(available, rank.available);
     }
-    if (ranks_with_a_core(of_host) < std::min(static_cast<int>(of_host.size()), available)) {
-      lines.push_back(describe(of_host, available, remedy));
+    if (ranks_with_a_core(host_ranks) < std::min(static_cast<int>(host_ranks.size()), available)) {
+      lines.push_back(describe(host_ranks, available, remedy));
     }
   }
   return lines;
@@ -149,7 +147,7 @@ void warn_of_crowded_cores(const MpiSession& session) {
     ranks.push_back({static_cast<int>(ranks.size()), other["host"], other["allowed"], other["available"]});
   }
   if (session.rank() == 0) {
-    for (const std::string& line : crowded_cores(ranks, remedy_here())) {
+    for (const std::string& line : crowded_cores(ranks, suggest_remedy())) {
       spdlog::warn("{}", line);
     }
   }

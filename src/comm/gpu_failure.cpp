@@ -38,7 +38,7 @@ constexpr GpuError kGpuErrors[] = {
     {999, "unknown error"},
 };
 
-// Of the libraries, which have no numbers in common with CUDA.
+// Errors of the libraries, which have no cudaError_t.
 constexpr std::string_view kGpuTexts[] = {"CUBLAS_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_INTERNAL_ERROR",
                                           "CUBLAS_STATUS_MAPPING_ERROR",    "CUBLAS_STATUS_NOT_INITIALIZED",
                                           "CUDNN_STATUS_EXECUTION_FAILED",  "CUDNN_STATUS_INTERNAL_ERROR"};

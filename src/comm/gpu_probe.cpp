@@ -31,7 +31,7 @@ std::string why_no_gpu(const GpuProbe& probe) {
     return "";
   }
   if (probe.driver_cuda == 0) {
-    return "the driver's library libcuda.so.1 is not found; start a container with the GPUs (apptainer --nv, docker "
+    return "the driver's library libcuda.so.1 is not found; start the container with its GPUs (apptainer --nv, docker "
            "--gpus all)";
   }
   if (probe.driver_cuda < probe.program_cuda && probe.cuda_error != kNoDevice) {
@@ -41,9 +41,11 @@ std::string why_no_gpu(const GpuProbe& probe) {
         version(probe.driver_cuda), version(probe.program_cuda), probe.cuda_message);
   }
   if (probe.cuda_error == kNoDevice) {
-    return fmt::format("this process may use none ({}); ask the job for GPUs (--gpus-per-node)", probe.cuda_message);
+    return fmt::format("none is available to this process ({}); request GPUs for the job (--gpus-per-node)",
+                       probe.cuda_message);
   }
-  return fmt::format("{}; see nvidia-smi there", probe.cuda_message.empty() ? "CUDA finds none" : probe.cuda_message);
+  return fmt::format("{}; see nvidia-smi on that node",
+                     probe.cuda_message.empty() ? "CUDA finds none" : probe.cuda_message);
 }
 
 bool node_has_gpu(const std::filesystem::path& root) {

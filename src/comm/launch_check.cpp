@@ -23,7 +23,7 @@ std::string num_tasks(const Environment& environment) {
   return of_step.empty() ? environment("SLURM_NTASKS") : of_step;
 }
 
-// Variables of launchers that hold the number of processes, or a process's number among them.
+// Variables of launchers that contain the number of processes, or the number of this process among them.
 constexpr std::array kSizes = {
     "PMI_SIZE",  "MPI_LOCALNRANKS", "MV2_COMM_WORLD_SIZE", "MVP_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_SIZE",
     "PALS_SIZE", "PALS_LOCAL_SIZE", "JSM_NAMESPACE_SIZE",  "FLUX_JOB_SIZE",       "MPI_NRANKS",
@@ -43,12 +43,12 @@ std::optional<int> number_in(const Environment& environment, const char* name) {
 
 void check_launcher(const Environment& environment) {
   const std::string tasks = num_tasks(environment);
-  // PMIx, PMI-1 and PMI-2, mpiexec.
+  // Set by PMIx, by PMI-1 and PMI-2, and by mpiexec.
   constexpr std::array kSigns = {"PMIX_RANK", "PMI_RANK", "PMI_FD", "PMI_JOBID", "OMPI_COMM_WORLD_SIZE"};
   const bool has_pmi =
       std::any_of(kSigns.begin(), kSigns.end(), [&](const char* name) { return !environment(name).empty(); });
   if (in_step(environment) && !has_pmi && !tasks.empty() && tasks != "1") {
-    throw usage_error(fmt::format("Slurm started {} tasks, but no MPI between them", tasks), kHint);
+    throw usage_error(fmt::format("Slurm started {} tasks, but no PMI connects them", tasks), kHint);
   }
 }
 
@@ -56,13 +56,13 @@ std::string launcher_remark(const Environment& environment) {
   const bool under_mpiexec =
       !environment("OMPI_MCA_orte_hnp_uri").empty() || !environment("OMPI_COMM_WORLD_SIZE").empty();
   return under_mpiexec && !environment("SLURM_JOB_ID").empty()
-             ? "mpiexec inside a Slurm job keeps the notice of preemption from the ranks: start with srun --mpi=pmix"
+             ? "mpiexec inside a Slurm job hides the notice of preemption from the ranks: start with srun --mpi=pmix"
              : "";
 }
 
 void check_launch(int mpi_size, const Environment& environment) {
-  // mpiexec inside an allocation starts its daemons with srun; the ranks then carry Open MPI's own variables as well.
-  // Open MPI 5 no longer names its daemon's address; there only a size above 1 proves that mpiexec was at work.
+  // Inside an allocation mpiexec starts its daemons with srun, so the ranks have Open MPI's own variables as well. Open
+  // MPI 5 no longer sets its daemon's address; there only a size above 1 proves that mpiexec started them.
   const bool under_mpiexec = environment("OMPI_COMM_WORLD_SIZE") == std::to_string(mpi_size) &&
                              (mpi_size > 1 || !environment("OMPI_MCA_orte_hnp_uri").empty());
   if (!in_step(environment) || under_mpiexec) {
@@ -87,7 +87,7 @@ std::vector<LaunchSign> launch_signs(const Environment& environment) {
   for (const char* name : kRanks) {
     signs.push_back({name, number_in(environment, name).value_or(-1) + 1});
   }
-  if (!environment("TORCHELASTIC_RUN_ID").empty()) {  // WORLD_SIZE alone has other meanings too
+  if (!environment("TORCHELASTIC_RUN_ID").empty()) {  // WORLD_SIZE by itself has other uses too
     signs.push_back({"WORLD_SIZE", number_in(environment, "WORLD_SIZE").value_or(0)});
   }
   std::erase_if(signs, [](const LaunchSign& sign) { return sign.num_processes < 2; });

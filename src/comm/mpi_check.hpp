@@ -1,4 +1,4 @@
-// The throwing wrapper around MPI's return codes, and the pieces that its int counts ask for.
+// The throwing wrapper around MPI's return codes, and the splitting of buffers that MPI's int counts require.
 #pragma once
 
 #include "maskedkd/base/error.hpp"
@@ -19,14 +19,14 @@ inline void check_mpi(int code, const char* call, std::source_location where = s
     MPI_Error_string(code, text, &length);
     int kind = MPI_ERR_UNKNOWN;
     MPI_Error_class(code, &kind);
-    // Of a link or another rank that dies, not of a wrong argument: another start may do.
-    const bool may_pass = kind == MPI_ERR_OTHER || kind == MPI_ERR_INTERN || kind == MPI_ERR_UNKNOWN;
+    // Caused by a broken link or a dead rank, not by a wrong argument: another start may succeed.
+    const bool is_transient = kind == MPI_ERR_OTHER || kind == MPI_ERR_INTERN || kind == MPI_ERR_UNKNOWN;
     throw Error(fmt::format("{} failed: {}", call, std::string(text, length)), "look at the other ranks' messages",
-                may_pass ? ExitCode::requeue : ExitCode::failure, where);
+                is_transient ? ExitCode::requeue : ExitCode::failure, where);
   }
 }
 
-// MPI counts elements in an int: longer buffers go in pieces. call(offset, count).
+// MPI counts elements in an int, so longer buffers are sent in pieces: call(offset, count) for each.
 inline constexpr std::int64_t kMpiPiece = std::int64_t{1} << 28;
 template <typename Call>
 void in_pieces(std::int64_t length, Call&& call, std::int64_t piece = kMpiPiece) {

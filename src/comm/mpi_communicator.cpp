@@ -12,12 +12,12 @@ class MpiCommunicator final : public Communicator {
   explicit MpiCommunicator(const MpiSession& session)
       : activity_(session.activity()), rank_(session.rank()), size_(session.size()) {
     const Activity::Waiting waiting(activity_, "MPI_Comm_dup");
-    // A communicator of its own: its messages never meet the control plane's.
+    // A separate communicator keeps these messages apart from those of the control plane.
     check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &comm_), "MPI_Comm_dup");
     check_mpi(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   }
   ~MpiCommunicator() override {
-    // Collective by the standard: not on the way to an abort, when the others are elsewhere.
+    // MPI_Comm_free is collective: it is not called during an exception, when the other ranks are elsewhere.
     if (std::uncaught_exceptions() == exceptions_before_) {
       const Activity::Waiting waiting(activity_, "MPI_Comm_free");
       MPI_Comm_free(&comm_);
@@ -42,8 +42,8 @@ class MpiCommunicator final : public Communicator {
     check_movable(send, at::kCPU);
     float* received = values_of(receive);
     if (send.numel() != receive.numel() || peer < 0 || peer >= size_) {
-      throw Error(
-          fmt::format("exchange of {} values for {} with rank {} of {}", send.numel(), receive.numel(), peer, size_));
+      throw Error(fmt::format("can't exchange {} values for {} with rank {} of {}", send.numel(), receive.numel(), peer,
+                              size_));
     }
     const float* sent = send.const_data_ptr<float>();
     const Activity::Waiting waiting(activity_, "exchange");

@@ -18,7 +18,7 @@
 namespace maskedkd {
 namespace {
 
-// The launcher of the MPI that this was built with, empty where it is not on this machine.
+// The launcher of the MPI that this program was built with; empty where it is not on this machine.
 std::string mpiexec_of_this_mpi() {
   std::error_code unreadable;
   return std::filesystem::exists(MASKEDKD_MPIEXEC, unreadable) ? MASKEDKD_MPIEXEC : "";
@@ -28,13 +28,14 @@ std::string mpiexec_of_this_mpi() {
 
 MpiSession::MpiSession(int& argc, char**& argv) {
   check_launcher(environment_variable);
-  const std::string remark = launcher_remark(environment_variable);  // MPI_Init sets variables of mpiexec's itself
+  const std::string remark = launcher_remark(environment_variable);  // MPI_Init sets variables of mpiexec
   const std::vector<LaunchSign> signs = launch_signs(environment_variable);
   turn_off_forbidden_single_copy(memory_access());
   int provided = MPI_THREAD_SINGLE;
   check_mpi(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
   if (provided < MPI_THREAD_FUNNELED) {
-    throw Error("this MPI does not allow threads beside the one that talks", "use an MPI with MPI_THREAD_FUNNELED");
+    throw Error("this MPI does not support threads besides the one that calls it",
+                "use an MPI with MPI_THREAD_FUNNELED");
   }
   check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &rank_), "MPI_Comm_rank");
@@ -54,11 +55,11 @@ MpiSession::MpiSession(int& argc, char**& argv) {
 
 MpiSession::~MpiSession() {
   const auto ended = std::make_shared<std::atomic<bool>>(false);
-  if (end_within_s_ > 0) {
-    std::thread([ended, seconds = end_within_s_] {
+  if (finalize_timeout_s_ > 0) {
+    std::thread([ended, seconds = finalize_timeout_s_] {
       std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
       if (!*ended) {
-        spdlog::error("the other ranks have not come to the end of the job for {:.0f} s; it ends with {}", seconds,
+        spdlog::error("the other ranks did not end within {:.0f} s; this process ends with exit code {}", seconds,
                       static_cast<int>(ExitCode::requeue));
         std::_Exit(static_cast<int>(ExitCode::requeue));
       }

@@ -17,15 +17,15 @@ namespace {
 
 void check_nccl(ncclResult_t result, const char* call, std::source_location where = std::source_location::current()) {
   if (result != ncclSuccess) {
-    // All others are of links, devices and other ranks that die: another start may do.
+    // All other errors come from links, devices and dead ranks: another start may succeed.
     const bool mistake = result == ncclInvalidArgument || result == ncclInvalidUsage;
     throw Error(fmt::format("{} failed: {}", call, ncclGetErrorString(result)),
-                "NCCL_DEBUG=INFO in the environment makes NCCL say more",
-                mistake ? ExitCode::failure : ExitCode::requeue, where);
+                "set NCCL_DEBUG=INFO in the environment for details", mistake ? ExitCode::failure : ExitCode::requeue,
+                where);
   }
 }
 
-// Everything is put on the device's current stream, so later work of that stream sees the result without waiting here.
+// Everything is queued on the device's current stream, so later work of that stream sees the result.
 class NcclCommunicator final : public Communicator {
  public:
   NcclCommunicator(const MpiSession& session, at::Device device)
@@ -42,7 +42,7 @@ class NcclCommunicator final : public Communicator {
   }
   ~NcclCommunicator() override {
     if (std::uncaught_exceptions() > exceptions_before_ || aborted_) {
-      return;  // ending it waits for the other ranks, which wait for this one; the job is about to be aborted
+      return;  // destroying it waits for the other ranks, which wait for this one; the job is about to be aborted
     }
     if (failed_ || !async_error().empty()) {
       abort();
@@ -66,8 +66,8 @@ class NcclCommunicator final : public Communicator {
     if (aborted_) {
       return {};
     }
-    const ncclResult_t asked = ncclCommGetAsyncError(comm_, &state);
-    const ncclResult_t worst = asked != ncclSuccess ? asked : state;
+    const ncclResult_t query = ncclCommGetAsyncError(comm_, &state);
+    const ncclResult_t worst = query != ncclSuccess ? query : state;
     return worst == ncclSuccess || worst == ncclInProgress
                ? std::string()
                : fmt::format("NCCL: {} ({})", ncclGetErrorString(worst), ncclGetLastError(comm_));
@@ -75,7 +75,7 @@ class NcclCommunicator final : public Communicator {
 
   void abort() noexcept override {
     if (!aborted_.exchange(true)) {
-      static_cast<void>(cudaSetDevice(device_.index()));  // of the watchdog's thread, which begins with GPU 0
+      static_cast<void>(cudaSetDevice(device_.index()));  // in the watchdog's thread, whose current device is GPU 0
       ncclCommAbort(comm_);
     }
   }
@@ -91,8 +91,8 @@ class NcclCommunicator final : public Communicator {
     check_movable(send, device_);
     float* received = values_of(receive);
     if (send.numel() != receive.numel() || peer < 0 || peer >= size_) {
-      throw Error(
-          fmt::format("exchange of {} values for {} with rank {} of {}", send.numel(), receive.numel(), peer, size_));
+      throw Error(fmt::format("can't exchange {} values for {} with rank {} of {}", send.numel(), receive.numel(), peer,
+                              size_));
     }
     const Activity::Waiting waiting(activity_, "exchange");
     check(ncclGroupStart(), "ncclGroupStart");
@@ -132,7 +132,7 @@ class NcclCommunicator final : public Communicator {
   at::Device device_;
   ncclComm_t comm_ = nullptr;
   bool failed_ = false;
-  std::atomic<bool> aborted_{false};  // by the watchdog's thread
+  std::atomic<bool> aborted_{false};  // set by the watchdog's thread
 };
 
 }  // namespace

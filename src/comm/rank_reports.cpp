@@ -11,13 +11,13 @@ namespace maskedkd {
 constexpr int kReportTag = 4711;
 
 struct RankReports::State {
-  MPI_Comm world = MPI_COMM_NULL;  // of its own: nobody else's messages
+  MPI_Comm world = MPI_COMM_NULL;  // a separate communicator for these messages
   int rank = 0;
   std::size_t num_values = 0;
-  int num_exceptions = std::uncaught_exceptions();  // when it was made
+  int num_exceptions = std::uncaught_exceptions();  // when this object was made
   MPI_Request request = MPI_REQUEST_NULL;
-  std::vector<double> sent;                 // the values, then whether it is the last
-  std::vector<std::vector<double>> newest;  // of each rank; on rank 0
+  std::vector<double> sent;                 // the values, then 1 in the last report, else 0
+  std::vector<std::vector<double>> newest;  // report of each rank; on rank 0
 };
 
 RankReports::RankReports(const MpiSession& session, std::size_t num_values) : state_(std::make_unique<State>()) {
@@ -27,8 +27,7 @@ RankReports::RankReports(const MpiSession& session, std::size_t num_values) : st
   state_->newest.assign(static_cast<std::size_t>(session.size()), std::vector<double>(num_values + 1, 0.0));
 }
 
-// MPI_Comm_free is collective: on the way out of an exception the other ranks may never come to it. What is still under
-// way keeps its memory; the job is about to end.
+// MPI_Comm_free is collective: not called during an exception. A pending send keeps its memory until the job ends.
 RankReports::~RankReports() {
   int arrived = 0;
   if (std::uncaught_exceptions() == state_->num_exceptions) {
@@ -75,10 +74,10 @@ void RankReports::finish(std::span<const double> values) {
 void RankReports::receive() {
   State& state = *state_;
   for (;;) {
-    int is_there = 0;
+    int has_message = 0;
     MPI_Status status;
-    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kReportTag, state.world, &is_there, &status), "MPI_Iprobe");
-    if (is_there == 0) {
+    check_mpi(MPI_Iprobe(MPI_ANY_SOURCE, kReportTag, state.world, &has_message, &status), "MPI_Iprobe");
+    if (has_message == 0) {
       return;
     }
     std::vector<double>& values = state.newest[static_cast<std::size_t>(status.MPI_SOURCE)];

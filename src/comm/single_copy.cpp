@@ -12,9 +12,9 @@
 namespace maskedkd {
 namespace {
 
-// The numbers of the namespaces of a machine's own processes, fixed in Linux (include/linux/proc_ns.h).
-constexpr const char* kMachinesUsers = "user:[4026531837]";
-constexpr const char* kMachinesProcesses = "pid:[4026531836]";
+// The initial namespaces of a machine have fixed numbers in Linux (include/linux/proc_ns.h).
+constexpr const char* kInitialUserNamespace = "user:[4026531837]";
+constexpr const char* kInitialPidNamespace = "pid:[4026531836]";
 
 bool reads_itself() {
   char from = 'x', to = 0;
@@ -39,16 +39,16 @@ MemoryAccess memory_access() {
   access.reads_itself = reads_itself();
   access.is_dumpable = prctl(PR_GET_DUMPABLE) == 1;
   std::ifstream("/proc/sys/kernel/yama/ptrace_scope") >> access.ptrace_scope;
-  access.in_container =
-      !is_namespace("/proc/self/ns/user", kMachinesUsers) || !is_namespace("/proc/self/ns/pid", kMachinesProcesses);
+  access.in_container = !is_namespace("/proc/self/ns/user", kInitialUserNamespace) ||
+                        !is_namespace("/proc/self/ns/pid", kInitialPidNamespace);
   return access;
 }
 
 void turn_off_forbidden_single_copy(const MemoryAccess& access) {
   if (!allows_single_copy(access)) {
-    constexpr int kKeepTheUsers = 0;
-    setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", kKeepTheUsers);
-    setenv("OMPI_MCA_smsc", "^cma", kKeepTheUsers);
+    constexpr int kDontOverwrite = 0;
+    setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", kDontOverwrite);
+    setenv("OMPI_MCA_smsc", "^cma", kDontOverwrite);
   }
 }
 

@@ -31,9 +31,9 @@ int cores_for_rank(const MpiSession& session) {
   const std::string host = host_name() + ' ', own_group = own_cgroup();
   const std::string key = host + bits + ' ';
   std::int64_t sharing = 0;
-  std::vector<std::string> groups;  // of the ranks on this machine
+  std::vector<std::string> groups;  // of the ranks on this node
   for (const std::string& other : session.all_gather(key + own_group)) {
-    // Ranks that are bound to cores of their own don't share them: all masks together hold more than one of them does.
+    // Ranks that are bound to different cores don't share them.
     sharing += other.starts_with(key) ? 1 : 0;
     if (other.starts_with(host)) {
       groups.push_back(other.substr(key.size()));
@@ -48,8 +48,8 @@ int cores_for_rank(const MpiSession& session) {
 
 int threads_for_rank(const MpiSession& session) {
   const int cores = cores_for_rank(session);
-  const int asked = positive_environment("OMP_NUM_THREADS");
-  return asked > 0 ? asked : cores;
+  const int requested = positive_environment("OMP_NUM_THREADS");
+  return requested > 0 ? requested : cores;
 }
 
 int loader_threads_for_rank(const MpiSession& session, bool beside_a_gpu) {

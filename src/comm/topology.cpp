@@ -20,7 +20,7 @@
 namespace maskedkd {
 namespace {
 
-// UUIDs, so that two ranks on one GPU are noticed even where each sees it as its device 0.
+// UUIDs reveal two ranks on one GPU even where each sees it as its device 0.
 std::vector<std::string> visible_devices() {
   std::vector<std::string> ids;
 #ifdef MASKEDKD_WITH_CUDA
@@ -28,7 +28,7 @@ std::vector<std::string> visible_devices() {
   for (int device = 0; device < count; ++device) {
     cudaDeviceProp properties{};
     if (cudaGetDeviceProperties(&properties, device) != cudaSuccess) {
-      throw Error(fmt::format("CUDA device {} does not answer", device), "see nvidia-smi on that node");
+      throw Error(fmt::format("CUDA device {} does not respond", device), "see nvidia-smi on that node");
     }
     std::string id;
     for (const char byte : properties.uuid.bytes) {
@@ -79,32 +79,32 @@ DeviceChoice parse_device_choice(const std::string& text) {
 
 std::vector<int> assign_devices(const std::vector<RankPlace>& places, DeviceChoice choice) {
   const auto sees_device = [](const RankPlace& place) { return place.num_devices > 0; };
-  const bool none = std::none_of(places.begin(), places.end(), sees_device);
-  const auto hindered =
+  const bool none_sees_device = std::none_of(places.begin(), places.end(), sees_device);
+  const auto unusable =
       std::find_if(places.begin(), places.end(), [](const RankPlace& place) { return !place.why_none.empty(); });
-  if (choice != DeviceChoice::cpu && none && hindered != places.end()) {
+  if (choice != DeviceChoice::cpu && none_sees_device && unusable != places.end()) {
     throw usage_error(
-        fmt::format("{} has a GPU that rank {} can't use: {}", hindered->host, hindered->rank, hindered->why_none),
-        "or say --device cpu");
+        fmt::format("{} has a GPU that rank {} can't use: {}", unusable->host, unusable->rank, unusable->why_none),
+        "or train with --device cpu");
   }
-  if (choice == DeviceChoice::cpu || (choice == DeviceChoice::automatic && none)) {
+  if (choice == DeviceChoice::cpu || (choice == DeviceChoice::automatic && none_sees_device)) {
     return std::vector<int>(places.size(), -1);
   }
   if (!std::all_of(places.begin(), places.end(), sees_device)) {
-    throw usage_error(fmt::format("{} see no GPU:{}", none ? "the ranks" : "some ranks", table(places)),
+    throw usage_error(fmt::format("{} see no GPU:{}", none_sees_device ? "the ranks" : "some ranks", table(places)),
                       "give a node's ranks all of its GPUs (srun --gpus-per-node=N), or train with --device cpu");
   }
   std::vector<int> devices;
   std::map<std::pair<std::string, std::string>, int> taken;  // (host, device) -> rank
   for (const RankPlace& place : places) {
-    // One visible device: the launcher has chosen. Several: the local rank chooses.
+    // A single visible device was chosen by the launcher; among several the local rank chooses.
     const int device = place.num_devices == 1 ? 0 : place.local_rank;
     if (device >= place.num_devices) {
       throw usage_error(fmt::format("more ranks than GPUs on {}:{}", place.host, table(places)),
                         "start one rank a GPU");
     }
-    const auto [entry, fresh] = taken.emplace(std::pair(place.host, place.device_ids.at(device)), place.rank);
-    if (!fresh) {
+    const auto [entry, is_new] = taken.emplace(std::pair(place.host, place.device_ids.at(device)), place.rank);
+    if (!is_new) {
       throw usage_error(fmt::format("ranks {} and {} would share one GPU of {}:{}", entry->second, place.rank,
                                     place.host, table(places)),
                         "start one rank a GPU");

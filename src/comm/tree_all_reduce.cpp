@@ -22,15 +22,15 @@ void tree_all_reduce_sum(Communicator& communicator, at::Tensor& tensor) {
     return;
   }
   at::Tensor received = at::empty_like(tensor);
-  // Rank tree_size + i stands behind rank i.
+  // The surplus rank tree_size + i is paired with rank i.
   if (rank < surplus || rank >= tree_size) {
     communicator.exchange(tensor, received, rank < surplus ? rank + tree_size : rank - tree_size);
-    tensor += received;  // both hold the same sum; the one behind needs it no more
+    tensor += received;  // both have the same sum; the surplus rank no longer needs it
   } else if (surplus > 0) {
     communicator.activity().pass_over(1);
   }
   if (rank < tree_size) {
-    // a + b and b + a are the same bits: both sides of a pair go on with the same number.
+    // a + b and b + a have the same bits, so both ranks of a pair continue with the same number.
     for (int distance = 1; distance < tree_size; distance *= 2) {
       communicator.exchange(tensor, received, rank ^ distance);
       tensor += received;

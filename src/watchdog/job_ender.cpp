@@ -13,12 +13,13 @@
 namespace maskedkd {
 namespace {
 
-constexpr std::chrono::seconds kHungRankSpeaks{1};  // before the first process ends, and the launcher kills the others
-constexpr std::chrono::seconds kEndAnyway{5};       // where standard error or a driver blocks
+constexpr std::chrono::seconds kTimeToPrintStack{
+    1};                                              // before the first process ends, and the launcher kills the others
+constexpr std::chrono::seconds kForcedExitDelay{5};  // in case standard error or a driver blocks
 
-void end_anyway() {
+void force_exit_later() {
   std::thread([] {
-    std::this_thread::sleep_for(kEndAnyway);
+    std::this_thread::sleep_for(kForcedExitDelay);
     std::_Exit(static_cast<int>(ExitCode::requeue));
   }).detach();
 }
@@ -41,8 +42,8 @@ std::string JobEnder::communicator_error() {
 void JobEnder::report(const std::string& what) {
   reported_ = what;
   if (!on_hang_) {
-    end_anyway();
-    spdlog::error("{}; the job ends with {}, to be started again", what, static_cast<int>(ExitCode::requeue));
+    force_exit_later();
+    spdlog::error("{}; the job ends with exit code {}, to be started again", what, static_cast<int>(ExitCode::requeue));
   }
 }
 
@@ -51,12 +52,12 @@ void JobEnder::end(bool with_stack) {
     on_hang_(reported_);
     return;
   }
-  end_anyway();
+  force_exit_later();
   if (with_stack && !print_main_stack(rank_)) {
-    spdlog::warn("the main thread does not answer: it is stuck in the kernel");
+    spdlog::warn("the main thread does not respond: it is stuck in the kernel");
   }
   if (!with_stack || rank_ == 0) {
-    std::this_thread::sleep_for(kHungRankSpeaks);
+    std::this_thread::sleep_for(kTimeToPrintStack);
   }
   {
     const std::lock_guard lock(mutex_);

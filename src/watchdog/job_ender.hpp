@@ -1,6 +1,5 @@
-// Ends this process because of a hang: one error line, the stack of the main thread where it is the one that hangs, the
-// communicator aborted, ExitCode::requeue. Also the watch over the communicator, whose errors end the job in the same
-// way.
+// Ends this process because of a hang: one error line, the main thread's stack if this rank hangs, the communicator
+// aborted, ExitCode::requeue. Also watches the communicator, whose errors end the job in the same way.
 #pragma once
 
 #include <functional>
@@ -13,17 +12,17 @@ class Communicator;
 
 class JobEnder {
  public:
-  // on_hang: as in WatchdogOptions; called in place of reporting and ending.
+  // on_hang: as in WatchdogOptions; called instead of logging and ending.
   JobEnder(int rank, std::function<void(const std::string&)> on_hang);
 
-  // Any thread. nullptr: there is none (any more).
+  // Any thread. nullptr: there is no communicator (any more).
   void watch(Communicator* communicator);
-  // One line; empty: no error is known of.
+  // In one line; empty: no error is known.
   std::string communicator_error();
 
-  // In one error line. The process ends within seconds from here, even where standard error or a driver blocks.
+  // Logs one error line. From here on the process ends within seconds, even if standard error or a driver blocks.
   void report(const std::string& what);
-  // Returns only where there is on_hang. with_stack: this rank's main thread is to be shown.
+  // Returns only where on_hang is set. with_stack: print the stack of this rank's main thread.
   void end(bool with_stack);
 
  private:

@@ -28,17 +28,17 @@ void print_stack(int /*signal*/) {
   const int error = errno;
   std::array<void*, kMostFrames> frames;
   const int count = backtrace(frames.data(), kMostFrames);
-  backtrace_symbols_fd(frames.data() + 1, count - 1, STDERR_FILENO);  // but for this one
+  backtrace_symbols_fd(frames.data() + 1, count - 1, STDERR_FILENO);  // without this function
   printed.store(true, std::memory_order_release);
   errno = error;
 }
 
 }  // namespace
 
-void make_main_stack_ready() {
+void prepare_main_stack() {
   main_thread = pthread_self();
   void* frame = nullptr;
-  backtrace(&frame, 1);  // the first call loads a library, which a handler must not
+  backtrace(&frame, 1);  // the first call loads a library, which a signal handler must not do
   struct sigaction action {};
   action.sa_handler = print_stack;
   action.sa_flags = SA_RESTART;

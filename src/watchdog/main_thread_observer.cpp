@@ -10,13 +10,12 @@
 namespace maskedkd {
 namespace {
 
-// Whether the thread of this process runs, or would if there were a processor for it. Time on a processor tells less:
-// who polls and yields gets hardly any of it on a busy machine.
+// Whether the thread runs or waits for a processor: on a busy machine a thread that polls gets little CPU time.
 bool is_awake(int thread) {
   std::ifstream stat(fmt::format("/proc/self/task/{}/stat", thread));
   std::string line;
   std::getline(stat, line);
-  const std::size_t name_ends = line.rfind(") ");  // a name may have anything in it
+  const std::size_t name_ends = line.rfind(") ");  // the name may contain anything
   return name_ends != std::string::npos && line[name_ends + 2] == 'R';
 }
 

@@ -13,7 +13,8 @@ std::optional<double> WatchdogOptions::parse_timeout(const std::string& text) {
     return std::nullopt;
   }
   if (!std::regex_match(text, std::regex(R"(\d{1,7}(\.\d{1,3})?)"))) {
-    throw usage_error(fmt::format("--hang-timeout: '{}' is no time", text), "give auto, or seconds; 0: off");
+    throw usage_error(fmt::format("--hang-timeout: '{}' is not a time", text),
+                      "give auto, or seconds; 0 turns the watchdog off");
   }
   return std::stod(text);
 }
@@ -21,7 +22,7 @@ std::optional<double> WatchdogOptions::parse_timeout(const std::string& text) {
 void WatchdogOptions::validate() const {
   if (timeout_s && *timeout_s != 0 && *timeout_s < 1) {
     throw usage_error(fmt::format("--hang-timeout {} is less than a second", *timeout_s),
-                      "give auto, or seconds; 0: off");
+                      "give auto, or seconds; 0 turns the watchdog off");
   }
 }
 
@@ -44,21 +45,21 @@ Watchdog::Watched Watchdog::watch(Communicator& communicator) {
   Watched watched;
   if (monitor_) {
     monitor_->watch(&communicator);
-    watched.forget_ = [monitor = monitor_] { monitor->watch(nullptr); };
+    watched.stop_watching_ = [monitor = monitor_] { monitor->watch(nullptr); };
   }
   return watched;
 }
 
-Watchdog::Watched::Watched(Watched&& other) noexcept : forget_(std::exchange(other.forget_, nullptr)) {}
+Watchdog::Watched::Watched(Watched&& other) noexcept : stop_watching_(std::exchange(other.stop_watching_, nullptr)) {}
 
 Watchdog::Watched& Watchdog::Watched::operator=(Watched&& other) noexcept {
-  std::swap(forget_, other.forget_);
+  std::swap(stop_watching_, other.stop_watching_);
   return *this;
 }
 
 Watchdog::Watched::~Watched() {
-  if (forget_) {
-    forget_();
+  if (stop_watching_) {
+    stop_watching_();
   }
 }
 

@@ -14,15 +14,15 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kRounds = 3;  // of trying to reach rank 0
-constexpr std::chrono::seconds kForAnAnswer{3};
-constexpr double kForRank0ToReport_s = 1;  // a failure that this rank has sent to it
+constexpr int kMaxRounds = 3;  // attempts to reach rank 0
+constexpr std::chrono::seconds kAnswerTimeout{3};
+constexpr double kTimeForRank0ToLog_s = 1;  // a failure that this rank has sent to it
 
 }  // namespace
 
-WatchdogFollower::WatchdogFollower(Invitation invitation, int rank, const std::string& host_of_rank_0,
+WatchdogFollower::WatchdogFollower(LeaderAddress leader_address, int rank, const std::string& host_of_rank_0,
                                    std::optional<double> given_timeout_s)
-    : invitation_(std::move(invitation)),
+    : leader_address_(std::move(leader_address)),
       rank_(rank),
       given_timeout_s_(given_timeout_s),
       timeout_s_(given_timeout_s.value_or(kShortestTimeout_s)) {
@@ -32,24 +32,24 @@ WatchdogFollower::WatchdogFollower(Invitation invitation, int rank, const std::s
 }
 
 void WatchdogFollower::connect(const RankState& own, const std::function<bool(double seconds)>& wait) {
-  std::vector<std::string> addresses = invitation_.addresses;
-  if (invitation_.host == own.host) {
+  std::vector<std::string> addresses = leader_address_.addresses;
+  if (leader_address_.host == own.host) {
     addresses.insert(addresses.begin(), "127.0.0.1");
   }
-  std::optional<Link> silent;
-  for (int round = 0; round < kRounds && !silent; ++round) {
+  std::optional<Link> unanswered;
+  for (int round = 0; round < kMaxRounds && !unanswered; ++round) {
     for (const std::string& address : addresses) {
-      Socket socket = connect_to(address, invitation_.port, 2);
+      Socket socket = connect_to(address, leader_address_.port, 2);
       if (socket.get() < 0) {
         continue;
       }
       link_.emplace(std::move(socket));
       report(Frame::Kind::report, own);
-      if (is_answered(wait)) {
+      if (wait_for_answer(wait)) {
         return;
       }
-      if (!link_->closed() && !silent) {
-        silent = std::move(link_);
+      if (!link_->closed() && !unanswered) {
+        unanswered = std::move(link_);
       }
       link_.reset();
     }
@@ -57,16 +57,16 @@ void WatchdogFollower::connect(const RankState& own, const std::function<bool(do
       return;
     }
   }
-  if (silent) {  // its machine has taken the link, but rank 0 may be stopped since
-    link_ = std::move(silent);
+  if (unanswered) {  // its machine has accepted the connection, but rank 0 may have been stopped since
+    link_ = std::move(unanswered);
     return;
   }
-  spdlog::warn("this rank watches itself only: rank 0's watchdog can't be reached at {} ({}), port {}",
-               fmt::join(addresses, ", "), invitation_.host, invitation_.port);
+  spdlog::warn("this rank only watches itself: rank 0's watchdog can't be reached at {} ({}), port {}",
+               fmt::join(addresses, ", "), leader_address_.host, leader_address_.port);
 }
 
-bool WatchdogFollower::is_answered(const std::function<bool(double seconds)>& wait) {
-  for (const auto since = Clock::now(); Clock::now() - since < kForAnAnswer && !link_->closed();) {
+bool WatchdogFollower::wait_for_answer(const std::function<bool(double seconds)>& wait) {
+  for (const auto since = Clock::now(); Clock::now() - since < kAnswerTimeout && !link_->closed();) {
     for (const Frame& frame : link_->receive()) {
       rank_0_ = frame.state();
       timeout_s_ = frame.timeout_s > 0 ? frame.timeout_s : kShortestTimeout_s;
@@ -109,19 +109,19 @@ std::optional<WatchdogFollower::Verdict> WatchdogFollower::follow_rank_0(double 
   if (!error.empty()) {
     state.doing = error;
     report(Frame::Kind::failure, std::move(state));
-    return Verdict{"", false, kForRank0ToReport_s};
+    return Verdict{"", false, kTimeForRank0ToLog_s};
   }
   report(Frame::Kind::report, std::move(state));
   rank_0_.waits = true;  // its main thread is watched by its own watchdog
   rank_0_.stalled_s = 0;
   if (const auto hang = find_hang({&rank_0_, 1}, timeout_s_)) {
-    // One is to report it, not all of hundreds: the launcher ends the job meanwhile.
+    // The delay lets one rank log it, not hundreds: the launcher ends the job meanwhile.
     return Verdict{hang->description, false, 0.5 * (std::bit_width(static_cast<unsigned>(rank_)) - 1)};
   }
   return std::nullopt;
 }
 
-// As if it were the only one.
+// Judges this rank as if it were the only one.
 std::optional<WatchdogFollower::Verdict> WatchdogFollower::follow_alone(const RankState& own) const {
   const auto hang = own.waits ? std::nullopt : find_hang({&own, 1}, given_timeout_s_);
   return hang ? std::optional(Verdict{
@@ -129,7 +129,7 @@ std::optional<WatchdogFollower::Verdict> WatchdogFollower::follow_alone(const Ra
               : std::nullopt;
 }
 
-std::vector<Link> WatchdogFollower::say_goodbye(const RankState& own) {
+std::vector<Link> WatchdogFollower::send_goodbye(const RankState& own) {
   std::vector<Link> links;
   if (link_) {
     report(Frame::Kind::goodbye, own);
@@ -141,7 +141,7 @@ std::vector<Link> WatchdogFollower::say_goodbye(const RankState& own) {
 
 void WatchdogFollower::report(Frame::Kind kind, RankState state) {
   Frame frame = Frame::of(kind, rank_, state);
-  std::copy_n(invitation_.token.begin(), std::min(invitation_.token.size(), frame.token.size() - 1),
+  std::copy_n(leader_address_.token.begin(), std::min(leader_address_.token.size(), frame.token.size() - 1),
               frame.token.begin());
   link_->send(frame);
 }

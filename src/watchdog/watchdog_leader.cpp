@@ -40,7 +40,7 @@ std::optional<Hang> WatchdogLeader::judge(double passed_s, const RankState& own,
   std::optional<std::string> failure;
   for (Peer& peer : peers_) {
     for (const Frame& frame : peer.link.receive()) {
-      if (auto reported = hear(peer, frame)) {
+      if (auto reported = handle(peer, frame)) {
         failure = std::move(reported);
       }
     }
@@ -64,7 +64,7 @@ std::optional<Hang> WatchdogLeader::judge(double passed_s, const RankState& own,
   return failure ? std::optional<Hang>({{}, *failure}) : find_hang(ranks_, given_timeout_s_);
 }
 
-std::optional<std::string> WatchdogLeader::hear(Peer& peer, const Frame& frame) {
+std::optional<std::string> WatchdogLeader::handle(Peer& peer, const Frame& frame) {
   const bool is_of_this_job = std::strncmp(frame.token.data(), token_.c_str(), frame.token.size()) == 0;
   if (!is_of_this_job || frame.rank < 1 || frame.rank >= static_cast<int>(ranks_.size())) {
     return std::nullopt;
@@ -91,7 +91,7 @@ void WatchdogLeader::send_end(const Hang& hang, const RankState& own) {
   }
 }
 
-std::vector<Link> WatchdogLeader::say_goodbye(const RankState& own) {
+std::vector<Link> WatchdogLeader::send_goodbye(const RankState& own) {
   accept_all();
   std::vector<Link> links;
   for (Peer& peer : peers_) {

@@ -1,5 +1,4 @@
-// Rank 0's part of the watchdog: hears what all ranks do, answers them, and judges who hangs. Sends and receives
-// without waiting.
+// The watchdog's role on rank 0: receives what all ranks do, answers, and decides who hangs. Never blocks.
 #pragma once
 
 #include "watchdog_link.hpp"
@@ -16,23 +15,23 @@ class WatchdogLeader {
   WatchdogLeader(Socket listener, std::string token, const std::vector<std::string>& hosts,
                  std::optional<double> given_timeout_s);
 
-  // Takes in what the ranks have reported, passed_s seconds after the last time, and answers. own: rank 0's state.
-  // error: of rank 0's communicator; empty: none. What ends the job, if something does.
+  // Reads what the ranks have reported, passed_s seconds after the last call, and answers. own: rank 0's state. error:
+  // of rank 0's communicator; empty: none. Returns what ends the job, if anything does.
   std::optional<Hang> judge(double passed_s, const RankState& own, const std::string& error);
-  // Tells every rank to end, and the culprits to show their stacks first.
+  // Tells every rank to end, and the culprits to print their stacks first.
   void send_end(const Hang& hang, const RankState& own);
-  // Says that rank 0 leaves. The links, to be read until the other side closes them.
-  std::vector<Link> say_goodbye(const RankState& own);
+  // Announces that rank 0 leaves. Returns the links, to be read until the other side closes them.
+  std::vector<Link> send_goodbye(const RankState& own);
 
  private:
   struct Peer {
     Link link;
-    int rank = -1;  // not known yet
+    int rank = -1;  // -1: not known yet
   };
 
   void accept_all();
-  // The failure that it reports, or nothing.
-  std::optional<std::string> hear(Peer& peer, const Frame& frame);
+  // Returns the failure that the frame reports, if it does.
+  std::optional<std::string> handle(Peer& peer, const Frame& frame);
   RankState& state_of(const Peer& peer) { return ranks_[static_cast<std::size_t>(peer.rank)]; }
 
   Socket listener_;

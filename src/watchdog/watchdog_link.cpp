@@ -26,7 +26,7 @@ namespace {
 static_assert(std::is_trivially_copyable_v<Frame>);
 
 template <std::size_t N>
-void put(std::array<char, N>& field, const std::string& text) {
+void copy_text(std::array<char, N>& field, const std::string& text) {
   std::copy_n(text.begin(), std::min(text.size(), N - 1), field.begin());
 }
 
@@ -82,8 +82,8 @@ Frame Frame::of(Kind kind, int rank, const RankState& state) {
   frame.collectives = state.collectives;
   frame.waits = state.waits ? 1 : 0;
   frame.is_slow = state.pace == Activity::Pace::slow ? 1 : 0;
-  put(frame.host, state.host);
-  put(frame.doing, state.doing);
+  copy_text(frame.host, state.host);
+  copy_text(frame.doing, state.doing);
   return frame;
 }
 
@@ -122,7 +122,7 @@ void Link::flush() {
     if (count > 0) {
       out_.erase(0, static_cast<std::size_t>(count));
     } else if (errno != EINTR) {
-      // What the other side said last may still lie here: receive() finds the end.
+      // The other side's last frames may still be unread: receive() finds the end.
       return;
     }
   }
@@ -152,34 +152,32 @@ std::vector<Frame> Link::receive() {
 
 void Link::end_sending() { ::shutdown(socket_.get(), SHUT_WR); }
 
-std::string to_json(const Invitation& invitation) {
-  return nlohmann::json{{"host", invitation.host},
-                        {"token", invitation.token},
-                        {"port", invitation.port},
-                        {"addresses", invitation.addresses}}
+std::string to_json(const LeaderAddress& address) {
+  return nlohmann::json{
+      {"host", address.host}, {"token", address.token}, {"port", address.port}, {"addresses", address.addresses}}
       .dump();
 }
 
-Invitation parse_invitation(const std::string& text) {
+LeaderAddress parse_leader_address(const std::string& text) {
   const auto json = nlohmann::json::parse(text);
   return {json.at("host"), json.at("token"), json.at("port"), json.at("addresses")};
 }
 
-std::pair<Socket, Invitation> listen_for_ranks(bool local) {
-  Invitation invitation = {host_name(), random_token(), 0, {}};
+std::pair<Socket, LeaderAddress> listen_for_ranks(bool local) {
+  LeaderAddress leader_address = {host_name(), random_token(), 0, {}};
   Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   sockaddr_in address = socket_address(local ? "127.0.0.1" : "0.0.0.0", 0);
   socklen_t length = sizeof address;
   if (socket.get() < 0 || ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
       ::listen(socket.get(), SOMAXCONN) != 0 ||
       ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &length) != 0) {
-    throw Error(fmt::format("the watchdog can't listen: {}", std::strerror(errno)), "--hang-timeout 0 goes without it");
+    throw Error(fmt::format("the watchdog can't listen: {}", std::strerror(errno)), "--hang-timeout 0 runs without it");
   }
-  invitation.port = ntohs(address.sin_port);
+  leader_address.port = ntohs(address.sin_port);
   if (!local) {
-    invitation.addresses = own_addresses();
+    leader_address.addresses = own_addresses();
   }
-  return {std::move(socket), std::move(invitation)};
+  return {std::move(socket), std::move(leader_address)};
 }
 
 Socket accept_one(const Socket& listener) {

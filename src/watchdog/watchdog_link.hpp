@@ -1,4 +1,4 @@
-// How the watchdog's threads talk: frames of one size over TCP, sent and received without waiting.
+// The messages between the watchdog's threads: frames of one size over TCP, sent and received without blocking.
 #pragma once
 
 #include "hang_diagnosis.hpp"
@@ -12,12 +12,12 @@
 namespace maskedkd {
 
 struct Frame {
-  // report: what a rank does, with the token. failure: its communicator's error, in `doing`. goodbye: the sender is no
-  // hang. answer: rank 0's, with what it does. end, show_stack: from rank 0, the process is to end.
+  // report: what a rank does. failure: an error of its communicator, in `doing`. goodbye: the sender ends normally.
+  // answer: the state of rank 0. end, show_stack: rank 0 tells the process to end. Frames to rank 0 contain the token.
   enum class Kind : std::uint32_t { report, failure, goodbye, answer, end, show_stack };
   Kind kind = Kind::report;
   std::int32_t rank = 0;
-  double timeout_s = 0;  // of an answer: what makes a hang now
+  double timeout_s = 0;  // of an answer: what counts as a hang now
   double stalled_s = 0;
   double awake = 0;
   double longest_s = 0;
@@ -29,7 +29,7 @@ struct Frame {
   std::array<char, 168> doing{};
 
   static Frame of(Kind kind, int rank, const RankState& state);
-  RankState state() const;  // of a linked rank, heard just now
+  RankState state() const;  // of a linked rank that has just reported
 };
 
 class Socket {
@@ -52,7 +52,7 @@ class Socket {
 class Link {
  public:
   explicit Link(Socket socket) : socket_(std::move(socket)) {}  // connected, non-blocking
-  // What can't be sent yet waits for the next call; a report that would wait behind others is left out.
+  // What can't be sent yet waits for the next call; a report or an answer is skipped while other frames wait.
   void send(const Frame& frame);
   std::vector<Frame> receive();            // all that have arrived
   bool closed() const { return closed_; }  // by the other side, or broken
@@ -65,20 +65,20 @@ class Link {
   bool closed_ = false;
 };
 
-// Where rank 0 listens.
-struct Invitation {
+// Where rank 0 listens for the other ranks.
+struct LeaderAddress {
   std::string host;
-  std::string token;  // who does not know it is no rank of this job
+  std::string token;  // proves that a connection is from a rank of this job
   int port = 0;
   std::vector<std::string> addresses;  // IPv4
 };
-std::string to_json(const Invitation& invitation);
-Invitation parse_invitation(const std::string& text);
+std::string to_json(const LeaderAddress& address);
+LeaderAddress parse_leader_address(const std::string& text);
 
-// local: ranks of this node only. Throws Error.
-std::pair<Socket, Invitation> listen_for_ranks(bool local);
-Socket accept_one(const Socket& listener);  // without a descriptor where nobody has come
-// Tries for at most `seconds`; without a descriptor where nobody answers there.
+// local: only ranks of this node connect. Throws Error.
+std::pair<Socket, LeaderAddress> listen_for_ranks(bool local);
+Socket accept_one(const Socket& listener);  // without a descriptor where no connection is pending
+// Tries for at most `seconds`; without a descriptor where that fails.
 Socket connect_to(const std::string& address, int port, double seconds);
 
 }  // namespace maskedkd

@@ -30,28 +30,28 @@ Watchdog::Monitor::Monitor(const MpiSession& session, WatchdogOptions options)
       main_(session.activity(), host_name()),
       ender_(session.rank(), options_.on_hang) {
   Socket listener;
-  std::string invitation;
+  std::string leader_address;
   if (session.rank() == 0) {
     auto [socket, where] = listen_for_ranks(/*local=*/session.local_size() == session.size());
     listener = std::move(socket);
-    invitation = to_json(where);
+    leader_address = to_json(where);
   }
-  Invitation where = parse_invitation(session.broadcast(invitation));
+  LeaderAddress where = parse_leader_address(session.broadcast(leader_address));
   const std::vector<std::string> hosts = session.all_gather(host_name());
   if (session.rank() == 0) {
     leader_.emplace(std::move(listener), where.token, hosts, options_.timeout_s);
   } else {
     follower_.emplace(std::move(where), session.rank(), hosts.front(), options_.timeout_s);
   }
-  make_main_stack_ready();
-  // The main thread's signals stay its own.
+  prepare_main_stack();
+  // The new thread blocks all signals, which are for the main thread.
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   thread_ = std::thread([this] { run(); });
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  // Nobody goes on before all are watched: a rank 0 that stopped before it had answered would be missed by nobody.
-  settled_.get_future().wait();
+  // No rank continues before all are watched: a rank 0 that stopped before it had answered would not be noticed.
+  connect_done_.get_future().wait();
   session.barrier();
 }
 
@@ -63,7 +63,7 @@ void Watchdog::Monitor::stop() noexcept {
   wake_.notify_all();
   if (thread_.joinable()) {
     thread_.join();
-    session_.end_within(options_.on_hang ? 0 : options_.timeout_s.value_or(kShortestTimeout_s));
+    session_.set_finalize_timeout(options_.on_hang ? 0 : options_.timeout_s.value_or(kShortestTimeout_s));
   }
 }
 
@@ -72,11 +72,11 @@ void Watchdog::Monitor::run() {
     main_.look(0);
     follower_->connect(main_.state(), [this](double seconds) { return wait(seconds); });
   }
-  settled_.set_value();
+  connect_done_.set_value();
   auto before = Clock::now();
   while (!wait(tick_s_)) {
     const auto now = Clock::now();
-    // Not what passed while this process, or the machine, was stopped as a whole.
+    // Without the time in which this process, or the machine, was stopped as a whole.
     const double passed_s = std::min(Seconds(now - before).count(), std::max(1.0, 2 * tick_s_));
     before = now;
     main_.look(passed_s);
@@ -84,7 +84,7 @@ void Watchdog::Monitor::run() {
       return;
     }
   }
-  say_goodbye();
+  send_goodbye();
 }
 
 bool Watchdog::Monitor::wait(double seconds) {
@@ -92,7 +92,6 @@ bool Watchdog::Monitor::wait(double seconds) {
   return wake_.wait_for(lock, Seconds(seconds), [this] { return stopping_; });
 }
 
-// The hung ranks show their stacks, then all end.
 bool Watchdog::Monitor::lead(double passed_s) {
   const std::optional<Hang> hang = leader_->judge(passed_s, main_.state(), ender_.communicator_error());
   if (!hang) {
@@ -117,9 +116,9 @@ bool Watchdog::Monitor::follow(double passed_s) {
   return true;
 }
 
-// Whoever closes a link with something unread in it takes from the other what is still under way: so both read on.
-void Watchdog::Monitor::say_goodbye() {
-  std::vector<Link> links = leader_ ? leader_->say_goodbye(main_.state()) : follower_->say_goodbye(main_.state());
+// Closing a connection with unread data discards what is still on its way to the other side, so both sides read on.
+void Watchdog::Monitor::send_goodbye() {
+  std::vector<Link> links = leader_ ? leader_->send_goodbye(main_.state()) : follower_->send_goodbye(main_.state());
   for (Link& link : links) {
     link.end_sending();
   }

@@ -1,5 +1,5 @@
-// The watchdog's thread in a rank. It looks at the main thread, lets the rank's role (rank 0 leads, the others follow)
-// judge by what it saw, and ends the process where that says so.
+// The watchdog's thread in a rank. It observes the main thread, lets the rank's role (rank 0 leads, the others follow)
+// decide by what it observed, and ends the process if that is the decision.
 #pragma once
 
 #include "job_ender.hpp"
@@ -19,31 +19,31 @@ class Communicator;
 
 class Watchdog::Monitor {
  public:
-  // Collective, by the main thread.
+  // Collective; called by the main thread.
   Monitor(const MpiSession& session, WatchdogOptions options);
   void stop() noexcept;
   void watch(Communicator* communicator) { ender_.watch(communicator); }
 
  private:
   void run();
-  bool wait(double seconds);  // whether it is to stop
-  // Whether the job ends: returns only where there is WatchdogOptions::on_hang.
+  bool wait(double seconds);  // returns whether the watchdog is to stop
+  // Return whether the job ends, which they do only where WatchdogOptions::on_hang is set.
   bool lead(double passed_s);
   bool follow(double passed_s);
-  void say_goodbye();
+  void send_goodbye();
 
   const MpiSession& session_;
   const WatchdogOptions options_;
   const double tick_s_;
   MainThreadObserver main_;
   JobEnder ender_;
-  std::optional<WatchdogLeader> leader_;      // rank 0's
-  std::optional<WatchdogFollower> follower_;  // the other ranks'
+  std::optional<WatchdogLeader> leader_;      // on rank 0
+  std::optional<WatchdogFollower> follower_;  // on the other ranks
 
   std::mutex mutex_;
   std::condition_variable wake_;
   bool stopping_ = false;
-  std::promise<void> settled_;  // the link is made, or given up
+  std::promise<void> connect_done_;  // the connection is made, or given up
   std::thread thread_;
 };
 

@@ -138,7 +138,7 @@ TEST_F(Hang, IsNamedAndEndsTheJobWhichGoesOnWithTheSameBits) {
       const ProcessResult result = training.wait(kTimeout_s + kMayTake_s);
       longest_s =
           std::max(longest_s, std::chrono::duration<double>(std::chrono::steady_clock::now() - stopped).count());
-      expect_named(result, rank, "does not answer for \\d s \\(.*; last: \\w+");
+      expect_named(result, rank, "has not responded for \\d s \\(.*; last: \\w+");
     } else if (hang % 3 == 1) {
       const int records = 256 * 6 / ranks;
       const ProcessResult result =
@@ -146,7 +146,7 @@ TEST_F(Hang, IsNamedAndEndsTheJobWhichGoesOnWithTheSameBits) {
                               {"HANG_CALL=pread", "HANG_RANK=" + std::to_string(rank),
                                "HANG_NUMBER=" + std::to_string(between(records / 10, records * 3 / 4))}),
                       whole_s + kTimeout_s + kMayTake_s);
-      expect_named(result, rank, "hangs for \\d s: step \\d+: waiting for data\\b");
+      expect_named(result, rank, "has hung for \\d s: step \\d+: waiting for data\\b");
       EXPECT_NE(result.output.find(fmt::format("[rank {}] the main thread's stack:", rank)), std::string::npos);
       EXPECT_NE(result.output.find("Loader4next"), std::string::npos) << "the stack's names\n" << result.output;
     } else {
@@ -158,7 +158,7 @@ TEST_F(Hang, IsNamedAndEndsTheJobWhichGoesOnWithTheSameBits) {
                       whole_s + kTimeout_s + kMayTake_s);
       expect_named(
           result, rank,
-          std::string("hangs for \\d s: .*, waits for the others in ") + (in_exchange ? "exchange" : "all_gather"));
+          std::string("has hung for \\d s: .*, waits for the others in ") + (in_exchange ? "exchange" : "all_gather"));
     }
     finish(ranks, name);
   }
@@ -169,7 +169,7 @@ TEST_F(Hang, IsNamedAndEndsTheJobWhichGoesOnWithTheSameBits) {
 TEST_F(Hang, RankZeroThatNeverAnswersIsNamed) {
   const ProcessResult result = run_process(
       command(2, "no-answer", {"HANG_CALL=accept4", "HANG_RANK=0"}, {"--epochs", "1000"}), kTimeout_s + kMayTake_s);
-  expect_named(result, 0, "does not answer for \\d s");
+  expect_named(result, 0, "has not responded for \\d s");
 }
 
 TEST_F(Hang, NothingIsToldOfAQuietRun) {

@@ -163,7 +163,7 @@ TEST(RunMain, ALaunchThatMpiKnowsNothingOfIsRefused) {
   std::string standard_output;
   const ProcessResult result = alone("", standard_output, slurm);
   EXPECT_EQ(result.exit_code, 2) << result.output;
-  EXPECT_NE(result.output.find("error Slurm started 4 tasks, but no MPI between them; start with srun --mpi=pmix"),
+  EXPECT_NE(result.output.find("error Slurm started 4 tasks, but no PMI connects them; start with srun --mpi=pmix"),
             std::string::npos)
       << result.output;
   EXPECT_EQ(standard_output, "");

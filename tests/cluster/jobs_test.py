@@ -238,7 +238,7 @@ class Jobs(harness.ClusterTest):
         self.assertEqual(done.returncode, 2, done.stdout)
         self.assertEqual(len(lines), 2, lines)  # one of each task, as nothing joins them
         for line in lines:
-            self.assertRegex(line, 'Slurm started 2 tasks, but no MPI between them; start with srun --mpi=pmix')
+            self.assertRegex(line, 'Slurm started 2 tasks, but no PMI connects them; start with srun --mpi=pmix')
         self.assertFalse(self.work.folder('no-pmi').exists())
 
     def test_mpiexec_in_a_job_is_told_of_srun(self):

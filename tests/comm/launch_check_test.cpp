@@ -122,7 +122,7 @@ TEST(Launcher, SrunWithoutPmiIsRefusedBeforeMpiStarts) {
     FAIL() << "not refused";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::usage);
-    EXPECT_STREQ(error.what(), "Slurm started 2 tasks, but no MPI between them");
+    EXPECT_STREQ(error.what(), "Slurm started 2 tasks, but no PMI connects them");
     EXPECT_NE(error.hint().find("srun --mpi=pmix"), std::string::npos) << error.hint();
   }
 }

@@ -41,7 +41,7 @@ TEST(HangDiagnosis, WhoWorksIsNotWaitedForForeverButForTheTimeout) {
 TEST(HangDiagnosis, ALineNamesRankHostAndDoing) {
   const auto hang = find_hang(std::vector{waits(5, 70), rank_that("step 17: waiting for data", 64.2)}, kTimeout_s);
   ASSERT_TRUE(hang);
-  EXPECT_EQ(hang->description, "rank 1 on host a hangs for 64 s: step 17: waiting for data");
+  EXPECT_EQ(hang->description, "rank 1 on host a has hung for 64 s: step 17: waiting for data");
 }
 
 TEST(HangDiagnosis, OneThatDoesNotAnswerIsNamedWhateverItDidLast) {
@@ -54,7 +54,7 @@ TEST(HangDiagnosis, OneThatDoesNotAnswerIsNamedWhateverItDidLast) {
   ASSERT_TRUE(hang);
   EXPECT_EQ(hang->culprits, Ranks{2});
   EXPECT_EQ(hang->description,
-            "rank 2 on host b does not answer for 60 s (stopped, or its link is dead); last: step 17: forward");
+            "rank 2 on host b has not responded for 60 s (stopped, or its connection is dead); last: step 17: forward");
 }
 
 // Stopped while it waited in a collective itself: those that wait with it are no culprits in the meantime.
@@ -128,7 +128,7 @@ TEST(HangDiagnosis, ManyAreToldInOneShortLine) {
   const auto hang = find_hang(ranks, kTimeout_s);
   ASSERT_TRUE(hang);
   EXPECT_EQ(hang->culprits, (Ranks{1, 2, 3, 4, 5, 6}));
-  EXPECT_TRUE(hang->description.ends_with("; and so do ranks 5, 6")) << hang->description;
+  EXPECT_TRUE(hang->description.ends_with("; likewise ranks 5, 6")) << hang->description;
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
-// Whether the launcher has bound several ranks of a node to the same cores while others of the node stay idle. Such a
-// job runs, at half of its speed or less, and nothing else shows it: the usual cause is a variable that srun inherits
-// from an interactive step (SLURM_CPU_BIND). Programs call it once, when the ranks know each other.
+// Detects a launcher that binds several ranks of a node to the same cores while other cores stay idle. Such a job runs
+// at half of its speed or less without any other symptom; the usual cause is a variable that srun inherits from an
+// interactive step (SLURM_CPU_BIND). Programs call it once, after MPI has started.
 #pragma once
 
 #include <string>
@@ -14,15 +14,15 @@ struct RankCores {
   int rank = 0;
   std::string host;
   std::vector<int> allowed;  // the cores on which this rank may run, ascending
-  int available = 0;         // how many of the node's cores the job could use if no rank were bound
+  int available = 0;         // cores of the node that the job could use if no rank were bound
 };
 
-// Pure. A line for each host on which the ranks together can keep fewer cores busy than min(ranks, available); it names
-// the smallest set of cores that more ranks are confined to than it has cores. No line for ranks that are not bound,
-// nor where a node has fewer cores than ranks and all of them can be used. remedy: the end of the line.
+// Pure. One line for each host on which the ranks together can keep fewer than min(ranks, available) cores busy. It
+// names the smallest set of cores to which more ranks are confined than it has cores. No line for ranks that are not
+// bound, nor where a node has fewer cores than ranks and all can be used. remedy: advice that ends the line.
 std::vector<std::string> crowded_cores(const std::vector<RankCores>& ranks, const std::string& remedy);
 
-// Collective. Rank 0 logs those lines as warnings.
+// Collective. Rank 0 logs these lines as warnings.
 void warn_of_crowded_cores(const MpiSession& session);
 
 }  // namespace maskedkd

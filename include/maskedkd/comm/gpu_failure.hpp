@@ -1,6 +1,5 @@
-// What a failure that LibTorch reports means for the run: a GPU that broke (another start may do, exit code 85), memory
-// that ran out (less of it may do), or a mistake of the program. Asked by cli/run_main where a process ends, also of
-// programs that have neither LibTorch nor CUDA in them: so it goes by texts.
+// What a failure reported by LibTorch means for the run. cli/run_main uses it where a process ends, also in programs
+// without LibTorch and CUDA, so failures are recognised by their text.
 #pragma once
 
 #include <string_view>
@@ -8,17 +7,17 @@
 namespace maskedkd {
 
 enum class DeviceFailure {
-  none,     // nothing of a device or its memory
-  memory,   // of a GPU, or of the host where LibTorch allocates it
-  gpu,      // broke or was lost: ECC, NVLink, Xid, a launch that failed; the process can't use it any more
-  mistake,  // the program called wrongly: another start ends the same way
+  none,     // not a failure of a device or its memory
+  memory,   // memory of a GPU ran out, or that of the host where LibTorch allocates it
+  gpu,      // broken or lost: ECC, NVLink, Xid, a failed launch; this process can't use it any more
+  mistake,  // the program made an invalid call: another start ends the same way
 };
 
-// Pure. code: a cudaError_t. The kinds follow CUDA's description of each code: `gpu` are those that leave the process
-// unable to work, but for a failed assertion, and those of a device, driver or MPS server that is not ready.
+// Pure. code: a cudaError_t. By CUDA's description of each code, `gpu` are the errors that leave the process unable to
+// work, except a failed assertion, and devices, drivers and MPS servers that are not ready.
 DeviceFailure kind_of_cuda_error(int code);
 
-// Pure. Of what() of an exception of LibTorch, whose first line names CUDA's, cuBLAS' or cuDNN's error.
+// Pure. message: what() of an exception of LibTorch, whose first line contains the error of CUDA, cuBLAS or cuDNN.
 DeviceFailure kind_of_failure(std::string_view message);
 
 }  // namespace maskedkd

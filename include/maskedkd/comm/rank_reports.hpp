@@ -1,5 +1,4 @@
-// A few numbers that every rank tells rank 0 now and then, while nobody waits for anybody: progress of work that the
-// ranks do each for itself.
+// Reports a few numbers from every rank to rank 0 without waiting: the progress of work that each rank does by itself.
 #pragma once
 
 #include <memory>
@@ -12,21 +11,21 @@ class MpiSession;
 
 class RankReports {
  public:
-  // Collective. num_values: of each report. One object at a time.
+  // Collective. num_values: the length of each report. Only one object may exist at a time.
   RankReports(const MpiSession& session, std::size_t num_values);
   RankReports(const RankReports&) = delete;
   RankReports& operator=(const RankReports&) = delete;
   ~RankReports();
 
-  // Any rank, at any time: what rank 0 is to know now. Left out where the one before is still under way.
+  // Any rank, at any time. Sends the current values to rank 0; skipped while the previous report is still being sent.
   void report(std::span<const double> values);
-  // The last one: certain to arrive. Rank 0's own counts too.
+  // The last report, which is certain to arrive. Rank 0 calls it too.
   void finish(std::span<const double> values);
 
-  // Rank 0 only: takes in what has arrived.
+  // Rank 0 only: receives the reports that have arrived.
   void receive();
-  bool all_finished() const;        // every rank has called finish() and it has arrived
-  std::vector<double> sum() const;  // over the ranks, of each one's newest report
+  bool all_finished() const;        // whether the last report of every rank has arrived
+  std::vector<double> sum() const;  // over the newest reports of all ranks
 
  private:
   struct State;
