@@ -14,7 +14,7 @@ namespace {
 constexpr std::array<float, 3> kMean = {0.485F, 0.456F, 0.406F};
 constexpr std::array<float, 3> kDeviation = {0.229F, 0.224F, 0.225F};
 
-// In one pass over the bytes: a level of a channel has one value.
+// One pass over the bytes, with a table of the 256 values of each channel.
 void normalise_on_cpu(const at::Tensor& bytes, const at::Tensor& images) {
   std::array<std::array<float, 256>, 3> values{};
   for (std::size_t channel = 0; channel < 3; ++channel) {

@@ -9,35 +9,35 @@
 namespace maskedkd {
 namespace {
 
-constexpr std::size_t kTimesMore = 10;  // pictures until the next warning
+constexpr std::size_t kWarningFactor = 10;  // images until the next warning, relative to the last one
 
-struct DamagedPictures {
+struct DamagedImages {
   std::mutex mutex;
   std::unordered_set<std::string> records;
   std::size_t warn_at = 1;
 };
 
-DamagedPictures& damaged_pictures() {
-  static DamagedPictures pictures;
-  return pictures;
+DamagedImages& damaged_images() {
+  static DamagedImages images;
+  return images;
 }
 
 }  // namespace
 
-void note_damaged_picture(const std::string& record, const std::string& damage) {
-  DamagedPictures& pictures = damaged_pictures();
-  const std::lock_guard lock(pictures.mutex);
-  if (!pictures.records.insert(record).second || pictures.records.size() < pictures.warn_at) {
+void report_damaged_image(const std::string& record, const std::string& damage) {
+  DamagedImages& images = damaged_images();
+  const std::lock_guard lock(images.mutex);
+  if (!images.records.insert(record).second || images.records.size() < images.warn_at) {
     return;
   }
-  pictures.warn_at *= kTimesMore;
-  if (pictures.records.size() == 1) {
+  images.warn_at *= kWarningFactor;
+  if (images.records.size() == 1) {
     spdlog::warn(
-        "{}: the picture is damaged ({}) and is used as PIL decodes it; further ones are only counted: maskedkd_pack "
+        "{}: the image is damaged ({}) and is used as PIL decodes it; further ones are only counted: maskedkd_pack "
         "verify --decode lists all",
         record, damage);
   } else {
-    spdlog::warn("{}: this picture is damaged as well ({} damaged pictures so far)", record, pictures.records.size());
+    spdlog::warn("{}: this image is damaged as well ({} damaged images so far)", record, images.records.size());
   }
 }
 

@@ -1,12 +1,11 @@
-// Pictures whose compressed data are damaged are trained on and evaluated as PIL decodes them, but not silently.
+// Images whose compressed data are damaged are used for training and evaluation as PIL decodes them, with a warning.
 #pragma once
 
 #include <string>
 
 namespace maskedkd {
 
-// Warns of the first such picture of this process, and of their number at the 10th, 100th, 1000th and so on. record: as
-// ShardSet::describe() names it; one that was noted before changes nothing. Thread-safe.
-void note_damaged_picture(const std::string& record, const std::string& damage);
+// Warns of the first such image and of their number at the 10th, 100th, ... record: ShardSet::describe(). Thread-safe.
+void report_damaged_image(const std::string& record, const std::string& damage);
 
 }  // namespace maskedkd

@@ -24,38 +24,38 @@
 namespace maskedkd {
 namespace {
 
-// Memory of micro-batches that nobody refers to any more, for the next ones: fresh pages would cost as much as a
-// resampling. Pinned memory has an allocator that does this, and knows of copies under way.
+// Reuses the memory of micro-batches that nothing refers to any more: fresh pages would cost as much as a resampling.
+// For pinned memory LibTorch's allocator does this itself, and takes copies in progress into account.
 class BatchMemory {
  public:
   at::Tensor get(std::int64_t size, std::int64_t side, bool pinned) {
     for (const at::Tensor& tensor : pool_) {
       if (!pinned && tensor.use_count() == 1 && tensor.storage().use_count() == 1 && tensor.size(0) == size) {
-        std::atomic_thread_fence(std::memory_order_acquire);  // what its last reader read comes before what is written
+        std::atomic_thread_fence(std::memory_order_acquire);  // the last reader's reads come before the next writes
         return tensor;
       }
     }
     at::Tensor fresh = at::empty({size, side, side, 3}, at::TensorOptions().dtype(at::kByte).pinned_memory(pinned));
-    if (!pinned && pool_.size() < most_) {
+    if (!pinned && pool_.size() < capacity_) {
       pool_.push_back(fresh);
     }
     return fresh;
   }
-  void keep_at_most(std::size_t count) { most_ = count; }
+  void set_capacity(std::size_t count) { capacity_ = count; }
 
  private:
   std::vector<at::Tensor> pool_;
-  std::size_t most_ = 0;
+  std::size_t capacity_ = 0;
 };
 
 struct OpenBatch {
   MicroBatch batch;
-  std::unique_ptr<CropRoom> crop_room;  // where they are wanted raw
-  std::size_t num_missing = 0;          // images
+  std::unique_ptr<CropMemory> crop_memory;  // with raw_crops
+  std::size_t num_missing = 0;              // images that are not made yet
   std::exception_ptr failure;
 };
 
-// A record and the places that want an image of it.
+// A record and the places that need an image of it.
 struct Task {
   std::int64_t record = 0;
   std::vector<std::pair<std::shared_ptr<OpenBatch>, std::size_t>> places;
@@ -69,14 +69,14 @@ struct Loader::State {
   const RequestSource next_request;
 
   mutable std::mutex mutex;
-  std::condition_variable something_to_do;  // for workers: a task, room for more, or the end
-  std::condition_variable front_is_ready;   // for next()
-  bool opening = false;                     // one worker asks for requests
-  bool exhausted = false;                   // no more requests
+  std::condition_variable work_available;  // for workers: a task, space for more, or the end
+  std::condition_variable front_ready;     // for next()
+  bool opening = false;                    // a worker is making requests
+  bool exhausted = false;                  // no more requests
   bool stopping = false;
-  std::deque<std::shared_ptr<OpenBatch>> open;                      // in the order of the requests
-  std::deque<std::shared_ptr<Task>> tasks;                          // not yet begun, in the order of their first place
-  std::unordered_map<std::int64_t, std::shared_ptr<Task>> task_of;  // record -> the same
+  std::deque<std::shared_ptr<OpenBatch>> open;  // in the order of the requests
+  std::deque<std::shared_ptr<Task>> tasks;      // not yet started, in the order of their first place
+  std::unordered_map<std::int64_t, std::shared_ptr<Task>> task_of;  // record -> its task in `tasks`
   BatchMemory memory;
   std::set<std::int64_t> bad_records;
   Counts counts;
@@ -84,10 +84,10 @@ struct Loader::State {
 
   State(const ShardSet& shards, LoaderOptions loader_options, RequestSource source)
       : set(shards), options(std::move(loader_options)), next_request(std::move(source)) {
-    memory.keep_at_most(static_cast<std::size_t>(options.prefetch) + 2);
+    memory.set_capacity(static_cast<std::size_t>(options.prefetch) + 2);
   }
 
-  bool has_room() const {
+  bool can_open_more() const {
     const int together = std::min(options.open_together, options.prefetch);
     return !exhausted && !opening && static_cast<int>(open.size()) + together <= options.prefetch;
   }
@@ -97,24 +97,24 @@ struct Loader::State {
       const std::lock_guard lock(mutex);
       stopping = true;
     }
-    something_to_do.notify_all();
+    work_available.notify_all();
     for (std::thread& worker : workers) {
       worker.join();
     }
   }
 
   void work() {
-    if (options.device.is_cuda()) {  // a thread begins with GPU 0: pinned memory would open a context there too
+    if (options.device.is_cuda()) {  // a new thread uses GPU 0, where pinned memory would open a context
       c10::impl::VirtualGuardImpl(options.device.type()).setDevice(options.device);
     }
     RecordImages images(set, options);
     std::unique_lock lock(mutex);
     for (;;) {
-      something_to_do.wait(lock, [&] { return stopping || exhausted || !tasks.empty() || has_room(); });
+      work_available.wait(lock, [&] { return stopping || exhausted || !tasks.empty() || can_open_more(); });
       if (stopping) {
         return;
       }
-      if (has_room()) {
+      if (can_open_more()) {
         open_more(lock);
       } else if (!tasks.empty()) {
         do_task(lock, images);
@@ -124,7 +124,7 @@ struct Loader::State {
     }
   }
 
-  // All of them are added at once, so that no worker has begun with a record before everyone who wants it is known.
+  // Adds all of them at once, so that no worker starts on a record before all its places are known.
   void open_more(std::unique_lock<std::mutex>& lock) {
     opening = true;
     lock.unlock();
@@ -140,7 +140,7 @@ struct Loader::State {
           is_end = true;
           break;
         }
-      } catch (...) {  // of the source itself: this batch is the last
+      } catch (...) {  // thrown by the source: this batch is the last
         batch->failure = std::current_exception();
         batch->num_missing = 0;
         is_end = true;
@@ -153,8 +153,8 @@ struct Loader::State {
       add(batch);
     }
     opening = false;
-    something_to_do.notify_all();
-    front_is_ready.notify_all();
+    work_available.notify_all();
+    front_ready.notify_all();
   }
 
   void prepare(OpenBatch& open_batch) {
@@ -165,7 +165,7 @@ struct Loader::State {
       batch.crops->input_size = options.augment.input_size;
       batch.crops->places.resize(size);
       batch.crops->plans.resize(size);
-      open_batch.crop_room = std::make_unique<CropRoom>(*batch.crops, options.device.is_cuda());
+      open_batch.crop_memory = std::make_unique<CropMemory>(*batch.crops, options.device.is_cuda());
     } else {
       batch.images = memory.get(static_cast<std::int64_t>(size), options.augment.input_size, options.device.is_cuda());
     }
@@ -200,15 +200,15 @@ struct Loader::State {
     try {
       std::vector<ImagePlace> places;
       for (const auto& [batch, position] : task->places) {
-        places.push_back({batch->batch, position, batch->crop_room.get()});
+        places.push_back({batch->batch, position, batch->crop_memory.get()});
       }
       std::int64_t record = task->record;
       while (!(places = images.make(record, places)).empty()) {
-        note_bad(record, images.damage());
+        record_damage(record, images.damage());
         record = (record + 1) % set.num_records();
         if (record == task->record) {
           throw BadRecord(fmt::format("{}; and so is every other record", images.damage().what()),
-                          "maskedkd_pack verify says how to mend it");
+                          "maskedkd_pack verify tells how to repair it");
         }
       }
     } catch (...) {
@@ -225,13 +225,13 @@ struct Loader::State {
         batch->failure = failure;
       }
       if (--batch->num_missing == 0 && batch == open.front()) {
-        front_is_ready.notify_all();
+        front_ready.notify_all();
       }
     }
   }
 
-  // Tells of a damaged record once. Throws it where there are too many.
-  void note_bad(std::int64_t record, const BadRecord& damage) {
+  // Reports a damaged record once. Throws it where there are too many.
+  void record_damage(std::int64_t record, const BadRecord& damage) {
     const std::lock_guard lock(mutex);
     if (stopping) {
       throw damage;  // nobody waits for the batch any more
@@ -244,10 +244,10 @@ struct Loader::State {
     if (counts.bad_records > options.bad_records_limit) {
       throw BadRecord(fmt::format("{}; these are {} damaged records, more than --bad-records-limit {}", damage.what(),
                                   counts.bad_records, options.bad_records_limit),
-                      "maskedkd_pack verify names what is damaged, and says how to mend it");
+                      "maskedkd_pack verify lists what is damaged, and tells how to repair it");
     }
     if (is_new) {
-      spdlog::warn("{}: the record after it takes its place ({} damaged so far)", damage.what(), counts.bad_records);
+      spdlog::warn("{}: the next record is used instead ({} damaged so far)", damage.what(), counts.bad_records);
     }
   }
 };
@@ -259,7 +259,7 @@ Loader::Loader(const ShardSet& set, LoaderOptions options, RequestSource next_re
                                   state_->options.prefetch));
   }
   if (state_->options.raw_crops && !state_->options.training) {
-    throw Error("raw crops are for training");
+    throw Error("raw crops are for training only");
   }
   try {
     for (int worker = 0; worker < state_->options.num_workers; ++worker) {
@@ -268,7 +268,7 @@ Loader::Loader(const ShardSet& set, LoaderOptions options, RequestSource next_re
   } catch (const std::system_error& error) {
     state_->end();
     throw usage_error(fmt::format("{} worker threads can't be started: {}", state_->options.num_workers, error.what()),
-                      "take fewer --workers");
+                      "use fewer --workers");
   }
 }
 
@@ -278,7 +278,7 @@ std::optional<MicroBatch> Loader::next() {
   State& state = *state_;
   std::unique_lock lock(state.mutex);
   const auto began = RunningClock::now();
-  state.front_is_ready.wait(lock, [&] {
+  state.front_ready.wait(lock, [&] {
     return state.open.empty() ? state.exhausted && !state.opening : state.open.front()->num_missing == 0;
   });
   state.counts.seconds_waited += std::chrono::duration<double>(RunningClock::now() - began).count();
@@ -288,7 +288,7 @@ std::optional<MicroBatch> Loader::next() {
   const std::shared_ptr<OpenBatch> front = std::move(state.open.front());
   state.open.pop_front();
   lock.unlock();
-  state.something_to_do.notify_all();
+  state.work_available.notify_all();
   if (front->failure) {
     std::rethrow_exception(front->failure);
   }

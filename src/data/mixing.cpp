@@ -21,7 +21,7 @@ constexpr EnumNames<MixMode, 3> kModes = {
 
 int below(PhiloxStream& random, int bound) { return static_cast<int>(random.below(static_cast<std::uint32_t>(bound))); }
 
-// As large as lambda says, anywhere, cut off at the image's borders.
+// A box of area 1 - lambda, anywhere, cut off at the image's borders.
 PixelBox draw_box(PhiloxStream& random, int height, int width, double lambda) {
   const double ratio = std::sqrt(1.0 - lambda);
   const int cut_height = static_cast<int>(height * ratio), cut_width = static_cast<int>(width * ratio);
@@ -33,7 +33,7 @@ PixelBox draw_box(PhiloxStream& random, int height, int width, double lambda) {
   return {top, left, bottom - top, right - left};
 }
 
-// Either side by itself, whole within the image.
+// Each side by itself; the box lies within the image.
 PixelBox draw_box(PhiloxStream& random, int height, int width, const CutMixSides& sides) {
   const auto side = [&](int length) {
     const int least = static_cast<int>(length * sides.smallest), end = static_cast<int>(length * sides.largest);
@@ -70,12 +70,12 @@ at::Tensor within(const at::Tensor& images, const PixelBox& box) {
   return images.narrow(-2, box.top, box.height).narrow(-1, box.left, box.width);
 }
 
-// [B] of the plan's shares, on `like`'s device, shaped to multiply `like`.
-at::Tensor shares(const MixPlan& plan, bool of_cuts_too, const at::Tensor& like) {
+// [B]: the plan's lambdas, on the device of `like` and shaped to multiply it.
+at::Tensor shares(const MixPlan& plan, bool include_cuts, const at::Tensor& like) {
   const at::Tensor result = at::empty({static_cast<std::int64_t>(plan.samples.size())}, at::kFloat);
   float* values = result.mutable_data_ptr<float>();
   for (const MixPlan::Sample& sample : plan.samples) {
-    *values++ = sample.cut && !of_cuts_too ? 1.0f : static_cast<float>(sample.lambda);
+    *values++ = sample.cut && !include_cuts ? 1.0f : static_cast<float>(sample.lambda);
   }
   std::vector<std::int64_t> shape(static_cast<std::size_t>(like.dim()), 1);
   shape[0] = -1;
@@ -97,8 +97,8 @@ std::optional<CutMixSides> CutMixSides::parse(const std::string& text) {
   const auto [rest, second] = std::from_chars(has_comma ? comma + 1 : end, end, sides.largest);
   if (!has_comma || second != std::errc() || rest != end || !(sides.smallest >= 0) ||
       !(sides.smallest < sides.largest) || !(sides.largest <= 1)) {
-    throw usage_error(fmt::format("--cutmix-minmax: '{}' is not two shares that rise within [0, 1]", text),
-                      "as 0.2,0.8, or none");
+    throw usage_error(fmt::format("--cutmix-minmax: '{}' is not two increasing numbers within [0, 1]", text),
+                      "give numbers such as 0.2,0.8, or none");
   }
   return sides;
 }
@@ -114,7 +114,7 @@ void MixOptions::validate(int micro_batch) const {
   }
   if (enabled() && micro_batch % 2 != 0) {
     throw usage_error(fmt::format("--micro-batch {} is odd: images are mixed in pairs", micro_batch),
-                      "take an even one, or no mixing: --mixup 0 --cutmix 0 --cutmix-minmax none");
+                      "use an even one, or no mixing: --mixup 0 --cutmix 0 --cutmix-minmax none");
   }
 }
 
@@ -154,7 +154,7 @@ at::Tensor apply_mix(const at::Tensor& images, const MixPlan& plan) {
   }
   at::Tensor result;
   if (any_mix) {
-    const at::Tensor own = shares(plan, /*of_cuts_too=*/false, images);
+    const at::Tensor own = shares(plan, /*include_cuts=*/false, images);
     result = images * own + images.flip(0) * (1.0 - own);
   } else {
     result = images.clone();
@@ -174,7 +174,7 @@ at::Tensor mixed_targets(const at::Tensor& labels, const MixPlan& plan, std::int
   const double off = label_smoothing / static_cast<double>(num_classes);
   const at::Tensor one_hot = at::full({labels.size(0), num_classes}, off, labels.options().dtype(at::kFloat))
                                  .scatter_(1, labels.view({-1, 1}), 1.0 - label_smoothing + off);  // [B, C]
-  const at::Tensor own = shares(plan, /*of_cuts_too=*/true, one_hot);
+  const at::Tensor own = shares(plan, /*include_cuts=*/true, one_hot);
   return one_hot * own + one_hot.flip(0) * (1.0 - own);
 }
 

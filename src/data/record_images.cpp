@@ -11,7 +11,7 @@
 namespace maskedkd {
 namespace {
 
-constexpr std::int64_t kPieceBytes = 1 << 23;  // some 25 crops of photographs
+constexpr std::int64_t kPieceBytes = 1 << 23;  // about 25 crops of photographs
 
 PixelBox united(const PixelBox& a, const PixelBox& b) {
   const int top = std::min(a.top, b.top), left = std::min(a.left, b.left);
@@ -41,7 +41,7 @@ void erase(const std::vector<PixelBox>& boxes, ErasingMode mode, const RandomAdd
 
 }  // namespace
 
-std::span<std::uint8_t> CropRoom::take(std::size_t position, std::size_t num_bytes) {
+std::span<std::uint8_t> CropMemory::take(std::size_t position, std::size_t num_bytes) {
   const std::lock_guard lock(mutex_);
   const auto count = static_cast<std::int64_t>(num_bytes);
   if (crops_.pieces.empty() || crops_.pieces.back().numel() - used_ < count) {
@@ -68,7 +68,7 @@ std::vector<ImagePlace> RecordImages::make(std::int64_t index, std::span<const I
   } catch (const BadRecord& error) {
     damage_.emplace(error);
   }
-  // Damage below one crop may lie within another: each alone, so that company changes nothing.
+  // The damage may concern only some crops: each is tried alone, so that the result does not depend on the others.
   std::vector<ImagePlace> left;
   for (const ImagePlace& place : places) {
     try {
@@ -80,7 +80,7 @@ std::vector<ImagePlace> RecordImages::make(std::int64_t index, std::span<const I
   return left;
 }
 
-// Throws BadRecord where it can't be decoded.
+// Throws BadRecord where the image can't be decoded.
 void RecordImages::make_images(std::int64_t index, std::span<const ImagePlace> places) {
   if (options_.training) {
     make_training(index, places);
@@ -118,7 +118,8 @@ void RecordImages::keep_crop(TrainingPlan plan, const ImageRegion& image, const 
   const int side = options_.augment.input_size;
   const bool resizes = std::int64_t{plan.crop.height} * plan.crop.width > std::int64_t{kRawCropPixels} * side * side;
   const int height = resizes ? side : plan.crop.height, width = resizes ? side : plan.crop.width;
-  const std::span<std::uint8_t> pixels = place.room->take(place.position, static_cast<std::size_t>(height) * width * 3);
+  const std::span<std::uint8_t> pixels =
+      place.crop_memory->take(place.position, static_cast<std::size_t>(height) * width * 3);
   crop_and_resize(image, plan.crop, height, width, {0, 0, height, width}, plan.interpolation, pixels);
   plan.crop = {0, 0, height, width};
   place.batch.crops->plans[place.position] = std::move(plan);
@@ -133,18 +134,18 @@ void RecordImages::make_evaluation(std::int64_t index, std::span<const ImagePlac
   }
 }
 
-// Throws BadRecord where it can't be decoded.
+// Throws BadRecord where the image can't be decoded.
 ImageRegion RecordImages::decode(std::int64_t index, const PixelBox& box) const {
   try {
     ImageRegion region = decode_record_region(record_, set_.encoding(), box);
     if (!region.damage.empty()) {
-      note_damaged_picture(set_.describe(index), region.damage);
+      report_damaged_image(set_.describe(index), region.damage);
     }
     return region;
   } catch (const Error& error) {
     throw BadRecord(fmt::format("{}: {}", set_.describe(index), error.what()),
-                    "maskedkd_pack verify --decode names all such records; pack anew with --check decode", error.code(),
-                    error.where());
+                    "maskedkd_pack verify --decode lists all such records; pack again with --check decode",
+                    error.code(), error.where());
   }
 }
 

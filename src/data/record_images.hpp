@@ -1,4 +1,4 @@
-// One record into all the places that want an image of it: read and decoded once, no more of it than its crops need.
+// Makes all images of one record that micro-batches need: it is read and decoded once, and no more of it than needed.
 #pragma once
 
 #include "maskedkd/data/loader.hpp"
@@ -12,35 +12,33 @@
 
 namespace maskedkd {
 
-// Memory for the raw crops of one micro-batch. A crop is written where it stays, though sizes are not known before:
-// pieces of one size are filled one after the other.
-class CropRoom {
+// Memory for the raw crops of one micro-batch, whose sizes are not known before: pieces of one size, filled in turn.
+class CropMemory {
  public:
-  CropRoom(RawCrops& crops, bool pinned) : crops_(crops), pinned_(pinned) {}
-  // For the crop of a position, which is noted. Thread-safe. Throws where there is no memory.
+  CropMemory(RawCrops& crops, bool pinned) : crops_(crops), pinned_(pinned) {}
+  // For the crop of a position, whose place is recorded. Thread-safe. Throws where there is no memory.
   std::span<std::uint8_t> take(std::size_t position, std::size_t num_bytes);
 
  private:
   std::mutex mutex_;
   RawCrops& crops_;
   const bool pinned_;
-  std::int64_t used_ = 0;  // of the last piece
+  std::int64_t used_ = 0;  // bytes of the last piece
 };
 
 struct ImagePlace {
   MicroBatch& batch;
   std::size_t position;
-  CropRoom* room;  // where LoaderOptions::raw_crops
+  CropMemory* crop_memory;  // with LoaderOptions::raw_crops
 };
 
-// Owned by one worker: keeps memory from one record to the next.
+// Owned by one worker; keeps memory from one record to the next.
 class RecordImages {
  public:
   RecordImages(const ShardSet& set, const LoaderOptions& options) : set_(set), options_(options) {}
 
-  // Image, label and erasure of each place. Returns the places that got none, because what they need of the record is
-  // damaged: damage() says how. Which places these are does not depend on which others are asked for with them. Throws
-  // any other Error.
+  // Makes image, label and erasures of each place. Returns the places that got none because what they need of the
+  // record is damaged, which does not depend on the other places; damage() describes how. Throws any other Error.
   std::vector<ImagePlace> make(std::int64_t index, std::span<const ImagePlace> places);
   const BadRecord& damage() const { return *damage_; }
 
@@ -54,7 +52,7 @@ class RecordImages {
   const ShardSet& set_;
   const LoaderOptions& options_;
   Record record_;
-  std::vector<TrainingPlan> plans_;  // one a place
+  std::vector<TrainingPlan> plans_;  // one for each place
   std::optional<BadRecord> damage_;
 };
 

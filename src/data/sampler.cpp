@@ -25,7 +25,7 @@ void SamplerOptions::validate() const {
     throw usage_error("the micro-batch, the micro-batches of a step and the repeats must be at least 1");
   }
   if (num_records > std::numeric_limits<std::uint32_t>::max()) {
-    throw usage_error(fmt::format("{} images are more than a permutation holds here", num_records));
+    throw usage_error(fmt::format("{} images are more than 4294967295, the limit", num_records));
   }
   if (micro_batch > 65536 || micro_batches_per_step > 65536) {
     throw usage_error(

@@ -19,7 +19,7 @@ constexpr std::size_t kPage = 4096;
 
 std::size_t rounded_up(std::size_t size, std::size_t unit) { return (size + unit - 1) / unit * unit; }
 
-// nullptr where the kernel has no more. Begins at a huge page's boundary.
+// Begins at the boundary of a huge page. nullptr where the kernel has no memory.
 void* map_block(std::size_t size) {
   void* const all = ::mmap(nullptr, size + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (all == MAP_FAILED) {
@@ -32,7 +32,7 @@ void* map_block(std::size_t size) {
     ::munmap(begin, before);
   }
   ::munmap(begin + before + size, kHugePage - before);
-  ::madvise(begin + before, size, MADV_HUGEPAGE);  // a kernel without them goes on with small pages
+  ::madvise(begin + before, size, MADV_HUGEPAGE);  // without huge pages the block has small ones
   return begin + before;
 }
 
@@ -47,7 +47,7 @@ class BlockPool {
       free_.erase(found);
       return block;
     }
-    const std::size_t limit = std::max(most_in_use_, in_use_ + wanted) / 2 * 3;
+    const std::size_t limit = std::max(peak_in_use_, in_use_ + wanted) / 2 * 3;
     release_until(limit > wanted ? limit - wanted : 0);
     void* block = map_block(wanted);
     if (block == nullptr) {
@@ -61,8 +61,8 @@ class BlockPool {
     return block;
   }
 
-  // False: the block is not from here.
-  bool give_back(void* block) {
+  // Returns false where the block is not from here.
+  bool release(void* block) {
     const std::lock_guard lock(mutex_);
     const auto found = used_.find(block);
     if (found == used_.end()) {
@@ -78,10 +78,10 @@ class BlockPool {
   void note_use(void* block, std::size_t size) {
     used_.emplace(block, size);
     in_use_ += size;
-    most_in_use_ = std::max(most_in_use_, in_use_);
+    peak_in_use_ = std::max(peak_in_use_, in_use_);
   }
 
-  // Gives free blocks back to the kernel, the largest first, until no more than so many bytes are held.
+  // Returns free blocks to the kernel, the largest first, until at most so many bytes are held.
   void release_until(std::size_t bytes) {
     while (held_ > bytes && !free_.empty()) {
       const auto largest = std::prev(free_.end());
@@ -92,20 +92,20 @@ class BlockPool {
   }
 
   std::mutex mutex_;
-  std::unordered_map<void*, std::size_t> used_;  // size of each block that a tensor has
+  std::unordered_map<void*, std::size_t> used_;  // size of each block in use
   std::multimap<std::size_t, void*> free_;
-  std::size_t in_use_ = 0, most_in_use_ = 0;  // bytes
-  std::size_t held_ = 0;                      // of the kernel, in use or free
+  std::size_t in_use_ = 0, peak_in_use_ = 0;  // bytes
+  std::size_t held_ = 0;                      // from the kernel, in use or free
 };
 
-// Lives as long as the process: tensors may be freed while it ends.
+// Never destroyed: tensors may be freed while the process ends.
 BlockPool& pool() {
   static auto* const only = new BlockPool;
   return *only;
 }
 
 void free_memory(void* memory) {
-  if (memory != nullptr && !pool().give_back(memory)) {
+  if (memory != nullptr && !pool().release(memory)) {
     c10::GetDefaultCPUAllocator()->raw_deallocate(memory);
   }
 }

@@ -126,8 +126,8 @@ TEST_F(LoaderTest, APictureThatIsDecodedPastDamageIsWarnedOfOnce) {
   spdlog::set_default_logger(logger);
   const std::string said = text.str();
   EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 2) << said;
-  EXPECT_NE(said.find("the picture is damaged (Corrupt JPEG data"), std::string::npos) << said;
-  EXPECT_NE(said.find("10 damaged pictures so far"), std::string::npos) << said;
+  EXPECT_NE(said.find("the image is damaged (Corrupt JPEG data"), std::string::npos) << said;
+  EXPECT_NE(said.find("10 damaged images so far"), std::string::npos) << said;
 }
 
 TEST_F(LoaderTest, ASetThatIsDamagedAllOverEndsTheLoading) {

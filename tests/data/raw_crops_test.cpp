@@ -119,11 +119,11 @@ TEST_F(RawCropsTest, ADamagedRecordIsReplacedThereToo) {
 }
 
 // Threads take room for 200 crops and one that is larger than a piece; none is written over, little is left unused.
-TEST(CropRoom, CropsLieApartInAFewPieces) {
+TEST(CropMemory, CropsLieApartInAFewPieces) {
   constexpr std::size_t kCount = 200, kThreads = 4;
   RawCrops crops;
   crops.places.resize(kCount);
-  CropRoom room(crops, /*pinned=*/false);
+  CropMemory room(crops, /*pinned=*/false);
   const auto size_of = [](std::size_t position) { return position == 7 ? 9'000'000 : 1 + position * 7919 % 300'000; };
   std::vector<std::thread> threads;
   for (std::size_t thread = 0; thread < kThreads; ++thread) {

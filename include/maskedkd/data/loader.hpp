@@ -1,10 +1,10 @@
-// Micro-batches, decoded and augmented by worker threads ahead of the training loop, handed out in the order asked for,
-// with bounded memory. The trainer, the evaluator and the preview pull from it. Does not know ranks: the caller asks
-// for the micro-batches that are its own.
+// Micro-batches, decoded and augmented by worker threads ahead of the training loop, and returned in the order of the
+// requests, with bounded memory. Used by the trainer, the evaluator and the preview. Independent of ranks: the caller
+// requests the micro-batches of its rank.
 //
-// The workers' unit is the record, not the micro-batch: what is open (asked for and not yet handed out) is a queue of
-// records, each with all the places in open micro-batches that want a crop of it. So an image that comes several times
-// (repeated augmentation) is read and decoded once, and the first micro-batch is there after a part of a second.
+// Workers process records, not micro-batches: the open micro-batches (requested and not yet returned) form a queue of
+// records, each with all the places in them that need a crop of it. So an image that occurs several times (repeated
+// augmentation) is read and decoded once, and the first micro-batch is ready early.
 #pragma once
 
 #include "maskedkd/augment/augment.hpp"
@@ -38,47 +38,46 @@ struct BatchRequest {
 
 struct Erasure {
   PixelBox box;
-  std::vector<float> noise;  // [3, box.height, box.width], what AugmentOptions::erasing_mode says
+  std::vector<float> noise;  // [3, box.height, box.width], by AugmentOptions::erasing_mode
 };
 
 struct MicroBatch {
   BatchRequest request;
-  at::Tensor images;                           // [B, S, S, 3] uint8, CPU (pinned where asked); or
-  std::optional<RawCrops> crops;               // what to make them of, where LoaderOptions::raw_crops
+  at::Tensor images;                           // [B, S, S, 3] uint8, CPU (pinned for a GPU); or
+  std::optional<RawCrops> crops;               // with LoaderOptions::raw_crops: what to make them from
   at::Tensor labels;                           // [B] int64, CPU
   std::vector<std::vector<Erasure>> erasures;  // [B], in order of application; empty in evaluation
 };
 
 struct LoaderOptions {
-  bool training = true;  // augmented, or DeiT's evaluation transform
+  bool training = true;  // augmented, else DeiT's evaluation transform
   std::uint64_t seed = 0;
   AugmentOptions augment;
   int num_workers = 2;           // threads, >= 1
-  int prefetch = 4;              // micro-batches that may be ready or in work beyond the one handed out, >= 1
-  int open_together = 1;         // micro-batches that are asked for at once, so that they share decoded records
-  at::Device device = at::kCPU;  // where batches go: for a GPU their memory is pinned
-  bool raw_crops = false;  // training: crops as they are decoded, with their plans, for augmented_images(). One of
-                           // more than kRawCropPixels * S * S pixels comes resized: so memory is bounded
-  std::function<void()> on_record;  // called by a worker after each record: the loading goes on; empty: nothing
-  int bad_records_limit = 0;  // different damaged records that are told and replaced by the next good one of the set
-                              // (with its label); one more ends the loading. 0: the first one does
+  int prefetch = 4;              // micro-batches that may be ready or in progress beyond the one returned last, >= 1
+  int open_together = 1;         // micro-batches that are requested at once, so that they share decoded records
+  at::Device device = at::kCPU;  // where batches are used: for a GPU their memory is pinned
+  bool raw_crops = false;  // training: unchanged crops with their plans, for augmented_images(). A crop of more than
+                           // kRawCropPixels * S * S pixels is resized, so that memory is bounded
+  std::function<void()> on_record;  // called by a worker after each record, as a sign of progress; may be empty
+  int bad_records_limit = 0;        // different damaged records that are reported and replaced by the next good record
+                                    // (with its label); one more ends the loading. 0: the first one does
 };
 
-// Of a 500 x 375 photograph at S = 224 every crop is smaller.
+// At S = 224 every crop of a 500 x 375 photograph is smaller.
 inline constexpr int kRawCropPixels = 4;
 
 class Loader {
  public:
-  // next_request is called from worker threads one at a time, in order; nullopt ends the loader. `set` outlives it.
+  // next_request is called by worker threads, one at a time and in order; nullopt: no more. `set` outlives this.
   using RequestSource = std::function<std::optional<BatchRequest>()>;
   Loader(const ShardSet& set, LoaderOptions options, RequestSource next_request);
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
-  ~Loader();  // ends and joins the workers, also in the middle of an epoch
+  ~Loader();  // stops and joins the workers, also in the middle of an epoch
 
-  // Blocks until the next batch, in the order of the requests; nullopt at the end. Rethrows the Error of a worker, with
-  // shard and record in its message. Call from one thread. Where memory is not pinned, the batch's memory is used again
-  // once nothing refers to it any more.
+  // Blocks until the next batch, in the order of the requests; nullopt at the end. Rethrows the Error of a worker,
+  // which names shard and record. Call from one thread. Unpinned memory is reused when nothing refers to the batch.
   std::optional<MicroBatch> next();
 
   struct Counts {

@@ -1,5 +1,4 @@
-// Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of a micro-batch as timm does them for DeiT, and the
-// soft targets that belong to them. A plan is drawn, then applied on whatever device the batch is.
+// Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of a micro-batch as in timm, and the soft targets.
 #pragma once
 
 #include "maskedkd/base/philox.hpp"
@@ -16,7 +15,7 @@ namespace maskedkd {
 enum class MixMode { batch, pair, elem };
 MixMode parse_mix_mode(const std::string& text);  // throws Error (usage) listing the names
 
-// timm's cutmix_minmax: the sides of CutMix's boxes as shares of the image's, in [smallest, largest).
+// timm's cutmix_minmax: the sides of CutMix's boxes, relative to the image's, lie in [smallest, largest).
 struct CutMixSides {
   double smallest = 0;
   double largest = 1;
@@ -27,34 +26,33 @@ struct CutMixSides {
 struct MixOptions {
   double mixup_alpha = 0.8;                 // 0: no Mixup
   double cutmix_alpha = 1.0;                // 0: no CutMix
-  std::optional<CutMixSides> cutmix_sides;  // CutMix is on then, and cutmix_alpha has no say
-  double probability = 1.0;                 // of mixing at all
+  std::optional<CutMixSides> cutmix_sides;  // turns CutMix on and replaces cutmix_alpha
+  double probability = 1.0;                 // of mixing an image at all
   double switch_probability = 0.5;          // of CutMix where both are on
   double label_smoothing = 0.1;
   MixMode mode = MixMode::batch;
 
   bool enabled() const { return probability > 0 && (mixup_alpha > 0 || has_cutmix()); }
   bool has_cutmix() const { return cutmix_alpha > 0 || cutmix_sides; }
-  void validate(int micro_batch) const;  // throws Error (usage); an odd micro-batch with mixing on is refused
+  void validate(int micro_batch) const;  // throws Error (usage), also where mixing is on and micro_batch is odd
 };
 
-// One entry a sample, also in mode batch (where all are equal). lambda: the share that the sample itself keeps.
+// One entry for each sample, also in mode batch (where all are equal). lambda: the weight of the sample itself.
 struct MixPlan {
   struct Sample {
     double lambda = 1.0;
     bool cut = false;
-    PixelBox box;  // of the partner, pasted, where cut
+    PixelBox box;  // pasted from the partner, where cut
   };
   std::vector<Sample> samples;  // [B]; partner of i is B - 1 - i
 };
 
 MixPlan draw_mix_plan(PhiloxStream& random, int batch, int height, int width, const MixOptions& options);
 
-// images [B, 3, H, W] float -> the same shape, dtype and device; the input is left as it was.
+// images [B, 3, H, W] float -> the same shape, dtype and device; the input is not changed.
 at::Tensor apply_mix(const at::Tensor& images, const MixPlan& plan);
 
-// labels [B] int64 -> [B, C] float32 on the labels' device: off = s / C, on = 1 - s + s / C, y * lambda + y_partner *
-// (1 - lambda).
+// labels [B] int64 -> [B, C] float32: off = s / C, on = 1 - s + s / C, y * lambda + y_partner * (1 - lambda).
 at::Tensor mixed_targets(const at::Tensor& labels, const MixPlan& plan, std::int64_t num_classes,
                          double label_smoothing);
 

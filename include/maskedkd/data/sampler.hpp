@@ -1,8 +1,8 @@
 // Which image is where in an epoch: a pure function of (options, epoch), the same for every number of ranks.
-// Micro-batch m of M in step s holds, at position p of b, entry (s b + p) M + m of the epoch's list: the official deal
-// of one process a micro-batch. Incomplete last steps are dropped. With repeat_locality it holds entry (s M + m) b + p:
-// a step has the same entries, but those of one image lie in one micro-batch (unless its end cuts them), where it is
-// decoded once. That changes who is mixed with whom and, as crops are drawn by position, the crops.
+// Micro-batch m of M in step s holds, at position p of b, entry (s b + p) M + m of the epoch's list, as in the official
+// code with one process for each micro-batch. An incomplete last step is dropped. With repeat_locality it holds entry
+// (s M + m) b + p: a step has the same entries, but those of one image lie in one micro-batch (unless its end separates
+// them), where it is decoded once. This changes which images are mixed and, as crops are drawn by position, the crops.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ struct SamplerOptions {
   bool repeat_locality = false;  // an image's repeats in one micro-batch
 
   std::int64_t global_batch() const { return std::int64_t{micro_batch} * micro_batches_per_step; }
-  // Plain: floor(N / global batch). Repeated: floor(floor(N / 256) * 256 / global batch), the official count.
+  // Without repeats floor(N / global batch), else the official floor(floor(N / 256) * 256 / global batch).
   std::int64_t steps_per_epoch() const;
   void validate() const;  // throws Error (usage): fewer images than one global batch, ...
 };
