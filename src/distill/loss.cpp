@@ -54,9 +54,9 @@ at::Tensor distillation_loss(const at::Tensor& logits, const at::Tensor& distill
   if (options.type == DistillationType::none) {
     return soft_target_cross_entropy(two_heads ? (logits + distillation_logits) / 2 : logits, targets);
   }
-  const at::Tensor& taught = two_heads ? distillation_logits : logits;
+  const at::Tensor& distilled = two_heads ? distillation_logits : logits;
   const at::Tensor labels_term = soft_target_cross_entropy(logits, targets);
-  return labels_term * (1.0 - options.alpha) + distillation_term(taught, teacher_logits, options) * options.alpha;
+  return labels_term * (1.0 - options.alpha) + distillation_term(distilled, teacher_logits, options) * options.alpha;
 }
 
 }  // namespace maskedkd

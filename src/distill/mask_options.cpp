@@ -19,10 +19,10 @@ constexpr EnumNames<MaskCriterion, 5> kCriteria = {{{"student", MaskCriterion::s
 constexpr EnumNames<KeepSchedule, 3> kSchedules = {
     {{"constant", KeepSchedule::constant}, {"linear", KeepSchedule::linear}, {"cosine", KeepSchedule::cosine}}};
 
-// A half that floating point misses by a hair is still a half, on every machine.
+// A half that floating point misses narrowly still rounds up, on every machine.
 std::int64_t round_half_up(double value) { return static_cast<std::int64_t>(std::floor(value + 0.5 + 1e-9)); }
 
-// The whole of the text as a number.
+// Parses the whole text as a number.
 template <typename Number>
 bool read(const std::string& text, Number& number) {
   const char* end = text.data() + text.size();
@@ -60,7 +60,7 @@ KeepCount KeepCount::parse(const std::string& text, const std::string& flag) {
 std::int64_t KeepCount::of(std::int64_t num_patches, const std::string& flag) const {
   if (number_ > num_patches) {
     throw usage_error(fmt::format("--{} {} is outside 1..{}, the number of patches", flag, number_, num_patches),
-                      "fewer, or a share of them, as 0.5");
+                      "give fewer, or a share of them such as 0.5");
   }
   return number_ > 0 ? number_ : std::max<std::int64_t>(1, round_half_up(share_ * static_cast<double>(num_patches)));
 }

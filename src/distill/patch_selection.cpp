@@ -49,9 +49,9 @@ void check_compatible(const VitOptions& student, const VitOptions& teacher, cons
   if (student.num_classes != teacher.num_classes) {
     throw usage_error(
         fmt::format("the student has {} classes, the teacher {}", student.num_classes, teacher.num_classes),
-        "take a teacher of the same classes");
+        "use a teacher with the same classes");
   }
-  mask.kept_patches(0, num_epochs, teacher.num_patches());  // the last epoch's count is checked with the first's
+  mask.kept_patches(0, num_epochs, teacher.num_patches());  // checks the last epoch as well
 }
 
 }  // namespace maskedkd

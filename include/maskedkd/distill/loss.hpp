@@ -1,4 +1,4 @@
-// L = (1 - alpha) CE + alpha KD, on logits [B, C] float32; every value is a scalar mean over the batch.
+// L = (1 - alpha) CE + alpha KD on logits [B, C] float32; every value is a scalar, the mean over the batch.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,7 +13,7 @@ std::string to_string(DistillationType type);
 
 struct DistillationOptions {
   DistillationType type = DistillationType::soft;
-  double alpha = 0.5;     // share of the distillation term
+  double alpha = 0.5;     // weight of the distillation term
   double tau = 1.0;       // temperature of soft distillation
   void validate() const;  // throws Error (usage)
 };
@@ -26,9 +26,9 @@ at::Tensor soft_target_cross_entropy(const at::Tensor& logits, const at::Tensor&
 at::Tensor distillation_term(const at::Tensor& student_logits, const at::Tensor& teacher_logits,
                              const DistillationOptions& options);
 
-// The whole loss. distillation_logits: the student's second head, undefined when it has none (then its class logits
-// meet the teacher). teacher_logits: undefined with type none, where the mean of both heads meets the labels, as timm
-// trains such a model alone: DeiT's code leaves the second head untrained there, and then evaluates with it.
+// The whole loss. distillation_logits: the student's second head; undefined: the class logits learn from the teacher.
+// teacher_logits: undefined with type none; then the mean of both heads learns from the labels, as in timm. (DeiT's
+// code then leaves the second head untrained, but evaluates with it.)
 at::Tensor distillation_loss(const at::Tensor& logits, const at::Tensor& distillation_logits, const at::Tensor& targets,
                              const at::Tensor& teacher_logits, const DistillationOptions& options);
 

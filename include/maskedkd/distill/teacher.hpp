@@ -1,7 +1,6 @@
-// The frozen teacher: evaluation mode, no gradients, its matrix weights cast once, shown only the kept patches. It
-// takes the student's own batch, augmented, mixed, erased and normalised; one that was trained at another size gets it
-// resized (bicubic, antialiased) to the size that it was trained at. B images, S the student's input size, N
-// the teacher's patches, K kept, C classes.
+// The frozen teacher: evaluation mode, no gradients, its weight matrices cast once, shown only the kept patches. Its
+// input is the student's batch (augmented, mixed, erased, normalised), resized (bicubic, antialiased) to the teacher's
+// size. B images, S the student's input size, S' the teacher's, N the teacher's patches, K kept, C classes.
 #pragma once
 
 #include "maskedkd/model/vit.hpp"
@@ -14,22 +13,19 @@ namespace maskedkd {
 
 class Teacher {
  public:
-  // weights: a safetensors file with the model's parameters.
-  // Throws what Vit::load throws.
+  // weights: a safetensors file with the model's parameters. Throws what Vit::load throws.
   Teacher(const VitOptions& options, const std::filesystem::path& weights, at::Device device,
           at::ScalarType compute_dtype);
 
   const VitOptions& options() const noexcept { return model_.options(); }
-  // What Vit::load() warns of, a line each.
+  // The warnings of Vit::load(), one line each.
   const std::vector<std::string>& warnings() const noexcept { return warnings_; }
-  // The student's batch [B, 3, S, S] float32 as this teacher takes it, [B, 3, S', S']; the very same tensor where the
-  // sizes are equal.
+  // images [B, 3, S, S] float32 -> [B, 3, S', S']; the same tensor where the sizes are equal.
   at::Tensor fitted(const at::Tensor& images) const;
-  // images as fitted() gives them, kept_patches [B, K] int64 (of the teacher's grid) or undefined for all ->
-  // logits [B, C] float32 without gradient; a distilled teacher answers with the mean of its two heads, as DeiT
-  // evaluates.
+  // images: from fitted(). kept_patches: [B, K] int64 in the teacher's grid, or undefined for all. Returns logits [B,
+  // C] float32 without gradient; those of a distilled teacher are the mean of its two heads, as in DeiT's evaluation.
   at::Tensor logits(const at::Tensor& images, const at::Tensor& kept_patches) const;
-  // images as above -> [B, N] float32: its own attention to the patches when it sees them all. Costs a full pass.
+  // images: from fitted(). Returns [B, N] float32: its own attention to all patches. Costs a full pass.
   at::Tensor class_attention(const at::Tensor& images) const;
 
  private:

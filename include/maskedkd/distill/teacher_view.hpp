@@ -1,6 +1,6 @@
-// What the teacher sees of each image: how many patches in an epoch, and which. The one place that knows the mask
-// criteria; the distillation step, the pictures of masks and the tests call it. A new criterion is added to
-// MaskCriterion and to scores() here. B images, K kept patches, N patches (s the student's, t the teacher's).
+// Decides how many and which patches of each image the teacher sees in an epoch. Only this class implements the mask
+// criteria: a new one is added to MaskCriterion and to scores(). Called by the distillation step and for pictures of
+// masks. B images, K kept patches, N patches (s the student's, t the teacher's).
 #pragma once
 
 #include "maskedkd/distill/mask_options.hpp"
@@ -12,7 +12,7 @@
 
 namespace maskedkd {
 
-// What the criteria choose by. Only what the criterion asks for need be there.
+// What the criteria choose by. Only what the current criterion uses has to be set.
 struct PatchEvidence {
   at::Tensor student_attention;                   // [B, Ns]: of the class token in the student's last block
   at::Tensor random_scores;                       // [B, Nt]
@@ -26,17 +26,15 @@ class TeacherView {
 
   // Patches that the teacher sees in that epoch (from 0).
   std::int64_t num_patches(std::int64_t epoch) const;
-  // What choose() takes in that epoch.
   bool needs_student_attention(std::int64_t epoch) const;
   bool needs_random_scores(std::int64_t epoch) const;
 
-  // The patches that the teacher sees in that epoch, [B, K] int64 in its own grid, in no particular order; undefined:
-  // all. Without gradient.
+  // [B, K] int64 in the teacher's grid, in no particular order, without gradient; undefined: all patches.
   at::Tensor choose(std::int64_t epoch, const PatchEvidence& evidence) const;
 
  private:
   bool is_masked(std::int64_t epoch) const;
-  at::Tensor scores(const PatchEvidence& evidence) const;  // [B, Nt]: the higher, the sooner a patch is kept
+  at::Tensor scores(const PatchEvidence& evidence) const;  // [B, Nt]: patches with higher scores are kept
 
   MaskOptions mask_;
   std::int64_t num_epochs_, student_grid_, teacher_grid_;
