@@ -72,7 +72,7 @@ std::vector<PixelBox> draw_erasures(PhiloxStream& random, const AugmentOptions& 
   return boxes;
 }
 
-// In random order, each by a factor of its own.
+// In random order, each by its own random factor.
 void draw_color_jitter(PhiloxStream& random, double strength, std::vector<ImageOperation>& operations) {
   if (strength == 0) {
     return;
@@ -128,9 +128,9 @@ void AugmentOptions::validate() const {
     }
   };
   require(input_size >= 1, fmt::format("--input-size {} must be at least 1", input_size));
-  require(
-      crop_min_area > 0 && crop_min_area <= crop_max_area && crop_max_area <= 1,
-      fmt::format("--crop-min-area {} and --crop-max-area {} must rise within (0, 1]", crop_min_area, crop_max_area));
+  require(crop_min_area > 0 && crop_min_area <= crop_max_area && crop_max_area <= 1,
+          fmt::format("--crop-min-area {} and --crop-max-area {} must increase within (0, 1]", crop_min_area,
+                      crop_max_area));
   require(flip_probability >= 0 && flip_probability <= 1,
           fmt::format("--flip {} must lie in [0, 1]", flip_probability));
   require(erasing_probability >= 0 && erasing_probability <= 1,
@@ -176,7 +176,7 @@ EvaluationPlan plan_evaluation(int height, int width, const AugmentOptions& opti
   plan.whole = {0, 0, height, width};
   plan.full_height = is_wide ? shorter : static_cast<int>(longer);
   plan.full_width = is_wide ? static_cast<int>(longer) : shorter;
-  // Only a longer edge can be cut: with evaluation_crop <= 1 the shorter one is at least `size`.
+  // Only the longer edge can be cut: with evaluation_crop <= 1 the shorter one is at least `size`.
   plan.window = {rounded((plan.full_height - size) / 2.0), rounded((plan.full_width - size) / 2.0), size, size};
   plan.needed = pixels_needed(plan.whole, plan.full_height, plan.full_width, plan.window, Interpolation::bicubic);
   return plan;

@@ -54,13 +54,13 @@ double normal_quantile(double p) {
     const double r = 0.180625 - q * q;
     return q * polynomial(a, r) / polynomial(b, r);
   }
-  // Up to sqrt(-log(p)) = 5, which is far beyond 0.5 / 65536.
+  // Valid up to sqrt(-log(p)) = 5, which is far beyond 0.5 / 65536.
   const double r = std::sqrt(-std::log(q < 0 ? p : 1.0 - p)) - 1.6;
   const double magnitude = polynomial(c, r) / polynomial(d, r);
   return q < 0 ? -magnitude : magnitude;
 }
 
-// Bits of the upper half, [32768]: the other one is its mirror.
+// Bits of the quantiles of the upper half, [32768]; the lower half is their mirror image.
 const std::vector<std::uint32_t>& quantiles() {
   static const std::vector<std::uint32_t> table = [] {
     std::vector<std::uint32_t> values(32768);
@@ -73,12 +73,12 @@ const std::vector<std::uint32_t>& quantiles() {
   return table;
 }
 
-// Without a branch, which would be mispredicted every other time.
+// Without a branch, which would be mispredicted half of the time.
 MASKEDKD_CLONES void look_up(const std::uint32_t* __restrict upper_half, const std::uint32_t* __restrict words,
                              std::size_t num_words, float* __restrict out) {
   for (std::size_t i = 0; i < num_words; ++i) {
     const std::uint32_t low = words[i] & 0xFFFF, high = words[i] >> 16;
-    const std::uint32_t low_mirrored = (low >> 15) - 1, high_mirrored = (high >> 15) - 1;  // all bits, or none
+    const std::uint32_t low_mirrored = (low >> 15) - 1, high_mirrored = (high >> 15) - 1;  // all bits, or no bits
     out[2 * i] = std::bit_cast<float>(upper_half[(low ^ low_mirrored) & 0x7FFF] ^ (low_mirrored << 31));
     out[2 * i + 1] = std::bit_cast<float>(upper_half[(high ^ high_mirrored) & 0x7FFF] ^ (high_mirrored << 31));
   }

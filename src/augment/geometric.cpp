@@ -1,5 +1,5 @@
-// Affine transforms as PIL samples them. A shift along rows or along columns, which shears and translations are, needs
-// taps in one direction only; a rotation takes all 16 from a padded copy of the image in floats.
+// Affine transforms as PIL samples them. Shears and translations shift along rows or along columns and need taps in one
+// direction only; a rotation uses all 16 taps, from a padded copy of the image in floats.
 #include "geometric.hpp"
 
 #include "maskedkd/base/clones.hpp"
@@ -13,22 +13,22 @@ namespace maskedkd {
 namespace {
 
 constexpr int kTaps = 4;
-constexpr int kBefore = 1;  // the first tap lies so many pixels before the sample
+constexpr int kBefore = 1;  // the first tap lies this many pixels before the sample
 constexpr int kLanes = 8;
 constexpr int kPad = 2;  // pixels repeated beyond each border: as far as any sample inside reaches
 
-// GCC's and clang's vectors: lanes of 8 floats, whatever the processor has.
+// Vector types of GCC and clang: lanes of 8 floats, whatever the processor has.
 typedef float Floats8 __attribute__((vector_size(32)));
 typedef float Floats4 __attribute__((vector_size(16)));
 typedef std::int32_t Ints4 __attribute__((vector_size(16)));
 typedef std::uint8_t Bytes16 __attribute__((vector_size(16)));
 
-// Not returned by value: how a wide vector is returned depends on the processor.
+// Not returned by value: the calling convention of wide vectors depends on the processor.
 inline __attribute__((always_inline)) void load(Floats8& vector, const float* from) {
   std::memcpy(&vector, from, sizeof vector);
 }
 
-// Of this thread, good until its next call: to get 0.8 MB from the system anew would cost as much as to fill it.
+// A buffer of this thread, valid until its next call: allocating 0.8 MB anew would cost as much as filling it.
 float* float_buffer(std::size_t count) {
   thread_local std::vector<float> buffer;
   buffer.resize(std::max(buffer.size(), count));
@@ -41,7 +41,7 @@ void fill_pixels(std::uint8_t* row, int first, int last) {
   }
 }
 
-// out[i], i < count, from levels[i], levels[i + 3], levels[i + 6], levels[i + 9].
+// Computes out[i], i < count, from levels[i], levels[i + 3], levels[i + 6], levels[i + 9].
 MASKEDKD_CLONES void sample_row(const std::uint8_t* __restrict levels, const float* weights, int count,
                                 std::uint8_t* __restrict out) {
   const float w[kTaps] = {weights[0], weights[1], weights[2], weights[3]};
@@ -50,9 +50,9 @@ MASKEDKD_CLONES void sample_row(const std::uint8_t* __restrict levels, const flo
   }
 }
 
-// The pixels of a line [first, last) whose samples lie inside. at: SamplePoint of a pixel; they are one apart.
+// The range of a line's pixels whose samples lie inside. at: the SamplePoint of a pixel; neighbouring ones are 1 apart.
 template <typename At>
-std::pair<int, int> inside_of(const At& at, int size) {
+std::pair<int, int> inside_range(const At& at, int size) {
   const int whole = at(0).pixel;
   int first = std::clamp(-whole - 1, 0, size), last = std::clamp(size - whole + 1, first, size);
   while (first < last && !at(first).inside) {
@@ -64,7 +64,7 @@ std::pair<int, int> inside_of(const At& at, int size) {
   return {first, last};
 }
 
-// Each row by its own distance.
+// Shifts each row by its own distance.
 void shift_rows(const AffineMap& map, const TapPolynomials& taps, const std::uint8_t* source, std::uint8_t* out,
                 int height, int width) {
   std::vector<std::uint8_t> padded(static_cast<std::size_t>(width + 2 * kPad) * 3);
@@ -76,7 +76,7 @@ void shift_rows(const AffineMap& map, const TapPolynomials& taps, const std::uin
     }
     std::copy_n(row, 3 * width, &padded[std::size_t{3} * kPad]);
     const auto at = [&](int x) { return shifted_point(map.xy, map.x0, x, y, width); };
-    const auto [first, last] = inside_of(at, width);
+    const auto [first, last] = inside_range(at, width);
     std::uint8_t* out_row = out + static_cast<std::size_t>(y) * width * 3;
     fill_pixels(out_row, 0, first);
     fill_pixels(out_row, last, width);
@@ -92,7 +92,7 @@ void shift_rows(const AffineMap& map, const TapPolynomials& taps, const std::uin
   }
 }
 
-// Neighbouring columns that are shifted by the same number of whole pixels.
+// Neighbouring columns that are shifted by the same whole number of pixels.
 struct Run {
   int first, last;         // columns
   int whole;               // rows
@@ -111,8 +111,7 @@ MASKEDKD_CLONES void to_levels(const float* __restrict values, std::size_t count
   }
 }
 
-// Row y of the result, run by run, from the image in floats. weights: [tap][value of the row]. Reads and writes up to
-// kLanes - 1 values beyond each row.
+// Row y, run by run. weights: [tap][value of the row]. Reads and writes up to kLanes - 1 values beyond each row.
 MASKEDKD_CLONES void sample_runs(const std::vector<Run>& runs, const float* levels, int y, int height,
                                  std::size_t row_values, const float* const* weights, float* out) {
   const float *w0 = weights[0], *w1 = weights[1], *w2 = weights[2], *w3 = weights[3];
@@ -139,7 +138,7 @@ MASKEDKD_CLONES void sample_runs(const std::vector<Run>& runs, const float* leve
   }
 }
 
-// Each column by its own distance.
+// Shifts each column by its own distance.
 void shift_columns(const AffineMap& map, const TapPolynomials& taps, const std::uint8_t* source, std::uint8_t* out,
                    int height, int width) {
   std::vector<Run> runs;
@@ -150,7 +149,7 @@ void shift_columns(const AffineMap& map, const TapPolynomials& taps, const std::
   }
   for (int x = 0; x < width; ++x) {
     const auto at = [&](int y) { return shifted_point(map.yx, map.y0, y, x, height); };
-    const auto [first, last] = inside_of(at, height);
+    const auto [first, last] = inside_range(at, height);
     const SamplePoint point = at(0);
     for (int tap = 0; tap < kTaps; ++tap) {
       std::fill_n(&weights[tap][static_cast<std::size_t>(3) * x], 3, tap_weight(taps, tap, point.fraction));
@@ -184,8 +183,8 @@ void shift_columns(const AffineMap& map, const TapPolynomials& taps, const std::
   }
 }
 
-// [height + 2 * kPad, width + 2 * kPad, 4] floats, the fourth of no meaning; the border repeats.
-MASKEDKD_CLONES void spread(const std::uint8_t* source, int height, int width, float* out) {
+// out: [height + 2 * kPad, width + 2 * kPad, 4] floats, with repeated borders; the fourth value has no meaning.
+MASKEDKD_CLONES void pad_to_floats(const std::uint8_t* source, int height, int width, float* out) {
   const std::size_t stride = static_cast<std::size_t>(width + 2 * kPad) * 4;
   std::vector<float> levels(static_cast<std::size_t>(width) * 3 + 1, 0.0f);
   for (int y = 0; y < height; ++y) {
@@ -208,8 +207,7 @@ MASKEDKD_CLONES void spread(const std::uint8_t* source, int height, int width, f
   }
 }
 
-// Of one row of the output: where the taps begin in the padded copy, -1 where the sample lies outside, and their
-// weights.
+// For each pixel of one output row: where its taps begin in the padded copy (-1: outside), and their weights.
 struct RowSamples {
   std::vector<std::int32_t> begin;
   std::vector<float> across;       // [x][tap]
@@ -252,7 +250,7 @@ MASKEDKD_CLONES void place_row(const AffineMap& of_image, const TapPolynomials& 
   }
 }
 
-// out: [width, 3] and a byte more.
+// out: [width, 3] and one more byte.
 MASKEDKD_CLONES void sample_placed(const float* padded, const RowSamples& samples, int width,
                                    std::uint8_t* __restrict out) {
   const std::size_t stride = static_cast<std::size_t>(width + 2 * kPad) * 4;
@@ -266,7 +264,7 @@ MASKEDKD_CLONES void sample_placed(const float* padded, const RowSamples& sample
       continue;
     }
     const float* row = padded + begins[x];
-    Floats8 left = {}, right = {}, next;  // two taps across each
+    Floats8 left = {}, right = {}, next;  // two taps across in each
 #pragma GCC unroll 4
     for (int tap = 0; tap < kTaps; ++tap) {
       const float weight = down_weights[tap][x];
@@ -294,7 +292,7 @@ MASKEDKD_CLONES void sample_placed(const float* padded, const RowSamples& sample
 void sample_anywhere(const AffineMap& map, const TapPolynomials& taps, const std::uint8_t* source, std::uint8_t* out,
                      int height, int width) {
   float* padded = float_buffer(static_cast<std::size_t>(height + 2 * kPad) * (width + 2 * kPad) * 4);
-  spread(source, height, width, padded);
+  pad_to_floats(source, height, width, padded);
   const auto count = static_cast<std::size_t>(width);
   RowSamples samples;
   samples.begin.resize(count);

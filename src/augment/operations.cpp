@@ -19,7 +19,7 @@ constexpr std::array<std::string_view, kNumOperationKinds> kNames = {
     "Color",        "Contrast",   "Brightness", "Sharpness",    "Rotate",   "ShearX",
     "ShearY",       "TranslateX", "TranslateY", "GaussianBlur", "Grayscale"};
 
-// --- Levels by themselves. count: of all three channels.
+// --- Operations on single levels. count: levels of all three channels.
 MASKEDKD_CLONES void invert(std::uint8_t* levels, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
     levels[i] = inverted(levels[i]);
@@ -51,10 +51,10 @@ MASKEDKD_CLONES void blend_with(std::uint8_t degenerate, std::uint8_t* levels, s
   }
 }
 
-// --- Pixels by themselves.
+// --- Operations on single pixels.
 MASKEDKD_CLONES std::uint64_t luma_sum(const std::uint8_t* levels, std::size_t num_pixels) {
   std::uint64_t total = 0;
-  for (std::size_t done = 0; done < num_pixels;) {  // 32 bits are enough for a block
+  for (std::size_t done = 0; done < num_pixels;) {  // 32 bits are enough for the sum of a block
     const std::size_t end = std::min(num_pixels, done + (std::size_t{1} << 20));
     std::uint32_t sum = 0;
     for (; done < end; ++done) {
@@ -82,7 +82,7 @@ MASKEDKD_CLONES void grayscale(std::uint8_t* levels, std::size_t num_pixels) {
   }
 }
 
-// --- By a table a channel.
+// --- Operations by a table for each channel.
 using Tables = std::array<std::array<std::uint8_t, 256>, 3>;
 
 void look_up(const Tables& tables, std::uint8_t* levels, std::size_t num_pixels) {
@@ -95,7 +95,7 @@ void look_up(const Tables& tables, std::uint8_t* levels, std::size_t num_pixels)
   }
 }
 
-// Smallest and largest level of each channel; 48 levels at a time, which are 16 pixels.
+// The smallest and largest level of each channel, 48 levels (16 pixels) at a time.
 MASKEDKD_CLONES void find_range(const std::uint8_t* levels, std::size_t count, std::uint8_t* darkest,
                                 std::uint8_t* lightest) {
   std::uint8_t low[48], high[48];
@@ -131,7 +131,7 @@ void auto_contrast(std::uint8_t* levels, std::size_t num_pixels) {
 }
 
 void equalize(std::uint8_t* levels, std::size_t num_pixels) {
-  // Two histograms a channel: the same level twice in a row would wait for itself.
+  // Two histograms for each channel: the same level twice in a row would stall.
   std::array<std::array<std::uint32_t, 256>, 6> histograms{};
   const std::uint8_t *pixel = levels, *end = levels + 3 * num_pixels;
   for (; end - pixel >= 6; pixel += 6) {
@@ -152,7 +152,7 @@ void equalize(std::uint8_t* levels, std::size_t num_pixels) {
   look_up(tables, levels, num_pixels);
 }
 
-// --- By neighbours.
+// --- Operations on neighbouring pixels.
 MASKEDKD_CLONES void sharpen_row(const std::uint8_t* __restrict above, const std::uint8_t* __restrict row,
                                  const std::uint8_t* __restrict below, int count, float factor,
                                  std::uint8_t* __restrict out) {
@@ -171,7 +171,7 @@ void sharpen(const std::uint8_t* source, std::uint8_t* out, int height, int widt
   }
 }
 
-// lines: the 2 * radius + 3 that meet in one line of the result, the outermost first and last.
+// lines: the 2 * radius + 3 lines that contribute to one line of the result, with the outermost first and last.
 MASKEDKD_CLONES void box_line(const std::uint8_t* const* lines, const BoxWeights& weights, int count,
                               std::uint8_t* __restrict out) {
   const BoxWeights box = weights;
@@ -228,11 +228,11 @@ void blur(std::uint8_t* image, std::uint8_t* other, int height, int width, const
     }
     std::swap(image, other);
   }
-  std::copy_n(image, static_cast<std::ptrdiff_t>(height) * row_bytes, other);  // an odd number of passes
+  std::copy_n(image, static_cast<std::ptrdiff_t>(height) * row_bytes, other);  // the number of passes is odd
 }
 static_assert(kBoxPasses % 2 == 1);
 
-// As Python's round(value, 15).
+// Python's round(value, 15).
 double rounded_to_15_places(double value) {
   const std::string text = fmt::format("{:.15f}", value);
   double result = 0;

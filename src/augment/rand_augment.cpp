@@ -14,11 +14,11 @@
 namespace maskedkd {
 namespace {
 
-constexpr double kScale = 10;  // the magnitude of an operation's full range
+constexpr double kScale = 10;  // the magnitude that has an operation's full effect
 constexpr double kMostDeviation = 100;
 constexpr const char* kSections = "after rand, separated by '-': m9 mstd0.5 mmax10 n2 p0.5 inc1 t3a t3aw tweights w0";
 
-// What a magnitude means.
+// How a magnitude is converted into an operation's argument.
 enum class Scale { none, rotate, posterize, solarize, solarize_add, enhance, shear, translate, desaturate, blur };
 
 // One entry of a set of operations. increasing: whether its effect grows with the magnitude.
@@ -31,7 +31,7 @@ struct Entry {
 
 using Kind = OperationKind;
 
-// All 15 in timm's order, with the weights of its 0.3.2.
+// All 15 in timm's order, with the weights of timm 0.3.2.
 std::vector<Entry> all_entries(bool increasing) {
   return {{Kind::auto_contrast, Scale::none, false, 0.025},
           {Kind::equalize, Scale::none, false, 0.005},
@@ -123,7 +123,7 @@ double argument_of(PhiloxStream& random, const Entry& entry, double magnitude) {
   return 0;
 }
 
-// The next operation of a weighted set, which then has weight 0.
+// Draws the next operation of a weighted set and sets its weight to 0.
 std::size_t take_weighted(PhiloxStream& random, std::vector<Entry>& entries) {
   double total = 0;
   for (const Entry& entry : entries) {
@@ -156,7 +156,7 @@ Number number_in(const std::string& text, const std::string& section, std::size_
   const auto [rest, problem] = std::from_chars(begin, end, value);
   const bool is_number = problem == std::errc() && rest == end;
   if (!is_number || !(static_cast<double>(value) >= least && static_cast<double>(value) <= most)) {
-    refuse(text, fmt::format("section '{}' wants a {}number from {} to {} behind {}", section,
+    refuse(text, fmt::format("section '{}' needs a {}number from {} to {} after {}", section,
                              std::is_integral_v<Number> ? "whole " : "", least, most, section.substr(0, key_length)));
   }
   return value;
@@ -171,7 +171,7 @@ RandAugmentPolicy::Set parse_set(const std::string& text, const std::string& sec
       return set;
     }
   }
-  refuse(text, fmt::format("section '{}' is no set of operations", section));
+  refuse(text, fmt::format("section '{}' is not a set of operations", section));
 }
 
 constexpr EnumNames<InterpolationChoice, 3> kInterpolations = {{{"bilinear", InterpolationChoice::bilinear},
@@ -210,7 +210,7 @@ RandAugmentPolicy RandAugmentPolicy::parse(const std::string& text) {
     begin = end + 1;
     if (is_first) {
       if (section != "rand") {
-        refuse(text, "no policy begins so", "none, or one that begins with rand, as rand-m9-mstd0.5-inc1");
+        refuse(text, "a policy begins with rand", "give none, or a policy such as rand-m9-mstd0.5-inc1");
       }
       continue;
     }
@@ -218,7 +218,7 @@ RandAugmentPolicy RandAugmentPolicy::parse(const std::string& text) {
     const bool names_set = section.starts_with('t') || section.starts_with('w');
     const std::string key = names_set ? "t" : section.substr(0, letters);
     if (!seen.insert(key).second) {
-      refuse(text, fmt::format("section '{}' says again what another one says", section));
+      refuse(text, fmt::format("section '{}' repeats an earlier one", section));
     }
     if (names_set) {
       policy.set = parse_set(text, section);
@@ -237,7 +237,7 @@ RandAugmentPolicy RandAugmentPolicy::parse(const std::string& text) {
       policy.increasing = true;
     } else if (key == "inc") {
       refuse(text, fmt::format("section '{}' is not inc1", section),
-             "timm takes any number for 1, 0 too: give inc1, or leave it out for the variants that do not increase");
+             "timm treats any number as 1, even 0: give inc1, or omit it for the variants that do not increase");
     } else {
       refuse(text, fmt::format("section '{}' is unknown", section));
     }

@@ -1,4 +1,4 @@
-// What the kernel of augment_kernel.hpp works on and with. C++17, as all that CUDA code includes.
+// The inputs and outputs of the kernel in augment_kernel.hpp. C++17, like everything that CUDA code includes.
 #pragma once
 
 #include "maskedkd/augment/operation_kind.hpp"
@@ -17,26 +17,26 @@ namespace maskedkd::kernel {
 
 using Counter = unsigned long long;  // CUDA adds to these atomically
 
-// An ImageOperation with all that the CPU works out of its argument.
+// An ImageOperation, with everything that the CPU computes from its argument.
 struct PlannedOperation {
   OperationKind kind;
   Interpolation interpolation;
-  int whole;     // the argument, towards 0
+  int whole;     // the argument, truncated
   float factor;  // the argument
   AffineMap map;
   BoxWeights box;
 };
 
 struct PlannedImage {
-  std::int64_t crop;     // where in AugmentBatch::crops, bytes
-  std::int64_t scratch;  // where in AugmentBatch::scratch, bytes: a multiple of 4
+  std::int64_t crop;     // offset in AugmentBatch::crops, bytes
+  std::int64_t scratch;  // offset in AugmentBatch::scratch, bytes; a multiple of 4
   int height, width;     // of the crop
   Interpolation interpolation;
   bool flip;
   int first_operation, num_operations;
 };
 
-// All on the device that does the work.
+// All pointers are to memory of the device that does the work.
 struct AugmentBatch {
   const std::uint8_t* crops;
   const PlannedImage* planned;         // [num_images]

@@ -1,4 +1,4 @@
-// One block an image: the batch's images, not the pixels of one, are what fills a GPU, and a block can wait for itself.
+// One block for each image: the images of a batch are enough to fill a GPU, and the threads of a block can synchronise.
 #include "augment_device.hpp"
 #include "augment_kernel.hpp"
 

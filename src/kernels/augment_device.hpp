@@ -1,4 +1,4 @@
-// The kernel on a GPU: augment_device.cu, built where there is nvcc.
+// The kernel on a GPU; built only with nvcc.
 #pragma once
 
 #include "augment_batch.hpp"
@@ -7,7 +7,7 @@ struct CUstream_st;
 
 namespace maskedkd::kernel {
 
-// All in the current GPU's memory. Queues one launch on the stream; nullptr, or what CUDA says is wrong.
+// batch: in the current GPU's memory. Queues one launch on the stream. Returns nullptr, or CUDA's error message.
 const char* augment_on_device(const AugmentBatch& batch, CUstream_st* stream);
 
 }  // namespace maskedkd::kernel

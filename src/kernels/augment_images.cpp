@@ -41,12 +41,12 @@ PlannedOperation planned(const ImageOperation& operation, int size) {
 struct PlannedBatch {
   std::vector<PlannedImage> images;
   std::vector<PlannedOperation> operations;
-  std::vector<std::int64_t> piece_bytes;  // of each piece as far as crops reach
+  std::vector<std::int64_t> piece_bytes;  // of each piece, up to the end of its last crop
   std::int64_t crop_bytes = 0;
   std::int64_t scratch_bytes = 0;
 };
 
-// Where each crop ends and where its piece will lie on the device: all pieces end to end.
+// Finds the last used byte of each piece, and where each crop lies on the device, where all pieces are joined.
 void place_crops(const RawCrops& crops, PlannedBatch& batch) {
   batch.piece_bytes.assign(crops.pieces.size(), 0);
   for (std::size_t i = 0; i < crops.plans.size(); ++i) {
@@ -73,7 +73,7 @@ PlannedBatch planned(const RawCrops& crops) {
   for (const TrainingPlan& plan : crops.plans) {
     const int height = plan.crop.height, width = plan.crop.width;
     if (height < 1 || width < 1 || std::int64_t{height} * crops.input_size > std::numeric_limits<int>::max()) {
-      throw Error(fmt::format("a crop of {} x {} pixels is none for an image of {}", width, height, crops.input_size));
+      throw Error(fmt::format("a crop of {} x {} pixels can't be resized to {}", width, height, crops.input_size));
     }
     PlannedImage& image = batch.images.emplace_back();
     image.scratch = batch.scratch_bytes;
@@ -96,7 +96,7 @@ at::Tensor bytes_on(at::Device device, std::int64_t count, bool pinned = false) 
   return at::empty({count}, at::TensorOptions().dtype(at::kByte).device(device).pinned_memory(pinned));
 }
 
-// num_lanes: on a CPU.
+// num_lanes: for a CPU.
 void augment(const AugmentBatch& batch, [[maybe_unused]] at::Device device, int num_lanes) {
 #ifdef MASKEDKD_WITH_NVCC
   if (device.is_cuda()) {
@@ -119,7 +119,7 @@ at::Tensor augmented(const RawCrops& crops, at::Device device, int num_lanes) {
   if (num_images == 0) {
     return images;
   }
-  // Both tables in one piece: images, then operations. A multiple of their alignment lies between.
+  // Both tables in one buffer, images first; the assertion keeps the operations aligned.
   static_assert(sizeof(PlannedImage) % alignof(PlannedOperation) == 0);
   const std::size_t image_bytes = plans.images.size() * sizeof(PlannedImage);
   const std::size_t operation_bytes = plans.operations.size() * sizeof(PlannedOperation);
@@ -130,26 +130,26 @@ at::Tensor augmented(const RawCrops& crops, at::Device device, int num_lanes) {
   if (operation_bytes != 0) {
     std::memcpy(table + image_bytes, plans.operations.data(), operation_bytes);
   }
-  const at::Tensor pixels_there = bytes_on(device, plans.crop_bytes);
+  const at::Tensor device_pixels = bytes_on(device, plans.crop_bytes);
   std::int64_t begin = 0;
   for (std::size_t piece = 0; piece < crops.pieces.size(); ++piece) {
     const std::int64_t num_bytes = plans.piece_bytes[piece];
-    pixels_there.narrow(0, begin, num_bytes).copy_(crops.pieces[piece].narrow(0, 0, num_bytes), /*non_blocking=*/true);
+    device_pixels.narrow(0, begin, num_bytes).copy_(crops.pieces[piece].narrow(0, 0, num_bytes), /*non_blocking=*/true);
     begin += num_bytes;
   }
-  const at::Tensor tables_there = tables.to(device, /*non_blocking=*/true);
+  const at::Tensor device_tables = tables.to(device, /*non_blocking=*/true);
   const at::Tensor scratch = bytes_on(device, plans.scratch_bytes);
   AugmentBatch batch{};
-  batch.crops = pixels_there.const_data_ptr<std::uint8_t>();
-  batch.planned = reinterpret_cast<const PlannedImage*>(tables_there.const_data_ptr<std::uint8_t>());
+  batch.crops = device_pixels.const_data_ptr<std::uint8_t>();
+  batch.planned = reinterpret_cast<const PlannedImage*>(device_tables.const_data_ptr<std::uint8_t>());
   batch.operations =
-      reinterpret_cast<const PlannedOperation*>(tables_there.const_data_ptr<std::uint8_t>() + image_bytes);
+      reinterpret_cast<const PlannedOperation*>(device_tables.const_data_ptr<std::uint8_t>() + image_bytes);
   batch.scratch = scratch.mutable_data_ptr<std::uint8_t>();
   batch.images = images.mutable_data_ptr<std::uint8_t>();
   batch.num_images = static_cast<int>(num_images);
   batch.size = crops.input_size;
   augment(batch, device, num_lanes);
-  return images;  // the allocator gives the rest to nobody before the stream is past it
+  return images;  // the allocator reuses the temporary memory only after the stream has passed this point
 }
 
 }  // namespace

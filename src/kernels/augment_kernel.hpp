@@ -1,8 +1,8 @@
-// The plan of one image, applied by many lanes: a block of a GPU's threads, or the threads of a CPU. One source for
-// both, in the arithmetic of pixel_arithmetic.hpp and resample_arithmetic.hpp.
+// The plan of one image, applied by many lanes: the threads of a GPU's block, or threads of a CPU. One source for both,
+// in the arithmetic of pixel_arithmetic.hpp and resample_arithmetic.hpp.
 //
-// Lanes: has index, count, wait() (until all lanes are there) and add(counter, amount) (atomically). What one lane
-// writes and another one reads has a wait() between.
+// A type Lanes has index, count, wait() (until all lanes have called it) and add(counter, amount) (atomically). There
+// is a wait() between what one lane writes and where another one reads it.
 #pragma once
 
 #include "operation_kernels.hpp"

@@ -1,5 +1,4 @@
-// The operations of a plan on one image [S, S, 3], by its lanes. Where pixels look at their neighbours the result goes
-// to another image.
+// The operations of a plan on one image [S, S, 3], by its lanes. Those that read neighbours write to another image.
 #pragma once
 
 #include "augment_batch.hpp"
@@ -40,7 +39,7 @@ MASKEDKD_KERNEL inline void auto_contrast_table_of(const std::uint32_t* histogra
   auto_contrast_table(darkest, lightest, table);
 }
 
-// What an operation that looks at one level makes of it. mean: the image's, for contrast.
+// The result of an operation on a single level. mean: that of the image, for contrast.
 MASKEDKD_KERNEL inline std::uint8_t of_level(const PlannedOperation& operation, std::uint8_t level, std::uint8_t mean) {
   switch (operation.kind) {
     case OperationKind::posterize:
@@ -139,7 +138,7 @@ MASKEDKD_KERNEL void transform(const Lanes& lanes, const PlannedOperation& opera
       return;
     }
     float across[kTaps], down[kTaps];
-    int left[kTaps], top[kTaps];  // where the taps lie, in bytes
+    int left[kTaps], top[kTaps];  // offsets of the taps, in bytes
     for (int tap = 0; tap < kTaps; ++tap) {
       across[tap] = tap_weight(taps, tap, column.fraction);
       down[tap] = tap_weight(taps, tap, row.fraction);
@@ -148,7 +147,7 @@ MASKEDKD_KERNEL void transform(const Lanes& lanes, const PlannedOperation& opera
     }
     for (int channel = 0; channel < 3; ++channel) {
       const std::uint8_t* levels = source + channel;
-      float of_column[kTaps];  // a direction without a shift takes no weights: its pixel is the one
+      float of_column[kTaps];  // in a direction without a shift the pixel itself is used, without weights
       for (int tap = 0; tap < kTaps; ++tap) {
         const std::uint8_t* line = levels + left[tap];
         of_column[tap] = shape == MapShape::rows
@@ -163,7 +162,7 @@ MASKEDKD_KERNEL void transform(const Lanes& lanes, const PlannedOperation& opera
   });
 }
 
-// One pass of the box along lines of pixels that are `step` bytes apart: 3 across, 3 * S down.
+// One pass of the box filter along lines of pixels that are `step` bytes apart: 3 across, 3 * S down.
 template <typename Lanes>
 MASKEDKD_KERNEL void box_pass(const Lanes& lanes, const BoxWeights& box, int step, const std::uint8_t* source,
                               std::uint8_t* out, int size) {

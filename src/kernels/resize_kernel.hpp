@@ -6,7 +6,7 @@
 
 namespace maskedkd::kernel {
 
-// An output's weights lie in memory behind where its window begins and how long it is.
+// Numbers before the weights of an output pixel: where its window begins, and how long it is.
 constexpr int kHead = 2;
 
 MASKEDKD_HOST_DEVICE inline int weight_stride(Interpolation interpolation, int input, int output) {
@@ -14,7 +14,7 @@ MASKEDKD_HOST_DEVICE inline int weight_stride(Interpolation interpolation, int i
   return kHead + ResampleAxis(support, input, output).longest_window();
 }
 
-// Bytes of scratch: the crop's rows resampled across, or a second image, then the weights of both axes.
+// Bytes of scratch: the crop's rows resampled across, or a second image; then the weights of both axes.
 MASKEDKD_HOST_DEVICE inline std::int64_t image_scratch(int height, int size) {
   const std::int64_t rows = height > size ? height : size;
   return (rows * size * 3 + 3) / 4 * 4;
@@ -24,7 +24,7 @@ MASKEDKD_HOST_DEVICE inline std::int64_t scratch_bytes(Interpolation interpolati
   return image_scratch(height, size) + strides * size * static_cast<std::int64_t>(sizeof(std::int32_t));
 }
 
-// row: [weight_stride]. The sum is taken in the order of the CPU's, which keeps the exact weights meanwhile.
+// row: [weight_stride]. The weights are added in the same order as on the CPU, which stores the exact ones meanwhile.
 template <typename Filter>
 MASKEDKD_KERNEL void weights_of(int input, int output, int size, std::int32_t* row) {
   if (input == size) {
@@ -49,7 +49,7 @@ MASKEDKD_KERNEL void weights_of(int input, int output, int size, std::int32_t* r
   }
 }
 
-// line: pixels, `step` bytes apart.
+// line: pixels that are `step` bytes apart.
 MASKEDKD_KERNEL inline void weigh(const std::uint8_t* line, std::int64_t step, const std::int32_t* row,
                                   std::uint8_t* out) {
   const std::uint8_t* pixel = line + row[0] * step;

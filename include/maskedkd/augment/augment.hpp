@@ -1,7 +1,6 @@
 // Augmentation of one image: a plan is drawn (all randomness), then applied (pure): random resized crop, flip, then
-// RandAugment, or 3-Augment and colour jitter, or colour jitter; erasing after normalisation. Formulas: torchvision's
-// RandomResizedCrop and ColorJitter, timm's RandAugment and RandomErasing, DeiT3's 3-Augment, with DeiT's settings;
-// evaluation as DeiT's Resize and CenterCrop.
+// RandAugment, or colour jitter with or without 3-Augment; erasing after normalisation. Formulas: torchvision's
+// RandomResizedCrop and ColorJitter, timm's RandAugment and RandomErasing, DeiT3's 3-Augment, DeiT's evaluation.
 #pragma once
 
 #include "maskedkd/augment/erasing.hpp"
@@ -23,17 +22,16 @@ struct AugmentOptions {
   InterpolationChoice interpolation = InterpolationChoice::bicubic;  // of crop, rotate, shear and translate
   double flip_probability = 0.5;
   RandAugmentPolicy policy;    // DeiT's rand-m9-mstd0.5-inc1
-  bool three_augment = false;  // DeiT3's, in place of RandAugment: one of grayscale, solarize and Gaussian blur
-  double color_jitter = 0.3;   // brightness, contrast and saturation by 1 +- this; only where no policy is set
+  bool three_augment = false;  // DeiT3's, instead of RandAugment: one of grayscale, solarize and Gaussian blur
+  double color_jitter = 0.3;   // brightness, contrast, saturation by 1 +- this; see allows_color_jitter()
   double erasing_probability = 0.25;
   ErasingMode erasing_mode = ErasingMode::pixel;
-  int erasing_count = 1;           // most boxes an image; each has its share of the area
-  double evaluation_crop = 0.875;  // shorter edge is resized to int(input_size / this), then cropped centrally
+  int erasing_count = 1;           // largest number of boxes in an image, which share the area
+  double evaluation_crop = 0.875;  // the shorter edge is resized to int(input_size / this), then the centre is cropped
 
   void validate() const;  // throws Error (usage) naming the flag
 };
 
-// What happens to one training image.
 struct TrainingPlan {
   PixelBox crop;  // of the source
   bool flip = false;
@@ -43,26 +41,23 @@ struct TrainingPlan {
 };
 
 // Crop: area U(min, max), aspect log-uniform (3/4, 4/3), rounded, 10 tries, then the central fallback. Erasing: area
-// U(0.02, 1/3) over the number of boxes, log-aspect (0.3, 1/0.3), 10 tries. Crop, flip and erasing are drawn before all
-// else, so other options give the same ones.
+// U(0.02, 1/3) / number of boxes, log-aspect (0.3, 1/0.3), 10 tries. Other options don't change crop, flip and erasing.
 TrainingPlan draw_training_plan(PhiloxStream& random, int height, int width, const AugmentOptions& options);
 
-// out: [input_size, input_size, 3]. Crop, resize, flip, operations. Erasing comes after normalisation (data/batch.hpp).
-// The region holds plan.crop.
+// Crop, resize, flip, operations, without erasing. image: contains plan.crop. out: [input_size, input_size, 3].
 void apply_training_plan(const TrainingPlan& plan, const ImageRegion& image, int input_size,
                          std::span<std::uint8_t> out);
 
-// Evaluation: resize of the shorter edge (the longer one truncated as torchvision does), centre crop with offset
-// round-half-even(delta / 2).
+// DeiT's resize of the shorter edge (the longer one truncated), centre crop at offset round-half-even(delta / 2).
 struct EvaluationPlan {
   PixelBox whole;  // the image
   int full_height = 0, full_width = 0;
   PixelBox window;  // of the resized image, [input_size, input_size]
-  PixelBox needed;  // of the image
+  PixelBox needed;  // pixels of the image that the window depends on
 };
-// Throws Error where the image is so long that its resized edge is no number any more.
+// Throws Error where the resized longer edge exceeds an int.
 EvaluationPlan plan_evaluation(int height, int width, const AugmentOptions& options);
-// out: [input_size, input_size, 3]. The region holds plan.needed.
+// image: contains plan.needed. out: [input_size, input_size, 3].
 void apply_evaluation_plan(const EvaluationPlan& plan, const ImageRegion& image, std::span<std::uint8_t> out);
 
 }  // namespace maskedkd

@@ -1,4 +1,4 @@
-// The operations that a plan may hold. CUDA code includes this too, and is C++17.
+// The operations of a plan. CUDA code, which is C++17, includes this too.
 #pragma once
 
 #include <cstdint>
@@ -10,15 +10,15 @@ enum class OperationKind : std::uint8_t {
   equalize,
   invert,
   posterize,      // argument: bits to keep
-  solarize,       // argument: the level from which on levels are inverted
+  solarize,       // argument: the lowest level that is inverted
   solarize_add,   // argument: added to levels below 128
   color,          // argument: factor; 0 is gray, 1 changes nothing
   contrast,       // argument: factor; 0 is the mean luma
   brightness,     // argument: factor; 0 is black
   sharpness,      // argument: factor; 0 is smoothed
   rotate,         // argument: degrees counter-clockwise
-  shear_x,        // argument: columns a row
-  shear_y,        // argument: rows a column
+  shear_x,        // argument: columns for each row
+  shear_y,        // argument: rows for each column
   translate_x,    // argument: share of the width, to the left
   translate_y,    // argument: share of the height, upwards
   gaussian_blur,  // argument: standard deviation, pixels

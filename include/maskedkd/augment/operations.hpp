@@ -1,6 +1,6 @@
 // The operations of RandAugment, 3-Augment and colour jitter on one image. An operation is a plain value, drawn into a
-// TrainingPlan by augment.hpp; applying it is pure and gives what PIL gives: to the bit, but for rotate, shear and
-// translate, which may differ by one level in one value of a thousand. The bits do not depend on the processor.
+// TrainingPlan by augment.hpp. Applying it is pure and gives PIL's bits, except that rotate, shear and translate may
+// differ by one level in one value of a thousand. The bits do not depend on the processor.
 #pragma once
 
 #include "maskedkd/augment/operation_kind.hpp"
@@ -19,14 +19,14 @@ std::string_view to_string(OperationKind kind);
 struct ImageOperation {
   OperationKind kind = OperationKind::auto_contrast;
   double argument = 0;
-  Interpolation interpolation = Interpolation::bicubic;  // of rotate, shear and translate
+  Interpolation interpolation = Interpolation::bicubic;  // for rotate, shear and translate
   bool operator==(const ImageOperation&) const = default;
 };
 
-// What a rotation, shear or translation leaves empty.
+// The colour of the pixels that a rotation, shear or translation leaves empty.
 inline constexpr std::array<std::uint8_t, 3> kFillColour = {fill_level(0), fill_level(1), fill_level(2)};
 
-// pixels: [height, width, 3], changed in place. Thread-safe; keeps a buffer a thread.
+// pixels: [height, width, 3], changed in place. Thread-safe: each thread keeps a buffer.
 void apply_operation(const ImageOperation& operation, std::span<std::uint8_t> pixels, int height, int width);
 
 bool is_geometric(OperationKind kind);

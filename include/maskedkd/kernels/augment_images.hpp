@@ -1,6 +1,6 @@
-// Training plans applied on a GPU: the loader's workers decode, and one kernel does the rest to a whole micro-batch, a
-// block an image. It computes what apply_training_plan() does, in the same arithmetic: no level differs by more than
-// one. The same code compiled for the CPU stands in on a CPU, for tests; training there takes apply_training_plan().
+// Applies training plans on a GPU: the loader's workers decode, and one kernel does the rest to a whole micro-batch,
+// one block for each image. It computes what apply_training_plan() does, in the same arithmetic: no level differs by
+// more than one. The same code also runs on a CPU, for tests; training there uses apply_training_plan().
 #pragma once
 
 #include "maskedkd/augment/augment.hpp"
@@ -14,7 +14,7 @@
 
 namespace maskedkd {
 
-// What the crops of a micro-batch are before resampling, and what is to be done to each.
+// The crops of a micro-batch before resampling, and what is to be done to each.
 struct RawCrops {
   struct Place {
     std::size_t piece = 0;
@@ -22,17 +22,16 @@ struct RawCrops {
   };
 
   int input_size = 0;
-  std::vector<at::Tensor> pieces;   // [bytes] uint8, CPU (pinned where asked): memory that holds crops
-  std::vector<Place> places;        // [B] where each begins: [height, width, 3]
-  std::vector<TrainingPlan> plans;  // [B]; of plan.crop height and width count, erasing comes after normalisation
+  std::vector<at::Tensor> pieces;   // [bytes] uint8, CPU (pinned where asked): memory of the crops
+  std::vector<Place> places;        // [B]: where each crop [height, width, 3] begins
+  std::vector<TrainingPlan> plans;  // [B]; of plan.crop only height and width are used; without erasing
 };
 
-// Whether the program was built with kernels for GPUs.
+// Whether this program was built with kernels for GPUs.
 bool can_augment_on_gpu();
 
 // [B, input_size, input_size, 3] uint8 on `device`: crop, resize, flip, operations. On a GPU it is queued on the
-// current stream, not waited for, and the same bits every time. Throws Error where a crop does
-// not lie in its piece, or on a GPU that the program has no kernels for.
+// current stream, with the same bits every time. Throws Error where a crop exceeds its piece, or without GPU kernels.
 at::Tensor augmented_images(const RawCrops& crops, at::Device device);
 
 }  // namespace maskedkd
