@@ -140,7 +140,7 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
     file = average_beside(file);
   }
   for (const std::string& note : model.load(read_safetensors(file).tensors, file.string())) {
-    log_from_rank_0(spdlog::level::warn, note);
+    log_on_rank_0(spdlog::level::warn, note);
   }
   check_classes_of_weights(file, set, command.ignore_class_names ? Mismatch::warned : Mismatch::refused);
   const at::Device device = choose_device(session, command.device);

@@ -30,10 +30,9 @@ void print_plan(const MpiSession& session, const TrainCommand& command, at::Devi
   spdlog::info("{} ranks on {} with {} threads each; {} images a step in micro-batches of {}", session.size(),
                device.is_cuda() ? "GPUs" : "CPUs", threads, train.global_batch, train.micro_batch);
   if (train.schedule.warmup_epochs >= train.schedule.epochs) {
-    log_from_rank_0(
-        spdlog::level::warn,
-        fmt::format("--warmup-epochs {} is the whole run of {} epochs: the learning rate never reaches --lr",
-                    train.schedule.warmup_epochs, train.schedule.epochs));
+    log_on_rank_0(spdlog::level::warn,
+                  fmt::format("--warmup-epochs {} is the whole run of {} epochs: the learning rate never reaches --lr",
+                              train.schedule.warmup_epochs, train.schedule.epochs));
   }
   spdlog::info("student of {} parameters, {} classes, {} patches{}", count_parameters(train.student),
                train.student.num_classes, train.student.num_patches(),

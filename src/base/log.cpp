@@ -19,7 +19,7 @@ void set_up_log(int rank, int world_size) {
   spdlog::set_default_logger(std::move(logger));
 }
 
-void log_from_rank_0(spdlog::level::level_enum level, const std::string& line) {
+void log_on_rank_0(spdlog::level::level_enum level, const std::string& line) {
   const bool is_rank_0 = spdlog::should_log(spdlog::level::info);
   spdlog::log(is_rank_0 ? level : spdlog::level::debug, "{}", line);
 }
@@ -29,7 +29,7 @@ void warn_once(const std::string& subject, const std::string& line) {
   static std::set<std::string> logged;
   const std::lock_guard lock(mutex);
   if (logged.insert(subject).second) {
-    log_from_rank_0(spdlog::level::warn, line);
+    log_on_rank_0(spdlog::level::warn, line);
   }
 }
 

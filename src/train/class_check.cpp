@@ -14,7 +14,7 @@ void report(const std::string& given, const std::string& expected, const ClassDi
             const std::string& remedy) {
   const std::string line = fmt::format("{} has other classes than {}: {}", given, expected, difference.text);
   if (mismatch == Mismatch::warned) {
-    log_from_rank_0(spdlog::level::warn, line + "; --ignore-class-names: labels are taken as they are");
+    log_on_rank_0(spdlog::level::warn, line + "; --ignore-class-names: labels are used unchanged");
     return;
   }
   throw usage_error(line, remedy + (difference.reordered ? ""
@@ -22,20 +22,20 @@ void report(const std::string& given, const std::string& expected, const ClassDi
                                                            "differ, --ignore-class-names"));
 }
 
-// Of weights that carry no names. The set may have fewer classes than they.
-void take_the_sets_order(const std::filesystem::path& file, const ShardSet& set) {
+// For weights without class names. The set may have fewer classes than the weights.
+void log_assumed_classes(const std::filesystem::path& file, const ShardSet& set) {
   const ClassNames& names = set.class_names();
   const std::string line = fmt::format("{} has no class names: ", file.string());
   if (are_imagenet_synsets_in_order(names)) {
-    log_from_rank_0(spdlog::level::info, line + "its classes are taken to be ImageNet's in their usual order");
+    log_on_rank_0(spdlog::level::info, line + "its classes are assumed to be ImageNet's in the usual order");
     return;
   }
-  log_from_rank_0(
+  log_on_rank_0(
       spdlog::level::warn,
-      line + fmt::format("its classes are taken to be those of {} in that order, from {} to {}{}",
+      line + fmt::format("its classes are assumed to be those of {} in that order, from {} to {}{}",
                          set.directory().string(), quoted_name(names.front()), quoted_name(names.back()),
                          are_imagenet_synsets(names)
-                             ? "; published weights have ImageNet's synsets in ascending order, which this set has not"
+                             ? "; published weights have ImageNet's synsets in ascending order, unlike this set"
                              : ""));
 }
 
@@ -56,7 +56,7 @@ void check_classes_of_weights(const std::filesystem::path& file, const ShardSet&
   const SafetensorsHeader header = read_safetensors_header(file);
   const ClassNames names = class_names_in(header.metadata);
   if (names.empty()) {
-    take_the_sets_order(file, set);
+    log_assumed_classes(file, set);
     return;
   }
   if (const auto difference = class_difference(names, set.class_names())) {

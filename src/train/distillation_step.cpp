@@ -14,13 +14,12 @@
 namespace maskedkd {
 namespace {
 
-// Keeps the activations of a pass near the size of the caches, and memory at less than half of what a micro-batch of 64
-// takes in one pass (tests/bench/README.md).
+// Keeps activations near the size of the caches, and memory below half of that of one pass (tests/bench/README.md).
 constexpr std::int64_t kImagesPerSliceOnCpu = 16;
 
 }  // namespace
 
-// What a micro-batch is made of once all its random decisions have been applied.
+// A micro-batch after all its random decisions have been applied.
 struct DistillationStep::Inputs {
   at::Tensor images;              // [B, 3, S, S] float32, mixed
   at::Tensor targets;             // [B, C] float32

@@ -19,7 +19,7 @@
 namespace maskedkd {
 namespace {
 
-// What one batch adds, as doubles for the gather.
+// The sums of one batch, as doubles for the gather.
 enum Column { loss_sum, top1_hits, top5_hits, num_columns };
 
 BatchRequest batch_request(std::int64_t batch, std::int64_t size, std::int64_t num_records) {
@@ -29,8 +29,8 @@ BatchRequest batch_request(std::int64_t batch, std::int64_t size, std::int64_t n
   return request;
 }
 
-// Few enough for a stop within seconds, enough for the ranks not to wait for one another all the time.
-constexpr std::int64_t kBatchesBetweenAsking = 4;
+// Few enough to stop within seconds, and enough that the ranks rarely wait for one another.
+constexpr std::int64_t kBatchesBetweenStopChecks = 4;
 
 }  // namespace
 
@@ -73,11 +73,11 @@ std::optional<EvaluationResult> evaluate(const MpiSession& session, const Vit& m
   std::vector<double> sums(static_cast<std::size_t>(num_batches * num_columns), 0.0);
   const std::int64_t top = std::min<std::int64_t>(5, model.options().num_classes);
   {
-    // Of all ranks, which go at one pace.
+    // Counts the images of all ranks, which proceed at the same pace.
     Progress progress(title, "img", set.num_records(), session.rank() == 0 && !title.empty());
     const std::int64_t longest = (num_batches + session.size() - 1) / session.size();
     for (std::int64_t done = 0; done < longest; ++done) {
-      if (options.stop && done % kBatchesBetweenAsking == 0 && session.any(options.stop())) {
+      if (options.stop && done % kBatchesBetweenStopChecks == 0 && session.any(options.stop())) {
         return std::nullopt;
       }
       const std::int64_t batch = first + done;
@@ -103,7 +103,7 @@ std::optional<EvaluationResult> evaluate(const MpiSession& session, const Vit& m
   result.num_images = set.num_records();
   double loss = 0, top1 = 0, top5 = 0;
   for (std::int64_t batch = 0; batch < num_batches; ++batch) {
-    for (int rank = 0; rank < session.size(); ++rank) {  // all but one of them hold 0
+    for (int rank = 0; rank < session.size(); ++rank) {  // on all ranks but one they are 0
       const double* row = &gathered[static_cast<std::size_t>((rank * num_batches + batch) * num_columns)];
       loss += row[loss_sum];
       top1 += row[top1_hits];

@@ -12,7 +12,7 @@
 namespace maskedkd {
 namespace {
 
-constexpr std::int64_t kChunk = 65536;  // values whose squares are one sum
+constexpr std::int64_t kChunk = 65536;  // values in one partial sum
 
 double sum_of_squares(const float* values, std::int64_t count) {
   constexpr std::int64_t kLanes = 16;  // independent sums, for vector registers
@@ -53,8 +53,7 @@ double norm_on_cpu(const at::Tensor& values) {
   return std::sqrt(total);
 }
 
-// A GPU adds in a tree of thousands of threads, which is exact enough within a chunk. A float64 copy of all values
-// would take twice the gradient's memory.
+// A GPU adds in a tree, which is exact enough within a chunk; a float64 copy would take twice the gradient's memory.
 double norm_on_gpu(const at::Tensor& values) {
   const auto norm_of = [](const at::Tensor& norms) { return at::linalg_vector_norm(norms.to(at::kDouble), 2); };
   const std::int64_t whole = values.numel() - values.numel() % kChunk;
@@ -70,8 +69,8 @@ double norm_on_gpu(const at::Tensor& values) {
 double euclidean_norm(const at::Tensor& values) { return values.is_cpu() ? norm_on_cpu(values) : norm_on_gpu(values); }
 
 void clip_to_norm(at::Tensor& gradient, double norm, double largest) {
-  constexpr double kAgainstZero = 1e-6;  // as PyTorch has it
-  const double factor = largest / (norm + kAgainstZero);
+  constexpr double kEpsilon = 1e-6;  // as in PyTorch
+  const double factor = largest / (norm + kEpsilon);
   if (factor < 1) {
     gradient.mul_(factor);
   }

@@ -16,8 +16,8 @@ LoadedCheckpoint load_named_checkpoint(const fs::path& checkpoints, const std::s
   const std::vector<fs::path> present = list_checkpoints(checkpoints);
   const fs::path newest = present.empty() ? checkpoint.path : present.back();
   if (!fs::equivalent(newest, checkpoint.path)) {
-    throw usage_error(fmt::format("--resume {}: {} is newer and would stand in the way", resume, newest.string()),
-                      "take another --output-dir, or move what is newer away");
+    throw usage_error(fmt::format("--resume {}: the run has a newer checkpoint, {}", resume, newest.string()),
+                      "choose another --output-dir, or move the newer checkpoints away");
   }
   return checkpoint;
 }
@@ -29,14 +29,14 @@ std::optional<LoadedCheckpoint> choose_checkpoint(const fs::path& checkpoints, c
   const bool has_some = !list_checkpoints(checkpoints).empty();
   if (resume == "auto" || (was_restarted && has_some)) {
     return find_newest_checkpoint(checkpoints,
-                                  [](const std::string& damage) { spdlog::warn("{}; trying the one before", damage); });
+                                  [](const std::string& damage) { spdlog::warn("{}; trying an older one", damage); });
   }
   if (resume != "none") {
     return load_named_checkpoint(checkpoints, resume);
   }
   if (has_some) {
-    throw usage_error(fmt::format("{} holds checkpoints of a run, and --resume is none", checkpoints.string()),
-                      "go on with --resume auto, or choose another --output-dir");
+    throw usage_error(fmt::format("{} contains checkpoints of a run, and --resume is none", checkpoints.string()),
+                      "continue with --resume auto, or choose another --output-dir");
   }
   return std::nullopt;
 }
@@ -58,7 +58,7 @@ RunState resumed_state(const LoadedCheckpoint& checkpoint, const RunState& now, 
   }
   const std::int64_t begun = resumed.epoch + (resumed.step > 0 ? 1 : 0);
   if (begun > num_epochs) {
-    throw usage_error(fmt::format("--epochs {}: the run is in its epoch {} already", num_epochs, begun),
+    throw usage_error(fmt::format("--epochs {}: the run has already begun epoch {}", num_epochs, begun),
                       fmt::format("give at least {}", begun));
   }
   resumed.options = now.options;

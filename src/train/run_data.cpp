@@ -7,7 +7,7 @@
 namespace maskedkd {
 namespace {
 
-// There may be thousands of shards on a slow disk.
+// Opening a set may take long: there may be thousands of shards on a slow disk.
 std::function<void()> beats_of(const MpiSession& session) {
   return [&session] { session.activity().beat(); };
 }

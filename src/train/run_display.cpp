@@ -34,7 +34,7 @@ void RunDisplay::show(const RunState& state, const std::string& phase) {
   status_.epoch = state.epoch;
   status_.step = state.global_step;
   const std::int64_t timed = state.step - epoch_first_step_;
-  if (progress_ && timed > 0) {  // after an epoch's last step its rates stay
+  if (progress_ && timed > 0) {  // the rates stay after an epoch's last step
     const double seconds = epoch_seconds();
     status_.images_per_second = static_cast<double>(timed * length_.images_per_step) / seconds;
     status_.eta_s = seconds / static_cast<double>(timed) * static_cast<double>(status_.steps - status_.step);

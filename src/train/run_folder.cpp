@@ -20,14 +20,14 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kFinishedName = "finished.json";
-constexpr int kMostStartsInVain = 3;
+constexpr int kMaxStartsInVain = 3;
 
-constexpr auto kForTheMainThread = std::chrono::seconds(10);
+constexpr auto kMainThreadTimeout = std::chrono::seconds(10);
 
-// nullopt: there is none, or a power cut left half of one.
+// nullopt: there is no finished.json, or a power cut left only a part of it.
 std::optional<nlohmann::json> read_mark(const fs::path& folder) {
-  std::error_code none;
-  if (!fs::is_regular_file(folder / kFinishedName, none)) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(folder / kFinishedName, ignored)) {
     return std::nullopt;
   }
   try {
@@ -43,9 +43,9 @@ std::optional<nlohmann::json> read_mark(const fs::path& folder) {
 }  // namespace
 
 bool is_finished(const MpiSession& session, const TrainOptions& options, const OptionTexts& texts) {
-  std::string told;
-  const bool comes_back = this_process("").restarts > 0;  // of a job, with its old command
-  if (session.rank() == 0 && (options.resume == "auto" || comes_back)) {
+  std::string message;
+  const bool was_restarted = this_process("").restarts > 0;  // by the cluster, with its original command
+  if (session.rank() == 0 && (options.resume == "auto" || was_restarted)) {
     const auto mark = read_mark(options.output_dir);
     if (mark && mark->at("epochs").get<std::int64_t>() >= options.schedule.epochs) {
       OptionTexts before;
@@ -53,17 +53,17 @@ bool is_finished(const MpiSession& session, const TrainOptions& options, const O
         before.push_back({name, value.is_string() ? value.get<std::string>() : ""});
       }
       refuse_fixed_changes(before, texts);
-      told = fmt::format("{} is finished: {} epochs, {} steps, {}", options.output_dir.string(),
-                         mark->at("epochs").get<std::int64_t>(), mark->at("global_step").get<std::int64_t>(),
-                         mark->at("checkpoint").get<std::string>());
-      std::error_code none;
-      if (!fs::exists(options.output_dir / kCheckpointsFolder / mark->at("checkpoint").get<std::string>(), none)) {
-        told += fmt::format(", which is not there any more");
+      message = fmt::format("{} is finished: {} epochs, {} steps, {}", options.output_dir.string(),
+                            mark->at("epochs").get<std::int64_t>(), mark->at("global_step").get<std::int64_t>(),
+                            mark->at("checkpoint").get<std::string>());
+      std::error_code ignored;
+      if (!fs::exists(options.output_dir / kCheckpointsFolder / mark->at("checkpoint").get<std::string>(), ignored)) {
+        message += ", which no longer exists";
       }
-      spdlog::info("{}", told);
+      spdlog::info("{}", message);
     }
   }
-  return !session.broadcast(told).empty();
+  return !session.broadcast(message).empty();
 }
 
 RunFolder::RunFolder(const MpiSession& session, const fs::path& folder)
@@ -77,7 +77,7 @@ RunFolder::RunFolder(const MpiSession& session, const fs::path& folder)
     } catch (const InUse&) {
       throw;
     } catch (const Error& error) {
-      // A job that comes back to a disk that is full for now must not be lost for it.
+      // A restarted job must not be lost because the disk is full for now.
       if (owner.restarts == 0) {
         throw;
       }
@@ -99,15 +99,15 @@ RunFolder::~RunFolder() {
     ending_ = true;
   }
   ended_.notify_all();
-  if (status) {  // end() was not reached
+  if (status) {  // end() was not called
     status->state = "failed";
     try {
       end(*status);
     } catch (const std::exception&) {
-      // What is wrong is being told already.
+      // The error that led here is being reported already.
     }
   }
-  lease_.reset();  // its thread looks at the members that go before it
+  lease_.reset();  // its thread uses the members that are destroyed before it
 }
 
 void RunFolder::check() const {
@@ -116,11 +116,11 @@ void RunFolder::check() const {
   }
 }
 
-// By the main thread, which ends the other ranks as well; where it hangs in a dead network, by this one.
+// The main thread ends the other ranks as well; if it hangs in a dead network, this thread ends the process.
 void RunFolder::end_fenced(const Error& error) {
   lost_ = true;
   std::unique_lock lock(mutex_);
-  if (ended_.wait_for(lock, kForTheMainThread, [this] { return ending_; })) {
+  if (ended_.wait_for(lock, kMainThreadTimeout, [this] { return ending_; })) {
     return;
   }
   spdlog::error("{}; {}", error.what(), error.hint());
@@ -135,17 +135,17 @@ void RunFolder::begin_with(const std::string& checkpoint) {
   const LeaseNote& before = lease_->previous();
   LeaseNote note;
   note.began_with = checkpoint;
-  const bool began_there_too = lease_->generation() > 1 && before.began_with == checkpoint;
-  const bool by_itself = lease_->owner().restarts > 0;
-  if (by_itself && began_there_too) {
+  const bool began_with_same = lease_->generation() > 1 && before.began_with == checkpoint;
+  const bool is_restart = lease_->owner().restarts > 0;
+  if (is_restart && began_with_same) {
     const bool was_asked_to_end = before.ended == "stopped" || before.ended == "finished";
     note.starts_in_vain = before.starts_in_vain + (was_asked_to_end ? 0 : 1);
   }
   lease_->write_note(note);
-  if (note.starts_in_vain > kMostStartsInVain) {
-    throw Error(fmt::format("{} restarts in a row ended without a new checkpoint; each went on from {}",
-                            kMostStartsInVain, checkpoint.empty() ? "nothing" : checkpoint),
-                "see why they ended, then submit it again", ExitCode::no_requeue);
+  if (note.starts_in_vain > kMaxStartsInVain) {
+    throw Error(fmt::format("{} restarts in a row ended without a new checkpoint; each resumed from {}",
+                            kMaxStartsInVain, checkpoint.empty() ? "nothing" : checkpoint),
+                "find out why they ended, then submit the job again", ExitCode::no_requeue);
   }
 }
 
@@ -195,8 +195,8 @@ void RunFolder::write_log(const std::vector<std::string>& history) const {
       lease_->put_text(text, folder_ / "log.txt");
     } catch (const Fenced&) {
       throw;
-    } catch (const Error& error) {  // it is in every checkpoint too
-      spdlog::warn("{}; {}; it is written again at the next epoch's end", error.what(), error.hint());
+    } catch (const Error& error) {  // every checkpoint contains it too
+      spdlog::warn("{}; {}; it will be written again at the end of the next epoch", error.what(), error.hint());
     }
   }
 }
@@ -225,7 +225,7 @@ void RunFolder::end(const RunStatus& status, bool in_vain) {
   } catch (const Fenced&) {
     throw;
   } catch (const Error&) {
-    // A full disk: the status is only for looking at.
+    // A full disk must not end the run: the status is only informative.
   }
   {
     const std::lock_guard lock(mutex_);

@@ -12,9 +12,9 @@
 namespace maskedkd {
 namespace {
 
-constexpr auto kBeforeSecondTry = std::chrono::seconds(1);  // doubled before each further one
-constexpr const char* kMendTheFileSystem =
-    "mend the file system, and start again; --max-checkpoint-age says how long it may last";
+constexpr auto kFirstRetryDelay = std::chrono::seconds(1);  // doubled before each further try
+constexpr const char* kFileSystemHint =
+    "repair the file system, and start again; --max-checkpoint-age limits how long saves may fail";
 
 double minutes_since(RunningClock::time_point time) {
   return std::chrono::duration<double>(RunningClock::now() - time).count() / 60;
@@ -53,11 +53,11 @@ bool RunSaver::is_due(std::int64_t global_step) const {
          (options_.checkpoint_minutes > 0 && minutes_since(health_.last_began) >= options_.checkpoint_minutes);
 }
 
-// Since that save began: the last one that worked may be older by a long pause between two.
+// Since the current save began: the last successful one may be older by a long pause between two.
 std::string RunSaver::stuck() const {
   return is_saving() && is_too_long(health_.last_began)
-             ? fmt::format("a checkpoint is being written for {:.0f} minutes; {}", minutes_since(health_.last_began),
-                           kMendTheFileSystem)
+             ? fmt::format("writing a checkpoint has taken {:.0f} minutes so far; {}",
+                           minutes_since(health_.last_began), kFileSystemHint)
              : "";
 }
 
@@ -65,14 +65,14 @@ bool RunSaver::take_failure() { return std::exchange(health_.failed, false); }
 
 void RunSaver::give_up_save() {
   record_outcome(/*saved=*/false);
-  background_->cancel();  // it may wait for the part of the rank that failed
+  background_->cancel();  // it may be waiting for the part of the rank that failed
 }
 
-// One that is due by time is written as soon as the one before is.
+// A checkpoint that is due by time is not skipped but delayed until the previous one is written.
 void RunSaver::skip(std::int64_t global_step) {
   if (is_checkpoint_step(options_, global_step) && ++num_skipped_ == 1 && ranks_.rank == 0) {
     spdlog::warn(
-        "the checkpoint after step {} is left out, as the one before is still being written; so will others be, if "
+        "the checkpoint after step {} is skipped, as the previous one is still being written; others will be too, if "
         "{} --checkpoint-steps take less time than a save",
         global_step, options_.checkpoint_steps);
   }
@@ -80,14 +80,14 @@ void RunSaver::skip(std::int64_t global_step) {
 
 void RunSaver::report_skipped() const {
   if (num_skipped_ > 0 && ranks_.rank == 0) {
-    spdlog::warn("{} of {} checkpoints of --checkpoint-steps {} were left out, as the one before was being written",
+    spdlog::warn("{} of {} checkpoints of --checkpoint-steps {} were skipped, as the previous one was being written",
                  num_skipped_,
                  state_.global_step / options_.checkpoint_steps - first_global_step_ / options_.checkpoint_steps,
                  options_.checkpoint_steps);
   }
 }
 
-// The end of an epoch is in the state only after its evaluation.
+// At the end of an epoch state_.step becomes 0 only after the evaluation.
 RunSaver::Position RunSaver::position() const {
   return {state_.global_step, !options_.eval_data_path.empty() && state_.step == 0};
 }
@@ -104,7 +104,7 @@ CheckpointContent RunSaver::snapshot() {
     content.metadata[weights] = metadata_;
   }
   const auto groups = model_.groups();
-  // Readers of weights look for model.safetensors.
+  // The model is one file: readers of weights look for model.safetensors.
   for (const PlannedFile& file :
        plan_checkpoint_files(groups, ranks_.size, static_cast<std::uint64_t>(options_.checkpoint_file_mb) << 20,
                              /*whole=*/{"model"})) {
@@ -141,7 +141,7 @@ void RunSaver::start() {
   }
 }
 
-// The other ranks first: where one of their parts failed, rank 0's save would wait for it.
+// The other ranks wait first: where one of their parts failed, rank 0's save would wait for it.
 bool RunSaver::finish() {
   ranks_.activity->now("waiting for a checkpoint to be written", Activity::Pace::slow);
   const auto wait = [&] {
@@ -168,10 +168,10 @@ bool RunSaver::finish() {
 
 bool RunSaver::save_at_end(int tries) {
   if (state_.global_step == 0) {
-    return true;  // a start from the beginning is as good
+    return true;  // restarting from the beginning is as good
   }
-  auto pause = kBeforeSecondTry;
-  finish();  // the end of an epoch has begun it already
+  auto pause = kFirstRetryDelay;
+  finish();  // at the end of an epoch it has already begun
   for (int tried = 0; on_disk_ != position(); ++tried) {
     if (tried == tries) {
       return false;
@@ -204,7 +204,7 @@ void RunSaver::take(const SaveResult& result) {
   }
   const bool saved = !result.path.empty() || (ranks_.rank != 0 && result.error.empty());
   if (!result.error.empty()) {
-    spdlog::warn("{}{}", result.error, saved ? "" : "; the run goes on, and tries again at the next checkpoint");
+    spdlog::warn("{}{}", result.error, saved ? "" : "; the run continues, and tries again at the next checkpoint");
   }
   health_.failed = !saved;
   if (saved) {
@@ -220,7 +220,7 @@ void RunSaver::take(const SaveResult& result) {
   if (ranks_.rank == 0 && is_too_long(*health_.failing_since)) {
     throw Error(fmt::format("no checkpoint could be written for {:.0f} minutes; the last reason: {}",
                             minutes_since(*health_.failing_since), result.error),
-                kMendTheFileSystem);
+                kFileSystemHint);
   }
 }
 

@@ -18,7 +18,7 @@ namespace {
                     "give the old value, or start in another --output-dir");
 }
 
-// What differs between two models, as each has it: "width 192, depth 12" and "width 384, depth 24".
+// The values in which two models differ, of each model: "width 192, depth 12" and "width 384, depth 24".
 std::pair<std::string, std::string> differences(const VitOptions& before, const VitOptions& now) {
   const auto old = nlohmann::ordered_json::parse(describe_model(before));
   const auto other = nlohmann::ordered_json::parse(describe_model(now));
@@ -32,7 +32,7 @@ std::pair<std::string, std::string> differences(const VitOptions& before, const 
   return {fmt::format("{}", fmt::join(was, ", ")), fmt::format("{}", fmt::join(is, ", "))};
 }
 
-// What changes the order in which sums are added. A power of two of ranks adds in the order of one rank.
+// Changes in the order of additions, which is the same for 1, 2, 4, ... ranks.
 std::vector<std::string> changes_of_rounding(const RunState& before, const RunState& now) {
   std::vector<std::string> changes;
   const auto add = [&](const std::string& what) {
@@ -54,7 +54,7 @@ std::vector<std::string> changes_of_rounding(const RunState& before, const RunSt
   return changes;
 }
 
-// nullptr: the run does not have that option.
+// nullptr: the run has no such option.
 const std::string* find_option(const OptionTexts& options, std::string_view name) {
   const auto found = std::find_if(options.begin(), options.end(), [&](const auto& it) { return it.name == name; });
   return found == options.end() ? nullptr : &found->text;
@@ -89,7 +89,7 @@ std::string to_json(const RunState& state) {
                                        {"threads", state.threads},
                                        {"device", state.device},
                                        {"history", history}};
-  // A path need not be UTF-8; JSON must.
+  // Paths may not be UTF-8, but JSON must be.
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
@@ -142,7 +142,7 @@ std::vector<std::string> compare_runs(const RunState& before, const RunState& no
     const auto name = [](const std::string& digest) { return digest.empty() ? "none" : "of SHA-256 " + digest; };
     refuse_change("a teacher", name(before.teacher_sha256), name(now.teacher_sha256));
   }
-  if (!now.teacher_sha256.empty()) {  // one file can be two teachers: positions of another grid are interpolated
+  if (!now.teacher_sha256.empty()) {  // one file can give two teachers: positions are interpolated to another grid
     compare_models("a teacher of", before.teacher_model, now.teacher_model);
   }
   refuse_fixed_changes(before.options, now.options);

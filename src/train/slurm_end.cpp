@@ -26,7 +26,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Of the environment without what changes squeue's output, or asks another cluster; dates are UTC.
+// The environment without variables that change squeue's output or select another cluster; dates are UTC.
 std::vector<std::string> environment_of_squeue() {
   std::vector<std::string> variables = {"TZ=UTC0", "LC_ALL=C"};
   for (char** variable = environ; *variable != nullptr; ++variable) {
@@ -52,9 +52,9 @@ std::vector<char*> pointers_to(std::vector<std::string>& texts) {
   return pointers;
 }
 
-// Its number; -1 where there is no such program.
+// Returns the process id; -1 where squeue can't be started.
 pid_t start_squeue(const std::string& job_id, std::vector<std::string> variables, int output) {
-  // %A is the job's own number: of an array squeue shows the other jobs as well.
+  // %A is the job's own number: for a job array squeue lists the other jobs as well.
   std::vector<std::string> words = {"squeue", "--noheader", "--jobs=" + job_id, "--format=%A %e"};
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
@@ -145,14 +145,14 @@ std::optional<double> end_of(const std::string& job_id, const std::string& outpu
 std::future<std::optional<double>> ask_slurm_for_end(const std::string& job_id, std::chrono::seconds patience) {
   const auto answer = std::make_shared<std::promise<std::optional<double>>>();
   std::future<std::optional<double>> future = answer->get_future();
-  sigset_t all, before;  // signals are for other threads
+  sigset_t all, before;  // the new thread handles no signals
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   try {
     std::thread([answer, job_id, variables = environment_of_squeue(), patience]() mutable {
       answer->set_value(end_of(job_id, output_of_squeue(job_id, std::move(variables), patience)));
     }).detach();
-  } catch (const std::system_error&) {  // no more threads: as where squeue does not answer
+  } catch (const std::system_error&) {  // no more threads can be started: treated like no answer
     answer->set_value(std::nullopt);
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);

@@ -12,7 +12,7 @@ StopPolicy::StopPolicy(JobClock clock, std::int64_t stop_after_steps)
 
 void StopPolicy::record_step(double seconds) {
   ++num_steps_;
-  step_s_ = std::max(0.99 * step_s_, seconds);  // one long step is forgotten within some hundred others
+  step_s_ = std::max(0.99 * step_s_, seconds);  // a single long step loses its effect within some hundred others
 }
 
 bool StopPolicy::is_requested() { return is_signalled() || is_at_time_limit(); }
@@ -24,8 +24,8 @@ bool StopPolicy::is_requested_after_step() {
 }
 
 bool StopPolicy::is_at_time_limit() {
-  constexpr double kAroundStepAndSave = 15;  // seconds
-  time_is_up_ = time_is_up_ || clock_.within(2 * step_s_ + 2 * save_s_ + kAroundStepAndSave);
+  constexpr double kMargin_s = 15;
+  time_is_up_ = time_is_up_ || clock_.within(2 * step_s_ + 2 * save_s_ + kMargin_s);
   return time_is_up_;
 }
 

@@ -23,7 +23,7 @@ void watch_stop_signals() {
   for (const int number : {SIGHUP, SIGINT}) {
     struct sigaction before {};
     sigaction(number, nullptr, &before);
-    if (before.sa_handler != SIG_IGN) {  // as nohup has the one, and a shell the other for what runs in the background
+    if (before.sa_handler != SIG_IGN) {  // nohup ignores SIGHUP, and a shell ignores SIGINT for background jobs
       action.sa_flags = SA_RESTART | (number == SIGINT ? static_cast<int>(SA_RESETHAND) : 0);
       sigaction(number, &action, nullptr);
     }

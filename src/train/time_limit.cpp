@@ -39,7 +39,7 @@ TimeLimit::TimeLimit(const std::string& text, const Environment& environment) {
         continue;
       }
       if (!std::regex_match(value, std::regex(R"(\d{1,12})"))) {
-        throw usage_error(fmt::format("{}={} is no time in seconds since 1970", name, value),
+        throw usage_error(fmt::format("{}={} is not a time in seconds since 1970", name, value),
                           "unset it, or give --time-limit yourself");
       }
       const double left = from_now(std::atof(value.c_str()));
@@ -48,16 +48,16 @@ TimeLimit::TimeLimit(const std::string& text, const Environment& environment) {
         end_in(left);
         return;
       }
-      remark_ = fmt::format("{}={} lies in the past ({:.0f} s ago), so that it is not taken for this job's end", name,
-                            value, -left);
+      remark_ =
+          fmt::format("{}={} lies in the past ({:.0f} s ago), so it is not used as this job's end", name, value, -left);
     }
   } else if (text != "none") {
     const std::optional<double> seconds = parse_slurm_time(text);
     if (!seconds) {
-      throw usage_error(fmt::format("--time-limit: '{}' is no time", text),
-                        "give auto, none, or a time as sbatch takes it: 90 (minutes), 1:30:00, 2-12:00");
+      throw usage_error(fmt::format("--time-limit: '{}' is not a time", text),
+                        "give auto, none, or a time in sbatch's notation: 90 (minutes), 1:30:00, 2-12:00");
     }
-    if (*seconds > 0) {  // 0 is sbatch's word for no limit
+    if (*seconds > 0) {  // 0 means no limit, as for sbatch
       end_in(*seconds);
     }
   }

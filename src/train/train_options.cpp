@@ -14,13 +14,13 @@ void require(bool good, const std::string& message, const std::string& hint = {}
   }
 }
 
-// The first remedy is for those who come from the official code, the last for a run that is resumed.
+// The first remedy is for users of the official code, the last one for a run that is resumed.
 std::string too_many_ranks_hint(const TrainOptions& options, int world_size) {
   std::string hint = fmt::format(
       "--batch-size counts the images of all ranks (in the official code those of each): take --batch-size {} "
       "--micro-batch {}",
       options.micro_batch * static_cast<std::int64_t>(world_size), options.micro_batch);
-  // The largest even one of which there is one for each rank.
+  // The largest even micro-batch of which there is one for each rank.
   for (std::int64_t size = options.global_batch / world_size; size >= 2; --size) {
     if (size % 2 == 0 && options.global_batch % size == 0) {
       hint += fmt::format(", or --batch-size {} --micro-batch {}", options.global_batch, size);
@@ -101,7 +101,7 @@ void TrainOptions::validate(int world_size) const {
   require(max_checkpoint_age_minutes >= 0,
           fmt::format("--max-checkpoint-age {} must not be below 0", max_checkpoint_age_minutes));
   require(checkpoint_file_mb >= 1, fmt::format("--checkpoint-file-mb {} must be at least 1", checkpoint_file_mb));
-  TimeLimit(time_limit, [](const char*) { return std::string(); });  // throws where it is none
+  TimeLimit(time_limit, [](const char*) { return std::string(); });  // throws where it is invalid
   require(eval_batch >= 1, fmt::format("--eval-batch {} must be at least 1", eval_batch));
   const bool distils = distillation.type != DistillationType::none;
   require(!distils || !teacher_path.empty(), "--teacher-path is missing",

@@ -16,16 +16,15 @@
 namespace maskedkd {
 namespace {
 
-constexpr const char* kTrainMoreGently =
+constexpr const char* kDivergenceHint =
     "lower --lr or clip gradients (--clip-grad 1); existing checkpoints predate this step";
 
 }  // namespace
 
-// Everything that a step needs is a function of (seed, epoch, step, micro-batch); everything that it changes is in the
-// checkpoint.
+// A step needs only functions of (seed, epoch, step, micro-batch), and all that it changes is in the checkpoint.
 ExitCode Trainer::run() {
   const std::int64_t steps = plan_.sampler.steps_per_epoch();
-  bool stop = session_.any(stop_requested());  // a signal may have come while all this was read
+  bool stop = session_.any(stop_requested());  // a signal may have come during the construction
   while (!is_done() && !stop) {
     display_.begin_epoch(state_, loader_->counts().seconds_waited);
     while (state_.step < steps && !stop) {
@@ -54,7 +53,7 @@ bool Trainer::train_step() {
   return report.stop;
 }
 
-// Over all micro-batches of the step, on every rank: [P].
+// The gradient [P] of all micro-batches of the step, added, on every rank.
 at::Tensor Trainer::summed_gradient(std::vector<double>& losses) {
   if (options_.deterministic) {
     at::Tensor gradient = gradient_tree(plan_.share.first, plan_.share.last, losses);
@@ -71,7 +70,7 @@ at::Tensor Trainer::summed_gradient(std::vector<double>& losses) {
   return gradient;
 }
 
-// Halves of halves: with a power of two of ranks each rank's run is a subtree of the one tree over all micro-batches.
+// Divides into halves: with a power of two of ranks, each rank's run is a subtree of the tree over all micro-batches.
 at::Tensor Trainer::gradient_tree(int first, int last, std::vector<double>& losses) {
   if (last - first == 1) {
     const at::Tensor gradient = model_.zero_gradient();
@@ -91,13 +90,13 @@ void Trainer::add_micro_batch(const at::Tensor& gradient, std::vector<double>& l
   losses.push_back(distillation_.run(*batch, model_.loss_scale()).item<double>());
 }
 
-// Every rank learns every loss, and whether any rank was asked to stop: all decide alike.
+// Every rank receives every loss, and whether any rank is to stop: all decide alike.
 StepReport Trainer::exchange_report(std::vector<double> losses) {
   report_activity("exchanging losses");
   saver_->poll();
   if (const std::string stuck = saver_->stuck(); !stuck.empty() && session_.rank() == 0) {
     spdlog::error("{}", stuck);
-    session_.abort(static_cast<int>(ExitCode::failure));  // whatever unwinds would wait for the save
+    session_.abort(static_cast<int>(ExitCode::failure));  // unwinding would wait for the save
   }
   stop_.expect_save(saver_->longest_save_s());
   const int per_step = options_.micro_batches_per_step();
@@ -109,7 +108,7 @@ StepReport Trainer::exchange_report(std::vector<double> losses) {
   if (const std::optional<int> bad = report.first_not_finite()) {
     throw Error(fmt::format("the loss of micro-batch {} in step {} (epoch {}) is {}", *bad, state_.global_step,
                             state_.epoch, report.losses[static_cast<std::size_t>(*bad)]),
-                kTrainMoreGently, ExitCode::no_requeue);
+                kDivergenceHint, ExitCode::no_requeue);
   }
   if (report.save_failed) {
     saver_->give_up_save();
@@ -129,7 +128,7 @@ void Trainer::update_weights(at::Tensor& gradient) {
     case ModelState::Update::applied:
       return;
     case ModelState::Update::skipped:
-      spdlog::info("step {} left out: its gradient overflowed; the loss scale is {} now", state_.global_step,
+      spdlog::info("step {} skipped: its gradient overflowed; the loss scale is now {}", state_.global_step,
                    model_.loss_scale());
       return;
     case ModelState::Update::refused:
@@ -138,7 +137,7 @@ void Trainer::update_weights(at::Tensor& gradient) {
   const bool scaled = options_.precision == Precision::fp16;
   throw Error(fmt::format("the gradient of step {} (epoch {}) is not finite{}", state_.global_step, state_.epoch,
                           scaled ? " at any loss scale" : ""),
-              scaled ? "train with --precision bf16, or lower --lr" : kTrainMoreGently, ExitCode::no_requeue);
+              scaled ? "train with --precision bf16, or lower --lr" : kDivergenceHint, ExitCode::no_requeue);
 }
 
 double Trainer::learning_rate(std::int64_t step) const {
@@ -146,7 +145,7 @@ double Trainer::learning_rate(std::int64_t step) const {
                           plan_.sampler.steps_per_epoch());
 }
 
-// One line of log.txt an epoch, with DeiT's keys and ours.
+// Writes one line of log.txt for the epoch, with DeiT's keys and others.
 bool Trainer::finish_epoch() {
   const std::int64_t steps = plan_.sampler.steps_per_epoch();
   const std::optional<RunDisplay::Rates> rates = display_.epoch_rates(loader_->counts().seconds_waited);
@@ -155,7 +154,7 @@ bool Trainer::finish_epoch() {
   nlohmann::ordered_json line = {{"train_lr", learning_rate(steps - 1)}, {"train_loss", loss}};
   std::string summary = fmt::format("train loss {:.4f}", loss);
   if (data_.evaluation() != nullptr) {
-    saver_->start();  // an evaluation is long, and may not come to its end
+    saver_->start();  // an evaluation is long, and may be interrupted
     show("evaluating");
     const std::optional<EvaluationResult> result = evaluate_student("evaluating");
     if (!result) {
@@ -188,7 +187,7 @@ bool Trainer::finish_epoch() {
   if (options_.bad_records_limit > 0) {
     const std::vector<double> bad = session_.all_gather(std::array{static_cast<double>(loader_->counts().bad_records)});
     line["bad_records"] =
-        static_cast<std::int64_t>(std::accumulate(bad.begin(), bad.end(), 0.0));  // a rank's each, since its start
+        static_cast<std::int64_t>(std::accumulate(bad.begin(), bad.end(), 0.0));  // of each rank, since it started
   }
   if (teacher_) {
     line["kept_patches"] = distillation_.kept_patches(state_.epoch);
@@ -229,17 +228,17 @@ ExitCode Trainer::end_run() {
                                          : "without a new checkpoint",
                  stop_.is_at_time_limit() ? ", before the time limit" : "");
     show("stopped");
-    // A signal may have left no time. A run that stops by itself without a new checkpoint would do so again.
+    // After a signal there may have been too little time; any other stop without a new checkpoint would be repeated.
     const bool in_vain = !session_.any(stop_.is_signalled()) && !(saved && stop_.num_steps() > 0);
     folder_.end(display_.status(), in_vain);
-    session_.barrier();  // while a watchdog still looks at it
+    session_.barrier();  // while the watchdog still observes it
     return ExitCode::requeue;
   }
   try {
     folder_.write_finished(state_, saver_->last_save().name);
   } catch (const Fenced&) {
     throw;
-  } catch (const Error& error) {  // the next start finds all epochs done, and has only the mark to write
+  } catch (const Error& error) {  // the next start finds all epochs done, and only writes the mark
     throw Error(error.what(), error.hint(), ExitCode::requeue, error.where());
   }
   spdlog::info("finished: {} epochs, {} steps", state_.epoch, state_.global_step);
@@ -249,7 +248,7 @@ ExitCode Trainer::end_run() {
   return ExitCode::finished;
 }
 
-// Of this rank: the ranks combine their answers.
+// Of this rank; the ranks combine their answers.
 bool Trainer::stop_requested() {
   stop_.expect_save(saver_->longest_save_s());
   return stop_.is_requested();
@@ -260,7 +259,7 @@ void Trainer::show(const std::string& phase) {
   display_.show(state_, phase);
 }
 
-// The first step of a process compiles, allocates and reads for the first time.
+// The first step of a process is slow: it compiles, allocates and reads for the first time.
 void Trainer::report_activity(const char* what) const {
   session_.activity().now(fmt::format("step {}: {}", state_.global_step, what),
                           stop_.num_steps() == 0 ? Activity::Pace::slow : Activity::Pace::usual);

@@ -1,4 +1,4 @@
-// How a run is put together: data, student and teacher, the checkpoint that it goes on from.
+// The construction of a run: data, student and teacher, the checkpoint that it resumes from.
 #include "maskedkd/base/environment.hpp"
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
@@ -18,7 +18,6 @@
 namespace maskedkd {
 namespace {
 
-// Before anything is loaded.
 void check_device(const TrainOptions& options, at::Device device) {
   if (options.precision == Precision::fp16 && !device.is_cuda()) {
     throw usage_error("--precision fp16 is for GPUs, and this run is on CPUs", "take bf16 or fp32");
@@ -32,16 +31,16 @@ void check_device(const TrainOptions& options, at::Device device) {
   }
 }
 
-// Rank 0 finds the file: a run that still goes on may get another best checkpoint meanwhile.
-std::filesystem::path found_by_rank_0(const MpiSession& session, const std::filesystem::path& weights,
-                                      const char* flag) {
+// Rank 0 finds the file: a run that is still active may get another best checkpoint meanwhile.
+std::filesystem::path find_on_rank_0(const MpiSession& session, const std::filesystem::path& weights,
+                                     const char* flag) {
   return session.broadcast(session.rank() == 0 ? weights_file(weights, flag).string() : "");
 }
 
 TrainOptions checked_options(const MpiSession& session, TrainOptions options, at::Device device) {
   check_device(options, device);
   if (!options.teacher_path.empty()) {
-    options.teacher_path = found_by_rank_0(session, options.teacher_path, "--teacher-path: ");
+    options.teacher_path = find_on_rank_0(session, options.teacher_path, "--teacher-path: ");
   }
   return options;
 }
@@ -78,7 +77,6 @@ std::optional<Teacher> make_teacher(const TrainOptions& options, at::Device devi
   return std::make_optional<Teacher>(teacher, options.teacher_path, device, scalar_type(options.precision));
 }
 
-// One line: what the teacher is and what it sees.
 std::string describe_teacher(const TrainOptions& options, const VitOptions& teacher) {
   const VitOptions& student = options.student;
   const MaskOptions& mask = options.mask;
@@ -106,9 +104,9 @@ std::string describe_teacher(const TrainOptions& options, const VitOptions& teac
   return text;
 }
 
-// Rank 0's alone counts: clocks differ.
+// Only rank 0 has a time limit, as clocks differ.
 JobClock job_clock(const MpiSession& session, const TrainOptions& options) {
-  TimeLimit limit(options.time_limit, environment_variable);  // all ranks refuse what is not a time
+  TimeLimit limit(options.time_limit, environment_variable);  // all ranks refuse an invalid time
   if (session.rank() != 0) {
     limit = {"none", environment_variable};
   } else if (!limit.remark().empty()) {
@@ -119,7 +117,7 @@ JobClock job_clock(const MpiSession& session, const TrainOptions& options) {
 
 void warn(const std::vector<std::string>& lines) {
   for (const std::string& line : lines) {
-    log_from_rank_0(spdlog::level::warn, line);
+    log_on_rank_0(spdlog::level::warn, line);
   }
 }
 
@@ -150,7 +148,7 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
     spdlog::info("{}", describe_teacher(options_, teacher_->options()));
     warn(teacher_->warnings());
   }
-  state_ = described(texts);
+  state_ = describe_start(texts);
   const std::optional<LoadedCheckpoint> checkpoint = find_checkpoint();
   if (checkpoint) {
     resume(*checkpoint);
@@ -169,7 +167,7 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
 
 Trainer::~Trainer() = default;
 
-RunState Trainer::described(const OptionTexts& texts) const {
+RunState Trainer::describe_start(const OptionTexts& texts) const {
   RunState state;
   state.model = describe_model(options_.student);
   state.data_set_id = data_.train().set_id();
@@ -183,7 +181,7 @@ RunState Trainer::described(const OptionTexts& texts) const {
   return state;
 }
 
-// Rank 0 chooses and verifies; the others read the same one.
+// Rank 0 chooses and verifies the checkpoint; the others read the same one.
 std::optional<LoadedCheckpoint> Trainer::find_checkpoint() {
   session_.activity().now("restoring a checkpoint", Activity::Pace::slow);
   std::optional<LoadedCheckpoint> checkpoint;
@@ -201,7 +199,7 @@ std::optional<LoadedCheckpoint> Trainer::find_checkpoint() {
       if (chosen.empty()) {
         throw;
       }
-      spdlog::warn("{}; {}", error.what(), error.hint());  // as when it happens later
+      spdlog::warn("{}; {}", error.what(), error.hint());  // as when a later save fails
     }
   }
   if (!chosen.empty() && !checkpoint) {
@@ -217,10 +215,11 @@ void Trainer::begin() {
     student.initialise(options_.seed);
   }
   if (!options_.finetune.empty()) {
-    const std::filesystem::path file = found_by_rank_0(session_, options_.finetune, "--finetune: ");
+    const std::filesystem::path file = find_on_rank_0(session_, options_.finetune, "--finetune: ");
     warn(student.load(read_safetensors(file).tensors, file.string(), {.reinit_head = options_.reinit_head}));
     if (!options_.reinit_head) {
-      check_classes_of_weights(file, data_.train(), mismatch_of(options_), "--reinit-head begins with a new head; or ");
+      check_classes_of_weights(file, data_.train(), mismatch_of(options_),
+                               "start with a new head (--reinit-head), or ");
     }
   }
   model_.start_average();
@@ -234,19 +233,19 @@ void Trainer::resume(const LoadedCheckpoint& checkpoint) {
   state_ = resumed_state(checkpoint, state_, options_.schedule.epochs, folder_.checkpoints(), warnings);
   warn(warnings);
   model_.restore(checkpoint, state_.loss_scale, state_.good_steps);
-  spdlog::info("going on from {}: epoch {}, step {} of {}", checkpoint.path.string(), state_.epoch, state_.step,
+  spdlog::info("resuming from {}: epoch {}, step {} of {}", checkpoint.path.string(), state_.epoch, state_.step,
                plan_.sampler.steps_per_epoch());
   bool has_best = false;
   if (session_.rank() == 0) {
     has_best = restore_best_mark(*folder_.lease(), folder_.checkpoints(), state_.best);
-    folder_.write_log(state_.history);  // a kill may have come before it
+    folder_.write_log(state_.history);  // the process may have been killed before it was written
   }
   if (!session_.any(has_best)) {
     state_.best = {};
   }
 }
 
-// The same formula gives the same numbers on machines of one kind only: all ranks take rank 0's.
+// The same formula gives the same bits only on machines of one kind, so all ranks take rank 0's values.
 void Trainer::make_replicas_equal() {
   for (at::Tensor& values : model_.replicated()) {
     ranks_.communicator->broadcast(values, 0);
@@ -268,7 +267,7 @@ std::unique_ptr<Loader> Trainer::make_loader() const {
   loading.seed = options_.seed;
   loading.augment = options_.augment;
   loading.num_workers = options_.num_workers;
-  // An image is decoded once where its repeats are open together.
+  // An image is decoded once if its repeats are open together.
   loading.prefetch = options_.micro_batches_ahead(of_a_step);
   loading.open_together = std::min(options_.sharing_micro_batches(of_a_step), loading.prefetch);
   loading.on_record = [this] { session_.activity().beat(); };

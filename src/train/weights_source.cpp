@@ -19,8 +19,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Of the checkpoint that the file lies in, verified; nullopt: it lies in none.
-std::optional<RunState> state_beside(const fs::path& file) {
+// The state of the checkpoint that contains the file, verified; nullopt: no checkpoint does.
+std::optional<RunState> state_of_checkpoint(const fs::path& file) {
   const fs::path state = file.parent_path() / kStateName;
   std::error_code unreachable;
   if (!fs::is_regular_file(state, unreachable)) {
@@ -45,7 +45,7 @@ void refuse_other_state(const fs::path& file, const std::string& flag) {
 
 fs::path weights_file(const fs::path& path, const std::string& flag) {
   const fs::path checkpoints = path / kCheckpointsFolder;
-  // `best` may be a text file.
+  // `best` may be a text file instead of a link.
   const fs::path checkpoint = follow_best(path);
   std::vector<fs::path> candidates = {checkpoint, checkpoint / kModelFileName,
                                       follow_best(checkpoints / kBestName) / kModelFileName};
@@ -74,16 +74,16 @@ VitOptions weights_model(const fs::path& file, const std::string& model_name, co
     model.num_classes = num_classes;
     return model;
   }
-  const std::optional<RunState> state = state_beside(file);
+  const std::optional<RunState> state = state_of_checkpoint(file);
   if (!state) {
     const SafetensorsHeader header = read_safetensors_header(file);
     if (const std::optional<VitOptions> described = model_in(header.metadata, file.string())) {
       return *described;
     }
-    // Models can share all their tensors' shapes and differ in their heads, so that a name is asked for, not guessed.
+    // Models can have the same shapes of tensors and differ in their heads, so the name is requested, not guessed.
     const std::vector<std::string> likely = identify_model(header.tensors);
     throw usage_error(
-        fmt::format("--{} is missing: {} lies in no checkpoint that says what it is", model_flag, file.string()),
+        fmt::format("--{} is missing: {} is not part of a checkpoint that describes it", model_flag, file.string()),
         likely.empty() ? fmt::format("name its model: {}", fmt::join(known_models(), ", "))
                        : fmt::format("it has the tensors of {}", fmt::join(likely, ", and of ")));
   }
@@ -101,7 +101,7 @@ fs::path average_beside(const fs::path& file) {
 }
 
 std::string option_of_run(const fs::path& file, const std::string& name) {
-  const std::optional<RunState> state = state_beside(file);
+  const std::optional<RunState> state = state_of_checkpoint(file);
   if (state) {
     for (const OptionText& option : state->options) {
       if (option.name == name) {

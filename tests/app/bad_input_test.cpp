@@ -193,7 +193,7 @@ TEST_F(BadInput, DiskFullWhileSaving) {
   limited.insert(limited.begin() + 3, {"bash", "-c", "ulimit -f 120; exec \"$@\"", "limited"});
   const ProcessResult ended = run_process(limited);
   EXPECT_EQ(ended.exit_code, 85) << ended.output;
-  for (const char* part : {"can't save a checkpoint in", "File too large", "the run goes on",
+  for (const char* part : {"can't save a checkpoint in", "File too large", "the run continues",
                            "stopped after step 48 (epoch 6, step 0 of 8) without a new checkpoint"}) {
     EXPECT_NE(ended.output.find(part), std::string::npos) << part << ended.output;
   }

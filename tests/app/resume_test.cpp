@@ -150,7 +150,7 @@ TEST_F(Resume, FewerEpochsThanHaveBegunAreRefused) {
   ASSERT_EQ(train(1, "fewer", {"--stop-after-steps", "20"}).exit_code, 85);
   const ProcessResult refused = train(2, "fewer", {"--epochs", "2", "--warmup-epochs", "1"});
   EXPECT_EQ(refused.exit_code, 2) << refused.output;
-  EXPECT_NE(refused.output.find("--epochs 2: the run is in its epoch 3 already"), std::string::npos) << refused.output;
+  EXPECT_NE(refused.output.find("--epochs 2: the run has already begun epoch 3"), std::string::npos) << refused.output;
   EXPECT_EQ(train(2, "fewer", {"--epochs", "3", "--warmup-epochs", "1"}).exit_code, 0);
 }
 

@@ -87,7 +87,8 @@ TEST_F(Saving, AFullDiskCostsCheckpointsAndNotTheRun) {
   fs::remove(run_folder("full") / "filler");
   const ProcessResult finished = training.wait();
   EXPECT_EQ(finished.exit_code, 0) << finished.output;
-  EXPECT_TRUE(says(finished, "not enough space for a checkpoint") && says(finished, "the run goes on, and tries again"))
+  EXPECT_TRUE(says(finished, "not enough space for a checkpoint") &&
+              says(finished, "the run continues, and tries again"))
       << finished.output;
   expect_same_run(expected, run_folder("full"), kSteps);
 }
@@ -200,7 +201,7 @@ TEST_F(Saving, AFinishedRunHasAMarkThatEndsTheNextStartAtOnce) {
   fs::remove_all(run_folder("halved") / "checkpoints");
   const ProcessResult without = train(1, "halved");
   EXPECT_EQ(without.exit_code, 0) << without.output;
-  EXPECT_TRUE(says(without, "step-000000048, which is not there any more")) << without.output;
+  EXPECT_TRUE(says(without, "step-000000048, which no longer exists")) << without.output;
 }
 
 // Killed by the cluster again and again before its first new checkpoint: no use in a fifth time.
@@ -279,10 +280,10 @@ TEST_F(Saving, CheckpointsThatAreLeftOutAreTold) {
                                      {"--batch-size", "4", "--micro-batch", "4", "--width", "192", "--heads", "4",
                                       "--epochs", "1", "--checkpoint-steps", "1", "--stop-after-steps", "40"});
   ASSERT_EQ(result.exit_code, 85) << result.output;
-  const std::string once = "is left out, as the one before is still being written";
+  const std::string once = "is skipped, as the previous one is still being written";
   EXPECT_TRUE(says(result, once)) << result.output;
   EXPECT_EQ(result.output.find(once), result.output.rfind(once)) << result.output;
-  EXPECT_TRUE(says(result, "of 40 checkpoints of --checkpoint-steps 1 were left out")) << result.output;
+  EXPECT_TRUE(says(result, "of 40 checkpoints of --checkpoint-steps 1 were skipped")) << result.output;
 }
 
 TEST_F(Saving, AFailedPartOfAnotherRankIsToldAndTriedAgain) {

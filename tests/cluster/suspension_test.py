@@ -32,7 +32,7 @@ class Suspension(harness.ClusterTest):
         self.assertEqual(job.state(), 'SUSPENDED', job.output())
         step = newest_step(folder)
         run('scontrol', 'resume', job.number)
-        says = re.compile(r'(\S+) info \[rank 0\] the job ends in (\d+) s, as Slurm says')
+        says = re.compile(r'(\S+) info \[rank 0\] the job ends in (\d+) s, according to Slurm')
         answered = job.wait_for('the answer of squeue', lambda: says.search(job.output()), 20)
         moved = end_of(job)
         self.assertGreaterEqual((moved - end).total_seconds(), PAUSE_S)

@@ -36,7 +36,7 @@ TEST(TimeLimit, IsWrittenAsSbatchWritesIt) {
   }
   EXPECT_FALSE(limit("0").seconds_left()) << "no limit";
   for (const char* text : {"", "soon", "1:2:3:4", "-5", "1.5", "2-", "90 ", "99999999999999999999"}) {
-    EXPECT_NE(error_of([&] { limit(text); }).find("is no time"), std::string::npos) << text;
+    EXPECT_NE(error_of([&] { limit(text); }).find("is not a time"), std::string::npos) << text;
   }
 }
 

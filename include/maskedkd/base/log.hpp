@@ -12,7 +12,7 @@ namespace maskedkd {
 void set_up_log(int rank, int world_size);
 
 // A line that holds for all ranks: only rank 0 logs it.
-void log_from_rank_0(spdlog::level::level_enum level, const std::string& line);
+void log_on_rank_0(spdlog::level::level_enum level, const std::string& line);
 
 // A warning that holds for all ranks: logged by rank 0, once for each `subject`. Thread-safe.
 void warn_once(const std::string& subject, const std::string& line);

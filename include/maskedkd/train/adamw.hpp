@@ -1,5 +1,4 @@
-// AdamW (Loshchilov and Hutter 2019) over flat parameters, with DeiT's two groups; and the weight average that DeiT
-// keeps.
+// AdamW (Loshchilov and Hutter 2019) over flat parameters, with DeiT's two groups, and DeiT's weight average.
 #pragma once
 
 #include "maskedkd/train/flat_parameters.hpp"
@@ -28,7 +27,7 @@ class AdamW {
   const FlatParameters& parameters_;
   AdamWOptions options_;
   at::Tensor exp_avg_, exp_avg_sq_;  // [P]
-  at::Tensor num_steps_;             // scalar float32, as the fused kernel wants it
+  at::Tensor num_steps_;             // scalar float32, as the fused kernel requires
 };
 
 // average = decay average + (1 - decay) value, after every optimizer step (timm's ModelEma).

@@ -1,7 +1,7 @@
-// Whether the classes are the same wherever weights meet a packed set, or one set another: the training set with the
-// evaluation set, the teacher, the weights to start from, the checkpoint to go on from; evaluated weights with their
-// set. Each check is local to a rank and comes out alike on all, as all read the same files. They throw Error (usage)
-// in one line where classes differ; with Mismatch::warned rank 0 warns instead.
+// Checks that the classes agree wherever weights are used with a packed set, or two sets are used together: the
+// training set with the evaluation set, the teacher, the initial weights and the checkpoint of a resumed run; evaluated
+// weights with their set. Each check is local to a rank and has the same result on all, as all read the same files.
+// They throw Error (usage) in one line where classes differ; with Mismatch::warned rank 0 logs a warning instead.
 #pragma once
 
 #include "maskedkd/model/class_names.hpp"
@@ -17,12 +17,12 @@ enum class Mismatch { refused, warned };  // without --ignore-class-names, and w
 // eval_set may lack the last classes of train_set; it may not have more.
 void check_same_classes(const ShardSet& train_set, const ShardSet& eval_set, Mismatch mismatch);
 
-// file: as weights_file() finds it. remedy: what else may be done where they differ. Weights that carry no names: their
-// first classes are taken to be the set's, in its order, which is said in one line.
+// file: from weights_file(). remedy: more advice for the error. Weights without class names are assumed to have the
+// set's.
 void check_classes_of_weights(const std::filesystem::path& file, const ShardSet& set, Mismatch mismatch,
                               const std::string& remedy = {});
 
-// names: those that the run was started with, from its checkpoint. Throws Error (usage) where the set's differ.
+// names: the classes that the run was started with. Throws Error (usage) where the set's differ.
 void check_classes_of_checkpoint(const std::filesystem::path& checkpoint, const ClassNames& names, const ShardSet& set);
 
 }  // namespace maskedkd

@@ -1,6 +1,6 @@
-// One micro-batch of MaskedKD: the student looks at the whole image, its class token's attention picks the patches (or
-// another criterion does, mask_options.hpp), the teacher sees those, the student learns from both. Called by the
-// trainer once a micro-batch. B images, N the teacher's patches.
+// One micro-batch of MaskedKD: the student sees the whole image, the attention of its class token selects the patches
+// (or another criterion of mask_options.hpp does), the teacher sees those, and the student learns from both. Called by
+// the trainer for each micro-batch. B images, N the teacher's patches.
 #pragma once
 
 #include "maskedkd/data/loader.hpp"
@@ -18,10 +18,10 @@ class DistillationStep {
   // teacher: nullptr with --distillation-type none. All outlive this.
   DistillationStep(const TrainOptions& options, const Vit& student, const Teacher* teacher, at::Device device);
 
-  // Forward and backward: adds the gradient of loss_scale * loss into the bound gradients. Returns the loss (mean over
-  // the micro-batch), a scalar on the device, not waited for. Every random decision is a function of the request's
-  // address. On a CPU the student and the teacher take the mixed micro-batch in slices whose size does not depend on
-  // the ranks, so the sum of the slices' gradients is the same on any number of them.
+  // Forward and backward: adds the gradient of loss_scale * loss to the bound gradients. Returns the loss (mean over
+  // the micro-batch), a scalar on the device, without waiting for it. Every random decision is a function of the
+  // request's address. On a CPU the student and the teacher process the mixed micro-batch in slices whose size does not
+  // depend on the ranks, so the sum of the slices' gradients does not either.
   at::Tensor run(const MicroBatch& batch, double loss_scale) const;
 
   // Patches that the teacher sees in that epoch; 0 without a teacher.

@@ -1,6 +1,5 @@
-// A model's parameters as one stretch of memory: those with weight decay first, then those without. The model's own
-// tensors become views of it, so the optimizer, the average, the reduction and a checkpoint each handle one tensor, and
-// names still lead to tensors. P: number of parameters.
+// A model's parameters as one tensor: those with weight decay first. The model's own tensors become views of it, so the
+// optimizer, the average, the reduction and a checkpoint each handle one tensor. P: number of parameters.
 #pragma once
 
 #include "maskedkd/model/vit.hpp"
@@ -22,14 +21,14 @@ class FlatParameters {
 
   const at::Tensor& values() const noexcept { return values_; }  // [P] float32
   std::int64_t size() const noexcept { return values_.numel(); }
-  std::int64_t num_decayed() const noexcept { return num_decayed_; }  // values()[: num_decayed()] decays
+  std::int64_t num_decayed() const noexcept { return num_decayed_; }  // values()[: num_decayed()] have weight decay
 
-  // Any tensor [P] in this layout, cut by name into views of the parameters' shapes.
+  // Divides a tensor [P] in this layout into views of the parameters' shapes, by name.
   NamedTensors named_views(const at::Tensor& flat, const std::string& prefix = "") const;
-  // The inverse: copies by name into `flat` [P]. Throws Error naming what is missing or of another shape.
+  // The inverse: copies by name into `flat` [P]. Throws Error (usage) that names what is missing or has another shape.
   void copy_named(const std::map<std::string, at::Tensor>& tensors, const std::string& prefix,
                   const at::Tensor& flat) const;
-  // From now on backward() adds into `flat` [P].
+  // From now on backward() adds to `flat` [P].
   void bind_gradients(const at::Tensor& flat) const;
 
  private:

@@ -1,6 +1,5 @@
-// The Euclidean norm of a whole model's gradient, for clipping and to see whether it is finite. ATen's norm adds the
-// squares of a flat float32 tensor one after the other on CPUs: of 86 million values the result is 0.9 % too small.
-// P: number of values.
+// The Euclidean norm of a whole model's gradient [P], for clipping and to detect values that are not finite. On CPUs
+// ATen's norm adds the squares of a float32 tensor one by one, which makes it 0.9 % too small for 86 million values.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,8 +10,7 @@ namespace maskedkd {
 // where a value is. The bits depend on the values alone, not on the number of threads. Waits for a GPU once.
 double euclidean_norm(const at::Tensor& values);
 
-// What torch.nn.utils.clip_grad_norm_ does to a gradient [P] of that norm: where it is longer than largest, scales it
-// down to that length.
+// Scales a gradient [P] of that norm down to `largest` if it is longer, as torch.nn.utils.clip_grad_norm_ does.
 void clip_to_norm(at::Tensor& gradient, double norm, double largest);
 
 }  // namespace maskedkd

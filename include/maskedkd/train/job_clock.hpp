@@ -1,6 +1,5 @@
 // The time limit of a run whose job may be suspended and resumed. Where the limit is the end of a Slurm job, Slurm
-// moves it by the pause; RunningClock knows the pause only nearly, so that Slurm is asked. For one thread; nothing
-// waits.
+// moves it by the pause. RunningClock measures the pause only roughly, so Slurm is asked. For one thread; never blocks.
 #pragma once
 
 #include "maskedkd/train/time_limit.hpp"
@@ -13,21 +12,20 @@ namespace maskedkd {
 
 class JobClock {
  public:
-  // slurm_job: SLURM_JOB_ID; empty: nobody can be asked.
+  // slurm_job: SLURM_JOB_ID; empty: Slurm can't be asked.
   JobClock(TimeLimit limit, std::string slurm_job);
 
-  // Whether less than that is left. Looks whether this process was stopped since the last call, and whether Slurm has
-  // answered, and says what came of it.
+  // Whether less than that is left. Also checks for a pause of this process and for Slurm's answer, and logs them.
   bool within(double seconds);
 
  private:
-  void note_stop();
-  void take_answer();
+  void check_for_pause();
+  void receive_answer();
 
   TimeLimit limit_;
   std::string slurm_job_;
-  RunningClock::duration stopped_ = RunningClock::stopped();  // as far as it is noted
-  std::future<std::optional<double>> asked_;                  // when the job ends
+  RunningClock::duration stopped_ = RunningClock::stopped();  // the part that is already accounted for
+  std::future<std::optional<double>> answer_;                 // when the job ends
 };
 
 }  // namespace maskedkd

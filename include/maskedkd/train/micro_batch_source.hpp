@@ -1,5 +1,5 @@
-// Which micro-batches one rank trains on, from a point of the run to its end: its contiguous share of every step's.
-// Pure: all ranks' shares together are the step, whatever their number.
+// The micro-batches that one rank trains on, from a point of the run to its end: its contiguous share of every step.
+// Pure: the shares of all ranks together are the whole step, for any number of ranks.
 #pragma once
 
 #include "maskedkd/data/loader.hpp"
@@ -9,9 +9,8 @@
 
 namespace maskedkd {
 
-// Micro-batches [first, last) of each step's M that belong to one rank: halves of halves, floor(length / 2) first, for
-// as long as the number of ranks is even, then equal parts. So the shares of 2, 4, 8, ... ranks are the nodes of the
-// tree in which the trainer adds gradients, whatever M is.
+// Micro-batches [first, last) of each step's M: halves, floor(length / 2) first, while the number of ranks is even,
+// then equal parts. So the shares of 2, 4, 8, ... ranks are nodes of the tree in which the trainer adds gradients.
 struct MicroBatchShare {
   int first = 0;
   int last = 0;

@@ -1,6 +1,5 @@
-// Everything of a run that training changes and a checkpoint holds as tensors: the student's parameters, the
-// optimizer's moments, the moving average of the weights and the loss scale. Of one rank; knows no other. P: number of
-// parameters.
+// Everything that training changes and a checkpoint stores as tensors (parameters, the optimizer's moments, the moving
+// average of the weights), and the loss scale. Belongs to one rank, does not communicate. P: number of parameters.
 #pragma once
 
 #include "maskedkd/checkpoint/checkpoint.hpp"
@@ -27,7 +26,7 @@ struct ModelStateOptions {
 
 class ModelState {
  public:
-  // The parameters have no values yet: initialise or load student() and call start_average(), or restore().
+  // The parameters have no values yet: call restore(), or initialise or load student() and call start_average().
   ModelState(const ModelStateOptions& options, at::Device device);
   ModelState(const ModelState&) = delete;
   ModelState& operator=(const ModelState&) = delete;
@@ -39,32 +38,32 @@ class ModelState {
   int good_steps() const noexcept { return scaler_.good_steps(); }
   bool has_average() const noexcept { return average_.has_value(); }
 
-  // The average begins with the parameters as they are now. Once, after the first weights are there.
+  // The average begins with the current parameters. Call once, when the initial weights are set.
   void start_average();
 
   at::Tensor zero_gradient() const;  // [P] float32
-  // From now on backward() adds into `gradient` [P].
+  // From now on backward() adds to `gradient` [P].
   void bind_gradient(const at::Tensor& gradient) const { parameters_.bind_gradients(gradient); }
 
   enum class Update {
     applied,
-    skipped,  // the gradient overflowed, and the next one will be scaled less
-    refused   // it is not finite, and no loss scale mends that
+    skipped,  // the gradient overflowed, and the loss scale was reduced
+    refused   // the gradient is not finite, and no loss scale can help
   };
   // One step from the sum of num_micro_batches scaled gradients, which is overwritten: mean, unscaling, clipping,
-  // AdamW, average. Nothing but the loss scale changes unless it is applied.
+  // AdamW, average. Unless the step is applied, only the loss scale changes.
   Update apply(at::Tensor& gradient_sum, int num_micro_batches, double learning_rate);
 
-  // Views, by the groups of a checkpoint: model, optimizer, and ema where there is an average.
+  // Views, by the groups of a checkpoint: model, optimizer, and ema if there is an average.
   std::map<std::string, NamedTensors> groups() const;
   std::uint64_t size_bytes() const;
   // The inverse; the loss scale is not in the groups. Throws Error (usage) naming a group or tensor that is missing.
   void restore(const LoadedCheckpoint& checkpoint, double loss_scale, int good_steps);
 
-  // What must have the same bits on every rank: parameters and average, [P] each.
+  // The tensors that must have the same bits on every rank: parameters and average, [P] each.
   std::vector<at::Tensor> replicated() const;
 
-  // Runs `work` while the student has the average's weights.
+  // Calls `work` while the student has the average's weights.
   void with_average(const std::function<void()>& work);
 
  private:

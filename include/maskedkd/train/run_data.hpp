@@ -1,4 +1,4 @@
-// The packed sets of a run, their classes compared, and their copies on the node's own disk.
+// The packed sets of a run, the check of their classes, and their copies on the node's own disk.
 #pragma once
 
 #include "maskedkd/shards/shard_reader.hpp"
@@ -13,14 +13,13 @@ class MpiSession;
 
 class RunData {
  public:
-  // Opens both sets. Throws Error (usage), also where the student has fewer classes than the training set, or the
-  // classes of the sets differ.
+  // Opens both sets. Throws Error (usage), also where their classes differ or exceed the student's.
   RunData(const MpiSession& session, const TrainOptions& options);
 
   const ShardSet& train() const noexcept { return train_; }
   const ShardSet* evaluation() const noexcept { return evaluation_ ? &*evaluation_ : nullptr; }  // nullptr: none
 
-  // From now on shards are copied to --stage-to, if that is given, while they are read.
+  // From now on shards are copied to --stage-to, if given, while they are read.
   void start_staging(const MpiSession& session, const TrainOptions& options);
 
  private:

@@ -1,5 +1,5 @@
-// How a run shows itself while it goes on: the progress bar of an epoch, its rates, and the status that others look at
-// (status.json). Of one rank: each has its own rates, rank 0 alone draws.
+// Shows the progress of a run: the progress bar of an epoch, its rates, and the status for other programs
+// (status.json). Belongs to one rank: each has its own rates, only rank 0 draws.
 #pragma once
 
 #include "maskedkd/base/progress.hpp"
@@ -14,7 +14,6 @@
 
 namespace maskedkd {
 
-// What does not change during a run.
 struct RunLength {
   std::int64_t epochs = 0;
   std::int64_t steps_per_epoch = 0;
@@ -23,7 +22,7 @@ struct RunLength {
 
 class RunDisplay {
  public:
-  // publish: takes each new status. draws: whether this rank draws progress.
+  // publish: called with each new status. draws: whether this rank draws progress.
   RunDisplay(const RunLength& length, bool draws, std::function<void(const RunStatus&)> publish);
 
   // waited_s: seconds that this process has waited for data since it began.
@@ -31,15 +30,15 @@ class RunDisplay {
   // After the step state.step, before the state counts it.
   void show_step(const RunState& state, double loss, double learning_rate, double waited_s);
   void show(const RunState& state, const std::string& phase);  // "starting", "evaluating", "stopped", ...
-  // The newest checkpoint's folder, and when it was written.
+  // name: the newest checkpoint's folder; empty: no checkpoint.
   void record_checkpoint(const std::string& name, std::int64_t seconds_since_1970);
-  void end_progress();  // the bar goes, the rates stay
+  void end_progress();  // removes the bar and keeps the rates
 
   struct Rates {
     double images_per_second = 0;
-    double waiting_share = 0;  // of the time, for data
+    double waiting_share = 0;  // fraction of the time, for data
   };
-  // Of this process in the epoch, at its last step; nothing where it did no step of it.
+  // Of this process in the epoch, after its last step; nullopt where it did no step of it.
   std::optional<Rates> epoch_rates(double waited_s) const;
 
   const RunStatus& status() const noexcept { return status_; }

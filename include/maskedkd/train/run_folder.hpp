@@ -1,10 +1,10 @@
-// A run's folder, as the ranks of one start have it: rank 0 holds its lease and writes what lies beside the
-// checkpoints; the others know the lease's workshop.
+// A run's folder, for the ranks of one start: rank 0 holds its lease and writes the files beside the checkpoints; the
+// other ranks know the lease's workshop.
 //
 //   <run>/checkpoints/...   see checkpoint/checkpoint.hpp
-//   <run>/log.txt           a JSON object an epoch
+//   <run>/log.txt           a JSON object for each epoch
 //   <run>/status.json       a flat JSON object, every few seconds: for jobs/status.sh
-//   <run>/finished.json     only when all epochs are done: a start finds it and ends at once
+//   <run>/finished.json     exists only when all epochs are done: a start that finds it ends at once
 #pragma once
 
 #include "maskedkd/checkpoint/lease.hpp"
@@ -20,11 +20,10 @@ namespace maskedkd {
 
 class MpiSession;
 
-// Collective. Whether the run in that folder has done as many epochs already as it is asked for now. Throws Error
-// (usage) where what may not change under a run differs from that run's.
+// Collective. Whether the run has done as many epochs as requested now. Throws Error (usage) on changed fixed options.
 bool is_finished(const MpiSession& session, const TrainOptions& options, const OptionTexts& texts);
 
-// Of a run, for people who look in from outside.
+// The status of a run, for observers.
 struct RunStatus {
   std::string state = "starting";  // starting, running, evaluating, stopped, finished, failed
   std::int64_t epoch = 0, epochs = 0;
@@ -37,8 +36,8 @@ struct RunStatus {
 
 class RunFolder {
  public:
-  // Collective. Makes the folder and takes its lease on rank 0, which ends the process where another start takes the
-  // run over later. Throws Error (usage) where it is in use or can't be written.
+  // Collective. Makes the folder and takes its lease on rank 0; if another start takes the run over later, ends the
+  // process. Throws Error (usage) where the folder is in use or can't be written.
   RunFolder(const MpiSession& session, const std::filesystem::path& folder);
   ~RunFolder();
 
@@ -46,18 +45,18 @@ class RunFolder {
   const std::filesystem::path& workshop() const noexcept { return workshop_; }  // the lease's, on every rank
   const Lease* lease() const noexcept { return lease_ ? &*lease_ : nullptr; }   // rank 0's
 
-  // What follows does nothing on other ranks than 0.
+  // The rest does nothing on ranks other than 0.
 
-  // checkpoint: what this start goes on from; empty: nothing. Throws Error (no_requeue) after three automatic restarts
+  // checkpoint: what this start resumes from; empty: nothing. Throws Error (no_requeue) after three automatic restarts
   // in a row that were killed, failed, or ended by themselves before one new checkpoint.
   void begin_with(const std::string& checkpoint);
   void show(const RunStatus& status);  // written by the lease's thread
   void write_log(const std::vector<std::string>& history) const;
-  // The mark. Throws Error.
+  // Writes finished.json. Throws Error.
   void write_finished(const RunState& state, const std::string& checkpoint) const;
   // Throws Fenced where another start has taken the run.
   void check() const;
-  // No more writing: the next start need not wait. in_vain: it ends by itself and has brought the run no further.
+  // Writes nothing more, so that the next start need not wait. in_vain: this start ends by itself without progress.
   void end(const RunStatus& status, bool in_vain = false);
 
  private:

@@ -1,4 +1,4 @@
-// When a job has to stop by itself, so that its last checkpoint is whole before the cluster ends it.
+// When a job has to stop by itself, so that its last checkpoint is complete before the cluster ends the job.
 #pragma once
 
 #include "maskedkd/base/running_clock.hpp"
@@ -14,10 +14,10 @@ class TimeLimit {
  public:
   using Environment = std::function<std::string(const char* name)>;  // the variable's text, empty where unset
 
-  // text: "none"; "auto": the job's end as the environment has it, MASKEDKD_JOB_END (set by the job scripts) or Slurm's
-  // own SLURM_JOB_END_TIME, in seconds since 1970, none where neither is set; or a time from now as Slurm writes it:
-  // "90" (minutes), "90:00", "1:30:00", "2-0", "2-12:30". The wall clock is asked once: jumps change nothing later.
-  // Time in which this process is stopped does not count. Throws Error (usage).
+  // text: "none"; "auto": the job's end from MASKEDKD_JOB_END (set by the job scripts) or Slurm's SLURM_JOB_END_TIME,
+  // in seconds since 1970, no limit where neither is set; or a time from now in Slurm's notation: "90" (minutes),
+  // "90:00", "1:30:00", "2-0", "2-12:30". The wall clock is read only once: later jumps change nothing. Time in which
+  // this process is stopped does not count. Throws Error (usage).
   TimeLimit(const std::string& text, const Environment& environment);
 
   std::optional<double> seconds_left() const;  // nullopt: no limit
@@ -26,9 +26,9 @@ class TimeLimit {
 
   // Whether it is the end of a job, which the cluster may move.
   bool is_end_of_job() const noexcept { return is_end_of_job_; }
-  // The cluster has moved the job's end. Infinity: it has none any more; a time in the past changes nothing.
+  // Moves the job's end. Infinity: there is no limit any more; a time in the past changes nothing.
   void end_at(double seconds_since_1970);
-  // About an end of the job that lies in the past and is not obeyed, in one line; empty: there was none.
+  // One line about an end of the job that lies in the past and is ignored; empty: there was no such end.
   const std::string& remark() const noexcept { return remark_; }
 
  private:

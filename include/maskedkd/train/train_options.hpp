@@ -1,4 +1,4 @@
-// Everything that describes a run, as plain structs; the command line binds them (app/train_command.hpp).
+// Everything that describes a run, as plain structs that the command line binds (app/train_command.hpp).
 #pragma once
 
 #include "maskedkd/augment/augment.hpp"
@@ -23,8 +23,8 @@ Precision parse_precision(const std::string& text);  // throws Error (usage) lis
 std::string to_string(Precision precision);
 at::ScalarType scalar_type(Precision precision);
 
-// The micro-batch of a run that asks for none: --batch-size itself where that is at most 128, else its largest even
-// divisor from 64 to 128; 128 where there is none. Not a function of the ranks: it decides what is mixed with what.
+// The micro-batch of a run that requests none: --batch-size itself where that is at most 128, else its largest even
+// divisor from 64 to 128; 128 where there is none. Independent of the ranks, because it decides which images are mixed.
 int fitting_micro_batch(std::int64_t global_batch);
 
 struct TrainOptions {
@@ -33,30 +33,30 @@ struct TrainOptions {
   std::filesystem::path eval_data_path;  // packed evaluation set; empty: no evaluation
   AugmentOptions augment;
   MixOptions mixing;
-  bool ignore_class_names = false;  // where names of classes differ, labels are taken as they are
+  bool ignore_class_names = false;  // where class names differ, labels are used unchanged
   int repeats = 3;                  // repeated augmentation; 1: plain shuffle
   bool repeat_locality = false;     // an image's repeats in one micro-batch
-  int num_workers = 2;              // loader threads a rank
-  int prefetch = 0;                 // micro-batches ready ahead, a rank; 0: micro_batches_ahead()
-  bool augment_on_gpu = false;      // resampling and operations, by augmented_images(); with a GPU only
-  std::filesystem::path stage_to;   // node-local folder that the shards are copied to; empty: none
-  double stage_leave_free = 0.1;    // share of its file system
+  int num_workers = 2;              // loader threads of each rank
+  int prefetch = 0;                 // micro-batches ready ahead on each rank; 0: micro_batches_ahead()
+  bool augment_on_gpu = false;      // resampling and operations, by augmented_images(); needs a GPU
+  std::filesystem::path stage_to;   // node-local folder to which the shards are copied; empty: none
+  double stage_leave_free = 0.1;    // fraction of its file system
   int bad_records_limit = 0;  // damaged records that are replaced by the next ones; 0: the first one stops the run
 
   // student
   VitOptions student;
   double drop_path_rate = 0.1;
-  std::filesystem::path finetune;  // safetensors to start from; empty: initialised
-  bool reinit_head = false;        // with finetune: all but the head, which is initialised
+  std::filesystem::path finetune;  // safetensors to start from; empty: random initialisation
+  bool reinit_head = false;        // with finetune: the head is initialised, not loaded
 
   // teacher and loss
   std::filesystem::path teacher_path;  // safetensors file or checkpoint; empty only with type none
-  std::string teacher_model;           // a published name; empty: as the checkpoint says
-  MaskOptions mask;                    // what of each image the teacher sees
+  std::string teacher_model;           // a published name; empty: from the checkpoint
+  MaskOptions mask;                    // which patches of each image the teacher sees
   DistillationOptions distillation;
 
   // optimisation
-  std::int64_t global_batch = 1024;  // images a step over all ranks
+  std::int64_t global_batch = 1024;  // images of a step on all ranks
   int micro_batch = 128;             // images, the unit of everything random
   AdamWOptions adamw;
   ScheduleOptions schedule;
@@ -69,24 +69,23 @@ struct TrainOptions {
   // run
   std::filesystem::path output_dir;
   std::string resume = "auto";        // auto, none, or a checkpoint
-  std::int64_t checkpoint_steps = 0;  // besides the end of each epoch; 0: never
+  std::int64_t checkpoint_steps = 0;  // in addition to the end of each epoch; 0: never
   double checkpoint_minutes = 10;     // the same by time; 0: never
   int keep_checkpoints = 2;
-  double max_checkpoint_age_minutes = 120;  // failed saves end the run when none has worked for so long; 0: never
-  int checkpoint_file_mb = 1024;            // optimizer and average of more than that are written by several ranks
-  std::string time_limit = "auto";          // as TimeLimit takes it
-  std::int64_t stop_after_steps = 0;     // as if the stop signal came after that many steps of this process; 0: never
-  std::optional<double> hang_timeout_s;  // as WatchdogOptions has it: nullopt: learned; 0: no watchdog
+  double max_checkpoint_age_minutes = 120;  // the run ends when no save has succeeded for so long; 0: never
+  int checkpoint_file_mb = 1024;            // optimizer and average larger than this are written by several ranks
+  std::string time_limit = "auto";          // see TimeLimit
+  std::int64_t stop_after_steps = 0;        // as if a stop signal came after so many steps of this process; 0: never
+  std::optional<double> hang_timeout_s;     // see WatchdogOptions; nullopt: learned; 0: no watchdog
   int eval_batch = 128;
 
   int micro_batches_per_step() const { return static_cast<int>(global_batch / micro_batch); }
-  // Of a rank that has so many micro-batches of a step: those that share decoded images, as the repeats of one lie in
-  // different ones, and those that it holds ready.
+  // For a rank with so many micro-batches of a step: those that share decoded images (repeats), and those kept ready.
   int sharing_micro_batches(int of_a_step) const { return repeats > 1 && !repeat_locality ? of_a_step : 1; }
   int micro_batches_ahead(int of_a_step) const {
     return prefetch > 0 ? prefetch : sharing_micro_batches(of_a_step) + 4;
   }
-  // Throws Error (usage) on the first value that can't be. world_size: ranks.
+  // Throws Error (usage) on the first invalid value. world_size: ranks.
   void validate(int world_size) const;
 };
 

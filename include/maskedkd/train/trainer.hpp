@@ -1,12 +1,12 @@
-// The training loop: what each rank does, step by step, from wherever the run is to its end or to a stop. It calls its
-// collaborators and decides with them; what each of them does is in its own header:
+// The training loop of one rank, step by step, from the current position of the run to its end or to a stop. It
+// decides, and these classes do the work:
 //
 //   run_data       the packed sets              stop_policy   when to stop
 //   model_state    weights, optimizer, average  run_saver     checkpoints
-//   step_report    what ranks tell one another  run_display   progress and status
+//   step_report    what the ranks exchange      run_display   progress and status
 //   resume         from a checkpoint to a state
 //
-// trainer.cpp: the loop. trainer_start.cpp: how it is put together.
+// trainer.cpp contains the loop, trainer_start.cpp the construction.
 #pragma once
 
 #include "maskedkd/base/error.hpp"
@@ -37,17 +37,16 @@ class MpiSession;
 
 class Trainer {
  public:
-  // Collective. Opens the data, builds student and teacher, restores the newest checkpoint. texts: the resolved
-  // options, kept in every checkpoint. Throws Error.
+  // Collective. Restores the newest checkpoint. texts: the resolved options, for the checkpoints. Throws Error.
   Trainer(const MpiSession& session, const TrainOptions& options, const OptionTexts& texts, at::Device device);
   ~Trainer();
 
-  // Collective. finished: all epochs are done. requeue: a stop signal came, a checkpoint is written. Throws Error, with
-  // no_requeue where the loss or the gradient is not finite.
+  // Collective. finished: all epochs are done. requeue: the run was stopped, and a checkpoint is written. Throws Error,
+  // with no_requeue where the loss or the gradient is not finite.
   ExitCode run();
 
  private:
-  // Which micro-batches there are, and which of each step are this rank's.
+  // The micro-batches of a step, and those of this rank.
   struct BatchPlan {
     SamplerOptions sampler;
     MicroBatchShare share;
@@ -58,7 +57,7 @@ class Trainer {
     Watchdog::Watched watched;
   };
 
-  bool train_step();  // whether the run is to stop
+  bool train_step();  // returns whether the run is to stop
   at::Tensor summed_gradient(std::vector<double>& losses);
   at::Tensor gradient_tree(int first, int last, std::vector<double>& losses);
   void add_micro_batch(const at::Tensor& gradient, std::vector<double>& losses);
@@ -67,16 +66,16 @@ class Trainer {
   double learning_rate(std::int64_t step) const;
   bool is_done() const { return state_.epoch >= options_.schedule.epochs; }
 
-  bool finish_epoch();  // whether the run is to stop; the epoch is then not finished where the evaluation was not
+  bool finish_epoch();  // returns whether the run is to stop, perhaps before the evaluation has ended
   std::optional<EvaluationResult> evaluate_student(const std::string& title);
   ExitCode end_run();
   bool stop_requested();
   void show(const std::string& phase);
-  void report_activity(const char* what) const;  // of the running step, to the watchdog
+  void report_activity(const char* what) const;  // of the current step, to the watchdog
 
-  RunState described(const OptionTexts& texts) const;  // this start, at the beginning of a run
-  std::optional<LoadedCheckpoint> find_checkpoint();   // what this start goes on from
-  void begin();                                        // with first weights, drawn or given
+  RunState describe_start(const OptionTexts& texts) const;  // this start, as the beginning of a run
+  std::optional<LoadedCheckpoint> find_checkpoint();        // that this start resumes from
+  void begin();                                             // with initial weights, drawn or loaded
   void resume(const LoadedCheckpoint& checkpoint);
   void make_replicas_equal();
   std::unique_ptr<RunSaver> make_saver();
