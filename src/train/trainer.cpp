@@ -107,7 +107,7 @@ StepReport Trainer::exchange_report(std::vector<double> losses) {
   folder_.check();
   if (const std::optional<int> bad = report.first_not_finite()) {
     throw Error(fmt::format("the loss of micro-batch {} in step {} (epoch {}) is {}", *bad, state_.global_step,
-                            state_.epoch, report.losses[static_cast<std::size_t>(*bad)]),
+                            state_.epoch + 1, report.losses[static_cast<std::size_t>(*bad)]),
                 kDivergenceHint, ExitCode::no_requeue);
   }
   if (report.save_failed) {
@@ -135,7 +135,7 @@ void Trainer::update_weights(at::Tensor& gradient) {
       break;
   }
   const bool scaled = options_.precision == Precision::fp16;
-  throw Error(fmt::format("the gradient of step {} (epoch {}) is not finite{}", state_.global_step, state_.epoch,
+  throw Error(fmt::format("the gradient of step {} (epoch {}) is not finite{}", state_.global_step, state_.epoch + 1,
                           scaled ? " at any loss scale" : ""),
               scaled ? "train with --precision bf16, or lower --lr" : kDivergenceHint, ExitCode::no_requeue);
 }
@@ -221,8 +221,8 @@ ExitCode Trainer::end_run() {
   session_.activity().now("ending the run", Activity::Pace::slow);
   saver_->report_skipped();
   if (!is_done() || !saved) {
-    spdlog::info("stopped after step {} (epoch {}, step {} of {}) {}{}", state_.global_step, state_.epoch, state_.step,
-                 plan_.sampler.steps_per_epoch(),
+    spdlog::info("stopped after step {} (epoch {}, step {} of {}) {}{}", state_.global_step, state_.epoch + 1,
+                 state_.step, plan_.sampler.steps_per_epoch(),
                  state_.global_step == 0 ? "with nothing to save yet"
                  : saved                 ? "with a checkpoint"
                                          : "without a new checkpoint",

@@ -233,7 +233,7 @@ void Trainer::resume(const LoadedCheckpoint& checkpoint) {
   state_ = resumed_state(checkpoint, state_, options_.schedule.epochs, folder_.checkpoints(), warnings);
   warn(warnings);
   model_.restore(checkpoint, state_.loss_scale, state_.good_steps);
-  spdlog::info("resuming from {}: epoch {}, step {} of {}", checkpoint.path.string(), state_.epoch, state_.step,
+  spdlog::info("resuming from {}: epoch {}, step {} of {}", checkpoint.path.string(), state_.epoch + 1, state_.step,
                plan_.sampler.steps_per_epoch());
   bool has_best = false;
   if (session_.rank() == 0) {

@@ -172,7 +172,7 @@ TEST_F(BadInput, NonFiniteLossStopsWith93AndNamesTheStep) {
   EXPECT_EQ(result.exit_code, 93) << result.output;
   EXPECT_LT(result.seconds, 10.0);
   ASSERT_EQ(error_lines(result.output).size(), 1U) << result.output;
-  EXPECT_TRUE(std::regex_search(result.output, std::regex("step [0-9]+ \\(epoch 0\\)"))) << result.output;
+  EXPECT_TRUE(std::regex_search(result.output, std::regex("step [0-9]+ \\(epoch 1\\)"))) << result.output;
 }
 
 TEST_F(BadInput, TheSecondTrainingInOneDirectoryIsRefused) {
@@ -194,7 +194,7 @@ TEST_F(BadInput, DiskFullWhileSaving) {
   const ProcessResult ended = run_process(limited);
   EXPECT_EQ(ended.exit_code, 85) << ended.output;
   for (const char* part : {"can't save a checkpoint in", "File too large", "the run continues",
-                           "stopped after step 48 (epoch 6, step 0 of 8) without a new checkpoint"}) {
+                           "stopped after step 48 (epoch 7, step 0 of 8) without a new checkpoint"}) {
     EXPECT_NE(ended.output.find(part), std::string::npos) << part << ended.output;
   }
   EXPECT_FALSE(fs::exists(path("full") / "finished.json"));
