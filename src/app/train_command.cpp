@@ -29,20 +29,20 @@ struct StudentFlags {
     // The model that follows from these is compared on resume, not their texts.
     line.group("Student")
         .option("model NAME", model, "a published name (a wrong one lists them), or vit for the sizes below",
-                OnResume::free)
+                OnResume::compared)
         .option("num-classes", num_classes,
                 "classes, at least those of the training data, which keep their numbers; 0: as many as the data has",
-                OnResume::free)
-        .option("input-size", own.input_size, "vit: edge of the square input, pixels", OnResume::free)
-        .option("patch-size", own.patch_size, "vit: edge of a patch, pixels", OnResume::free)
-        .option("width", own.width, "vit: size of a token", OnResume::free)
-        .option("depth", own.depth, "vit: number of blocks", OnResume::free)
-        .option("heads", own.num_heads, "vit: attention heads; divides the width", OnResume::free)
+                OnResume::compared)
+        .option("input-size", own.input_size, "vit: edge of the square input, pixels", OnResume::compared)
+        .option("patch-size", own.patch_size, "vit: edge of a patch, pixels", OnResume::compared)
+        .option("width", own.width, "vit: size of a token", OnResume::compared)
+        .option("depth", own.depth, "vit: number of blocks", OnResume::compared)
+        .option("heads", own.num_heads, "vit: attention heads; divides the width", OnResume::compared)
         .option("distilled", own.distilled, "vit: with a distillation token and a second head, as DeiT's",
-                OnResume::free)
-        .option("layer-scale", own.layer_scale, "vit: with LayerScale, as DeiT3's", OnResume::free)
+                OnResume::compared)
+        .option("layer-scale", own.layer_scale, "vit: with LayerScale, as DeiT3's", OnResume::compared)
         .option("position-on-class-token", own.position_on_class_token,
-                "vit: the position embedding covers the class token too (DeiT), or not (DeiT3)", OnResume::free);
+                "vit: the position embedding covers the class token too (DeiT), or not (DeiT3)", OnResume::compared);
   }
 
   VitOptions resolve(const CommandLine& line, const std::filesystem::path& data_path) const {
@@ -74,7 +74,7 @@ void bind_data(CommandLine& line, TrainOptions& train, BadRecordFlags& on_bad) {
   line.group("Data")
       .option("data-path", train.data_path,
               "folder of packed training images (maskedkd_pack), or one that holds such folders train and val",
-              OnResume::free)
+              OnResume::compared)
       .option("eval-data-path", train.eval_data_path,
               "folder of packed test images; without it, and without a val beside train, nothing is evaluated",
               OnResume::free)
@@ -121,10 +121,10 @@ void bind_data(CommandLine& line, TrainOptions& train, BadRecordFlags& on_bad) {
 void bind_distillation(CommandLine& line, TrainOptions& train) {
   line.group("Teacher")
       .option("teacher-path", train.teacher_path,
-              "the teacher's weights: a safetensors file, a checkpoint, or a run's folder", OnResume::free)
+              "the teacher's weights: a safetensors file, a checkpoint, or a run's folder", OnResume::compared)
       .option("teacher-model NAME", train.teacher_model,
               "the teacher's published name; not needed where its weights are a checkpoint of this program",
-              OnResume::free)
+              OnResume::compared)
       .option("keep N|SHARE", train.mask.keep.to_string(),
               "patches that the teacher sees: a number, or a share of its patches as 0.5 (1.0: all)",
               [&train](const std::string& text) { train.mask.keep = KeepCount::parse(text, "keep"); })

@@ -61,6 +61,10 @@ bool is_finished(const MpiSession& session, const TrainOptions& options, const O
         message += ", which no longer exists";
       }
       spdlog::info("{}", message);
+      for (const std::string& change : changed_options(before, texts, {OnResume::reported, OnResume::compared})) {
+        spdlog::warn("{}, which has no effect: the run is finished; choose another --output-dir to train with it",
+                     change);
+      }
     }
   }
   return !session.broadcast(message).empty();

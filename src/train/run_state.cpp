@@ -146,17 +146,24 @@ std::vector<std::string> compare_runs(const RunState& before, const RunState& no
     compare_models("a teacher of", before.teacher_model, now.teacher_model);
   }
   refuse_fixed_changes(before.options, now.options);
-  std::vector<std::string> changes;
-  for (const OptionText& option : now.options) {
-    const std::string* old = find_option(before.options, option.name);
-    if (option.on_resume == OnResume::reported && old != nullptr && *old != option.text) {
-      changes.push_back(fmt::format("--{} changes from {} to {}", option.name, *old, option.text));
-    }
-  }
+  std::vector<std::string> changes = changed_options(before.options, now.options, {OnResume::reported});
   const std::string* deterministic = find_option(now.options, "deterministic");
   if (deterministic != nullptr && *deterministic == "true") {
     const std::vector<std::string> more = changes_of_rounding(before, now);
     changes.insert(changes.end(), more.begin(), more.end());
+  }
+  return changes;
+}
+
+std::vector<std::string> changed_options(const OptionTexts& before, const OptionTexts& now,
+                                         std::initializer_list<OnResume> kinds) {
+  std::vector<std::string> changes;
+  for (const OptionText& option : now) {
+    const std::string* old = find_option(before, option.name);
+    if (std::find(kinds.begin(), kinds.end(), option.on_resume) != kinds.end() && old != nullptr &&
+        *old != option.text) {
+      changes.push_back(fmt::format("--{} changes from {} to {}", option.name, *old, option.text));
+    }
   }
   return changes;
 }

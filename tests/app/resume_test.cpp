@@ -159,6 +159,13 @@ TEST_F(Resume, AFinishedRunStartedAgainEndsAtOnce) {
   const std::string before = log_without_times(run);
   const ProcessResult again = train(2, run.filename());
   EXPECT_EQ(again.exit_code, 0) << again.output;
+  EXPECT_EQ(again.output.find("has no effect"), std::string::npos) << again.output;
+  EXPECT_EQ(before, log_without_times(run));
+
+  const ProcessResult other = train(1, run.filename(), {"--keep", "0.25", "--width", "32"});
+  EXPECT_EQ(other.exit_code, 0) << other.output;
+  EXPECT_NE(other.output.find("--keep changes from 0.5 to 0.25, which has no effect"), std::string::npos);
+  EXPECT_NE(other.output.find("--width changes from 24 to 32, which has no effect"), std::string::npos) << other.output;
   EXPECT_EQ(before, log_without_times(run));
 }
 

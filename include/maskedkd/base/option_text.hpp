@@ -12,7 +12,8 @@ namespace maskedkd {
 enum class OnResume {
   fixed,     // refused: the order of samples or the meaning of the saved state would change
   reported,  // allowed and reported: the outcome changes
-  free,      // allowed: it says where or how to run, or what it describes is compared itself (model, data, teacher)
+  compared,  // allowed: what it describes is compared itself (model, data, teacher)
+  free,      // allowed: it says where or how to run
 };
 
 struct OptionText {

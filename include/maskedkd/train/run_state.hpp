@@ -4,6 +4,7 @@
 #include "maskedkd/base/option_text.hpp"
 
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,10 @@ RunState parse_run_state(const std::string& json, const std::string& source);  /
 // Throws Error (usage) with the old and the new value where something differs that must not. Returns a line for each
 // allowed difference that changes the outcome, if only by rounding.
 std::vector<std::string> compare_runs(const RunState& before, const RunState& now);
+
+// A line for each option of these kinds whose text differs.
+std::vector<std::string> changed_options(const OptionTexts& before, const OptionTexts& now,
+                                         std::initializer_list<OnResume> kinds);
 
 // The part of compare_runs() that concerns OnResume::fixed. Throws Error (usage).
 void refuse_fixed_changes(const OptionTexts& before, const OptionTexts& now);
