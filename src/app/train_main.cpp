@@ -29,6 +29,10 @@ void print_plan(const MpiSession& session, const TrainCommand& command, at::Devi
   spdlog::info("options: {}", options);
   spdlog::info("{} ranks on {} with {} threads each; {} images a step in micro-batches of {}", session.size(),
                device.is_cuda() ? "GPUs" : "CPUs", threads, train.global_batch, train.micro_batch);
+  if (train.eval_data_path.empty()) {
+    spdlog::info(
+        "nothing is evaluated: there is no --eval-data-path, and --data-path is not a folder that contains val");
+  }
   if (train.schedule.warmup_epochs >= train.schedule.epochs) {
     log_on_rank_0(spdlog::level::warn,
                   fmt::format("--warmup-epochs {} is the whole run of {} epochs: the learning rate never reaches --lr",
