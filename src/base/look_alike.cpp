@@ -4,8 +4,6 @@
 #include "maskedkd/base/unicode.hpp"
 
 #include <fmt/format.h>
-#include <locale.h>
-#include <wctype.h>
 
 #include <algorithm>
 #include <iterator>
@@ -19,16 +17,6 @@ std::u32string without_blanks(std::u32string_view text) {
   std::copy_if(text.begin(), text.end(), std::back_inserter(letters),
                [](char32_t c) { return !is_invisible(c) && c != U'_' && c != U'-'; });
   return letters;
-}
-
-std::u32string in_lower_case(std::u32string_view text) {
-  static const locale_t kUnicode = newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);  // where it is missing: ASCII only
-  std::u32string lower(text);
-  for (char32_t& c : lower) {
-    const auto wide = static_cast<wint_t>(c);
-    c = static_cast<char32_t>(kUnicode != nullptr ? towlower_l(wide, kUnicode) : towlower(wide));
-  }
-  return lower;
 }
 
 std::string code_point_text(std::u32string_view text) {

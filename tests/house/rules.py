@@ -35,6 +35,7 @@ WRAPPED = [
     (r'mpi\.h|nccl\.h', r'src/comm/'),
     (r'(jpeglib|png)\.h', r'src/codecs/'),
     (r'openssl/', r'src/io/'),
+    (r'utf8proc\.h', r'src/base/unicode\.cpp'),
     (r'torch/(torch|all|extension)\.h', r'$nowhere'),  # 15 seconds a file
 ]
 
