@@ -42,24 +42,31 @@ std::string on_terminal(unsigned short columns, const std::function<void()>& wor
   return drawn;
 }
 
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
 void wait_ms(int time_ms) { std::this_thread::sleep_for(std::chrono::milliseconds(time_ms)); }
 
 TEST(Progress, DrawsShareRateTimeLeftAndDetail) {
-  const std::string drawn = on_terminal(120, [] {
+  double most_s = 0;  // between the two updates
+  const std::string drawn = on_terminal(120, [&] {
     Progress progress("epoch 3", "img", 4000, true);
+    const auto begin = std::chrono::steady_clock::now();
     progress.update(1000, "loss 2.000");
     wait_ms(200);
     progress.update(2000, "loss 1.234");
+    most_s = seconds_since(begin);
   });
   EXPECT_NE(drawn.find("epoch 3 [############............]  50 %  2000/4000"), std::string::npos) << drawn;
   EXPECT_NE(drawn.find("loss 1.234"), std::string::npos) << drawn;
-  // 1000 images in 0.2 s or a little more: a resumed epoch's first 1000 are not counted.
+  // 1000 images in 0.2 s or more: a resumed epoch's first 1000 are not counted.
   const auto rate_at = drawn.rfind(" img/s");
   ASSERT_NE(rate_at, std::string::npos) << drawn;
   const double rate = std::atof(drawn.c_str() + drawn.rfind(' ', rate_at - 1));
-  EXPECT_GT(rate, 500) << drawn;
+  EXPECT_GT(rate, 1000 / most_s - 1) << drawn;
   EXPECT_LE(rate, 5000) << drawn;
-  EXPECT_NE(drawn.find("0:00 left"), std::string::npos) << drawn;
+  EXPECT_NE(drawn.find(" left"), std::string::npos) << drawn;
   EXPECT_EQ(drawn.substr(drawn.size() - 4), "\r\033[K");  // the line is taken away at the end
 }
 
@@ -75,20 +82,22 @@ TEST(Progress, NeverWiderThanTheTerminal) {
 
 TEST(Progress, DrawsAtMostTenTimesASecond) {
   int updates = 0;
+  double elapsed_s = 0;
   const std::string drawn = on_terminal(120, [&] {
     Progress progress("packing", "img", 0, true);
-    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(550);
-    while (std::chrono::steady_clock::now() < end) {
+    const auto begin = std::chrono::steady_clock::now();
+    while (elapsed_s < 0.55) {
       progress.update(++updates, "");
+      elapsed_s = seconds_since(begin);
     }
   });
   int drawings = 0;
   for (std::size_t at = drawn.find("packing"); at != std::string::npos; at = drawn.find("packing", at + 1)) {
     ++drawings;
   }
-  EXPECT_GT(updates, 100);
+  EXPECT_GT(updates, 2 * drawings);
   EXPECT_GE(drawings, 2);
-  EXPECT_LE(drawings, 6);
+  EXPECT_LE(drawings, 1 + elapsed_s / 0.1);
 }
 
 // More done than was said: no negative time, no share over one.

@@ -108,7 +108,7 @@ TEST(ClassNames, OtherLettersThatLookTheSameAreShownByTheirCodePoints) {
 TEST(ClassNames, ImageNetsSynsets) {
   ClassNames names;
   for (int i = 0; i < 1000; ++i) {
-    names.push_back("n" + std::to_string(10'000'000 + 7 * i) + (i % 2 == 0 ? "" : " something"));
+    names.push_back(fmt::format("n{}{}", 10'000'000 + 7 * i, i % 2 == 0 ? "" : " something"));
   }
   EXPECT_TRUE(are_imagenet_synsets(names));
   EXPECT_TRUE(are_imagenet_synsets_in_order(names));

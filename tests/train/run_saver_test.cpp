@@ -11,12 +11,20 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <fstream>
+#include <thread>
 
 namespace maskedkd {
 namespace {
 
 namespace fs = std::filesystem;
+
+void wait_while_saving(const RunSaver& saver) {
+  while (saver.is_saving()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
 
 class RunSaverTest : public ::testing::Test {
  protected:
@@ -160,8 +168,7 @@ TEST_F(RunSaverTest, AFailureIsReportedOnceAndTheNextSaveWorks) {
     const BlockedFolder blocked(checkpoints());
     go_to(10);
     saver->start();
-    while (saver->is_saving()) {
-    }
+    wait_while_saving(*saver);
     saver->poll();
     EXPECT_TRUE(saver->take_failure());
     EXPECT_FALSE(saver->take_failure());
@@ -179,8 +186,7 @@ TEST_F(RunSaverTest, TheRunEndsWhereNoneHasWorkedForTooLong) {
   const BlockedFolder blocked(checkpoints());
   go_to(10);
   saver->start();
-  while (saver->is_saving()) {
-  }
+  wait_while_saving(*saver);
   EXPECT_THROW(saver->poll(), Error);
 }
 
