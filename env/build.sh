@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Configures and builds; a second call builds what changed.
 #
-#   env/build.sh DIR [CMAKE ARGUMENT]...     say: env/build.sh build -DMASKEDKD_CUDA=OFF
+#   env/build.sh DIR [CMAKE ARGUMENT]...     example: env/build.sh build -DMASKEDKD_CUDA=OFF
 set -euo pipefail
 # shellcheck source=env/paths.sh
 source "$(dirname "${BASH_SOURCE[0]}")/paths.sh"

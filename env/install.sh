@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Installs what building, running and testing need; a second call finds it in place and ends at once.
+# Installs what building, running and testing need; a second call changes nothing and ends at once.
 #
 #   env/install.sh [build|tests|data]...     default: build
 #
-#   build   Debian/Ubuntu packages of apt.txt and LibTorch (the pinned wheel with what converts .pth files), unless
-#           LIBTORCH_ROOT names another one
-#   tests   build, packages of apt-tests.txt and the Python references of reference.txt
+#   build   the Debian/Ubuntu packages of apt.txt and LibTorch (the pinned wheel, with what converts .pth files), unless
+#           LIBTORCH_ROOT names another LibTorch
+#   tests   build, the packages of apt-tests.txt and the Python references of reference.txt
 #   data    the Fashion-MNIST images that jobs/quickstart.sh trains on
 #
-# LibTorch goes to ${MASKEDKD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/maskedkd}, keyed by the pinned list, so that every clone
-# of a user shares it. Needs root or sudo only where a package is missing.
+# LibTorch is installed in ${MASKEDKD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/maskedkd}, keyed by a hash of the pinned list,
+# and shared by all clones of a user. Needs root or sudo only if a package is missing.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=env/paths.sh
@@ -19,7 +19,7 @@ say() { printf '[install] %s\n' "$*"; }
 die() { printf '[install] %s\n' "$*" >&2; exit 1; }
 entries() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$1"; }
 
-# known NAME...: those that apt knows; fails where it knows none.
+# known NAME...: prints the names that apt finds; fails if it finds none.
 known() {
   local package found=1
   for package in "$@"; do
@@ -31,7 +31,7 @@ known() {
   return $found
 }
 
-# install_packages NAME...: a NAME? is left out where the system has no package of that name.
+# install_packages NAME...: installs the packages; a NAME? is skipped where the system has no package of that name.
 install_packages() {
   local missing=() optional=() package
   for package in "$@"; do
@@ -44,10 +44,10 @@ install_packages() {
     fi
   done
   [ ${#missing[@]} -gt 0 ] || known "${optional[@]}" >/dev/null || return 0
-  command -v apt-get >/dev/null || die "apt-get is missing: install by hand, under your system's names: ${missing[*]}"
+  command -v apt-get >/dev/null || die "apt-get is missing: install these packages by hand, under your system's names: ${missing[*]}"
   local as_root=()
   if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || die "neither root nor sudo: ask an administrator for: apt-get install ${missing[*]}"
+    command -v sudo >/dev/null || die "neither root nor sudo: ask an administrator to run: apt-get install ${missing[*]}"
     as_root=(sudo)
   fi
   local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300)
@@ -58,7 +58,7 @@ install_packages() {
     die "apt-get could not install: ${missing[*]}"
 }
 
-# install_wheels LIST: into the one virtual environment, once; a stamp written last says that it is whole.
+# install_wheels LIST: installs a list into the virtual environment, once; a stamp is written when it is complete.
 install_wheels() {
   local list=$1 stamp
   stamp="$MASKEDKD_VENV/.installed-$(basename "$list" .txt)-$(sha256sum <"$list" | cut -c1-12)"

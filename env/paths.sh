@@ -1,10 +1,10 @@
-# shellcheck shell=bash disable=SC2034  # for those that source it
-# Where things lie; sourced by every script, changes nothing. Reads LIBTORCH_ROOT and MASKEDKD_CACHE where they are set.
+# shellcheck shell=bash disable=SC2034  # variables are used by the scripts that source this file
+# Paths of the project. Every script sources it. Reads LIBTORCH_ROOT and MASKEDKD_CACHE if they are set.
 maskedkd_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 MASKEDKD_CACHE=${MASKEDKD_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/maskedkd}
 MASKEDKD_VENV=$MASKEDKD_CACHE/venv-$(sha256sum <"$maskedkd_root/env/libtorch.txt" | cut -c1-12)
 
-# libtorch_root: the LibTorch to build against.
+# libtorch_root: prints the folder of the LibTorch to build against.
 libtorch_root() {
   if [ -n "${LIBTORCH_ROOT:-}" ]; then
     printf '%s\n' "$LIBTORCH_ROOT"
@@ -13,7 +13,7 @@ libtorch_root() {
   fi
 }
 
-# Open MPI refuses root and more ranks than cores unless it is told that both are meant.
+# By default Open MPI refuses to run as root or with more ranks than cores.
 if [ "$(id -u)" -eq 0 ]; then
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi

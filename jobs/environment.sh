@@ -1,12 +1,13 @@
-# Which variables of the environment belong to this job. A job inherits the environment of the shell that submitted it. Where
-# that shell was itself in a job or in a step, its variables would tell srun how another job's ranks are bound, counted
-# and connected: SLURM_CPU_BIND of an interactive step, for example, binds all ranks of a node to one core.
-# Sourced by jobs/lib.sh before the site's file, so that what the site exports stays.
-# shellcheck shell=bash disable=SC2034  # layout_is_own is read by jobs/lib.sh
+# Removes variables that belong to other jobs or to MPI launchers. A job inherits the environment of the shell that
+# submitted it. If that shell ran in a job or a step, its variables would tell srun how the ranks of another job are
+# bound, counted and connected: SLURM_CPU_BIND of an interactive step, for example, binds all ranks of a node to one
+# core.
+# Sourced by jobs/lib.sh before the site's file, so that what the site exports is kept.
+# shellcheck shell=bash disable=SC2034  # environment_is_clean is read by jobs/lib.sh
 
-# forget_launcher: the variables by which MPI launchers tell a process its rank. Parameters that a user sets for Open MPI, PMIx
-# and PRRTE (*_MCA_*) stay, except those that mpiexec has set for its own ranks.
-forget_launcher() {
+# unset_launcher_variables: unsets the variables by which MPI launchers pass a process its rank. Parameters that a user
+# sets for Open MPI, PMIx and PRRTE (*_MCA_*) are kept, except those that mpiexec sets for its ranks.
+unset_launcher_variables() {
   local name launched=${OMPI_COMM_WORLD_SIZE:-}${OMPI_MCA_orte_hnp_uri:-}
   for name in $(compgen -e); do
     case $name in
@@ -23,16 +24,17 @@ forget_launcher() {
   done
 }
 
-# forget_other_jobs: every variable of Slurm's that may be another job's. Slurm sets those that stay anew for each job; what
-# sbatch's and salloc's flags ask for is not told by them, as nobody can know whose flags they were (set_layout asks Slurm).
-forget_other_jobs() {
+# unset_variables_of_other_jobs: unsets every variable of Slurm that may belong to another job. Slurm sets the kept ones
+# anew for each job. Variables of sbatch's and salloc's flags are not kept, as their origin can't be determined;
+# set_layout asks Slurm.
+unset_variables_of_other_jobs() {
   local name
   for name in "${!SLURM_@}" "${!SRUN_@}"; do
     case $name in
       SLURM_CONF | SLURM_CONF_SERVER | SLURM_JWT | SLURM_CLUSTERS | SLURM_CLUSTER_NAME) ;;
       SLURM_JOB_CPUS_PER_NODE_PACK_GROUP_*) unset "$name" ;;
       SLURM_JOB_* | SLURM_JOBID | SLURM_NODELIST | SLURM_NNODES | SLURM_TASKS_PER_NODE) ;;
-      SLURM_STEP_ID) ;;  # start_ranks reads it, srun does not
+      SLURM_STEP_ID) ;;  # read by start_ranks, ignored by srun
       SLURM_ARRAY_* | SLURM_RESTART_COUNT | SLURM_SUBMIT_DIR | SLURM_SUBMIT_HOST) ;;
       SLURM_NTASKS | SLURM_NTASKS_PER_NODE | SLURM_CPUS_PER_TASK) ;;  # set_layout corrects these
       *) unset "$name" ;;
@@ -40,8 +42,8 @@ forget_other_jobs() {
   done
 }
 
-# forget_this_job: before another one is submitted. It then knows that all it finds of Slurm's was set for it.
-forget_this_job() {
+# unset_slurm_variables: unsets Slurm's variables before a job is submitted, and tells the job that they were unset.
+unset_slurm_variables() {
   local name
   for name in "${!SLURM_@}"; do
     case $name in
@@ -52,7 +54,9 @@ forget_this_job() {
   export MASKEDKD_SUBMITTED=1
 }
 
-forget_launcher
-# jobs/submit.sh and jobs/interactive.sh clean the environment before they submit: all that Slurm has set since is this job's.
-if [ -z "${MASKEDKD_SUBMITTED:-}" ]; then forget_other_jobs; layout_is_own=''; else layout_is_own=1; fi
+unset_launcher_variables
+# jobs/submit.sh and jobs/interactive.sh clean the environment before they submit; then all variables of Slurm are this
+# job's.
+environment_is_clean=${MASKEDKD_SUBMITTED:-}
+[ -n "$environment_is_clean" ] || unset_variables_of_other_jobs
 unset MASKEDKD_SUBMITTED

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The same jobs at once and before one's eyes: in an allocation of its own (salloc with what env/site.sh says), in the
-# one that this shell has, or without Slurm by mpiexec. It is not requeued.
+# Runs a job in the foreground: in a new allocation (salloc with the settings of env/site.sh), in the allocation of this
+# shell, or without Slurm by mpiexec. The job is not requeued.
 #
 #   jobs/interactive.sh [FLAG OF SALLOC]... pack|train|evaluate [ARGUMENT]...
 set -euo pipefail
@@ -22,7 +22,7 @@ export MASKEDKD_ROOT=$PWD
 if [ -n "${SLURM_JOB_ID:-}" ] || ! command -v salloc >/dev/null; then
   exec bash "$job" "$@"
 fi
-slurm_answers bash "$job" "$@"
+require_slurm bash "$job" "$@"
 mapfile -t flags < <(sbatch_flags)
-forget_this_job
+unset_slurm_variables
 exec salloc "${flags[@]}" "${given[@]}" bash "$job" "$@"

@@ -1,10 +1,9 @@
-# What the job scripts share: the site, how ranks are started, when a job goes back into the queue. Sourced from the
-# repository's folder.
+# Functions of the job scripts: the site's settings, starting ranks, requeueing. Sourced in the root of the repository.
 # shellcheck shell=bash disable=SC2154  # site_* come from the site's file
 # shellcheck source=jobs/environment.sh
 source jobs/environment.sh
 site_file=${MASKEDKD_SITE:-env/site.sh}
-[ -f "$site_file" ] || { echo "$site_file is no file (MASKEDKD_SITE, seen from $PWD)" >&2; exit 2; }
+[ -f "$site_file" ] || { echo "$site_file is not a file (MASKEDKD_SITE, relative to $PWD)" >&2; exit 2; }
 # shellcheck source=env/site.sh
 source "$(realpath "$site_file")"
 # shellcheck source=env/paths.sh
@@ -12,13 +11,13 @@ source env/paths.sh
 site_setup
 
 srun_failed=189
-job_id=    # how the cluster calls this job; empty: there is none
+job_id=    # of Slurm; empty without Slurm
 restarts=0 # of this job so far
 
 say() { printf '[%s] %s\n' "$(date +%H:%M:%S)" "$*"; }
 die() { printf '%s\n' "$*" >&2; exit 2; }
 
-# slurm COMMAND ARGUMENT...: one of Slurm's programs, whose output is the same whatever the user's settings for it are.
+# slurm COMMAND ARGUMENT...: runs a program of Slurm with the default output format, whatever the user's settings are.
 slurm() {
   (
     unset "${!SQUEUE_@}" "${!SCONTROL_@}" "${!SINFO_@}" SLURM_TIME_FORMAT SLURM_BITSTR_LEN
@@ -26,7 +25,7 @@ slurm() {
   )
 }
 
-# sbatch_flags: what the site says of a job, a flag a line.
+# sbatch_flags: prints the flags of the site's settings, one a line.
 sbatch_flags() {
   local flags=(${site_partition:+"--partition=$site_partition"} ${site_account:+"--account=$site_account"} \
     ${site_time:+"--time=$site_time"} ${site_nodes:+"--nodes=$site_nodes"} \
@@ -36,19 +35,19 @@ sbatch_flags() {
   [ ${#flags[@]} -eq 0 ] || printf '%s\n' "${flags[@]}"
 }
 
-# start_ranks PROGRAM ARGUMENT...: in this shell's place, on all ranks of the job, or on this machine's without one.
-# srun, as only it passes the cluster's notice on to the ranks at once; mpiexec keeps it for itself.
+# start_ranks PROGRAM ARGUMENT...: replaces this shell by the job's ranks, or without a job by ranks on this machine.
+# Uses srun in a job, because only srun passes the cluster's signals on to the ranks at once.
 start_ranks() {
   local program=$site_build/bin/$1
   shift
   [ -x "$program" ] || die "$program is missing: env/install.sh build && env/build.sh $site_build -DMASKEDKD_TESTS=OFF"
   if [ -n "$job_id" ]; then
-    # srun's own troubles, as a controller that does not answer, must not look like the program's.
+    # Exit code of srun's own failures, such as a controller that does not answer; it must differ from the program's.
     export SLURM_EXIT_ERROR=${srun_failed} SLURM_EXIT_IMMEDIATE=${srun_failed}
-    # Else a job that was submitted with --export=NONE starts ranks without this shell's environment; and Slurm 22.05
-    # and 23.02 do not hand sbatch's --cpus-per-task on.
+    # Without SLURM_EXPORT_ENV a job submitted with --export=NONE would start ranks without this shell's environment;
+    # Slurm 22.05 and 23.02 do not pass sbatch's --cpus-per-task on to srun.
     export SLURM_EXPORT_ENV=ALL ${SLURM_CPUS_PER_TASK:+SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK}
-    # A shell that is itself a step of the job (srun --pty bash) holds the cores until it ends.
+    # A shell that is a step of the job (srun --pty bash) holds the cores until it ends.
     if [ -n "${SLURM_STEP_ID:-}" ] && ! is_batch_script; then export SLURM_OVERLAP=1; fi
     exec srun "${site_srun[@]}" --kill-on-bad-exit=1 "$program" "$@"
   else
@@ -56,49 +55,49 @@ start_ranks() {
   fi
 }
 
-# export_job_end: when the cluster will end this job, in seconds since 1970, for --time-limit auto.
+# export_job_end: exports when the cluster will end this job, in seconds since 1970, for --time-limit auto.
 export_job_end() {
-  unset MASKEDKD_JOB_END  # of an earlier start
+  unset MASKEDKD_JOB_END  # set by an earlier start
   local end='' tries
   if [ -n "$job_id" ]; then
-    # What Slurm has set in the environment (since 23.02) may be outdated: the limit can be changed, a suspended job ends later.
+    # SLURM_JOB_END_TIME (Slurm 23.02 and later) may be outdated: limits can be changed, and suspended jobs end later.
     local date='^[0-9]+-[0-9]+-[0-9]+T[0-9:]+$'
-    for tries in 1 2 3; do  # a job that has only just begun may have none yet
+    for tries in 1 2 3; do  # a job that has just started may have no end yet
       end=$(slurm squeue --noheader --jobs="$job_id" --format=%e 2>/dev/null) || end=
       if [[ $end =~ $date ]] || [ "$end" = NONE ]; then break; fi
       sleep "$tries"
     done
-    if [ "$end" = NONE ]; then  # without a time limit
+    if [ "$end" = NONE ]; then  # the job has no time limit
       end=
       unset SLURM_JOB_END_TIME
     elif [[ $end =~ $date ]]; then
       end=$(date --utc --date="$end" +%s)
-      unset SLURM_JOB_END_TIME  # may be another job's
+      unset SLURM_JOB_END_TIME  # may belong to another job
     elif [[ ${SLURM_JOB_END_TIME:-} =~ ^[0-9]+$ ]]; then
       end=$SLURM_JOB_END_TIME
     else
-      [ -z "$end" ] || say "Slurm's end of this job is '$end', which is no time: there is no time limit"
+      [ -z "$end" ] || say "Slurm reports '$end' as the end of this job, not a time: continuing without a time limit"
       end=
     fi
   fi
   [ -z "$end" ] || export MASKEDKD_JOB_END=$end
 }
 
-is_batch_script() { [ "${0##*/}" = slurm_script ]; }  # not what somebody starts in an allocation
+is_batch_script() { [ "${0##*/}" = slurm_script ]; }  # false for a script started by hand in an allocation
 
-# identify_job: sets job_id and restarts, and says to srun how many ranks the job has.
+# identify_job: sets job_id and restarts, and exports the number of ranks for srun.
 identify_job() {
   job_id=${SLURM_JOB_ID:-}
   [ -n "$job_id" ] || return 0
-  unset SLURM_CLUSTERS  # the submitting shell's; this cluster is meant
-  # Of an array's last job SLURM_JOB_ID is the number of the array, and what is asked or told by it goes to all its jobs.
-  # Variables of arrays and restarts may also be those of another job, in which this one was submitted.
+  unset SLURM_CLUSTERS  # set by the submitting shell; queries must go to this cluster
+  # SLURM_JOB_ID of the last job of an array is the number of the array, and commands for it affect all jobs of the
+  # array. Variables of arrays and restarts may belong to another job, from which this one was submitted.
   local element=${SLURM_ARRAY_JOB_ID:-}_${SLURM_ARRAY_TASK_ID:-}
   if [ "$element" != _ ]; then
     case $(slurm scontrol show job --oneliner "$element" 2>&1) in
       "JobId=$SLURM_JOB_ID "*) job_id=$element ;;
       JobId=* | *"Invalid job id"*) ;;
-      *) job_id=$element ;;  # nobody answers
+      *) job_id=$element ;;  # the controller does not answer
     esac
   fi
   local record
@@ -106,11 +105,11 @@ identify_job() {
   restarts=$(field_of Restarts "$record")
   restarts=${restarts:-${SLURM_RESTART_COUNT:-0}}
   export SLURM_RESTART_COUNT=$restarts
-  [ -n "$layout_is_own" ] || set_layout "$record"
+  [ -n "$environment_is_clean" ] || set_layout "$record"
 }
 
-# set_layout RECORD: nodes, ranks and cores of a rank, as Slurm has them for this job. Variables of these names may be another
-# job's. Memory and GPUs need no variable: without one, srun's ranks have all that the job has.
+# set_layout RECORD: exports nodes, ranks and cores per rank from Slurm's record, as inherited variables may belong to
+# another job. Memory and GPUs need no variable: without one, srun's ranks can use all that the job has.
 set_layout() {
   local nodes tasks cpus cores per_node
   tasks=$(field_of NumTasks "$1")
@@ -122,7 +121,7 @@ set_layout() {
   unset SLURM_NTASKS_PER_NODE
   [[ ! $per_node =~ ^([1-9][0-9]*): ]] || export SLURM_NTASKS_PER_NODE=${BASH_REMATCH[1]}
   cpus=$(field_of CPUs/Task "$1")
-  # Slurm shows 1 also where nothing was asked for, and a rank may then use all cores of the job.
+  # Slurm shows 1 also if no number was requested; then a rank may use all cores of the job.
   [ "$cpus" = "${SLURM_CPUS_PER_TASK:-}" ] || unset SLURM_CPUS_PER_TASK
   [[ $cpus =~ ^[1-9][0-9]*$ ]] || return 0
   [ "$cpus" -eq 1 ] || export SLURM_CPUS_PER_TASK=$cpus
@@ -130,7 +129,7 @@ set_layout() {
   if [[ $cores =~ ^[1-9][0-9]*$ ]] && [ "$cores" -lt $((tasks * cpus)) ]; then export SLURM_OVERCOMMIT=1; fi
 }
 
-# job_record: what the cluster knows of this job now, in a line; waits while the controller does not answer.
+# job_record: prints Slurm's record of this job in one line; retries while the controller does not answer.
 job_record() {
   local tries
   for tries in $(seq 20); do
@@ -142,54 +141,54 @@ job_record() {
 field_of() { sed -n "1s|.*\b$1=\([^ ]*\).*|\1|p" <<<"$2"; }  # NAME RECORD
 job_field() { field_of "$1" "$(job_record)"; }
 
-# may_go_back: whether the cluster leaves it to this job to go back into the queue; says why not.
-may_go_back() {
+# may_requeue: whether this job should requeue itself; logs why not.
+may_requeue() {
   if [ -z "$job_id" ] || ! is_batch_script; then return 1; fi
   local state
   state=$(job_field JobState)/$(job_field Reason)
   case $state in
-    RUNNING/* | */TimeLimit | /) ;;  # /: nobody answers; asking to be put back will show
-    CONFIGURING/* | SIGNALING/* | STOPPED/* | RESIZING/*) ;;  # shown instead of RUNNING while that goes on
-    # Somebody cancelled it; or it is being preempted, and the cluster puts it back itself.
+    RUNNING/* | */TimeLimit | /) ;;  # /: the controller does not answer; the requeue command will tell
+    CONFIGURING/* | SIGNALING/* | STOPPED/* | RESIZING/*) ;;  # temporary states of a running job
+    # The job was cancelled; or it is being preempted, and the cluster requeues it.
     *) say "the cluster is ending this job ($state)"; return 1 ;;
   esac
-  # Of a later start of this job, an earlier one that was cut off must keep its hands.
+  # A cut-off earlier start must not requeue a later start of this job.
   local restarts_now
   restarts_now=$(job_field Restarts)
-  [ "${restarts_now:-$restarts}" = "$restarts" ] || { say "this job has been started again already"; return 1; }
+  [ "${restarts_now:-$restarts}" = "$restarts" ] || { say "this job has already been restarted"; return 1; }
 }
 
-# what_is_there: changes with what the starts of this job have made so far.
-what_is_there() {
-  { find "$made_in" -maxdepth 1 -name '[!.]*' -printf '%f\n' 2>/dev/null || true; } | sort | cksum
+# result_checksum: prints a checksum of the names of all results; it changes when a start produces a new result.
+result_checksum() {
+  { find "$results_folder" -maxdepth 1 -name '[!.]*' -printf '%f\n' 2>/dev/null || true; } | sort | cksum
 }
 
-# go_back SECONDS BEFORE: into the queue, to go on, after ranks that lasted SECONDS; BEFORE: what was there as they
-# started. Returns where there is nothing to go back to. Exiting instead would end the job for good (slurm.conf's
-# RequeueExit apart).
-go_back() {
-  may_go_back || return 0
-  # Ending again and again without having made anything, it would be for ever: the job's comment counts. Preemptions
-  # are nobody's fault.
+# requeue_job SECONDS BEFORE: requeues the job, whose ranks ran for SECONDS; BEFORE: result checksum when they started.
+# Returns if the job must not be requeued. Exiting instead of waiting for the requeue would end the job for good (unless
+# slurm.conf sets RequeueExit).
+requeue_job() {
+  may_requeue || return 0
+  # The comment of the job counts starts without a new result, so that a job that always fails ends. Preempted starts
+  # are not counted.
   local in_vain=0 comment
   comment=$(job_field Comment)
-  if [ "$(what_is_there)" = "$2" ]; then
+  if [ "$(result_checksum)" = "$2" ]; then
     [[ ! $comment =~ ^in-vain:([0-9]+)$ ]] || in_vain=${BASH_REMATCH[1]}
     case $(job_field PreemptTime) in '' | None | N/A | Unknown) in_vain=$((in_vain + 1)) ;; esac
   fi
   if [ "$in_vain" -gt 5 ]; then
-    say "$in_vain starts in a row have ended without having made anything: see above, then submit it again"
+    say "$in_vain starts in a row ended without a new result: fix the error above, then submit the job again"
     return 0
   fi
   if [ "$in_vain" -gt 0 ] || [[ $comment == in-vain:* ]]; then
     slurm scontrol update job="$job_id" comment="in-vain:$in_vain" || true
   fi
-  # Not more than a few times a minute, whatever makes it end.
+  # Limit the rate of requeues to a few per minute.
   if [ "$1" -lt 20 ]; then sleep $((5 * in_vain + 2)); fi
-  say "back into the queue (restart $((restarts + 1)))"
+  say "requeueing (restart $((restarts + 1)))"
   local tries
   for tries in $(seq 20); do
-    may_go_back || return 0  # cancelled or put back meanwhile
+    may_requeue || return 0  # cancelled or requeued meanwhile
     slurm scontrol requeue "$job_id" && break
     sleep "$tries"
   done
@@ -197,66 +196,67 @@ go_back() {
   sleep 120  # until the cluster ends this script
 }
 
-# run_job PROGRAM ARGUMENT...: the whole life of a job. Ends the script.
-made_in=  # set before: a folder; what is new in it shows that a start was not in vain
+# run_job PROGRAM ARGUMENT...: runs the ranks, requeues the job or not, and ends the script.
+results_folder=  # set by the caller: the folder in which a start that made progress leaves new files
 run_job() {
   local code=0 began before
   identify_job
   export_job_end
   began=$SECONDS
-  before=$(what_is_there)
-  # USR1 at the time limit and TERM are the ranks' to act on; this shell waits for them. CONT must not be trapped.
+  before=$(result_checksum)
+  # The ranks handle USR1 at the time limit and TERM; this shell passes them on and waits. CONT must not be trapped.
   local interrupted='' step='' again
   trap 'interrupted=1; kill -USR1 "$step" 2>/dev/null || true' USR1 TERM
   start_ranks "$@" &
   step=$!
   wait "$step" || code=$?
-  while [ -n "$interrupted" ]; do  # a signal ends wait before the ranks have ended, or as they do
+  while [ -n "$interrupted" ]; do  # a signal interrupts wait, perhaps before the ranks have ended
     interrupted=
     again=0
     wait "$step" || again=$?
     [ "$again" -eq 127 ] || code=$again
   done
-  # From here on signals are ignored, not trapped: bash 5.2 ends a script with a syntax error where a trap runs while it
-  # reads a $(...).
+  # From here on signals are ignored, not trapped: bash 5.2 exits with a syntax error if a trap runs while it reads a
+  # $(...).
   trap '' USR1 TERM
   case $code in
     0) say "finished" ;;
-    85) say "stopped early"; go_back $((SECONDS - began)) "$before" ;;
-    93) say "not to be started again: see above" ;;
+    85) say "stopped early"; requeue_job $((SECONDS - began)) "$before" ;;
+    93) say "not restarted: see the error above" ;;
     *)
-      if [ "$code" -ge 128 ] || [ "$code" -lt 0 ]; then  # below 0: bash's, where a signal came as the ranks ended
+      if [ "$code" -ge 128 ] || [ "$code" -lt 0 ]; then  # < 0: a signal arrived as the ranks ended
         if [ "$code" -eq "$srun_failed" ]; then say "srun failed"; else say "killed (code $code)"; fi
         if [ "$1" = maskedkd_evaluate ] && [ -n "$job_id" ] && [ "$(job_field Reason)" = TimeLimit ]; then
-          say "an evaluation does not go on where it was: give it a longer --time"
+          say "an evaluation can't be resumed: submit it with a longer --time"
         else
-          go_back $((SECONDS - began)) "$before"
+          requeue_job $((SECONDS - began)) "$before"
         fi
       else
-        say "ended with code $code: not to be started again before that is mended"
+        say "ended with code $code: not restarted, fix the error first"
       fi ;;
   esac
   exit $((code < 0 ? 143 : code))
 }
 
-# device_flags [RECIPE] ARGUMENT...: where the site has GPUs a program without one must not train on CPUs silently.
+# device_flags [RECIPE] ARGUMENT...: prints --device cuda at a site with GPUs, so that a GPU that is missing is an error
+# and training does not silently use CPUs.
 device_flags() {
-  if [ "${site_gpus_per_node:-0}" -gt 0 ] && ! gives device "$@"; then printf '%s\n' --device cuda; fi
+  if [ "${site_gpus_per_node:-0}" -gt 0 ] && ! has_flag device "$@"; then printf '%s\n' --device cuda; fi
 }
 
-# gives NAME [RECIPE] ARGUMENT...: whether --NAME is given there.
-gives() {
+# has_flag NAME [RECIPE] ARGUMENT...: whether --NAME is given in the arguments or the recipe.
+has_flag() {
   local name=$1 recipe=$2 argument
   shift 2
   for argument in "$@"; do
     case ${argument//_/-} in "--$name" | "--$name="*) return 0 ;; esac
   done
-  # No pipe: a reader that has seen enough would end the writer, and that is a failure under pipefail.
+  # No pipe: grep -q would end the writer early, which is a failure under pipefail.
   [ -n "$recipe" ] && grep -q "^[[:space:]]*${name//-/[-_]}[[:space:]]*=" "$recipe"
 }
 
-# value NAME [RECIPE] ARGUMENT...: the text of --NAME, of the command line or else of the recipe.
-value() {
+# flag_value NAME [RECIPE] ARGUMENT...: prints the text of --NAME from the arguments, or else from the recipe.
+flag_value() {
   local name=$1 recipe=$2 found='' key
   shift 2
   if [ -n "$recipe" ]; then
@@ -273,8 +273,8 @@ value() {
   printf '%s' "$found"
 }
 
-# expanded PATH: with $NAME, ${NAME} and a ~ at the beginning, as the programs expand them on the node.
-expanded() {
+# expand_path PATH: prints PATH with $NAME, ${NAME} and a leading ~ expanded, as the programs expand them.
+expand_path() {
   local rest=$1 text='' name
   if [[ $rest == \~ || $rest == \~/* ]]; then
     text=$HOME
@@ -289,7 +289,7 @@ expanded() {
   printf '%s' "$text$rest"
 }
 
-# recipe_file NAME: of jobs/recipes, or the file itself.
+# recipe_file NAME: prints the path of the recipe: NAME itself, or a name in jobs/recipes.
 recipe_file() {
   local file
   for file in "$1" "jobs/recipes/$1.conf"; do
@@ -298,17 +298,17 @@ recipe_file() {
   die "no recipe is called $1; there are: $(cd jobs/recipes && printf '%s ' *.conf | sed 's/\.conf//g')"
 }
 
-# slurm_answers COMMAND: fails with a line where Slurm's programs are here, but nobody they could talk to.
-slurm_answers() {
-  local said tries
+# require_slurm COMMAND: exits with a message if the controller of Slurm does not answer.
+require_slurm() {
+  local answer tries
   for tries in 1 2 3; do
-    if said=$(slurm scontrol ping 2>&1); then return; fi
+    if answer=$(slurm scontrol ping 2>&1); then return; fi
     sleep $((tries / 2))
   done
-  die "Slurm does not answer: $(tail -n 1 <<<"$said"); without Slurm: $*"
+  die "Slurm does not answer: $(tail -n 1 <<<"$answer"); without Slurm, run: $*"
 }
 
-# train_job DEFAULT_FOLDER [RECIPE] FLAG...: trains. RECIPE: a name of jobs/recipes or a file.
+# train_job DEFAULT_FOLDER [RECIPE] FLAG...: trains. RECIPE: a name in jobs/recipes or a file.
 train_job() {
   local folder=$1 recipe=
   shift
@@ -319,15 +319,15 @@ train_job() {
   fi
   local flags=()
   [ -z "$recipe" ] || flags+=(--config "$recipe")
-  gives data-path "$recipe" "$@" || flags+=(--data-path "$site_data")
-  if ! gives output-dir "$recipe" "$@"; then
-    [ -n "$folder" ] || die "name a recipe, or give --output-dir: a run needs a folder of its own"
+  has_flag data-path "$recipe" "$@" || flags+=(--data-path "$site_data")
+  if ! has_flag output-dir "$recipe" "$@"; then
+    [ -n "$folder" ] || die "name a recipe or give --output-dir: every run needs its own folder"
     flags+=(--output-dir "$folder")
   fi
-  made_in=$(expanded "$(value output-dir "$recipe" "${flags[@]}" "$@")")/checkpoints
+  results_folder=$(expand_path "$(flag_value output-dir "$recipe" "${flags[@]}" "$@")")/checkpoints
   local teacher
-  teacher=$(value teacher-model "$recipe" "$@")
-  [ -z "$teacher" ] || gives teacher-path "$recipe" "$@" || flags+=(--teacher-path "$site_weights/$teacher.safetensors")
+  teacher=$(flag_value teacher-model "$recipe" "$@")
+  [ -z "$teacher" ] || has_flag teacher-path "$recipe" "$@" || flags+=(--teacher-path "$site_weights/$teacher.safetensors")
   mapfile -t -O ${#flags[@]} flags < <(device_flags "$recipe" "$@")
   run_job maskedkd_train "${flags[@]}" "$@"
 }

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# The whole road on real images, from a machine with nothing installed to an evaluated student: Fashion-MNIST packed by
-# two ranks, a teacher, a student that learns from it while the teacher sees half of the patches; the student's training
-# is stopped in its middle, as a cluster does, and goes on. A second call reuses what is there.
+# The whole workflow on real images, from a machine with nothing installed to an evaluated student: packs Fashion-MNIST
+# with two ranks, trains a teacher, and trains a student while the teacher sees half of the patches. The student's
+# training is stopped halfway, as a cluster does, and resumed. A second call reuses existing results.
 #
 #   jobs/quickstart.sh [FOLDER]     default: runs/quickstart
 #
 # MASKEDKD_BUILD names the build folder (default: build).
 set -euo pipefail
-export LC_ALL=C  # figures with points
+export LC_ALL=C  # decimal points in numbers
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 folder=${1:-runs/quickstart}
 build=${MASKEDKD_BUILD:-build}
@@ -16,14 +16,14 @@ classes=T-shirt,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Boot
 began=$SECONDS
 
 step() { printf '\n[%2d:%02d] %s\n' $(((SECONDS - began) / 60)) $(((SECONDS - began) % 60)) "$*"; }
-figure() { sed -n "s/.*\"$2\": *\([0-9.e+-]*\).*/\1/p" "$1" | tail -n 1; }  # of a JSON file or log
+figure() { sed -n "s/.*\"$2\": *\([0-9.e+-]*\).*/\1/p" "$1" | tail -n 1; }  # a number of a JSON file or log
 
 pack() {
   mpiexec --quiet -n 2 "$build/bin/maskedkd_pack" --source idx --images "$images/$1-images-idx3-ubyte.gz" \
     --labels "$images/$1-labels-idx1-ubyte.gz" --class-names "$classes" --output-dir "$folder/packed/$2"
 }
 
-# What both trainings share: 28 x 28 pixels in 16 patches, a batch of 128 on two ranks.
+# Options of both trainings: 28 x 28 pixels in 16 patches, a batch of 128 on two ranks.
 train() {
   local name=$1
   shift
@@ -33,7 +33,7 @@ train() {
     --repeats 1 --crop-min-area 0.9 --aa none --color-jitter 0 --eval-crop 1 --mixup 0 --cutmix 0 --smoothing 0 \
     --drop-path 0 --workers 1 "$@"
 }
-# Random erasing teaches it to do with parts of an image.
+# Random erasing teaches the teacher to recognise partly visible images.
 train_teacher() { train teacher --depth 6 --epochs 10 --lr 8e-3 --erasing 0.5 --distillation-type none; }
 train_student() { train student --depth 4 --epochs 10 --lr 4e-3 --erasing 0 --teacher-path "$folder/teacher"; }
 
@@ -62,16 +62,16 @@ if [ ! -d "$folder/student/checkpoints" ]; then
   (train_student) &
   training=$!
   trap 'kill $training 2>/dev/null || true' EXIT
-  # The first checkpoint ends the first epoch; a moment later the second one is under way.
+  # The first checkpoint is written after the first epoch; five seconds later the second epoch is running.
   while kill -0 $training 2>/dev/null && ! compgen -G "$folder/student/checkpoints/step-*" >/dev/null; do sleep 0.2; done
   sleep 5
-  step "stopping it with SIGUSR1, as a cluster does before it takes a machine away"
+  step "stopping it with SIGUSR1, as a cluster does before it reclaims a machine"
   kill -USR1 $training 2>/dev/null || true
   code=0
   wait $training || code=$?
   trap - EXIT
   [ $code -eq 85 ] || { echo "the stopped training ended with $code instead of 85" >&2; exit 1; }
-  step "exit code 85: stopped with a checkpoint. Starting it again with the same command"
+  step "exit code 85: stopped with a checkpoint. Restarting it with the same command"
 fi
 (train_student)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the runs are doing: all below the site's folder of runs, or those that are named.
+# Shows the state of runs: of all below the site's folder of runs, or of the named ones.
 #
 #   jobs/status.sh [--watch SECONDS] [RUN]...
 set -euo pipefail
@@ -18,10 +18,10 @@ case ${1:-} in
     exit 2 ;;
 esac
 
-# field NAME: of the flat JSON object in $json; empty where it has none. whole NAME: its whole part, 0 where it has none.
+# field NAME: the field of the JSON object in $json, empty if missing. whole NAME: its integer part, 0 if missing.
 field() { sed -n "s/.*\"$1\"[[:space:]]*:[[:space:]]*\"\{0,1\}\([^\",}]*\).*/\1/p" <<<"$json" | head -n 1; }
 whole() { field "$1" | sed -n 's/^\(-\{0,1\}[0-9]\{1,18\}\).*/\1/p' | grep . || echo 0; }
-length() { # SECONDS for people
+length() { # SECONDS as text
   if [ "$1" -ge 86400 ]; then printf '%dd %02dh' $(($1 / 86400)) $(($1 % 86400 / 3600))
   elif [ "$1" -ge 3600 ]; then printf '%dh %02dm' $(($1 / 3600)) $(($1 % 3600 / 60))
   else printf '%dm %02ds' $(($1 / 60)) $(($1 % 60)); fi
@@ -36,7 +36,7 @@ show() {
     state=$(field state)
     [ -n "$state" ] || { printf '%-28s no status\n' "${run#"$site_runs"/}"; continue; }
     age=$((now - $(whole time)))
-    # It is written every few seconds: silence is a death, or a file system that is away.
+    # The file is written every few seconds; an old one means that the run has died or its file system is unreachable.
     case $state in starting | running | evaluating) [ $age -lt 60 ] || state="silent $(length $age)" ;; esac
     eta=
     if [ "$state" = running ]; then eta=$(length "$(whole eta_s)"); fi
@@ -49,9 +49,9 @@ show() {
 }
 
 named=()
-for run in "$@"; do  # a name below the site's folder of runs, or a folder
+for run in "$@"; do  # a folder, or a name below the site's folder of runs
   [ ! -d "$site_runs/$run" ] || run=$site_runs/$run
-  # One that is watched may still wait in the queue.
+  # A watched run may still be waiting in the queue.
   [ -d "$run" ] || [ -n "$watch" ] || die "there is no run $run"
   named+=("$run")
 done

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Submits a job with what env/site.sh says of this cluster.
+# Submits a job with the settings of env/site.sh.
 #
 #   jobs/submit.sh [--dry-run] [FLAG OF SBATCH]... pack|train|evaluate|sweep [ARGUMENT]...
 #
-# --dry-run prints the command and submits nothing. Flags of sbatch have the form --name=value, and win over the site's.
+# --dry-run prints the command without submitting. Flags of sbatch have the form --name=value and override the site's.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 usage() { sed -n '4,6s/^# \{0,1\}//p' jobs/submit.sh >&2; exit 2; }
@@ -22,11 +22,11 @@ kind=$1
 job=jobs/$1.sbatch
 shift
 for argument in "$@"; do
-  [ "$argument" != --dry-run ] || usage  # behind the job it would be the program's, and really submit
+  [ "$argument" != --dry-run ] || usage  # after the job's name it would go to the program, and the job be submitted
 done
 # shellcheck source=jobs/lib.sh
 source jobs/lib.sh
-# What the job would only say after it has waited in the queue.
+# Checks here what would otherwise fail only after the job has waited in the queue.
 if [ "$kind" = train ] && [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then recipe_file "$1" >/dev/null; fi
 if [ "$kind" = sweep ]; then
   case " ${given[*]} ${SBATCH_ARRAY_INX:+--array=}" in
@@ -40,12 +40,12 @@ if [ -n "$dry" ]; then
   printf '%q ' "${command[@]}"
   printf '\n'
 else
-  command -v sbatch >/dev/null || die "there is no sbatch here; without Slurm: bash $job $*"
-  case " ${given[*]}" in *" --clusters"* | *" -M"*) ;; *) slurm_answers bash "$job" "$@" ;; esac
+  command -v sbatch >/dev/null || die "sbatch was not found; without Slurm, run: bash $job $*"
+  case " ${given[*]}" in *" --clusters"* | *" -M"*) ;; *) require_slurm bash "$job" "$@" ;; esac
   case " ${SBATCH_EXPORT:+--export=$SBATCH_EXPORT} ${given[*]} " in
     *" --export=NONE "*) [ -z "${MASKEDKD_SITE:-}" ] || die "with --export=NONE the job would not see MASKEDKD_SITE: edit env/site.sh" ;;
   esac
   export MASKEDKD_ROOT=$PWD
-  forget_this_job
+  unset_slurm_variables
   exec "${command[@]}"
 fi

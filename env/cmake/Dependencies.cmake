@@ -1,4 +1,4 @@
-# Finds every part that is built on; a missing one is named together with the package that has it.
+# Finds the libraries; the error for a missing one names the package that contains it.
 
 function(maskedkd_require found name packages)
   if(NOT ${found})

@@ -1,4 +1,4 @@
-# LibTorch as an imported target of our own: find_package(Torch) wants a CUDA toolkit, even where none is used.
+# LibTorch as an imported target; find_package(Torch) is not used, as it requires a CUDA toolkit even for CPU builds.
 #   maskedkd_torch   headers and CPU libraries; with CUDA also its GPU libraries and the CUDA runtime
 #   maskedkd_nccl    NCCL, where MASKEDKD_WITH_CUDA is true
 
@@ -6,7 +6,7 @@ if(NOT LIBTORCH_ROOT)
   execute_process(COMMAND bash -c "source '${CMAKE_SOURCE_DIR}/env/paths.sh' && libtorch_root"
                   OUTPUT_VARIABLE LIBTORCH_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE)
 endif()
-# Found again where another LibTorch is meant than last time: headers and libraries must be of one.
+# A change of LIBTORCH_ROOT repeats the search: headers and libraries must come from one LibTorch.
 if(NOT LIBTORCH_ROOT STREQUAL MASKEDKD_LIBTORCH_FOUND_IN)
   foreach(part TORCH_CPU C10 TORCH_CUDA C10_CUDA CUDA_INCLUDE CUDART NCCL_INCLUDE NCCL)
     unset(MASKEDKD_${part} CACHE)
@@ -16,7 +16,7 @@ endif()
 find_library(MASKEDKD_TORCH_CPU torch_cpu PATHS ${LIBTORCH_ROOT}/lib NO_DEFAULT_PATH)
 find_library(MASKEDKD_C10 c10 PATHS ${LIBTORCH_ROOT}/lib NO_DEFAULT_PATH)
 if(NOT MASKEDKD_TORCH_CPU OR NOT MASKEDKD_C10)
-  message(FATAL_ERROR "LibTorch was not found in '${LIBTORCH_ROOT}'. Install the pinned one with env/install.sh, or name "
+  message(FATAL_ERROR "LibTorch was not found in '${LIBTORCH_ROOT}'. Install the pinned version with env/install.sh, or name "
                       "another (>= 2.5) with -DLIBTORCH_ROOT=/path/to/libtorch")
 endif()
 foreach(header headeronly/version.h csrc/api/include/torch/version.h)
@@ -30,7 +30,7 @@ if(maskedkd_torch_version AND maskedkd_torch_version VERSION_LESS 2.5)
   message(FATAL_ERROR "LibTorch ${maskedkd_torch_version} in '${LIBTORCH_ROOT}' is too old: 2.5 or newer is needed")
 endif()
 
-# CUDA and NCCL: from the wheels beside LibTorch where it came as one, else from the toolkit.
+# CUDA and NCCL come from the wheels beside LibTorch if it was installed as a wheel, else from the toolkit.
 file(GLOB maskedkd_wheel_includes ${LIBTORCH_ROOT}/../nvidia/cu*/include ${LIBTORCH_ROOT}/../nvidia/cuda_runtime/include)
 file(GLOB maskedkd_wheel_libraries ${LIBTORCH_ROOT}/../nvidia/cu*/lib ${LIBTORCH_ROOT}/../nvidia/cuda_runtime/lib)
 set(maskedkd_toolkits $ENV{CUDA_HOME} $ENV{CUDA_PATH} /usr/local/cuda)
@@ -63,19 +63,19 @@ if(NOT MASKEDKD_CUDA STREQUAL "OFF")
 endif()
 
 add_library(maskedkd_torch INTERFACE)
-# After the system's folders: LibTorch brings an fmt of its own that must not stand before the one that spdlog wants.
+# LibTorch contains an fmt, which must come after the system's fmt, the one that spdlog needs.
 target_compile_options(maskedkd_torch INTERFACE "SHELL:-idirafter ${LIBTORCH_ROOT}/include"
                        "SHELL:-idirafter ${LIBTORCH_ROOT}/include/torch/csrc/api/include")
-# Else <ATen/TensorOperators.h> includes the declarations of every operator.
+# Otherwise <ATen/TensorOperators.h> includes the declarations of every operator.
 target_compile_definitions(maskedkd_torch INTERFACE AT_PER_OPERATOR_HEADERS)
-# A program whose property WITHOUT_LIBTORCH is on links the modules that use tensors, but none of what needs them: it
-# starts half a second sooner. Whatever it does need is then an undefined symbol.
+# A program with the property WITHOUT_LIBTORCH links modules that use tensors but not LibTorch, and starts half a second
+# sooner. It must not call anything that needs LibTorch, which would be an undefined symbol.
 set(maskedkd_tensors "$<NOT:$<BOOL:$<TARGET_PROPERTY:WITHOUT_LIBTORCH>>>")
 target_link_libraries(maskedkd_torch INTERFACE "$<${maskedkd_tensors}:${MASKEDKD_TORCH_CPU};${MASKEDKD_C10}>"
                       Threads::Threads)
 if(MASKEDKD_WITH_CUDA)
   target_include_directories(maskedkd_torch SYSTEM INTERFACE ${MASKEDKD_CUDA_INCLUDE})
-  # Nothing refers to torch_cuda by name: it registers its kernels when loaded.
+  # No symbol of torch_cuda is referenced: it registers its kernels when it is loaded.
   target_link_libraries(maskedkd_torch INTERFACE
     "$<${maskedkd_tensors}:-Wl,--push-state,--no-as-needed;${MASKEDKD_TORCH_CUDA};${MASKEDKD_C10_CUDA};-Wl,--pop-state;${MASKEDKD_CUDART}>")
   target_compile_definitions(maskedkd_torch INTERFACE MASKEDKD_WITH_CUDA=1)

@@ -1,4 +1,5 @@
-# maskedkd_module(NAME SOURCES a.cpp ... LINKS maskedkd_base ...): one static library a module; it links what it includes.
+# maskedkd_module(NAME SOURCES a.cpp ... LINKS maskedkd_base ...): the static library of a module; LINKS lists every
+# module that it includes.
 function(maskedkd_module name)
   cmake_parse_arguments(module "" "" "SOURCES;LINKS" ${ARGN})
   add_library(maskedkd_${name} STATIC ${module_SOURCES})
@@ -19,7 +20,7 @@ function(maskedkd_warnings target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
                          -Wnon-virtual-dtor -Woverloaded-virtual)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    # GCC 12 sees overlaps in assignments of short texts to std::string (its bug 105651).
+    # GCC 12 falsely reports overlaps in assignments of short texts to std::string (GCC bug 105651).
     target_compile_options(${target} PRIVATE -Wno-restrict)
   endif()
   if(MASKEDKD_WERROR)

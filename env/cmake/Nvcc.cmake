@@ -1,6 +1,6 @@
-# nvcc, for the kernels of our own (src/kernels): wanted where LibTorch has CUDA and nvcc is of the same major version.
-#   MASKEDKD_WITH_NVCC             whether there is one; all else builds without it
-#   maskedkd_cuda_sources(MODULE SOURCES a.cu ...)   adds CUDA sources to a module; what they include is C++17 and knows no LibTorch
+# nvcc for the kernels in src/kernels: used if LibTorch has CUDA and nvcc has the same major version.
+#   MASKEDKD_WITH_NVCC             whether it is used; everything else builds without it
+#   maskedkd_cuda_sources(MODULE SOURCES a.cu ...)   adds CUDA sources to a module; their headers are C++17 without LibTorch
 
 set(MASKEDKD_WITH_NVCC OFF)
 if(MASKEDKD_WITH_CUDA)
@@ -15,7 +15,7 @@ if(CMAKE_CUDA_COMPILER)
   if(NOT CMAKE_CUDA_ARCHITECTURES)
     set(CMAKE_CUDA_ARCHITECTURES 75-real 80-real 90 CACHE STRING "GPUs; newer ones translate the last when they start")
   endif()
-  set(CMAKE_CUDA_RUNTIME_LIBRARY None)  # LibTorch's is linked
+  set(CMAKE_CUDA_RUNTIME_LIBRARY None)  # the one of LibTorch is linked
   enable_language(CUDA)
   string(REGEX MATCH "^[0-9]+" maskedkd_nvcc_major "${CMAKE_CUDA_COMPILER_VERSION}")
   get_filename_component(maskedkd_cudart "${MASKEDKD_CUDART}" REALPATH)

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034  # read by jobs/lib.sh
-# Four nodes without GPUs; a rank has 16 cores.
+# Four nodes without GPUs, 16 cores per rank.
 site_partition=compute
 site_account=
 site_time=12:00:00

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034  # read by jobs/lib.sh
-# Two nodes of eight GPUs on a partition that takes its nodes back.
+# Two nodes of eight GPUs in a preemptible partition.
 site_partition=preemptible
 site_account=vision
 site_time=24:00:00

@@ -18,8 +18,8 @@ touch {folder}/started
 sleep 0.0$((RANDOM % 9 + 1))
 exit {code}
 '''
-SAID = {0: 'finished', 2: 'ended with code 2: not to be started again', 85: 'stopped early',
-        93: 'not to be started again: see above'}
+SAID = {0: 'finished', 2: 'ended with code 2: not restarted', 85: 'stopped early',
+        93: 'not restarted: see the error above'}
 LOST = {138, 143}  # mpiexec dies of a signal while it ends, and bash may forget its code: killed, as the script sees it
 
 

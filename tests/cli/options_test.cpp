@@ -23,7 +23,7 @@ TEST_F(Options, PathsAreExpandedAsAShellDoes) {
     parse({"--config", file("output-dir = " + path + "\n")}, true);
     EXPECT_EQ(settings_.output_dir, expected) << path;
     const testing::ProcessResult script = testing::run_process(
-        {"bash", "-c", "eval \"$(sed -n '/^expanded()/,/^}/p' " MASKEDKD_SOURCE_DIR "/jobs/lib.sh)\"; expanded \"$1\"",
+        {"bash", "-c", "eval \"$(sed -n '/^expand_path()/,/^}/p' " MASKEDKD_SOURCE_DIR "/jobs/lib.sh)\"; expand_path \"$1\"",
          "bash", path});
     EXPECT_EQ(script.output, expected) << path;
   }

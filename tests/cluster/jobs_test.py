@@ -162,7 +162,7 @@ class Jobs(harness.ClusterTest):
         done = run('jobs/submit.sh', 'train', 'try', check=False,
                    env={**os.environ, 'MASKEDKD_SITE': 'no/site.sh'})
         self.assertEqual(done.returncode, 2)
-        self.assertIn('no/site.sh is no file', done.stdout)
+        self.assertIn('no/site.sh is not a file', done.stdout)
         self.assertEqual(jobs_in_queue(), before)
 
     def test_a_controller_that_does_not_answer(self):
@@ -176,7 +176,7 @@ class Jobs(harness.ClusterTest):
             copy.write_bytes((ROOT / f'jobs/{job}.sbatch').read_bytes())
             done = run('bash', copy, check=False,
                        env={**environment, 'SLURM_JOB_ID': '77', 'SLURM_SUBMIT_DIR': str(ROOT), 'MASKEDKD_SITE': 'no-site'})
-            self.assertIn(f'no-site is no file (MASKEDKD_SITE, seen from {ROOT})', done.stdout, job)
+            self.assertIn(f'no-site is not a file (MASKEDKD_SITE, relative to {ROOT})', done.stdout, job)
         for script in ('submit.sh', 'interactive.sh'):
             done = run(f'jobs/{script}', 'train', 'try', check=False, env=environment)
             self.assertEqual(done.returncode, 2, done.stdout)

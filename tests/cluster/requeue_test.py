@@ -73,7 +73,7 @@ class Requeue(harness.ClusterTest):
                 job.wait_for('the requeue', lambda: job.restarts() == restarts + 1, 60)
                 self.assertEqual(job.fields()['Comment'], f'in-vain:{restarts + 1}')
         self.assertEqual(job.wait_until_ended(60), 137, job.output())
-        self.assertIn('6 starts in a row have ended without having made anything', job.output())
+        self.assertIn('6 starts in a row ended without a new result', job.output())
 
     def went_back_or_ended(self, job):
         return job.restarts() > 0 or job.state() in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMEOUT')
@@ -97,7 +97,7 @@ class Requeue(harness.ClusterTest):
                     os.kill(shell, signal.SIGUSR1)
                     sent += 1
                     time.sleep(0.002)
-            self.assertEqual((job.restarts(), job.output().count('back into the queue')), (1, 1), job.output())
+            self.assertEqual((job.restarts(), job.output().count('requeueing (restart')), (1, 1), job.output())
             self.assertEqual(job.wait_until_ended(180), 0, job.output())
             self.assert_same_run(expected, self.work.folder(name))
         print(f'{wanted} job scripts under {sent} signals went back into the queue')

@@ -43,7 +43,7 @@ class Suspension(harness.ClusterTest):
         # It uses the time that is left, and stops before the limit: 15 s, and what two steps and saves take.
         wait_for('its requeue', lambda: job.restarts() > 0, 90)
         self.assertIn('before the time limit', job.output())
-        self.assertIn('back into the queue', job.output())
+        self.assertIn('requeueing (restart', job.output())
         self.assertNotIn('TIME LIMIT', job.output())
         run('scancel', job.number)
         job.wait_until_ended(60)
