@@ -12,7 +12,7 @@ PhiloxStream stream(std::uint32_t number) {
   return PhiloxStream({11, RandomPurpose::augmentation, number >> 16, 5, 0, number & 0xFFFF});
 }
 
-// Column `column` of [n, 4] boxes, or column 4: their area.
+// The values of one column of [n, 4] boxes; column 4 is their area.
 std::vector<double> column_of(const std::vector<std::int32_t>& boxes, std::size_t column) {
   std::vector<double> values;
   for (std::size_t i = 0; i < boxes.size(); i += 4) {
@@ -49,7 +49,7 @@ TEST(Augment, EvaluationIsTorchvisionsResizeAndCentreCrop) {
               all.largest);
 }
 
-// Resized whole, these would take 200 GB and more.
+// Resized as a whole, these images would take 200 GB and more.
 TEST(Augment, EvaluationOfAVeryLongImageTakesLittleMemory) {
   const AugmentOptions augment;
   std::vector<std::uint8_t> result(224 * 224 * 3);
@@ -123,8 +123,8 @@ TEST(Augment, AnImageThatNoCropFitsGetsTheCentralOne) {
   EXPECT_GE(num_shapes, 3);
 }
 
-// Closed form: the area is U(0.08, 1) of the image's and every crop fits where even the longest side of the largest
-// does, so in a wide enough range nothing is rejected.
+// Closed form: the area is U(0.08, 1) of the image's. In this range even the crop with the longest side fits, so no
+// draw is rejected.
 TEST(Augment, AreaAndAspectHaveTheMomentsOfTheirDistributions) {
   AugmentOptions options;
   options.crop_max_area = 0.5;  // sqrt(0.5 * 4 / 3) < 1: the first try always fits
@@ -172,7 +172,7 @@ TEST(Augment, ErasedBoxesAreDistributedAsTimms) {
         ASSERT_LE(box->top + box->height, options.input_size);
         ASSERT_LE(box->left + box->width, options.input_size);
       }
-      // A box that was rounded to no pixels erases nothing, as in timm.
+      // As in timm, a box whose side is rounded to 0 erases nothing.
       const bool erases = box && box->height > 0 && box->width > 0;
       add(boxes, erases ? *box : PixelBox{-1, -1, -1, -1});
     }

@@ -35,7 +35,7 @@ TEST(Erasing, NoiseHasTheMomentsAndTheDistributionOfANormal) {
   EXPECT_NEAR(moments[1], 0, 4.5 * sigma);
   EXPECT_NEAR(moments[2], 1, 4.5 * sigma * std::sqrt(2));
   EXPECT_NEAR(moments[3], 0, 4.5 * sigma * std::sqrt(15));
-  EXPECT_NEAR(moments[4], 3, 4.5 * sigma * std::sqrt(96) + 0.002);  // 65,536 values: the table's own is 2.9988
+  EXPECT_NEAR(moments[4], 3, 4.5 * sigma * std::sqrt(96) + 0.002);  // the 65,536 values of the table have 2.9988
   std::sort(values.begin(), values.end());
   double distance = 0;
   for (std::size_t i = 0; i < kCount; ++i) {
@@ -44,10 +44,10 @@ TEST(Erasing, NoiseHasTheMomentsAndTheDistributionOfANormal) {
                          std::abs(expected - static_cast<double>(i + 1) / kCount)});
   }
   std::printf("Kolmogorov-Smirnov distance from N(0, 1) %.2e, of %zu values\n", distance, kCount);
-  EXPECT_LT(distance, 2.23 * sigma + 1.0 / 131072);  // exceeded by chance once in 10,000 times
+  EXPECT_LT(distance, 2.23 * sigma + 1.0 / 131072);  // exceeded by chance once in 10,000 runs
 }
 
-// Every value of the table by the distribution function, which shares nothing with its making.
+// Checks every value of the table with the distribution function, an independent computation.
 TEST(Erasing, NoiseTakesQuantilesOfANormal) {
   std::vector<float> values = noise(2000000);
   std::sort(values.begin(), values.end());
@@ -79,7 +79,7 @@ TEST(Erasing, NeighboursBoxesAndImagesAreIndependent) {
   EXPECT_LT(correlation(other_image, 0), 4.5);
 }
 
-TEST(Erasing, WhatIsDrawnDependsOnTheAddressAlone) {
+TEST(Erasing, DrawsDependOnTheAddressOnly) {
   const std::vector<float> values = noise(5000);
   for (const std::size_t count : {0, 1, 2, 3, 8, 127, 1023, 1024, 1025, 4999}) {
     EXPECT_EQ(noise(count), std::vector<float>(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(count)));
@@ -92,7 +92,7 @@ TEST(Erasing, WhatIsDrawnDependsOnTheAddressAlone) {
   }
 }
 
-// As timm's RandomErasing: one normal colour, or 0.
+// As in timm's RandomErasing: one normal colour, or 0.
 TEST(Erasing, OtherModesFillEvenly) {
   std::vector<double> colours;
   for (std::uint32_t position = 0; position < 2000; ++position) {
@@ -136,7 +136,7 @@ TEST(Erasing, UpToTheCountOfBoxesShareTheArea) {
   for (int count = 1; count <= 3; ++count) {
     EXPECT_NEAR(counts[static_cast<std::size_t>(count)], kDraws / 3.0, 4.5 * std::sqrt(kDraws * 2 / 9.0));
   }
-  EXPECT_NEAR(area, (0.02 + 1.0 / 3) / 2, 0.005);  // whatever the count: little of it is refused as too long
+  EXPECT_NEAR(area, (0.02 + 1.0 / 3) / 2, 0.005);  // for every count, as few boxes are rejected as too long
 }
 
 TEST(Erasing, ModesHaveTimmsNames) {

@@ -14,7 +14,7 @@ PhiloxStream stream(std::uint32_t number) {
   return PhiloxStream({17, RandomPurpose::augmentation, number >> 16, 2, 1, number & 0xFFFF});
 }
 
-using Drawn = std::vector<std::vector<ImageOperation>>;  // an image each
+using Drawn = std::vector<std::vector<ImageOperation>>;  // one entry per image
 
 Drawn drawn_by(const AugmentOptions& options, std::uint32_t count) {
   Drawn drawn;
@@ -37,7 +37,7 @@ Drawn drawn_by(const at::Tensor& rows) {
   return drawn;
 }
 
-// How many operations an image gets, which, which two one after the other, with what argument, which interpolation.
+// Compares the number of operations per image, their kinds, pairs of kinds, arguments and interpolations.
 void compare(const Drawn& ours, const Drawn& theirs, const std::string& name) {
   const auto column = [](const Drawn& drawn, auto value_of) {
     std::vector<double> values = {-1000};  // never empty
@@ -89,7 +89,7 @@ void compare(const Drawn& ours, const Drawn& theirs, const std::string& name) {
   }
 }
 
-TEST(RandAugment, DrawsAsTimm) {
+TEST(RandAugment, DrawsAsTimmDoes) {
   const Tensors policies = reference("policies.safetensors");
   int num_policies = 0;
   for (const auto& [name, rows] : policies) {
@@ -115,7 +115,7 @@ TEST(RandAugment, WithoutAPolicyColoursAreJitteredAsTorchvisionDoes) {
   EXPECT_TRUE(drawn_by(options, 1)[0].empty());
 }
 
-// Probabilities of DeiT3's code (facebookresearch/deit, augment.py): a third each, then jitter.
+// Probabilities of DeiT3's code (facebookresearch/deit, augment.py): a third each, then colour jitter.
 TEST(RandAugment, ThreeAugmentIsOneOfThreeAndThenJitter) {
   AugmentOptions options;
   options.three_augment = true;
@@ -163,7 +163,7 @@ TEST(RandAugment, ReadsPoliciesAsTimmDoesAndRefusesWhatTimmRefuses) {
   for (const auto& [key, tensor] : reference("grammar.safetensors")) {
     const std::string text = key.substr(std::string("text ").size());
     const auto expected = values_of<double>(tensor);
-    if (text == "rand-w0") {  // timm 0.3.2's, of which 1.0.20 knows nothing any more
+    if (text == "rand-w0") {  // a flag of timm 0.3.2, which 1.0.20 no longer has
       EXPECT_EQ(expected[0], -1);
       EXPECT_EQ(RandAugmentPolicy::parse(text).set, RandAugmentPolicy::Set::all_weighted);
       continue;
@@ -194,8 +194,8 @@ TEST(RandAugment, ReadsPoliciesAsTimmDoesAndRefusesWhatTimmRefuses) {
   EXPECT_GT(num_refused, 10);
 }
 
-// timm passes over these in silence, or takes them for something else than they say.
-TEST(RandAugment, NamesTheSectionThatIsWrong) {
+// timm ignores these silently, or takes them for something else.
+TEST(RandAugment, WrongSectionsAreNamed) {
   for (const auto& [text, part] : {std::pair("rand-m9-foo", "'foo'"),
                                    {"rand-inc", "'inc'"},
                                    {"rand-m9-inc0", "'inc0'"},

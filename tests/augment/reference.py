@@ -1,4 +1,4 @@
-"""What PIL, timm and torchvision make of the augmentations: operations, policies and whole pipelines.
+"""Results of PIL, timm and torchvision for the augmentations: operations, policies and whole pipelines.
 
 python reference.py OUTPUT_FOLDER [CASES_AN_OPERATION]
 """
@@ -89,7 +89,7 @@ def operations(cases):
 
 
 def pipelines():
-    """Crop, flip, operations; a geometric one comes last, for its errors of one level would be spread by others."""
+    """Crop, flip, operations; a geometric one comes last, as later operations would spread its errors of one level."""
     tensors = {}
     for i in range(60):
         image, size = picture(int(RNG.integers(20, 300)), int(RNG.integers(20, 300))), [224, 32, 77][i % 3]
@@ -118,7 +118,7 @@ def timm_policy(text, interpolation="bicubic"):
 
 
 def policies():
-    """What timm draws, [draw, 4]: image, kind, argument, bicubic."""
+    """Draws of timm, [draw, 4]: image, kind, argument, bicubic."""
     names = {"TranslateXRel": "TranslateX", "TranslateYRel": "TranslateY", "Desaturate": "Color"}
     tensors = {}
     texts = ["rand-m9-mstd0.5-inc1", "rand-m6-mstd101-n3-p0.8", "rand-m12-mmax20-mstd2-inc1", "rand", "rand-m9-t3a-n1",

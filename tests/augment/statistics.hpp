@@ -1,4 +1,4 @@
-// Whether two samples come from one distribution.
+// Tests whether two samples come from one distribution.
 #pragma once
 
 #include <algorithm>
@@ -7,8 +7,8 @@
 
 namespace maskedkd::testing {
 
-// The two-sample Kolmogorov-Smirnov distance, divided by what it exceeds by chance once in 10,000 times: below 1 where
-// the distributions agree. Ties only make the true chance smaller.
+// The two-sample Kolmogorov-Smirnov distance, divided by the distance that is exceeded by chance once in 10,000 times:
+// below 1 if the distributions agree. Ties only make the true probability smaller.
 inline double distance_of_samples(std::vector<double> a, std::vector<double> b) {
   std::sort(a.begin(), a.end());
   std::sort(b.begin(), b.end());

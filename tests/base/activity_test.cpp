@@ -9,7 +9,7 @@
 namespace maskedkd {
 namespace {
 
-TEST(Activity, SaysWhatItWasToldLast) {
+TEST(Activity, ReportsTheNewestText) {
   const Activity activity;
   EXPECT_EQ(activity.read().beats, 0);
   activity.now("step 17: waiting for data");
@@ -23,7 +23,7 @@ TEST(Activity, SaysWhatItWasToldLast) {
   EXPECT_EQ(activity.read().pace, Activity::Pace::slow);
 }
 
-TEST(Activity, WaitsFromTheFirstToTheLastOfCollectivesInsideOneAnother) {
+TEST(Activity, NestedCollectivesReportTheInnerOneWhileItLasts) {
   const Activity activity;
   {
     const Activity::Waiting outer(activity, "all_gather");
@@ -39,8 +39,8 @@ TEST(Activity, WaitsFromTheFirstToTheLastOfCollectivesInsideOneAnother) {
   EXPECT_EQ(activity.read().beats, 4);
 }
 
-// A text that is read while it is written is one of those told, never a mixture.
-TEST(Activity, IsReadWholeWhileItIsTold) {
+// A text that is read while it is replaced is one of the two texts, never a mixture.
+TEST(Activity, ReadersNeverSeeAPartlyWrittenText) {
   const Activity activity;
   const std::set<std::string> told = {"", std::string(90, 'a'), std::string(40, 'b'), std::string(70, 'c')};
   std::atomic<bool> done{false};

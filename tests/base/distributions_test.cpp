@@ -1,5 +1,5 @@
-// What PhiloxStream draws follows the distributions it names: their cumulative functions are Boost.Math's, not ours.
-// Seeds are fixed, so a test passes always or never; thresholds are at p = 1e-4 or beyond.
+// Compares the distributions of PhiloxStream's draws with the cumulative functions of Boost.Math. Seeds are fixed, so
+// that a test passes always or never; thresholds are at p = 1e-4 or beyond.
 #include "maskedkd/base/philox.hpp"
 
 #include <gtest/gtest.h>
@@ -23,7 +23,7 @@ std::vector<double> draw(int count, std::uint64_t seed, const std::function<doub
   return values;
 }
 
-// One draw from each of many addresses: how augmentation and mixing use streams.
+// One draw from each of many addresses, as augmentation and mixing use streams.
 std::vector<double> draw_across_addresses(int count, const std::function<double(PhiloxStream&)>& one) {
   std::vector<double> values;
   for (int i = 0; i < count; ++i) {
@@ -46,7 +46,7 @@ double kolmogorov_smirnov(std::vector<double> values, const std::function<double
   }
   return std::sqrt(n) * distance;
 }
-// Kolmogorov's distribution: exceeded with probability 2 exp(-2 x^2) = 1e-4.
+// Kolmogorov's distribution: this distance is exceeded with probability 2 exp(-2 x^2) = 1e-4.
 constexpr double kLargestDistance = 2.225;
 
 double chi_square_p(const std::vector<double>& observed, double expected_each) {
@@ -73,7 +73,7 @@ TEST(Uniform, FillsTheUnitIntervalAndNeverReachesOne) {
     EXPECT_LT(*std::max_element(values.begin(), values.end()), 1.0);
     EXPECT_LT(kolmogorov_smirnov(values, identity), kLargestDistance);
   }
-  // 53 bits: the lowest is there, half of the time.
+  // Values have 53 bits: the lowest bit is set in half of them.
   const auto values = draw(10000, 2, one);
   const auto odd = std::count_if(values.begin(), values.end(), [](double x) { return std::fmod(x * 0x1p53, 2) == 1; });
   EXPECT_NEAR(static_cast<double>(odd), 5000, 5 * 50);
@@ -92,7 +92,7 @@ TEST(Uniform, SuccessivePairsFillTheSquare) {
   EXPECT_GT(chi_square_p(cells, 1000), 1e-4);
 }
 
-TEST(Below, EveryNumberIsAsLikely) {
+TEST(Below, EveryNumberIsEquallyLikely) {
   for (const std::uint32_t bound : {1u, 2u, 3u, 7u, 10u, 100u, 1000u}) {
     PhiloxStream stream = stream_of(bound);
     std::vector<double> counts(bound);
@@ -107,7 +107,8 @@ TEST(Below, EveryNumberIsAsLikely) {
   }
 }
 
-// 3 * 2^30 of 2^32: `word % bound` would favour the lowest third, an unrejected product every third number.
+// The bound is 3 * 2^30 of 2^32: `word % bound` would favour the lowest third, a product without rejection every third
+// number.
 TEST(Below, LargeBoundsHaveNoModuloBias) {
   constexpr std::uint32_t bound = 3u << 30;
   PhiloxStream stream = stream_of(9);
@@ -122,7 +123,7 @@ TEST(Below, LargeBoundsHaveNoModuloBias) {
   EXPECT_GT(chi_square_p(residues, 10000), 1e-4);
 }
 
-TEST(Normal, MomentsAndShape) {
+TEST(Normal, HasTheMomentsAndTheDistribution) {
   const auto one = [](PhiloxStream& stream) { return stream.normal(); };
   const auto cumulative = [](double x) { return 0.5 * std::erfc(-x / std::sqrt(2.0)); };
   for (const auto& values : {draw(400000, 11, one), draw_across_addresses(400000, one)}) {
@@ -135,7 +136,7 @@ TEST(Normal, MomentsAndShape) {
   }
 }
 
-// Box-Muller's two halves: no correlation between neighbours, nor between their squares.
+// The two values of one Box-Muller transform must not correlate, nor must their squares.
 TEST(Normal, NeighboursAreIndependent) {
   const auto values = draw(400000, 12, [](PhiloxStream& stream) { return stream.normal(); });
   double product = 0, squares = 0;
@@ -159,8 +160,8 @@ TEST(Gamma, FollowsItsDistributionAboveAndBelowShapeOne) {
   }
 }
 
-// Beta(0.8, 0.8) is Mixup's lambda, Beta(1, 1) CutMix's. Not below 0.2: there so much lies within a rounding error of 1
-// that doubles can't show it.
+// Beta(0.8, 0.8) is Mixup's lambda, Beta(1, 1) CutMix's. Parameters below 0.2 are not tested: too many values would lie
+// within a rounding error of 1 in double precision.
 TEST(Beta, FollowsItsDistribution) {
   const std::vector<std::pair<double, double>> parameters = {{0.8, 0.8}, {1, 1},   {0.2, 0.2},
                                                              {2, 5},     {5, 0.5}, {30, 30}};

@@ -1,4 +1,4 @@
-// The one error type, and the log lines beside it.
+// The error type, and the log lines of ranks.
 #include "maskedkd/base/error.hpp"
 
 #include "maskedkd/base/log.hpp"
@@ -33,8 +33,8 @@ TEST(Error, UsageErrorNamesItsCallerAndHasExitCodeTwo) {
   EXPECT_TRUE(Error("plain").hint().empty());
 }
 
-// Job scripts decide on these.
-TEST(Error, ExitCodesAreTheAgreedOnes) {
+// Job scripts depend on these numbers.
+TEST(Error, ExitCodesAreThoseThatJobScriptsExpect) {
   EXPECT_EQ(static_cast<int>(ExitCode::finished), 0);
   EXPECT_EQ(static_cast<int>(ExitCode::requeue), 85);
   EXPECT_EQ(static_cast<int>(ExitCode::no_requeue), 93);
@@ -47,11 +47,11 @@ std::string log_of(int rank, int world_size) {
   spdlog::info("all is well");
   spdlog::warn("one shard is slow");
   spdlog::error("one shard is gone");
-  EXPECT_EQ(::testing::internal::GetCapturedStdout(), "");  // left to results
+  EXPECT_EQ(::testing::internal::GetCapturedStdout(), "");  // standard output is reserved for results
   return ::testing::internal::GetCapturedStderr();
 }
 
-TEST(Log, RankZeroSaysEverythingTheOthersOnlyTrouble) {
+TEST(Log, RankZeroLogsEverythingOtherRanksOnlyProblems) {
   const std::string first = log_of(0, 4);
   EXPECT_NE(first.find("[rank 0] all is well\n"), std::string::npos) << first;
   const std::string third = log_of(3, 4);

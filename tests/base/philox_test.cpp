@@ -1,4 +1,4 @@
-// The generator against Random123's published vectors; streams at different addresses share nothing.
+// Compares the generator with Random123's published vectors, and shows that streams of different addresses differ.
 #include "maskedkd/base/philox.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -15,8 +15,8 @@
 namespace maskedkd {
 namespace {
 
-// Lines "philox4x32 10" of Random123's kat_vectors: counter, key, result.
-TEST(Philox, PublishedKnownAnswers) {
+// The lines "philox4x32 10" of Random123's kat_vectors: counter, key, result.
+TEST(Philox, GivesThePublishedAnswers) {
   EXPECT_EQ(philox4x32({0, 0, 0, 0}, {0, 0}), (PhiloxCounter{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
   constexpr std::uint32_t ones = 0xffffffff;
   EXPECT_EQ(philox4x32({ones, ones, ones, ones}, {ones, ones}),
@@ -25,8 +25,8 @@ TEST(Philox, PublishedKnownAnswers) {
             (PhiloxCounter{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
-// The first words of a stream are the published ones too: the all-zero address is the all-zero block.
-TEST(PhiloxStream, StartsAtThePublishedBlockAndGoesOnToTheNext) {
+// The stream of the all-zero address begins with the published block of the all-zero counter.
+TEST(PhiloxStream, StartsAtThePublishedBlockAndContinuesWithTheNext) {
   PhiloxStream stream(RandomAddress{});
   for (const std::uint32_t word : {0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u}) {
     EXPECT_EQ(stream.next_word(), word);
@@ -49,7 +49,7 @@ TEST(PhiloxStream, TheSameAddressGivesTheSameNumbers) {
   const RandomAddress address{77, RandomPurpose::mixing, 3, 1250, 7, 127};
   EXPECT_EQ(first_words(address, 100), first_words(address, 100));
   PhiloxStream stream(address);
-  stream.normal();  // leaves a spare one, which a copy must have too
+  stream.normal();  // keeps a second value, which a copy must have too
   PhiloxStream copy = stream;
   for (int i = 0; i < 20; ++i) {
     EXPECT_EQ(stream.normal(), copy.normal());
@@ -58,7 +58,7 @@ TEST(PhiloxStream, TheSameAddressGivesTheSameNumbers) {
   }
 }
 
-// Every field at its limits and every power of two: no two addresses share a block, whatever their purposes.
+// Addresses with every field at its limits and at every power of two share no block, whatever their purposes.
 TEST(PhiloxStream, NoTwoAddressesShareNumbers) {
   std::vector<RandomAddress> addresses;
   for (int purpose = 0; purpose <= static_cast<int>(RandomPurpose::drop_path); ++purpose) {
@@ -91,7 +91,7 @@ TEST(PhiloxStream, NoTwoAddressesShareNumbers) {
   }
   std::set<std::vector<std::uint32_t>> blocks;
   for (const RandomAddress& address : addresses) {
-    // 64 blocks in, too: one stream is no shifted copy of another.
+    // Within 64 blocks too: no stream is a shifted copy of another.
     const auto words = first_words(address, 256);
     for (std::size_t i = 0; i < words.size(); i += 4) {
       blocks.insert(
@@ -101,7 +101,8 @@ TEST(PhiloxStream, NoTwoAddressesShareNumbers) {
   EXPECT_EQ(blocks.size(), addresses.size() * 64);
 }
 
-// Neighbours in any one field agree in half of their bits: mean 1/2 of n bits, deviation sqrt(n)/2; 5 sigma.
+// Words of addresses that differ by 1 in one field agree in half of their bits: mean 1/2 of n bits, deviation
+// sqrt(n)/2; 5 sigma.
 TEST(PhiloxStream, NeighbouringAddressesAreUncorrelated) {
   std::mt19937_64 random(4);
   const auto disagreement = [&](auto&& change) {
@@ -132,7 +133,7 @@ TEST(PhiloxStream, NeighbouringAddressesAreUncorrelated) {
   EXPECT_LT(std::abs(disagreement([](RandomAddress& a) { ++a.position; })), 5);
 }
 
-TEST(PhiloxStream, WordsInBulkAreTheSameWords) {
+TEST(PhiloxStream, WordsInBulkEqualSingleWords) {
   const RandomAddress address{~std::uint64_t{0} / 3, RandomPurpose::erasing_noise, 70000, ~0u, 300, 65535};
   PhiloxStream stream(address);
   std::vector<std::uint32_t> all(1000);

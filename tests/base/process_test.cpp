@@ -1,4 +1,4 @@
-// Who is dead and who only can't be seen: what the kernel says of processes that were made for it.
+// Distinguishes dead processes from invisible ones, by what the kernel reports about processes made for these tests.
 #include "maskedkd/base/process.hpp"
 
 #include <gtest/gtest.h>
@@ -18,7 +18,7 @@
 namespace maskedkd {
 namespace {
 
-// Runs `work` in a fork and hands back what it returns; -1 where it could not.
+// Runs `work` in a fork and returns its result, or -1 on failure.
 int in_a_fork(const std::function<int()>& work) {
   const pid_t child = fork();
   if (child == 0) {
@@ -31,10 +31,10 @@ int in_a_fork(const std::function<int()>& work) {
 
 constexpr int kCanNot = 77;
 
-// A child that says who it is, then waits.
+// A child process that sends its identity, then waits.
 struct Child {
   ProcessIdentity identity;
-  pid_t pid = -1;  // as seen from here
+  pid_t pid = -1;  // in this process's namespace
 
   explicit Child(bool in_own_namespace = false) {
     int told[2];
@@ -79,7 +79,7 @@ struct Child {
   }
 };
 
-TEST(Process, ThisOneAndARunningOneAreAlive) {
+TEST(Process, RunningAndStoppedProcessesAreAlive) {
   EXPECT_EQ(liveness_of(this_process_identity()), Liveness::alive);
   const Child child;
   EXPECT_EQ(child.identity.process, child.pid);
@@ -88,7 +88,7 @@ TEST(Process, ThisOneAndARunningOneAreAlive) {
   EXPECT_EQ(liveness_of(child.identity), Liveness::alive) << "stopped is not dead";
 }
 
-TEST(Process, OneThatWasKilledIsDeadAlsoBeforeItsParentHasSeenIt) {
+TEST(Process, AKilledProcessIsDeadBeforeItsParentCollectsIt) {
   const Child child;
   kill(child.pid, SIGKILL);
   siginfo_t ended{};
@@ -98,13 +98,13 @@ TEST(Process, OneThatWasKilledIsDeadAlsoBeforeItsParentHasSeenIt) {
   EXPECT_EQ(liveness_of(child.identity), Liveness::dead);
 }
 
-TEST(Process, ANumberThatCameAgainIsAnotherProcess) {
+TEST(Process, AReusedNumberIsAnotherProcess) {
   ProcessIdentity before = this_process_identity();
   before.process_started = "1";
   EXPECT_EQ(liveness_of(before), Liveness::dead);
 }
 
-TEST(Process, WhatCanNotBeKnownIsUnknown) {
+TEST(Process, ProcessesThatCanNotBeIdentifiedAreUnknown) {
   const ProcessIdentity me = this_process_identity();
   const auto changed = [&](const std::function<void(ProcessIdentity&)>& change) {
     ProcessIdentity other = me;
@@ -124,7 +124,7 @@ TEST(Process, WhatCanNotBeKnownIsUnknown) {
   EXPECT_EQ(liveness_of(without_start), Liveness::unknown);
 }
 
-// Two containers of one machine, with one name: each has a process of the same number.
+// Two containers of one machine have the same name, and each has a process of the same number.
 TEST(Process, EqualNumbersOfTwoNamespacesAreTwoProcesses) {
   if (in_a_fork([] { return unshare(CLONE_NEWPID) == 0 ? 0 : kCanNot; }) != 0) {
     GTEST_SKIP() << "no namespaces here";
@@ -142,7 +142,7 @@ TEST(Process, EqualNumbersOfTwoNamespacesAreTwoProcesses) {
   EXPECT_EQ(answer, 0);
 }
 
-TEST(Process, OneThatProcHidesIsNotDead) {
+TEST(Process, AProcessHiddenByProcIsNotDead) {
   const int answer = in_a_fork([] {
     if (geteuid() != 0 || unshare(CLONE_NEWNS) != 0 || mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
         mount("proc", "/proc", "proc", MS_REMOUNT, "hidepid=2") != 0) {
@@ -155,7 +155,7 @@ TEST(Process, OneThatProcHidesIsNotDead) {
       }
       const std::string stat = "/proc/" + std::to_string(root.pid) + "/stat";
       if (access(stat.c_str(), F_OK) == 0) {
-        return 3;  // not hidden: this test would test nothing
+        return 3;  // not hidden, so the test would show nothing
       }
       return liveness_of(root.identity) == Liveness::unknown && liveness_of(this_process_identity()) == Liveness::alive
                  ? 0
@@ -168,8 +168,8 @@ TEST(Process, OneThatProcHidesIsNotDead) {
   EXPECT_EQ(answer, 0);
 }
 
-// The machine's /proc in a container: its numbers are others' there.
-TEST(Process, TheProcOfAnotherNamespaceIsNotBelieved) {
+// If a container mounts the machine's /proc, the numbers in it are those of other processes.
+TEST(Process, TheProcOfAnotherNamespaceIsNotUsed) {
   const int answer = in_a_fork([] {
     if (unshare(CLONE_NEWPID) != 0) {
       return kCanNot;

@@ -1,4 +1,4 @@
-// What a person sees of long work: on a pseudo-terminal of a given width, and where there is none.
+// What is drawn on a pseudo-terminal of a given width, and what is logged without a terminal.
 #include "maskedkd/base/progress.hpp"
 
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 namespace maskedkd {
 namespace {
 
-// Standard error is a terminal of `columns` columns while `work` runs; what was drawn.
+// Runs `work` with a terminal of `columns` columns as standard error. Returns what was drawn.
 std::string on_terminal(unsigned short columns, const std::function<void()>& work) {
   const int master = posix_openpt(O_RDWR | O_NOCTTY);
   EXPECT_EQ(grantpt(master), 0);
@@ -67,7 +67,7 @@ TEST(Progress, DrawsShareRateTimeLeftAndDetail) {
   EXPECT_GT(rate, 1000 / most_s - 1) << drawn;
   EXPECT_LE(rate, 5000) << drawn;
   EXPECT_NE(drawn.find(" left"), std::string::npos) << drawn;
-  EXPECT_EQ(drawn.substr(drawn.size() - 4), "\r\033[K");  // the line is taken away at the end
+  EXPECT_EQ(drawn.substr(drawn.size() - 4), "\r\033[K");  // the line is erased at the end
 }
 
 TEST(Progress, NeverWiderThanTheTerminal) {
@@ -100,8 +100,8 @@ TEST(Progress, DrawsAtMostTenTimesASecond) {
   EXPECT_LE(drawings, 1 + elapsed_s / 0.1);
 }
 
-// More done than was said: no negative time, no share over one.
-TEST(Progress, MoreThanTheTotalIsStillSane) {
+// If more is done than announced, no time is negative and no share is above one.
+TEST(Progress, MoreThanTheTotalGivesNoNegativeTime) {
   const std::string drawn = on_terminal(120, [] {
     Progress progress("packing", "img", 100, true);
     progress.update(0, "");
@@ -110,10 +110,10 @@ TEST(Progress, MoreThanTheTotalIsStillSane) {
   });
   EXPECT_NE(drawn.find("100 %"), std::string::npos) << drawn;
   EXPECT_EQ(drawn.find("-1"), std::string::npos) << drawn;
-  EXPECT_EQ(drawn.find(":-"), drawn.find(":-- left")) << drawn;  // only the first drawing's "-:-- left"
+  EXPECT_EQ(drawn.find(":-"), drawn.find(":-- left")) << drawn;  // only the first drawing contains "-:-- left"
 }
 
-TEST(Progress, OtherRanksAndQuickWorkWithoutTerminalSayNothing) {
+TEST(Progress, OtherRanksAndShortWorkWithoutTerminalLogNothing) {
   EXPECT_EQ(on_terminal(80,
                         [] {
                           Progress progress("epoch 3", "img", 100, false);
@@ -132,7 +132,7 @@ TEST(Progress, OtherRanksAndQuickWorkWithoutTerminalSayNothing) {
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
 }
 
-TEST(Progress, ATerminalThatIsClosedEndsNoWork) {
+TEST(Progress, WorkContinuesAfterItsTerminalIsClosed) {
   const int master = posix_openpt(O_RDWR | O_NOCTTY);
   ASSERT_EQ(grantpt(master), 0);
   ASSERT_EQ(unlockpt(master), 0);

@@ -1,5 +1,5 @@
-"""What Python's unicodedata says: NFD of every character that it knows and that decomposes, and of random texts of letters
-and combining marks. A line each: the text and its NFD, as UTF-8 in hexadecimal."""
+"""Writes the NFD of Python's unicodedata for every character that decomposes and for random texts of letters and
+combining marks: one line each, text and NFD as UTF-8 in hexadecimal."""
 import pathlib
 import random
 import sys

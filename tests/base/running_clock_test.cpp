@@ -1,4 +1,4 @@
-// What RunningClock counts, seen from a process that is stopped and goes on while another one watches the time.
+// What RunningClock counts in a process that is stopped and resumed while another one measures the time.
 #include "maskedkd/base/running_clock.hpp"
 
 #include "support/stopped_child.hpp"
@@ -16,7 +16,7 @@ namespace {
 
 using Seconds = std::chrono::duration<double>;
 
-// What RunningClock said, asked as often as possible for so many seconds of steady_clock.
+// What RunningClock returned in so many seconds of steady_clock, when read as often as possible.
 struct Readings {
   double passed_s = 0, ran_s = 0, stopped_s = 0, longest_run_s = 0;
   bool in_order = true;
@@ -42,11 +42,11 @@ Readings read_for(double seconds) {
   return readings;
 }
 
-TEST(RunningClock, StandsStillWhileTheProcessIsStopped) {
+TEST(RunningClock, DoesNotAdvanceWhileTheProcessIsStopped) {
   EXPECT_TRUE(in_child(
       [] {
         const Readings readings = read_for(5.5);
-        // No reading counts the pause, not even the first one after it, before the clock's thread has run.
+        // No reading counts the pause, not even the first one after it, taken before the clock's thread has run.
         return readings.in_order && readings.longest_run_s < 1 && readings.stopped_s > 3.3 &&
                readings.stopped_s < 4.2 && readings.ran_s > 1 && readings.ran_s < 2.2;
       },
@@ -70,8 +70,8 @@ TEST(RunningClock, NoticesEachOfManyStops) {
       }));
 }
 
-// As at a preemption's start, when Slurm sends SIGCONT to steps that run.
-TEST(RunningClock, CountsEverythingWhereNothingWasStopped) {
+// When a preemption begins, Slurm sends SIGCONT to running steps.
+TEST(RunningClock, CountsAllTimeIfNothingWasStopped) {
   EXPECT_TRUE(in_child(
       [] {
         const Readings readings = read_for(2);
@@ -85,8 +85,8 @@ TEST(RunningClock, CountsEverythingWhereNothingWasStopped) {
       }));
 }
 
-// The clock's thread alone, held by ptrace, as a busy machine may leave it waiting.
-TEST(RunningClock, CountsWhatABusyMachineTakesFromItsThread) {
+// Only the clock's thread is held, by ptrace, as on a busy machine.
+TEST(RunningClock, CountsTimeInWhichItsThreadIsNotScheduled) {
   bool held = false;
   EXPECT_TRUE(in_child(
       [] {
@@ -112,7 +112,7 @@ TEST(RunningClock, CountsWhatABusyMachineTakesFromItsThread) {
   }
 }
 
-TEST(RunningClock, IsASteadyClockWhereItWasNotStarted) {
+TEST(RunningClock, IsASteadyClockIfItWasNotStarted) {
   const auto began = RunningClock::now();
   usleep(700'000);
   EXPECT_NEAR(Seconds(RunningClock::now() - began).count(), 0.7, 0.2);

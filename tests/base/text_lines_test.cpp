@@ -1,4 +1,4 @@
-// The right encodings of the text are those that iconv makes of it; its remedy is run as the message names it.
+// Texts in other encodings are made by iconv; the command in the error's hint is executed.
 #include "maskedkd/base/text_lines.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -61,7 +61,7 @@ TEST(TextLines, AByteOrderMarkIsSkippedAlsoWhereMarkedFilesWereJoined) {
   EXPECT_EQ(texts_of("a\xEF\xBB\xBF\n"), (std::vector<std::string>{"a\xEF\xBB\xBF"})) << "only before a line";
 }
 
-TEST(TextLines, OtherEncodingsAreNamedAndTheRemedyWorks) {
+TEST(TextLines, OtherEncodingsAreNamedAndTheHintConvertsThem) {
   const TemporaryDirectory folder;
   const std::string utf8 = (folder.path() / "utf8").string(), other = (folder.path() / "other").string();
   std::ofstream(utf8) << "n01 caf\xC3\xA9\nn02\n";
@@ -78,14 +78,14 @@ TEST(TextLines, OtherEncodingsAreNamedAndTheRemedyWorks) {
   }
 }
 
-TEST(TextLines, WhatIsNoTextIsRefused) {
+TEST(TextLines, BinaryFilesAreRefused) {
   EXPECT_EQ(refusal_of("a\nb\0c\n"sv), "FILE:2: a NUL byte: this is not a text file");
   EXPECT_EQ(refusal_of("\x1F\x8B\x08\x00"sv), "FILE is compressed, not plain text");
   EXPECT_EQ(refusal_of("PK\x03\x04"), "FILE is compressed, not plain text");
   EXPECT_EQ(refusal_of("caf\xE9 0\n"), "") << "a name of another encoding is a name";
 }
 
-TEST(TextLines, BlanksAtBothEndsGo) {
+TEST(TextLines, BlanksAtBothEndsAreRemoved) {
   EXPECT_EQ(without_blanks(" \t a b\t "), "a b");
   EXPECT_EQ(without_blanks(" \t"), "");
   EXPECT_EQ(without_blanks(""), "");

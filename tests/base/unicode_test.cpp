@@ -30,10 +30,10 @@ TEST(Unicode, EveryCharacterDecomposesAsUnicodeSays) { expect_decompositions_of(
 
 TEST(Unicode, CombiningMarksComeInCanonicalOrder) { expect_decompositions_of("texts.txt", 20'000); }
 
-TEST(Unicode, CodePointsOfUtf8) {
+TEST(Unicode, Utf8IsDecodedAndInvalidBytesAreReplaced) {
   EXPECT_EQ(code_points("a\u00E9\u20AC\U0001F600"), U"a\u00E9\u20AC\U0001F600");
   EXPECT_EQ(code_points(""), U"");
-  // Latin-1, an overlong slash, a surrogate, a character past the last one, a sequence that is cut.
+  // Latin-1, an overlong slash, a surrogate, a character past the last one, a truncated sequence.
   EXPECT_EQ(code_points("caf\xE9"), U"caf\uFFFD");
   EXPECT_EQ(code_points("\xC0\xAF"), U"\uFFFD\uFFFD");
   EXPECT_EQ(code_points("\xED\xA0\x80"), U"\uFFFD\uFFFD\uFFFD");
@@ -44,7 +44,7 @@ TEST(Unicode, CodePointsOfUtf8) {
             U"a");
 }
 
-TEST(Unicode, InvisibleCharacters) {
+TEST(Unicode, InvisibleCharactersAreFound) {
   for (const char32_t character : U" \t\u00A0\u00AD\u200B\u202F\u3000\uFEFF") {
     EXPECT_TRUE(is_invisible(character)) << static_cast<unsigned>(character);
   }

@@ -1,4 +1,4 @@
-// Saving beside training: the same checkpoints, by one writer or several; failures are told and harm nothing.
+// Saves in the background, by one writer or several, give the same checkpoints; failures are reported and harmless.
 #include "maskedkd/checkpoint/background_saver.hpp"
 
 #include "example.hpp"
@@ -11,7 +11,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(BackgroundSaver, SavesMarksAndRetains) {
+TEST(BackgroundSaver, SavesMarksTheBestAndRetainsTheNewest) {
   const RunFolder run;
   BackgroundSaver saver(&run.lease(), run.lease().workshop(), run.path(), {2});
   EXPECT_FALSE(saver.busy());
@@ -31,7 +31,7 @@ TEST(BackgroundSaver, SavesMarksAndRetains) {
   EXPECT_FALSE(has_leftovers(run.path()));
 }
 
-TEST(BackgroundSaver, AFailureIsToldAndTheNextSaveWorks) {
+TEST(BackgroundSaver, AFailureIsReportedAndTheNextSaveWorks) {
   const RunFolder run;
   BackgroundSaver saver(&run.lease(), run.lease().workshop(), run.path(), {2});
   saver.start(example_state(1), false);
@@ -48,7 +48,7 @@ TEST(BackgroundSaver, AFailureIsToldAndTheNextSaveWorks) {
   EXPECT_TRUE(is_example_state(*find_newest_checkpoint(run.path(), nothing_is_damaged), 3));
 }
 
-TEST(BackgroundSaver, IsFencedWithItsLease) {
+TEST(BackgroundSaver, SavesNothingAfterItsLeaseIsTakenOver) {
   const TemporaryDirectory run;
   LeaseOwner owner = this_process("a test");
   owner.job = "17";
@@ -62,7 +62,7 @@ TEST(BackgroundSaver, IsFencedWithItsLease) {
   EXPECT_TRUE(list_checkpoints(run.path()).empty());
 }
 
-// The share of one writer, as the trainer cuts it.
+// The part of one writer, as the trainer splits a state.
 CheckpointContent part_of(const CheckpointContent& whole, int writer, int num_writers, std::uint64_t largest_bytes) {
   CheckpointContent part;
   part.step = whole.step;
@@ -89,7 +89,7 @@ TEST(BackgroundSaver, SeveralWritersMakeOneCheckpoint) {
         savers.push_back(std::make_unique<BackgroundSaver>(writer == 0 ? &run.lease() : nullptr, run.lease().workshop(),
                                                            run.path(), RetentionOptions{2}));
       }
-      for (int writer = 0; writer < num_writers; ++writer) {  // rank 0 waits for the last one
+      for (int writer = 0; writer < num_writers; ++writer) {  // writer 0 waits for the others
         savers[static_cast<std::size_t>(writer)]->start(part_of(whole, writer, num_writers, largest_bytes), false);
         std::this_thread::sleep_for(5ms);
       }
@@ -104,7 +104,7 @@ TEST(BackgroundSaver, SeveralWritersMakeOneCheckpoint) {
   }
 }
 
-TEST(BackgroundSaver, AWriterThatFailedIsNotWaitedForForEver) {
+TEST(BackgroundSaver, WaitingEndsIfAnotherWriterFailed) {
   const RunFolder run;
   const CheckpointContent whole = example_state(9, 20);
   BackgroundSaver first(&run.lease(), run.lease().workshop(), run.path(), {2});
@@ -115,7 +115,7 @@ TEST(BackgroundSaver, AWriterThatFailedIsNotWaitedForForEver) {
   EXPECT_NE(first.wait()->error.find("another rank could not write"), std::string::npos);
   EXPECT_TRUE(list_checkpoints(run.path()).empty());
   EXPECT_FALSE(has_leftovers(run.path()));
-  // And an object that goes does not wait either.
+  // The destructor does not wait forever either.
   {
     BackgroundSaver going(&run.lease(), run.lease().workshop(), run.path(), {2});
     going.start(part_of(whole, 0, 2, 64), false);
@@ -123,7 +123,7 @@ TEST(BackgroundSaver, AWriterThatFailedIsNotWaitedForForEver) {
   EXPECT_TRUE(list_checkpoints(run.path()).empty());
 }
 
-// Every tensor once, in order, one file at least a group, no more files than writers, `whole` in one.
+// Every tensor appears once, in order; at least one file per group, no more files than writers; `whole` in one file.
 TEST(PlanCheckpointFiles, CoversEverythingOnce) {
   for (int writers = 1; writers <= 9; ++writers) {
     for (const std::uint64_t largest : {1, 50, 500, 5000}) {

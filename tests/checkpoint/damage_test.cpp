@@ -1,4 +1,4 @@
-// Whatever happens to a checkpoint's bytes is noticed, the one before is taken, and it is told.
+// Damage to any byte of a checkpoint is noticed and reported, and the previous checkpoint is loaded.
 #include "example.hpp"
 #include "maskedkd/io/digest.hpp"
 
@@ -18,7 +18,7 @@ class Damage : public ::testing::Test {
     save_checkpoint(root_.lease(), root_.path(), example_state(10));
     newest_ = save_checkpoint(root_.lease(), root_.path(), example_state(20));
   }
-  // The newest one is passed over for the one before, and the message names folder and file.
+  // Whether the previous checkpoint is loaded instead of the newest, with a message that names folder and file.
   ::testing::AssertionResult falls_back(const std::string& file) {
     std::vector<std::string> told;
     const auto found = find_newest_checkpoint(root_.path(), [&](const std::string& what) { told.push_back(what); });
@@ -42,9 +42,9 @@ class Damage : public ::testing::Test {
   fs::path newest_;
 };
 
-// One random bit of every file, again and again: half of them in its first 1024 bytes (texts and headers), half
-// anywhere. MASKEDKD_FLIPS=N: how many a file. 20,000 for each of the five on 2 cores (Zen 4), 2026-11-24: all noticed.
-TEST_F(Damage, EveryFlippedBitIsNoticed) {
+// Random bits of every file, half of them in its first 1024 bytes (texts and headers). MASKEDKD_FLIPS=N sets the number
+// of flips per file.
+TEST_F(Damage, RandomlyFlippedBitsAreNoticed) {
   const int flips = count_from_environment("MASKEDKD_FLIPS", 150);
   std::mt19937 random(99);
   for (const std::string& name : kFiles) {
@@ -68,15 +68,14 @@ std::string without_blanks(std::string text) {
   return text;
 }
 
-// What a full disk, a cut cable or a power cut leaves: a file that ends early, whose end is zeros, or of which a block
-// is missing, comes twice, or lies where another belongs. MASKEDKD_FLIPS=N: how many a file. 10,000 for
-// each of the five on 2 cores (Zen 4), 2026-11-25: all noticed.
-TEST_F(Damage, EveryRandomCutIsNoticed) {
+// Damage by a full disk, a cut cable or a power cut: a file that ends early or in zeros, or of which a block is
+// missing, repeated or misplaced. MASKEDKD_FLIPS=N sets the number of cases per file.
+TEST_F(Damage, RandomCutsAreNoticed) {
   const int cuts = count_from_environment("MASKEDKD_FLIPS", 150);
   std::mt19937 random(7);
   for (const std::string& name : kFiles) {
     const std::string sound = read_bytes(newest_ / name);
-    const std::size_t size = sound.size() - 1;  // without the manifest's last byte, a newline, nothing is lost
+    const std::size_t size = sound.size() - 1;  // the manifest's last byte, a newline, is not needed
     for (int i = 0; i < cuts; ++i) {
       const std::size_t at = random() % size;
       const std::size_t length = 1 + random() % std::min<std::size_t>(size - at, 200);
@@ -97,12 +96,12 @@ TEST_F(Damage, EveryRandomCutIsNoticed) {
         case 3:
           damaged.insert(at + length, block);
           break;
-        default:  // two blocks change places
+        default:  // two blocks are swapped
           damaged.replace(at, length, sound, other, length);
           damaged.replace(other, length, block);
       }
       if (damaged == sound || (name == "manifest.json" && without_blanks(damaged) == without_blanks(sound))) {
-        continue;  // a block of equal bytes; JSON that says the same
+        continue;  // nothing changed: a block of equal bytes, or equivalent JSON
       }
       write_bytes(newest_ / name, damaged);
       ASSERT_TRUE(falls_back(name)) << name << " kind " << i % 5 << " at " << at << ", " << length << " bytes";
@@ -115,7 +114,7 @@ TEST_F(Damage, EveryRandomCutIsNoticed) {
 TEST_F(Damage, TruncatedEmptyLongerAndMissingFilesAreNoticed) {
   for (const std::string& name : kFiles) {
     const std::string sound = read_bytes(newest_ / name);
-    // The manifest's last byte is a newline: without it nothing is lost.
+    // The manifest's last byte, a newline, is not needed.
     for (const std::size_t size : {std::size_t{0}, std::size_t{1}, sound.size() / 2, sound.size() - 2}) {
       write_bytes(newest_ / name, sound.substr(0, size));
       EXPECT_TRUE(falls_back(name)) << name << " cut to " << size;
@@ -134,7 +133,7 @@ TEST_F(Damage, TruncatedEmptyLongerAndMissingFilesAreNoticed) {
   ASSERT_TRUE(is_example_state(load_checkpoint(newest_), 20));
 }
 
-// A member of another checkpoint is as sound as can be, but not this one's.
+// A file of another checkpoint is valid, but does not belong to this one.
 TEST_F(Damage, FilesOfAnotherCheckpointAreNoticed) {
   for (const std::string& name : kFiles) {
     const std::string sound = read_bytes(newest_ / name);
@@ -144,7 +143,7 @@ TEST_F(Damage, FilesOfAnotherCheckpointAreNoticed) {
   }
 }
 
-TEST_F(Damage, AnEmptyFolderOfThatNameIsPassedOver) {
+TEST_F(Damage, AnEmptyFolderOfACheckpointIsSkipped) {
   fs::create_directory(root_.path() / "step-000000030");
   std::vector<std::string> told;
   const auto found = find_newest_checkpoint(root_.path(), [&](const std::string& what) { told.push_back(what); });
@@ -153,8 +152,8 @@ TEST_F(Damage, AnEmptyFolderOfThatNameIsPassedOver) {
   EXPECT_NE(told[0].find("step-000000030"), std::string::npos) << told[0];
 }
 
-// Nothing begins anew in silence beside weeks of work, whatever became of it.
-TEST_F(Damage, AllDamagedIsAnErrorAndEachIsTold) {
+// A run whose checkpoints are all damaged must not silently start from the beginning.
+TEST_F(Damage, AllDamagedIsAnErrorAndEachIsReported) {
   fs::resize_file(newest_ / "model.safetensors", 100);
   fs::remove(checkpoint_path(root_.path(), 10) / "manifest.json");
   int told = 0;
@@ -164,7 +163,7 @@ TEST_F(Damage, AllDamagedIsAnErrorAndEachIsTold) {
   EXPECT_EQ(told, 2);
 }
 
-// As this program's successor would write it, with its checksum.
+// Writes a newer format version with a valid checksum, as a later version of this program would.
 void make_newer(const fs::path& checkpoint) {
   auto manifest = nlohmann::json::parse(read_bytes(checkpoint / "manifest.json"));
   manifest.erase("manifest_sha256");
@@ -173,7 +172,7 @@ void make_newer(const fs::path& checkpoint) {
   write_bytes(checkpoint / "manifest.json", manifest.dump(2) + "\n");
 }
 
-TEST_F(Damage, ANewerFormatIsAnErrorAndNotDamage) {
+TEST_F(Damage, ANewerFormatIsAnErrorNotDamage) {
   make_newer(newest_);
   for (const auto& work : std::vector<std::function<void()>>{
            [&] { load_checkpoint(newest_); }, [&] { find_newest_checkpoint(root_.path(), nothing_is_damaged); }}) {

@@ -1,5 +1,5 @@
-// A disk that is full before, or in the middle of, saving: an Error, the earlier checkpoints as they were, and nothing
-// that passes for a new one.
+// A disk that is full before or while saving gives an Error; earlier checkpoints are unchanged and no incomplete one is
+// left.
 #include "example.hpp"
 
 #include <signal.h>
@@ -20,13 +20,13 @@ void only_the_old_one_is_there(const fs::path& root, std::int64_t step) {
   EXPECT_TRUE(found && is_example_state(*found, step, kScale));
 }
 
-// A limit on a file's size cuts the writing off at any byte of any file, as a full disk does.
-TEST(DiskFull, InTheMiddleOfAnyFile) {
+// A limit on file sizes stops the writing at any byte of any file, as a full disk does.
+TEST(DiskFull, AFileCutAtManyPlacesIsAnErrorAndLeavesTheOldCheckpoint) {
   const RunFolder root;
   save_checkpoint(root.lease(), root.path(), example_state(1, kScale));
   std::mt19937 random(17);
   for (int i = 0; i < 24; ++i) {
-    // The largest file, the optimizer's, has about 126 KB; small ones are cut by the first limits.
+    // The largest file, the optimizer's, has about 126 KB; the first limits cut small files.
     const rlim_t limit_bytes = i < 8 ? static_cast<rlim_t>(i) * 40 : random() % 100000;
     const pid_t child = fork();
     if (child == 0) {
@@ -55,7 +55,7 @@ TEST(DiskFull, InTheMiddleOfAnyFile) {
   EXPECT_TRUE(is_example_state(*find_newest_checkpoint(root.path(), nothing_is_damaged), 2, kScale));
 }
 
-// A file system of our own, which only root can mount.
+// A mounted tmpfs; only root can mount one.
 class SmallDisk {
  public:
   explicit SmallDisk(const char* options)
@@ -80,7 +80,7 @@ class SmallDisk {
   std::optional<Lease> lease_;
 };
 
-TEST(DiskFull, TooSmallADiskIsToldBeforeAnythingIsWritten) {
+TEST(DiskFull, TooSmallADiskIsAnErrorBeforeAnythingIsWritten) {
   const SmallDisk disk("size=2m");
   if (!disk.mounted()) {
     GTEST_SKIP() << "can't mount a small tmpfs here (not root, or in a container)";
@@ -96,10 +96,10 @@ TEST(DiskFull, TooSmallADiskIsToldBeforeAnythingIsWritten) {
   EXPECT_TRUE(is_example_state(*find_newest_checkpoint(disk.path(), nothing_is_damaged), 2, kScale));
 }
 
-// Room for bytes but not for names: the file system says "no space" at the folder, the first file, the last file.
-TEST(DiskFull, NoSpaceLeftAtAnyFile) {
+// The file system has free bytes but few inodes: "no space" occurs at the folder, the first file or the last file.
+TEST(DiskFull, TooFewInodesForAnyFileIsAnErrorAndLeavesTheOldCheckpoint) {
   for (int free_names = 0; free_names < 6; ++free_names) {
-    // One for the root, four for the lease, six for the first checkpoint and its files.
+    // One inode for the root, four for the lease, six for the first checkpoint and its files.
     const SmallDisk disk(("size=16m,nr_inodes=" + std::to_string(11 + free_names)).c_str());
     if (!disk.mounted()) {
       GTEST_SKIP() << "can't mount a small tmpfs here (not root, or in a container)";

@@ -1,4 +1,4 @@
-// Training states to save, each a function of its step, and how to tell that one came back whole.
+// Example training states, each a function of its step, and the comparison with a loaded one.
 #pragma once
 
 #include "maskedkd/checkpoint/checkpoint.hpp"
@@ -21,7 +21,7 @@ namespace maskedkd::testing {
 
 namespace fs = std::filesystem;
 
-// Every dtype that a state has, random bits (NaNs too), shapes that differ from step to step. scale: how large.
+// All dtypes of a state, random bits (including NaNs), shapes that vary with the step. scale: the size.
 inline CheckpointContent example_state(std::int64_t step, std::int64_t scale = 8) {
   std::mt19937 random(static_cast<unsigned>(step));
   const auto tensor = [&](at::ScalarType type, const std::vector<std::int64_t>& shape) {
@@ -77,7 +77,7 @@ class RunFolder {
   explicit RunFolder(const fs::path& below) : path_(directory_.path() / below) { start_anew(); }
   const fs::path& path() const { return path_; }
   const Lease& lease() const { return *lease_; }
-  // As the next start of the run does.
+  // Takes the lease as the next start of the run does.
   void start_anew() {
     lease_.reset();
     lease_.emplace(path_, this_process("a test"));
@@ -89,7 +89,7 @@ class RunFolder {
   std::optional<Lease> lease_;
 };
 
-// But the lease.
+// All names except the lease.
 inline std::set<std::string> names_in(const fs::path& directory) {
   std::set<std::string> names;
   for (const auto& entry : fs::directory_iterator(directory)) {
@@ -99,13 +99,13 @@ inline std::set<std::string> names_in(const fs::path& directory) {
   return names;
 }
 
-// Whether somebody began something in a workshop of that run and did not put it in its place.
+// Whether a writer left unfinished files in the run's folder.
 inline bool has_leftovers(const fs::path& root) {
   const std::set<std::string> names = names_in(root / ".lease");  // '.' comes before digits
   const std::string newest = names.empty() || names.rbegin()->front() == '.' ? "" : *names.rbegin();
   for (const std::string& name : names) {
-    if (name.front() == '.') {  // of one that did not get its name, or was taken away
-      // A claim to a later generation is its start's to sweep; a power cut may have left one beside an earlier one.
+    if (name.front() == '.') {  // left by a writer that ended before it renamed or removed it
+      // The claim to a later generation is swept by its start; a power cut may have left a claim to an earlier one.
       if (newest.empty() || !name.starts_with(".new-") || name.substr(5, newest.size()) <= newest) {
         return true;
       }

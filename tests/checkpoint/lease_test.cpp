@@ -1,4 +1,4 @@
-// One writer a run, the newest: who may take it, and that nobody else can write into it whatever he had in hand.
+// A run has one writer, the newest: who may take over the lease, and that earlier writers can no longer write.
 #include "maskedkd/checkpoint/lease.hpp"
 
 #include "example.hpp"
@@ -35,7 +35,7 @@ LeaseOwner here(const std::string& job = "", std::int64_t restarts = 0) {
   return owner;
 }
 
-// A process that takes the run and then does `then` until it is killed.
+// A process that takes the lease, calls `then`, and lives until it is killed.
 pid_t child_that_holds(
     const fs::path& run, const std::function<void(Lease&)>& then = [](Lease&) { pause(); }) {
   int ready[2];
@@ -62,7 +62,7 @@ void kill_and_wait(pid_t child) {
   waitpid(child, nullptr, 0);
 }
 
-TEST(Lease, GenerationsGrowAndARunThatWasLetGoIsFreeAtOnce) {
+TEST(Lease, GenerationsGrowAndAReleasedRunIsFreeAtOnce) {
   const TemporaryDirectory run;
   for (int generation = 1; generation <= 3; ++generation) {
     const auto started = std::chrono::steady_clock::now();
@@ -77,21 +77,21 @@ TEST(Lease, GenerationsGrowAndARunThatWasLetGoIsFreeAtOnce) {
   }
 }
 
-TEST(Lease, ALivingProcessOfThisMachineIsNamedAndADeadOneIsNot) {
+TEST(Lease, ALivingOwnerOnThisMachineBlocksAndADeadOneDoesNot) {
   const TemporaryDirectory run;
   const pid_t child = child_that_holds(run.path());
   const std::string message = error_of([&] { Lease lease(run.path(), here(), kQuick); });
   EXPECT_NE(message.find("is in use by maskedkd_train on " + here().host + ", process " + std::to_string(child)),
             std::string::npos)
       << message;
-  kill(child, SIGSTOP);  // stopped is not dead
+  kill(child, SIGSTOP);  // a stopped process is alive
   EXPECT_NE(error_of([&] { Lease lease(run.path(), here(), kQuick); }).find("in use by"), std::string::npos);
   kill_and_wait(child);
   const Lease lease(run.path(), here(), {.patience = 1h, .beat = 1h});
   EXPECT_EQ(lease.generation(), 2);
 }
 
-TEST(Lease, AProcessNumberThatCameAgainIsSomebodyElse) {
+TEST(Lease, AReusedProcessNumberIsNotTheOwner) {
   const TemporaryDirectory run;
   LeaseOwner before = here();
   before.process_started = "1";
@@ -100,7 +100,7 @@ TEST(Lease, AProcessNumberThatCameAgainIsSomebodyElse) {
   EXPECT_EQ(lease.generation(), 2);
 }
 
-TEST(Lease, OfAnotherMachineItIsTheBeatThatCounts) {
+TEST(Lease, AnOwnerOnAnotherMachineIsJudgedByItsHeartbeat) {
   const TemporaryDirectory run;
   std::string waited;
   {
@@ -112,7 +112,7 @@ TEST(Lease, OfAnotherMachineItIsTheBeatThatCounts) {
     EXPECT_NE(message.find("job 17"), std::string::npos) << message;
     EXPECT_NE(waited.find("maskedkd_train on host7"), std::string::npos) << waited;
   }
-  // Silent: gone after patience, not before.
+  // An owner without heartbeat loses the lease after the patience has passed, not before.
   const TemporaryDirectory other;
   const Lease silent(other.path(), somewhere_else(), kQuick);
   const auto started = std::chrono::steady_clock::now();
@@ -122,8 +122,8 @@ TEST(Lease, OfAnotherMachineItIsTheBeatThatCounts) {
   EXPECT_NE(error_of([&] { silent.check(); }).find("taken over its folder"), std::string::npos);
 }
 
-// A /proc that hides others, or a container's: such a process can't be looked at, and is not dead for that.
-TEST(Lease, OfAProcessThatCanNotBeLookedAtItIsTheBeatThatCounts) {
+// A process that is hidden by /proc or runs in another container can't be examined, but may be alive.
+TEST(Lease, AnOwnerThatCanNotBeExaminedIsJudgedByItsHeartbeat) {
   for (const auto& hide : std::vector<void (*)(LeaseOwner&)>{
            [](LeaseOwner& owner) { owner.process_started = ""; }, [](LeaseOwner& owner) { owner.boot = ""; },
            [](LeaseOwner& owner) { owner.boot += ", another container"; },
@@ -145,8 +145,8 @@ TEST(Lease, OfAProcessThatCanNotBeLookedAtItIsTheBeatThatCounts) {
   }
 }
 
-// Some network file systems number a folder anew on each machine, as if it were a copy.
-TEST(Lease, AFolderWhoseNumberHasChangedIsOnlyFreeWithoutABeat) {
+// Some network file systems give a folder another inode number on each machine.
+TEST(Lease, AFolderWhoseInodeNumberChangedIsOnlyFreeWithoutAHeartbeat) {
   const TemporaryDirectory run;
   Lease alive(run.path(), somewhere_else(), kQuick);
   const fs::path record = alive.workshop() / "owner.json";
@@ -158,7 +158,7 @@ TEST(Lease, AFolderWhoseNumberHasChangedIsOnlyFreeWithoutABeat) {
   EXPECT_NO_THROW(alive.check());
 }
 
-TEST(Lease, ARecordThatCanNotBeReadIsNotMissing) {
+TEST(Lease, AnUnreadableRecordIsNotAMissingOne) {
   const TemporaryDirectory run;
   fs::permissions(run.path(), fs::perms::all);
   const Lease lease(run.path() / "run", here(), kQuick);
@@ -178,7 +178,7 @@ TEST(Lease, ARecordThatCanNotBeReadIsNotMissing) {
   }
 }
 
-TEST(Lease, ALaterStartOfTheSameJobTakesOverFromOneThatStillLives) {
+TEST(Lease, ALaterStartOfTheSameJobTakesOverFromALivingOne) {
   const TemporaryDirectory run;
   Lease old(run.path(), here("17", 1), {.patience = 1h, .beat = 20ms});
   std::atomic<int> lost{0};
@@ -193,8 +193,8 @@ TEST(Lease, ALaterStartOfTheSameJobTakesOverFromOneThatStillLives) {
   EXPECT_EQ(lost, static_cast<int>(ExitCode::no_requeue)) << "the old one is told";
 }
 
-// Everything that the old one had in hand, checked and ready to be put into its place.
-TEST(Lease, TheOldOneCanDoNothingMore) {
+// The earlier owner has prepared everything, and only has to move it to its place.
+TEST(Lease, AnEarlierOwnerCanWriteNothing) {
   const TemporaryDirectory place;
   const fs::path run = place.path() / "run", root = run / "checkpoints";
   const Lease old(run, here("17", 0), kQuick);
@@ -202,7 +202,8 @@ TEST(Lease, TheOldOneCanDoNothingMore) {
   const fs::path second = save_checkpoint(old, root, example_state(2));
   old.put_text("1\n", run / "log.txt");
   fs::create_directory(old.workshop() / "made");
-  const int handle = open(old.workshop().c_str(), O_RDONLY | O_DIRECTORY);  // as a network file system's client has
+  const int handle =
+      open(old.workshop().c_str(), O_RDONLY | O_DIRECTORY);  // as the client of a network file system holds it
   const Lease lease(run, here("17", 1), kQuick);
   const auto files = [&] {
     std::map<std::string, std::string> all;
@@ -241,9 +242,8 @@ TEST(Lease, TheOldOneCanDoNothingMore) {
   EXPECT_TRUE(is_example_state(*find_newest_checkpoint(root, nothing_is_damaged), 3));
 }
 
-// Two processes that write as fast as they can, and one after the other takes the run from them.
-// As a file server does that comes back.
-TEST(Lease, AFolderThatIsNotFoundForAMomentIsNotTakenOver) {
+// A file server that restarts may report a folder as missing for a moment.
+TEST(Lease, AFolderThatIsMissingForAMomentIsNotTakenOver) {
   const TemporaryDirectory run;
   const Lease lease(run.path(), here(), kQuick);
   const fs::path elsewhere = run.path() / "elsewhere";
@@ -259,7 +259,8 @@ TEST(Lease, AFolderThatIsNotFoundForAMomentIsNotTakenOver) {
   EXPECT_THROW(lease.check(), Fenced);
 }
 
-TEST(Lease, NothingIsWrittenAfterTheTakeOver) {
+// A lease is taken over while its owner writes as fast as it can.
+TEST(Lease, NothingIsWrittenAfterATakeover) {
   const int rounds = count_from_environment("MASKEDKD_TAKE_OVERS", 15);
   const TemporaryDirectory place;
   const fs::path run = place.path(), log = run / "log.txt";
@@ -287,7 +288,7 @@ TEST(Lease, NothingIsWrittenAfterTheTakeOver) {
   }
 }
 
-// Whoever gets it keeps it until all have had their answer.
+// One process gets the lease and keeps it until all others have been refused.
 void expect_that_one_of_many_gets(const fs::path& run) {
   constexpr int kMany = 8;
   int answers[2], hold[2];
@@ -332,7 +333,7 @@ void expect_that_one_of_many_gets(const fs::path& run) {
   close(hold[0]);
 }
 
-TEST(Lease, OfManyThatComeAtOnceOneGetsIt) {
+TEST(Lease, OneOfManySimultaneousStartsGetsIt) {
   const TemporaryDirectory run;
   for (int round = 0; round < 5; ++round) {
     SCOPED_TRACE(round);
@@ -340,8 +341,8 @@ TEST(Lease, OfManyThatComeAtOnceOneGetsIt) {
   }
 }
 
-// All of them wait for a sign of life, and see at one moment that there is none.
-TEST(Lease, OfManyThatWaitForASilentOwnerOneGetsIt) {
+// All of them wait for a heartbeat, and notice at the same moment that there is none.
+TEST(Lease, OneOfManyStartsThatWaitForASilentOwnerGetsIt) {
   for (int round = 0; round < 3; ++round) {
     SCOPED_TRACE(round);
     const TemporaryDirectory run;
@@ -351,7 +352,7 @@ TEST(Lease, OfManyThatWaitForASilentOwnerOneGetsIt) {
   }
 }
 
-TEST(Lease, WhatAPowerCutLeftIsNoOwner) {
+TEST(Lease, FilesLeftByAPowerCutAreNoOwner) {
   for (const char* text : {"", "{", "[]", "{\"program\": 7}"}) {
     const TemporaryDirectory run;
     {
@@ -363,7 +364,7 @@ TEST(Lease, WhatAPowerCutLeftIsNoOwner) {
   }
 }
 
-// What stands in the way here is a file system, which only root can mount.
+// The obstacle is a mounted file system; only root can mount one.
 TEST(Lease, AStartThatFailsLeavesTheRunFree) {
   const TemporaryDirectory run;
   const fs::path stuck = run.path() / ".lease" / ".taken-000000000-by-1";

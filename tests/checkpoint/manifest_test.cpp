@@ -1,4 +1,4 @@
-// Manifests that somebody made up, each with its own right SHA-256: what they list must be files beside them.
+// Forged manifests with a valid SHA-256: they may list only files in the checkpoint's folder.
 #include "example.hpp"
 #include "maskedkd/io/digest.hpp"
 
@@ -13,7 +13,7 @@ class HostileManifest : public ::testing::Test {
     checkpoint_ = save_checkpoint(root_.lease(), root_.path(), example_state(20));
     sound_ = nlohmann::json::parse(read_bytes(checkpoint_ / "manifest.json"));
   }
-  // What is said of it; the text is sealed with its SHA-256 as save_checkpoint does.
+  // The message for a manifest that is sealed with its SHA-256 as save_checkpoint does.
   std::string said_of(nlohmann::json manifest) {
     manifest.erase("manifest_sha256");
     manifest["manifest_sha256"] = sha256_of_text(manifest.dump());
@@ -36,7 +36,7 @@ class HostileManifest : public ::testing::Test {
   return (said.find(part) != std::string::npos ? ::testing::AssertionSuccess() : ::testing::AssertionFailure()) << said;
 }
 
-TEST_F(HostileManifest, TheSoundOneOfTheseTestsIsRead) {
+TEST_F(HostileManifest, TheOriginalOfTheseTestsIsRead) {
   sound_["note"] = "what a later program of this format might add";
   sound_.erase("manifest_sha256");
   sound_["manifest_sha256"] = sha256_of_text(sound_.dump());
@@ -44,7 +44,7 @@ TEST_F(HostileManifest, TheSoundOneOfTheseTestsIsRead) {
   EXPECT_TRUE(is_example_state(load_checkpoint(checkpoint_), 20));
 }
 
-TEST_F(HostileManifest, NamesThatLeadElsewhere) {
+TEST_F(HostileManifest, NamesOutsideOfTheFolderAreRefused) {
   for (const std::string name : {"../model.safetensors", "/etc/passwd", "a/b", "..", ".", "", "line\nbreak/"}) {
     auto manifest = sound_;
     manifest["files"][name] = sound_["files"]["state.json"];
@@ -58,7 +58,7 @@ TEST_F(HostileManifest, NamesThatLeadElsewhere) {
   EXPECT_LT(said_of(manifest).size(), 500U);
 }
 
-TEST_F(HostileManifest, NumbersThatAreNone) {
+TEST_F(HostileManifest, InvalidNumbersAreRefused) {
   for (const auto& number : std::vector<nlohmann::json>{-1, 1.5, "20", nullptr, 18446744073709551615U,
                                                         9223372036854775808U, nlohmann::json::array()}) {
     for (const std::string key : {"step", "format_version"}) {
@@ -74,7 +74,7 @@ TEST_F(HostileManifest, NumbersThatAreNone) {
   EXPECT_TRUE(has(said_of(sound_), "lacks format_version"));
 }
 
-TEST_F(HostileManifest, Sha256ThatAreNone) {
+TEST_F(HostileManifest, InvalidSha256AreRefused) {
   for (const auto& sha256 : std::vector<nlohmann::json>{"", "abc", std::string(64, 'A'), std::string(64, 'g'),
                                                         std::string(65, 'a'), 3, nullptr}) {
     auto manifest = sound_;
@@ -83,7 +83,7 @@ TEST_F(HostileManifest, Sha256ThatAreNone) {
   }
 }
 
-TEST_F(HostileManifest, TextsThatCostMoreThanTheyAre) {
+TEST_F(HostileManifest, TextsThatWouldTakeMuchMemoryAreRefused) {
   EXPECT_TRUE(has(said_of_text("{\"files\":" + std::string(500'000, '[')), "nested too deep"));
   std::string list = "{\"files\":[0";
   for (int i = 0; i < 100'000; ++i) {
@@ -92,7 +92,7 @@ TEST_F(HostileManifest, TextsThatCostMoreThanTheyAre) {
   EXPECT_TRUE(has(said_of_text(list + "]}"), "a list of more than"));
   EXPECT_TRUE(has(said_of_text("{\"step\":1,\"step\":2}"), "names 'step' twice"));
   EXPECT_TRUE(has(said_of_text("[]"), "not JSON"));
-  // Longer than memory, where it was believed: a sparse terabyte.
+  // A sparse file of a terabyte, which does not fit into memory.
   fs::resize_file(checkpoint_ / "manifest.json", std::uint64_t{1} << 40);
   EXPECT_TRUE(has(error_of([&] { load_checkpoint(checkpoint_); }), "more than any manifest"));
 }

@@ -1,5 +1,5 @@
-// A run in the lower layer of an overlay, as a container finds the run of its image: files are renamed there, folders
-// are not (Linux, Documentation/filesystems/overlayfs.rst: rename(2) of a lower folder gives EXDEV).
+// A run in the lower layer of an overlay, as in a container's image. Files can be renamed there, folders can't:
+// rename(2) of a lower folder gives EXDEV (Linux, Documentation/filesystems/overlayfs.rst).
 #include "example.hpp"
 #include "maskedkd/io/posix.hpp"
 
@@ -14,7 +14,7 @@
 namespace maskedkd::testing {
 namespace {
 
-// By their inode numbers, which a rename keeps. While a folder is open, no new one gets its number.
+// The folders of the lower layer by inode number, which a rename keeps. No new folder gets the number of an open one.
 std::map<ino_t, FileDescriptor> lower_folders;
 
 ino_t number_of(const fs::path& folder) {
@@ -22,7 +22,7 @@ ino_t number_of(const fs::path& folder) {
   return ::lstat(folder.c_str(), &status) == 0 && S_ISDIR(status.st_mode) ? status.st_ino : 0;
 }
 
-// All folders that exist now are the lower layer's.
+// Makes all existing folders part of the lower layer.
 void make_lower(const fs::path& root) {
   lower_folders.clear();
   for (const auto& entry : fs::recursive_directory_iterator(root)) {
@@ -38,7 +38,7 @@ bool is_lower(const char* path) { return lower_folders.count(number_of(path)) > 
 }  // namespace
 }  // namespace maskedkd::testing
 
-// Stands before the C library's.
+// Replaces the C library's function.
 extern "C" int rename(const char* from, const char* to) noexcept {
   if (maskedkd::testing::is_lower(from)) {
     errno = EXDEV;
@@ -50,7 +50,7 @@ extern "C" int rename(const char* from, const char* to) noexcept {
 namespace maskedkd::testing {
 namespace {
 
-TEST(Overlay, ARunOfTheLowerLayerGoesOnAndItsCheckpointsAreReplaced) {
+TEST(Overlay, ARunOfTheLowerLayerContinuesAndItsCheckpointsAreReplaced) {
   RunFolder run;
   for (const std::int64_t step : {1, 2}) {
     save_checkpoint(run.lease(), run.path(), example_state(step));

@@ -1,4 +1,4 @@
-// The newest N and the best stay; what is damaged does not count.
+// The newest N checkpoints and the best one are kept; damaged ones are not counted.
 #include "example.hpp"
 
 namespace maskedkd::testing {
@@ -29,16 +29,16 @@ TEST(Retention, KeepsTheNewestAndTheBest) {
   retain_checkpoints(root.lease(), root.path(), {1});
   EXPECT_EQ(checkpoints_in(root.path()), (Steps{"003", "009"}));
   EXPECT_TRUE(is_example_state(load_checkpoint(root.path() / "best"), 3));
-  // Another is the best: the former one goes.
+  // Another checkpoint becomes the best: the former best one is removed.
   mark_best(root.lease(), root.path(), checkpoint_path(root.path(), 9));
   retain_checkpoints(root.lease(), root.path(), {1});
   EXPECT_EQ(checkpoints_in(root.path()), Steps{"009"});
   EXPECT_TRUE(is_example_state(load_checkpoint(root.path() / "best"), 9));
   EXPECT_EQ(names_in(root.path()), (std::set<std::string>{"best", "step-000000009"}));
-  EXPECT_EQ(fs::read_symlink(root.path() / "best"), "step-000000009");  // relative: a run's folder may be moved
+  EXPECT_EQ(fs::read_symlink(root.path() / "best"), "step-000000009");  // relative, as a run's folder may be moved
 }
 
-// The checkpoint from before an evaluation is only there until the one from after it is.
+// The checkpoint from before an evaluation is removed as soon as the one from after it exists.
 TEST(Retention, AnEvaluatedStepCountsOnce) {
   const RunFolder root;
   for (std::int64_t step = 1; step <= 3; ++step) {
@@ -53,14 +53,14 @@ TEST(Retention, AnEvaluatedStepCountsOnce) {
   }
   retain_checkpoints(root.lease(), root.path(), {2});
   EXPECT_EQ(names_in(root.path()), (std::set<std::string>{"step-000000002-evaluated", "step-000000003-evaluated"}));
-  // Damaged, it does not stand for the other.
+  // A damaged evaluated checkpoint does not replace the other one.
   const fs::path before = save_checkpoint(root.lease(), root.path(), example_state(3));
   fs::resize_file(checkpoint_path(root.path(), 3, true) / "model.safetensors", 10);
   retain_checkpoints(root.lease(), root.path(), {1});
   EXPECT_TRUE(fs::exists(before));
 }
 
-TEST(Retention, WhatWasVerifiedIsNotReadAgain) {
+TEST(Retention, VerifiedCheckpointsAreNotReadAgain) {
   const RunFolder root;
   for (std::int64_t step = 1; step <= 4; ++step) {
     save_checkpoint(root.lease(), root.path(), example_state(step));
@@ -74,9 +74,9 @@ TEST(Retention, WhatWasVerifiedIsNotReadAgain) {
   EXPECT_EQ(verified.size(), 2u);
 }
 
-// A run that fell back behind damaged checkpoints saves steps before theirs. Were those counted, the run would throw
-// away all that it can go on from.
-TEST(Retention, DamagedOnesDoNotCount) {
+// A run that fell back behind damaged checkpoints saves steps with lower numbers. If damaged ones were counted, the run
+// would delete all that it can resume from.
+TEST(Retention, DamagedCheckpointsAreNotCounted) {
   for (const int keep : {1, 2, 3}) {
     const RunFolder root;
     for (const std::int64_t step : {10, 20, 30, 40}) {
@@ -97,7 +97,7 @@ TEST(Retention, DamagedOnesDoNotCount) {
       }
     }
     EXPECT_EQ(whole, keep == 1 ? Steps{"025"} : keep == 2 ? (Steps{"020", "025"}) : (Steps{"010", "020", "025"}));
-    // Overtaken, they go.
+    // Damaged checkpoints with lower steps than the newest are removed.
     for (const std::int64_t step : {50, 60, 70}) {
       save_checkpoint(root.lease(), root.path(), example_state(step));
       retain_checkpoints(root.lease(), root.path(), {keep});
@@ -108,19 +108,19 @@ TEST(Retention, DamagedOnesDoNotCount) {
   }
 }
 
-// A link that a person made, or that an older state left behind.
-TEST(Retention, ABestLinkOfAnyKindHolds) {
+// The link was made by a person, or left by an older state.
+TEST(Retention, BestLinksOfAllKindsAreFollowed) {
   const RunFolder root;
   for (const std::int64_t step : {1, 2, 3}) {
     save_checkpoint(root.lease(), root.path(), example_state(step));
   }
-  fs::create_directory_symlink(checkpoint_path(root.path(), 1), root.path() / "best");  // absolute
+  fs::create_directory_symlink(checkpoint_path(root.path(), 1), root.path() / "best");  // absolute link
   retain_checkpoints(root.lease(), root.path(), {1});
   EXPECT_EQ(checkpoints_in(root.path()), (Steps{"001", "003"}));
   mark_best(root.lease(), root.path(), checkpoint_path(root.path(), 3));  // replaces it
   EXPECT_TRUE(is_example_state(load_checkpoint(root.path() / "best"), 3));
   fs::remove(root.path() / "best");
-  fs::create_directory_symlink("step-000000777", root.path() / "best");  // to nothing
+  fs::create_directory_symlink("step-000000777", root.path() / "best");  // dangling link
   retain_checkpoints(root.lease(), root.path(), {1});
   EXPECT_EQ(checkpoints_in(root.path()), Steps{"003"});
   EXPECT_NE(error_of([&] { load_checkpoint(root.path() / "best"); }).find("best"), std::string::npos);
@@ -129,7 +129,7 @@ TEST(Retention, ABestLinkOfAnyKindHolds) {
 TEST(MarkBest, FailureIsAnError) {
   const RunFolder root;
   const fs::path path = save_checkpoint(root.lease(), root.path(), example_state(1));
-  fs::create_directory(root.path() / "best");  // somebody's folder stands in the way
+  fs::create_directory(root.path() / "best");  // a folder with this name exists
   write_bytes(root.path() / "best" / "x", "x");
   error_of([&] { mark_best(root.lease(), root.path(), path); });
   EXPECT_TRUE(fs::exists(root.path() / "best" / "x"));

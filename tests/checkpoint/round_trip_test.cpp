@@ -1,4 +1,4 @@
-// What is saved comes back bit for bit, under the names that the format says, readable by others.
+// A saved checkpoint is loaded bit for bit, with the file names of the format, which other programs can read.
 #include "example.hpp"
 #include "support/process.hpp"
 #include "support/temporary_directory.hpp"
@@ -8,7 +8,7 @@
 namespace maskedkd::testing {
 namespace {
 
-TEST(Checkpoint, EveryBitComesBack) {
+TEST(Checkpoint, EveryBitIsRestored) {
   const RunFolder root;
   for (const std::int64_t step : {0, 1, 41, 1251, 375300}) {
     const fs::path path = save_checkpoint(root.lease(), root.path(), example_state(step));
@@ -25,8 +25,8 @@ TEST(Checkpoint, EveryBitComesBack) {
   EXPECT_TRUE(is_example_state(*newest, 375300));
 }
 
-// Also where a group lies in several files of several writers.
-TEST(Checkpoint, WhatAGroupSaysOfItselfComesBack) {
+// Metadata of a group is restored also if several writers saved it in several files.
+TEST(Checkpoint, MetadataOfGroupsIsRestored) {
   const RunFolder root;
   CheckpointContent content = example_state(3);
   content.metadata["model"] = {{"class_names", "[\"ant\",\"gr\u00f6\u00dfer\"]"}};
@@ -50,13 +50,13 @@ TEST(Checkpoint, WhatAGroupSaysOfItselfComesBack) {
   }
 }
 
-// To go on from nothing would throw the run away.
-TEST(Checkpoint, AFolderThatCanNotBeLookedAtIsNotAnEmptyOne) {
+// Starting from the beginning would lose the run.
+TEST(Checkpoint, AnUnreadableFolderIsNotAnEmptyOne) {
   const RunFolder root;
   EXPECT_TRUE(list_checkpoints(root.path() / "none").empty());
   write_bytes(root.path() / "a file", "x");
   EXPECT_TRUE(list_checkpoints(root.path() / "a file").empty());
-  const fs::path trouble = root.path() / std::string(300, 'x');  // ENAMETOOLONG, in EIO's place
+  const fs::path trouble = root.path() / std::string(300, 'x');  // gives ENAMETOOLONG; stands for EIO
   for (const std::function<void()>& look : std::vector<std::function<void()>>{
            [&] { list_checkpoints(trouble); },
            [&] { find_newest_checkpoint(trouble, nothing_is_damaged); },
@@ -71,8 +71,8 @@ TEST(Checkpoint, AFolderThatCanNotBeLookedAtIsNotAnEmptyOne) {
   }
 }
 
-// Steps past nine digits sort by number, not by name.
-TEST(Checkpoint, NewestIsByNumber) {
+// Steps of more than nine digits are ordered by number, not by name.
+TEST(Checkpoint, TheNewestHasTheLargestNumber) {
   const RunFolder root;
   for (const std::int64_t step : {999999999, 1000000000, 5}) {
     save_checkpoint(root.lease(), root.path(), example_state(step));
@@ -90,7 +90,7 @@ TEST(Checkpoint, NewestIsByNumber) {
   EXPECT_TRUE(newest && is_example_state(*newest, 1000000000));
 }
 
-TEST(Checkpoint, NoneIsNoError) {
+TEST(Checkpoint, AnEmptyFolderIsNoError) {
   const RunFolder root;
   EXPECT_FALSE(find_newest_checkpoint(root.path(), nothing_is_damaged));
   EXPECT_FALSE(find_newest_checkpoint(root.path() / "none", nothing_is_damaged));
@@ -98,8 +98,8 @@ TEST(Checkpoint, NoneIsNoError) {
   EXPECT_NE(error_of([&] { load_checkpoint(root.path() / "none"); }).find("no such folder"), std::string::npos);
 }
 
-// sha256sum and Python's json agree with the manifest.
-TEST(Checkpoint, ManifestIsWhatOtherToolsSay) {
+// The manifest agrees with sha256sum and Python's json.
+TEST(Checkpoint, TheManifestAgreesWithOtherTools) {
   const RunFolder root;
   const fs::path path = save_checkpoint(root.lease(), root.path(), example_state(7));
   EXPECT_EQ(names_in(path), (std::set<std::string>{"ema.safetensors", "manifest.json", "model.safetensors",
@@ -114,7 +114,7 @@ TEST(Checkpoint, ManifestIsWhatOtherToolsSay) {
   }
 }
 
-TEST(Checkpoint, TheSameStateIsTheSameBytes) {
+TEST(Checkpoint, TheSameStateGivesTheSameBytes) {
   const RunFolder one, other;
   const fs::path a = save_checkpoint(one.lease(), one.path(), example_state(7)),
                  b = save_checkpoint(other.lease(), other.path(), example_state(7));
@@ -123,12 +123,12 @@ TEST(Checkpoint, TheSameStateIsTheSameBytes) {
   }
 }
 
-TEST(Checkpoint, TheSameStepTwiceIsFine) {
+TEST(Checkpoint, AStepThatIsSavedTwiceIsWrittenOnce) {
   const RunFolder root;
   const fs::path path = save_checkpoint(root.lease(), root.path(), example_state(7));
   const auto written = fs::last_write_time(path / "manifest.json");
   EXPECT_EQ(save_checkpoint(root.lease(), root.path(), example_state(7)), path);
-  EXPECT_EQ(fs::last_write_time(path / "manifest.json"), written);  // not touched
+  EXPECT_EQ(fs::last_write_time(path / "manifest.json"), written);  // not written again
   EXPECT_EQ(names_in(root.path()), std::set<std::string>{"step-000000007"});
   // A damaged one is replaced.
   fs::resize_file(path / "model.safetensors", 10);

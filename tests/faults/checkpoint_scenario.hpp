@@ -1,5 +1,4 @@
-// What a training does with its checkpoints, as short as can be: all that these tests know of the checkpoint module's
-// interface is here.
+// A minimal training's use of checkpoints. The tests of faults call the checkpoint module only through this file.
 #pragma once
 
 #include "checkpoint/example.hpp"
@@ -15,8 +14,8 @@ namespace maskedkd::testing {
 
 struct CheckpointScenario {
   std::string name;
-  std::int64_t first = 1, last = 5;  // steps that are saved; the 2nd, 5th, ... is marked as the best
-  bool damaged = false;              // one checkpoint is there, and a newer one that is damaged beside leftovers
+  std::int64_t first = 1, last = 5;  // saved steps; the 2nd, 5th, ... is marked as the best
+  bool damaged = false;              // begins with a checkpoint, a newer damaged one, and leftovers
   std::int64_t before() const { return damaged ? first - 1 : 0; }
 };
 
@@ -26,7 +25,7 @@ inline std::vector<CheckpointScenario> checkpoint_scenarios() {
 
 inline fs::path checkpoints_of(const fs::path& run) { return run / "run" / "checkpoints"; }
 
-// Of one start of the run; a process that was killed is seen to be gone at once.
+// Takes the lease for one start of the run; a process that was killed is recognised as dead at once.
 inline std::unique_ptr<Lease> take(const fs::path& run) {
   return std::make_unique<Lease>(run / "run", this_process("a test"),
                                  LeaseOptions{.patience = std::chrono::milliseconds(50)});
@@ -41,7 +40,7 @@ inline void prepare(const CheckpointScenario& scenario, const fs::path& run) {
   }
 }
 
-// As the next start does, that has taken the run.
+// What the next start does after it has taken the lease.
 inline std::optional<LoadedCheckpoint> start_again(const fs::path& run,
                                                    const std::function<void(const std::string&)>& on_damaged) {
   return find_newest_checkpoint(checkpoints_of(run), on_damaged);
@@ -74,7 +73,7 @@ inline void train(const CheckpointScenario& scenario, const fs::path& run, Promi
   lease->release("finished");
 }
 
-// The calls of the scenario when nothing disturbs it; below `place`.
+// Records the calls of an undisturbed scenario in folders below `place`.
 inline std::vector<Operation> undisturbed_calls(const CheckpointScenario& scenario, const fs::path& place) {
   const fs::path whole = place / "whole";
   prepare(scenario, whole);
@@ -86,9 +85,9 @@ inline std::vector<Operation> undisturbed_calls(const CheckpointScenario& scenar
   return read_operations(place / "log");
 }
 
-// After a fault: the newest checkpoint is what was promised or the one that was being saved, whole, so is the best one,
-// nothing incomplete is taken for one, and the next start resumes and finishes.
-// strict: nothing that is listed may be damaged but what was so before.
+// After a fault, the newest checkpoint is the promised one or the one being saved, and it and the best one are whole;
+// nothing incomplete passes for a checkpoint; the next start resumes and finishes. strict: no listed checkpoint may be
+// damaged that was not so before.
 inline ::testing::AssertionResult is_unharmed(const CheckpointScenario& scenario, const fs::path& run,
                                               const Promised& promised, bool strict = true) {
   const fs::path root = checkpoints_of(run);

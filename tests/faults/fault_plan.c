@@ -1,4 +1,4 @@
-/* What happens to which call, how many there were, and the log of them. */
+/* Decides which call gets which fault, counts the calls and records them. */
 #define _GNU_SOURCE
 #include "fault_plan.h"
 

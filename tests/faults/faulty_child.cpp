@@ -45,7 +45,7 @@ ChildEnd run(const std::filesystem::path& root, const FaultPoint& point, const s
     throw std::runtime_error("no shared page");
   }
   auto* const promised = new (page) Promised;
-  faults_watch(root.c_str());  // here too: what is done to look at the end need not wait for the disk
+  faults_watch(root.c_str());  // here too: checking the result need not wait for the disk
   const pid_t child = fork();
   if (child == 0) {
     if (!log.empty()) {

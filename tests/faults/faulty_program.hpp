@@ -1,4 +1,4 @@
-// A program of build/bin with the library of faults in front of it.
+// Runs a program of build/bin with the preloaded library of faults.
 #pragma once
 
 #include "faults/faulty_child.hpp"
@@ -11,17 +11,17 @@
 namespace maskedkd::testing {
 
 struct ProgramEnd {
-  int exit_code = 0;  // 137: killed
+  int exit_code = 0;  // 137 if it was killed
   std::string output;
   std::uint64_t calls = 0, fired = 0;
-  std::string call;  // the first that was touched, and its path
+  std::string call;  // the first call with a fault, and its path
 };
 
-// Calls below `root` count; log: where they are recorded, if at all.
+// Calls below `root` are numbered; log: the file to record them in, if not empty.
 ProgramEnd run_faulty_program(const std::vector<std::string>& command, const std::filesystem::path& root,
                               const FaultPoint& point, const std::filesystem::path& log = {});
 
-// The lines that are errors.
+// The lines of the output that are errors.
 std::vector<std::string> error_lines(const std::string& output);
 
 }  // namespace maskedkd::testing

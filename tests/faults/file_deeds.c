@@ -1,4 +1,4 @@
-/* Calls that change nothing, have no number, and can only be what a file system can't do (FAULTS_CANNOT). */
+/* Calls that change nothing and have no number; they can only be unsupported by the file system (FAULTS_CANNOT). */
 #define _GNU_SOURCE
 #include "fault_plan.h"
 
@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Whether the call is to fail; errno says why. */
+/* Whether the call must fail; sets errno. */
 static int refused(int reason) {
   if (reason)
     errno = reason;

@@ -26,7 +26,7 @@ void faults_watch(const char* folder) {
   root_length = strlen(root);
 }
 
-/* Without . and .. and double slashes; links stay. */
+/* Removes ., .. and double slashes; links are kept. */
 static void normalise(char* path) {
   char* end = path;
   const char* from = path;
@@ -93,7 +93,7 @@ static uint64_t inode_at(const char* path) {
   return fstatat(AT_FDCWD, path, &status, AT_SYMLINK_NOFOLLOW) == 0 ? status.st_ino : 0;
 }
 
-/* A call on paths only. */
+/* A call that takes only paths. */
 #define PATH_CALL(call, path, other, invocation)                                                              \
   do {                                                                                                        \
     const int recording = begin_call();                                                                       \
@@ -163,7 +163,7 @@ OPEN_LIKE(openat64, DIRECTORY_FIRST, directory)
 int creat(const char* path, mode_t mode) { return open_below(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode); }
 int creat64(const char* path, mode_t mode) { return creat(path, mode); }
 
-/* at < 0: where the file stands. */
+/* at < 0: at the position of the descriptor. */
 static ssize_t write_below(int descriptor, const void* data, size_t bytes, off_t at) {
   char path[PATH_MAX];
   const int watched = watched_descriptor(descriptor, path);
@@ -195,7 +195,7 @@ ssize_t pwrite(int descriptor, const void* data, size_t bytes, off_t at) {
 ssize_t pwrite64(int descriptor, const void* data, size_t bytes, off64_t at) {
   return write_below(descriptor, data, bytes, at);
 }
-/* One piece at a time: a caller must go on after a short write anyway. */
+/* Writes one piece at a time: callers must continue after a short write anyway. */
 ssize_t writev(int descriptor, const struct iovec* pieces, int count) {
   char path[PATH_MAX];
   if (!watched_descriptor(descriptor, path))
@@ -225,7 +225,7 @@ ssize_t sendfile(int out, int in, off_t* offset, size_t bytes) {
 }
 ssize_t sendfile64(int out, int in, off64_t* offset, size_t bytes) { return sendfile(out, in, offset, bytes); }
 
-/* A call on a descriptor that takes or keeps no data of the caller's. */
+/* A call on a descriptor that neither takes nor keeps data of the caller. */
 #define DESCRIPTOR_CALL(call, descriptor, size, invocation)                                         \
   do {                                                                                              \
     char path[PATH_MAX];                                                                            \
@@ -248,8 +248,7 @@ ssize_t sendfile64(int out, int in, off64_t* offset, size_t bytes) { return send
     return (int)result;                                                                             \
   } while (0)
 
-/* Below the folder it is believed, not done: nothing here loses power, and thousands of runs need not wait for a disk.
- */
+/* A sync below the folder is recorded, not done: no power is lost, and thousands of runs need not wait for the disk. */
 static long sync_elsewhere(int descriptor, long call) {
   char path[PATH_MAX];
   return watched_descriptor(descriptor, path) ? 0 : syscall(call, descriptor);

@@ -1,11 +1,11 @@
-/* Faults at file-system calls. The library that defines these stands between a program and libc, linked in front of it
- * or preloaded: it numbers the calls (from 1) that change what lies below one folder or that make such a change
- * durable, and at a chosen one kills the process, makes the call fail, or cuts a write short. It can record all of them
- * with their data, so that a power cut can be played after any of them (power_cut.hpp).
+/* Faults at file-system calls. The library that defines these is linked or preloaded in front of libc. It numbers
+ * (from 1) the calls that change something below one folder or make such a change durable, and at a chosen call kills
+ * the process, makes the call fail, or cuts a write short. It can record all calls with their data, so that a power cut
+ * can be simulated after any of them (power_cut.hpp).
  *
- * A preloaded program is told by its environment: MASKEDKD_FAULTS_ROOT (the folder, no links in it), and optionally
- * MASKEDKD_FAULTS_PLAN ("KIND N ERRNO" in numbers), MASKEDKD_FAULTS_STATE (a file that holds a struct faults_counts)
- * and MASKEDKD_FAULTS_LOG. A linked one calls the functions, also in forked children. */
+ * A preloaded program is controlled by its environment: MASKEDKD_FAULTS_ROOT (the folder, no links in it), and
+ * optionally MASKEDKD_FAULTS_PLAN ("KIND N ERRNO" in numbers), MASKEDKD_FAULTS_STATE (a file that holds a struct
+ * faults_counts) and MASKEDKD_FAULTS_LOG. A linked program calls the functions, also in forked children. */
 #pragma once
 
 #include <stdint.h>
@@ -61,7 +61,7 @@ enum faults_call {
   FAULTS_CLOSE /* of what was open for writing */
 };
 
-/* In memory that forked children share with their parent. */
+/* Memory that forked children share with their parent. */
 struct faults_counts {
   uint64_t calls; /* since the last faults_arm */
   uint64_t fired; /* how many of them the plan touched */

@@ -1,5 +1,4 @@
-// The instruments: calls are seen, counted and disturbed as told, and a power cut takes what a careless writer did not
-// sync.
+// Tests the fault library: calls are seen, counted and disturbed as planned, and a power cut loses what was not synced.
 #include "faults/faulty_child.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/posix.hpp"
@@ -35,7 +34,7 @@ class FileFaults : public ::testing::Test {
     EXPECT_EQ(end.exit_code, 0) << end.promised.message;
     return read_operations(place_.path() / "log");
   }
-  // What is in the folder after a power cut at the end.
+  // The contents of the folder after a power cut at the end of `work`.
   fs::path after_power_cut(const std::function<void()>& work, Survival survival = Survival::synced_only,
                            std::uint64_t seed = 0) {
     const PowerCut power_cut(root());
@@ -78,7 +77,7 @@ TEST_F(FileFaults, EveryCallThatChangesSomethingIsSeen) {
   EXPECT_EQ(operations[3].data, "12345");
 }
 
-TEST_F(FileFaults, EachKindDoesWhatItSays) {
+TEST_F(FileFaults, EachKindOfFaultHasItsEffect) {
   const auto work = [&](Promised&) { write_note(root() / "x", "12345678", true); };  // open write sync close
   const auto size_after = [&](const FaultPoint& point, bool killed, int code) {
     fs::remove(root() / "x");
@@ -108,7 +107,7 @@ TEST_F(FileFaults, EachKindDoesWhatItSays) {
   EXPECT_GE(full.fired, 2U);
 }
 
-TEST_F(FileFaults, APowerCutTakesWhatWasNotSynced) {
+TEST_F(FileFaults, APowerCutLosesWhatWasNotSynced) {
   const auto careless = after_power_cut([&] {
     write_note(root() / "new", "12345678", false);
     fs::rename(root() / "new", root() / "renamed");
@@ -128,7 +127,7 @@ TEST_F(FileFaults, APowerCutTakesWhatWasNotSynced) {
   EXPECT_EQ(read_text_file(kept / "kept"), "12345678");
 }
 
-TEST_F(FileFaults, ByChanceAllPartsSurvive) {
+TEST_F(FileFaults, UnsyncedPartsSurviveByChance) {
   write_file_atomically(root() / "old", "old");
   int new_names = 0, whole = 0, cut = 0, old_names = 0;
   for (std::uint64_t seed = 0; seed < 64; ++seed) {

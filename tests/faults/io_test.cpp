@@ -1,5 +1,5 @@
-// The promises of src/io, with a fault at every call: a file is complete or absent, an error leaves nothing behind, and
-// what was written is durable when the call returns.
+// The guarantees of src/io with a fault at every call: a file is complete or absent, an error leaves nothing behind,
+// and what was written is durable when the call returns.
 #include "faults/faulty_child.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/posix.hpp"
@@ -23,7 +23,7 @@ struct Work {
   std::string name;
   void (*run)(const fs::path&);
   bool (*is_done)(const fs::path&);
-  bool may_stay;  // after an error: folders that were made
+  bool may_stay;  // whether created folders may stay after an error
 };
 const std::vector<Work> kWorks = {{"file", write_file, has_file, false}, {"folders", make_folders, has_folders, true}};
 
@@ -35,7 +35,7 @@ std::string names_below(const fs::path& root) {
   return names;
 }
 
-TEST(Io, AnErrorAtAnyCallLeavesNothingAndASignalIsNone) {
+TEST(Io, AnErrorAtAnyCallLeavesNothingAndASignalIsNoError) {
   int done = 0;
   for (const Work& work : kWorks) {
     const TemporaryDirectory place;
@@ -57,7 +57,7 @@ TEST(Io, AnErrorAtAnyCallLeavesNothingAndASignalIsNone) {
         EXPECT_FALSE(is_harmless(point)) << end.promised.message;
         EXPECT_NE(std::string(end.promised.message).find(root.string()), std::string::npos) << end.promised.message;
         EXPECT_NE(end.promised.hint[0], '\0') << end.promised.message;
-        // Where the last sync fails all is there, and may not last.
+        // If the last sync fails, all data exists, but may not be durable.
         const bool is_there = fs::exists(root / work.name) && work.is_done(root);
         if (point.kind == FAULTS_ERROR && !work.may_stay && !is_there) {
           EXPECT_EQ(names_below(root), "");
@@ -69,7 +69,7 @@ TEST(Io, AnErrorAtAnyCallLeavesNothingAndASignalIsNone) {
   std::printf("%d errors\n", done);
 }
 
-TEST(Io, IsDurableWhenItReturns) {
+TEST(Io, WritesAreDurableWhenTheyReturn) {
   for (const Work& work : kWorks) {
     const TemporaryDirectory place;
     const fs::path root = place.path() / "root", log = place.path() / "log", after = place.path() / "after";
@@ -89,8 +89,8 @@ TEST(Io, IsDurableWhenItReturns) {
   }
 }
 
-// Two that write the same file, on whatever machines, do not write into each other's.
-TEST(Io, TemporaryFilesAreOfOneWriter) {
+// Two writers of the same file, on any machines, must not write into each other's temporary file.
+TEST(Io, EveryWriterHasItsOwnTemporaryFile) {
   const TemporaryDirectory place;
   std::string names[2];
   for (std::string& name : names) {

@@ -1,5 +1,5 @@
-// Which of all the points of a scenario are tried. Without a wish every tenth, from an offset that
-// MASKEDKD_FAULTS_SEED=N changes; MASKEDKD_FAULTS=all, or how many (about, of each kind).
+// Chooses the points of a scenario to try: by_default of them or every tenth, from an offset that
+// MASKEDKD_FAULTS_SEED=N changes; all with MASKEDKD_FAULTS=all; about N of each kind with MASKEDKD_FAULTS=N.
 #pragma once
 
 #include <algorithm>

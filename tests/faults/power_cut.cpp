@@ -78,7 +78,7 @@ int PowerCut::add(const fs::path& path) {
   return index;
 }
 
-// The replay.
+// Replays recorded calls.
 class Disk {
  public:
   explicit Disk(const PowerCut& before) : root_(before.root_), nodes_(before.nodes_), by_inode_(before.by_inode_) {}
@@ -129,7 +129,7 @@ class Disk {
     }
   }
 
-  // What was not synced gets lost, or survives by chance.
+  // Changes that were not synced are lost, or survive by chance.
   void fail(Survival survival, std::uint64_t seed) {
     random_.seed(seed);
     for (const Renaming& renaming : pending_) {
@@ -174,7 +174,7 @@ class Disk {
     std::string name;
     bool operator<(const Place& other) const { return std::tie(folder, name) < std::tie(other.folder, other.name); }
   };
-  // What a call did to names: of one or two places, together or not at all.
+  // The change of one or two names by a call, which happens completely or not at all.
   using Renaming = std::vector<std::pair<Place, int>>;
 
   Node& node(int number) { return nodes_.at(static_cast<std::size_t>(number)); }
@@ -234,7 +234,7 @@ class Disk {
     file.changes.push_back(change);
   }
 
-  // Of a folder: what touches it, and what came before under the same names, else the order would be lost.
+  // For a folder, syncs its changes and earlier changes of the same names, as otherwise their order would be lost.
   void sync(int number) {
     Node& synced = node(number);
     if (synced.kind == Node::Kind::file) {

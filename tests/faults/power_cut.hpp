@@ -1,6 +1,6 @@
-// A folder as a disk would show it after a power cut: rebuilt from a log of all calls that changed it (file_faults.h).
-// Nothing is taken for durable that POSIX does not promise: a file's bytes when that file was synced, a name (made,
-// renamed, removed) when its folder was.
+// Rebuilds a folder as it would be after a power cut from a log of all calls that changed it (file_faults.h). Only what
+// POSIX guarantees is durable: a file's bytes once the file was synced, a name (made, renamed, removed) once its folder
+// was.
 #pragma once
 
 #include "faults/file_faults.h"
@@ -25,17 +25,17 @@ struct Operation {
 std::vector<Operation> read_operations(const std::filesystem::path& log);
 
 enum class Survival {
-  synced_only,  // a file that was never synced is empty
-  prefixes,     // of what was written since the last sync, the beginning
-  random        // each change of names and each write on its own: a rename is atomic, nothing is in order
+  synced_only,  // files that were never synced are empty
+  prefixes,     // of the writes since the last sync the first ones survive
+  random        // changes of names and writes survive independently, in any order; a rename is atomic
 };
 
 class PowerCut {
  public:
-  // All that is in `root` now is durable. Before the log is begun.
+  // Everything in `root` counts as durable. To be called before the log is begun.
   explicit PowerCut(const std::filesystem::path& root);
 
-  // Makes `target`, which must not exist: what is there where power fails after the first num_operations of them.
+  // Creates `target`, which must not exist, with what is left if power fails after the first num_operations.
   void rebuild(const std::vector<Operation>& operations, std::size_t num_operations, Survival survival,
                std::uint64_t seed, const std::filesystem::path& target) const;
 
@@ -43,7 +43,7 @@ class PowerCut {
   friend class Disk;
   struct Node {
     enum class Kind { file, folder, link } kind = Kind::file;
-    std::string content, synced;  // of a file; content: where a link leads
+    std::string content, synced;  // of a file; for a link, content is its target
     std::map<std::string, int> names, synced_names;
     struct Change {  // since the last sync
       std::uint64_t offset = 0;
@@ -56,8 +56,8 @@ class PowerCut {
   int add(const std::filesystem::path& path);
 
   std::filesystem::path root_;
-  std::vector<Node> nodes_;                // the first is the root
-  std::map<std::uint64_t, int> by_inode_;  // as of now
+  std::vector<Node> nodes_;                // the first node is the root
+  std::map<std::uint64_t, int> by_inode_;  // current
 };
 
 }  // namespace maskedkd::testing

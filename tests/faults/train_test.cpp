@@ -1,5 +1,6 @@
-// maskedkd_train at every file-system call below its output: killed, failing, or without power, the next start finishes
-// with the bits of the run that nothing disturbed, and no checkpoint that was there is harmed.
+// maskedkd_train with faults at sampled file-system calls below its output (at all with MASKEDKD_FAULTS=all): when it
+// was killed, got an error or lost power, the next start finishes with the bits of the undisturbed run, and no existing
+// checkpoint is harmed.
 #include "faults/faulty_program.hpp"
 #include "faults/points.hpp"
 #include "faults/tried_programs.hpp"
@@ -51,8 +52,8 @@ class TrainFaults : public ::testing::Test {
     }
     return step;
   }
-  // All that is listed is whole, and what was saved last is there, or the one before: the saving thread and the main
-  // one do not make their calls in the same order twice.
+  // All listed checkpoints are whole, and the last saved one or the one before exists: the saving thread and the main
+  // thread do not make their calls in the same order twice.
   static void expect_unharmed(const fs::path& disk, std::int64_t saved) {
     const std::int64_t at_least = saved - 1;
     std::int64_t newest = 0;
@@ -83,14 +84,13 @@ TemporaryDirectory* TrainFaults::place = nullptr;
 PowerCut* TrainFaults::whole = nullptr;
 std::vector<Operation>* TrainFaults::operations = nullptr;
 
-// MASKEDKD_FAULTS=60 on 25 November 2026 (2 cores, Zen 4): 59 kills and 61 power cuts, all finished with the same bits.
-TEST_F(TrainFaults, KilledAtEveryCall) {
+TEST_F(TrainFaults, KilledAtSampledCallsItFinishesWithTheSameBits) {
   int done = 0;
   for (const FaultPoint& point : chosen_points(kill_points(*operations), 5)) {
     const fs::path killed = fresh("killed");
     const ProgramEnd end = run_faulty_program(command(killed), killed, point);
     SCOPED_TRACE(point.text() + ", " + end.call);
-    if (end.fired == 0) {  // how often its lease beats depends on the time that it takes
+    if (end.fired == 0) {  // the number of the lease's heartbeats depends on the run's duration
       EXPECT_EQ(end.exit_code, 0) << end.output;
       continue;
     }
@@ -103,8 +103,7 @@ TEST_F(TrainFaults, KilledAtEveryCall) {
   EXPECT_GT(done, 2);
 }
 
-// The same day: 61 errors, 44 of them told.
-TEST_F(TrainFaults, AnErrorAtEveryCall) {
+TEST_F(TrainFaults, AfterErrorsAtSampledCallsItFinishesWithTheSameBits) {
   int done = 0, told = 0;
   for (const FaultPoint& point : chosen_points(error_points(*operations), 4)) {
     const fs::path disturbed = fresh("disturbed");
@@ -118,7 +117,7 @@ TEST_F(TrainFaults, AnErrorAtEveryCall) {
     told += end.exit_code != 0 || end.output.find(" warning ") != std::string::npos ? 1 : 0;
     if (end.exit_code != 0) {
       EXPECT_FALSE(is_harmless(point)) << end.output;
-      if (end.exit_code == 85) {  // its last checkpoint, or its mark at the end, could not be written, which was told
+      if (end.exit_code == 85) {  // its last checkpoint or its mark could not be written
         EXPECT_TRUE(end.output.find("tries again") != std::string::npos || error_lines(end.output).size() == 1)
             << end.output;
         expect_finishes(disturbed);
@@ -137,8 +136,8 @@ TEST_F(TrainFaults, AnErrorAtEveryCall) {
   EXPECT_GT(told, 0);
 }
 
-// The best epoch's weights that could not be saved are gone: the next ones that are evaluated are the best there are.
-TEST_F(TrainFaults, ABestEpochThatIsLostIsFollowedByTheNext) {
+// If the best epoch's weights could not be saved, the next evaluated weights are the best that exist.
+TEST_F(TrainFaults, ALostBestEpochIsReplacedByTheNextOne) {
   int lost = 0, tried = 0;
   for (const FaultPoint& point : error_points(*operations)) {
     const auto operation = std::find_if(operations->begin(), operations->end(),
@@ -160,7 +159,7 @@ TEST_F(TrainFaults, ABestEpochThatIsLostIsFollowedByTheNext) {
   EXPECT_GT(lost, 0) << "of " << tried;
 }
 
-TEST_F(TrainFaults, APowerCutAfterEveryCall) {
+TEST_F(TrainFaults, AfterPowerCutsAtSampledCallsItFinishesWithTheSameBits) {
   struct Cut {
     std::size_t after;
     Survival survival;

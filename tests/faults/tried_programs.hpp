@@ -1,4 +1,4 @@
-// The programs that faults of the file system are tried on.
+// The programs that are run with faults of the file system.
 #pragma once
 
 #include "app/small_run.hpp"
@@ -8,7 +8,7 @@
 
 namespace maskedkd::testing {
 
-// maskedkd_pack of what pack_images(source, ...) has made: eight images a shard.
+// maskedkd_pack on images of pack_images(source, ...), eight images a shard.
 inline Arguments packing_of(const std::filesystem::path& source, const std::filesystem::path& out) {
   const std::string name = source;
   return {std::string(MASKEDKD_BIN_DIR) + "/maskedkd_pack",

@@ -1,4 +1,4 @@
-// What a file system can't do at all: every kind of call, with every errno that file systems answer it with.
+// Operations that a file system does not support: every kind of call, with every errno that file systems return for it.
 #pragma once
 
 #include "faults/faulty_child.hpp"
@@ -14,7 +14,7 @@
 
 namespace maskedkd::testing {
 
-inline constexpr int kKernelNotSupported = 524;  // ENOTSUPP, which no header for programs has
+inline constexpr int kKernelNotSupported = 524;  // ENOTSUPP, which user-space headers do not define
 
 inline std::vector<FaultPoint> unsupported_points() {
   std::vector<FaultPoint> all;
@@ -27,7 +27,7 @@ inline std::vector<FaultPoint> unsupported_points() {
   return all;
 }
 
-// Nothing that these do is needed for what is promised.
+// Whether the promised result depends on this call.
 inline bool must_work(const FaultPoint& point) {
   constexpr std::array kNotSupported = {EINVAL, EOPNOTSUPP, ENOSYS, ENOTTY, kKernelNotSupported};
   const bool unsupported = std::find(kNotSupported.begin(), kNotSupported.end(), point.reason) != kNotSupported.end();
@@ -38,7 +38,7 @@ inline bool must_work(const FaultPoint& point) {
       return unsupported;
     case FAULTS_MAKE_A_LINK:
       return point.reason != EIO;
-    case FAULTS_OPEN_A_FOLDER:  // which is how it is listed, too
+    case FAULTS_OPEN_A_FOLDER:  // needed to list the folder
     case FAULTS_RENAME_A_FILE:
     case FAULTS_RENAME_A_FOLDER:
     case FAULTS_CHANGE_A_MODE:
@@ -48,7 +48,7 @@ inline bool must_work(const FaultPoint& point) {
   }
 }
 
-// About the file system: checkpoints that come too fast are left out on any.
+// Warnings about the file system; the one about checkpoints that come too fast is not counted.
 inline std::size_t num_warnings(const std::string& output) {
   std::size_t found = 0;
   std::istringstream lines(output);

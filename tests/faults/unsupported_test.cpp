@@ -1,5 +1,5 @@
-// What a file system can't do at all: every kind of call, with every errno that file systems answer it with. Either the
-// work is done as on any other one, and that is said once, or it ends with one line; nothing is lost either way.
+// Operations that a file system does not support: every kind of call, with every errno that file systems return for it.
+// Either the work is done and one message reports the missing support, or it ends with one line; nothing is lost.
 #include "faults/unsupported.hpp"
 #include "faults/checkpoint_scenario.hpp"
 #include "faults/faulty_program.hpp"
@@ -56,7 +56,7 @@ TEST_F(Unsupported, PackingWorksOrEndsWithOneLineAndTheNextOneCompletesIt) {
   std::printf("%d pairs, %d of them ended the packing with a line\n", done, told);
 }
 
-// Module files of clusters set the variable, and HDF5 believes it more than the program.
+// Module files of clusters may set this variable, which takes precedence over the program's setting in HDF5.
 TEST_F(Unsupported, ShardsAreReadWithoutLocksWhateverTheEnvironmentSays) {
   start_anew();
   ASSERT_EQ(run_process(packing(disk() / "set")).exit_code, 0);

@@ -1,5 +1,6 @@
-// maskedkd_train where the file system of its run and of its staged copies can't do one kind of call: it trains as on
-// any other one and says so once, or it ends with one line; the next start on a file system that can finishes the run.
+// maskedkd_train on a file system that does not support one kind of call, for its run and its staged copies: it trains
+// with the same result and reports that once, or it ends with one line; the next start on another file system finishes
+// the run.
 #include "faults/faulty_program.hpp"
 #include "faults/points.hpp"
 #include "faults/tried_programs.hpp"
@@ -34,7 +35,7 @@ class UnsupportedTrain : public ::testing::Test {
                 fs::is_regular_file(disk / "run" / "checkpoints" / "best"));
   }
 
-  // begun: the folder that the run's state is copied from; empty: it begins anew. Returns how many pairs met a call.
+  // begun: the folder that the run's state is copied from; empty for a new run. Returns how many pairs met a call.
   static int try_all(const fs::path& begun) {
     const fs::path disk = place->path() / "disk";
     int done = 0, untouched = 0, told = 0;
@@ -47,7 +48,7 @@ class UnsupportedTrain : public ::testing::Test {
       const ProgramEnd end = run_faulty_program(command(disk), disk, point);
       SCOPED_TRACE(point.text() + ", " + end.call);
       ++done;
-      // Each epoch says that its best weights could not be marked, and the run goes on.
+      // Each epoch reports that its best weights could not be marked, and the run continues.
       const bool no_best = point.n == FAULTS_MAKE_A_LINK && !must_work(point);
       if (end.exit_code == 0) {
         expect_whole(disk, !no_best);
@@ -78,9 +79,9 @@ class UnsupportedTrain : public ::testing::Test {
 };
 TemporaryDirectory* UnsupportedTrain::place = nullptr;
 
-TEST_F(UnsupportedTrain, ARunFromItsBeginning) { EXPECT_GT(try_all({}), 0); }
-TEST_F(UnsupportedTrain, ARunThatGoesOn) { EXPECT_GT(try_all(place->path() / "half"), 0); }
-TEST_F(UnsupportedTrain, ARunThatIsFinished) { try_all(place->path() / "whole"); }
+TEST_F(UnsupportedTrain, ANewRunFinishesOrEndsWithOneLine) { EXPECT_GT(try_all({}), 0); }
+TEST_F(UnsupportedTrain, AResumedRunFinishesOrEndsWithOneLine) { EXPECT_GT(try_all(place->path() / "half"), 0); }
+TEST_F(UnsupportedTrain, AFinishedRunEndsOrEndsWithOneLine) { try_all(place->path() / "whole"); }
 
 }  // namespace
 }  // namespace maskedkd::testing

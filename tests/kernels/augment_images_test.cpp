@@ -1,7 +1,7 @@
-// The GPU's kernel, compiled for the CPU, beside apply_training_plan(), which other tests compare with PIL: the same
-// bits, by one lane and by several that have to wait for one another.
+// Compares the GPU kernel, compiled for the CPU, with apply_training_plan(), which other tests compare with PIL. The
+// bits must be equal, with one lane and with several that have to wait for one another.
 #include "maskedkd/kernels/augment_images.hpp"
-#include "../../src/kernels/augment_host.hpp"
+#include "kernels/augment_host.hpp"
 #include "maskedkd/base/error.hpp"
 #include "random_crops.hpp"
 
@@ -14,7 +14,7 @@ namespace {
 
 using Exactly = std::pair<int, std::size_t>;
 
-// MASKEDKD_AUGMENT_PLANS=20000 on 25 November 2026, two cores of an AMD EPYC (Zen 4): no level differed.
+// MASKEDKD_AUGMENT_PLANS=N sets the number of plans.
 int num_plans() {
   const char* given = std::getenv("MASKEDKD_AUGMENT_PLANS");
   return given == nullptr ? 1000 : std::atoi(given);
@@ -47,7 +47,7 @@ TEST(AugmentImages, EveryOperationAloneGivesTheBitsOfTheCpusOwnCode) {
   }
 }
 
-TEST(AugmentImages, ResizedTheLargestCropsOfTrainingAndThoseOfItsOwnSize) {
+TEST(AugmentImages, LargestCropsAndCropsOfTheOutputSizeGiveTheBitsOfTheCpusOwnCode) {
   std::mt19937_64 random(5);
   std::vector<TrainingPlan> plans;
   for (const auto& [height, width] : {std::pair(224, 224), {224, 100}, {517, 387}, {1, 1}, {1, 900}, {900, 1}}) {
@@ -60,7 +60,7 @@ TEST(AugmentImages, ResizedTheLargestCropsOfTrainingAndThoseOfItsOwnSize) {
   EXPECT_EQ(distance(augmented_images(given.crops, at::kCPU), given.images), Exactly(0, 0));
 }
 
-// A wait() that lacks shows here: seldom alone, but there are many.
+// A missing wait() would show here, rarely in a single comparison, but there are many.
 TEST(AugmentImages, LanesThatWorkTogetherGiveTheBitsOfOne) {
   std::mt19937_64 random(6);
   for (const int num_lanes : {2, 3, 5}) {
@@ -72,12 +72,12 @@ TEST(AugmentImages, LanesThatWorkTogetherGiveTheBitsOfOne) {
   }
 }
 
-TEST(AugmentImages, NoImagesAreNone) {
+TEST(AugmentImages, NoCropsGiveNoImages) {
   const RawCrops none{8, {}, {}, {}};
   EXPECT_EQ(augmented_images(none, at::kCPU).sizes(), (std::vector<std::int64_t>{0, 8, 8, 3}));
 }
 
-TEST(AugmentImages, CropsThatDoNotLieInTheirPieceAreRefused) {
+TEST(AugmentImages, CropsOutsideOfTheirMemoryAreRefused) {
   std::mt19937_64 random(7);
   const RawCrops good = random_crops(random, 3, 8).crops;
   const auto expect_refused = [&](const auto& spoil) {

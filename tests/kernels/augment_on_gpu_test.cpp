@@ -1,4 +1,4 @@
-// The kernel on a GPU beside apply_training_plan() on the CPU.
+// Compares the kernel on a GPU with apply_training_plan() on the CPU.
 #include "maskedkd/kernels/augment_images.hpp"
 #include "random_crops.hpp"
 

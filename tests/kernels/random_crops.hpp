@@ -14,7 +14,7 @@
 
 namespace maskedkd::testing {
 
-// Noise, a gradient with a little of it, or one colour but for a pixel: what operations make of a histogram differs.
+// Noise, a gradient with noise, or one colour except for one pixel: operations on histograms treat these differently.
 inline Image random_image(std::mt19937_64& random, int height, int width) {
   Image image{height, width, std::vector<std::uint8_t>(static_cast<std::size_t>(height) * width * 3)};
   const int kind = static_cast<int>(random() % 3), base = static_cast<int>(random() % 200);
@@ -29,7 +29,7 @@ inline Image random_image(std::mt19937_64& random, int height, int width) {
   return image;
 }
 
-// One operation of a kind, arguments as wide as any policy draws them.
+// An operation of a kind, with arguments from the whole range that policies draw.
 inline ImageOperation random_operation(std::mt19937_64& random, OperationKind kind) {
   const auto uniform = [&](double low, double high) { return std::uniform_real_distribution(low, high)(random); };
   double argument = 0;
@@ -63,10 +63,10 @@ inline ImageOperation random_operation(std::mt19937_64& random, OperationKind ki
 
 struct CropsAndImages {
   RawCrops crops;
-  std::vector<std::uint8_t> images;  // [B, S, S, 3], by apply_training_plan()
+  std::vector<std::uint8_t> images;  // [B, S, S, 3], made by apply_training_plan()
 };
 
-// In a new piece of memory or behind the last one's crops, with a gap.
+// Appends to the last piece of memory, with a gap, or to a new one.
 inline void add_crop(std::mt19937_64& random, const Image& image, RawCrops& crops) {
   const auto gap = static_cast<std::int64_t>(random() % 40), count = static_cast<std::int64_t>(image.pixels.size());
   if (crops.pieces.empty() || random() % 4 == 0) {
@@ -81,7 +81,7 @@ inline void add_crop(std::mt19937_64& random, const Image& image, RawCrops& crop
   crops.places.push_back({crops.pieces.size() - 1, offset});
 }
 
-// Takes the plans as they are, with crops of their sizes.
+// Uses the plans unchanged, with crops of their sizes.
 inline CropsAndImages crops_of(std::mt19937_64& random, int size, std::vector<TrainingPlan> plans) {
   CropsAndImages result;
   result.crops.input_size = size;
@@ -97,7 +97,7 @@ inline CropsAndImages crops_of(std::mt19937_64& random, int size, std::vector<Tr
   return result;
 }
 
-// Plans as training draws them, by one of its recipes, with up to two operations more; crops down to a single pixel.
+// Plans as training draws them, by one of its recipes, with up to two more operations; crops down to one pixel.
 inline CropsAndImages random_crops(std::mt19937_64& random, int count, int size) {
   AugmentOptions options;
   options.input_size = size;
@@ -111,7 +111,7 @@ inline CropsAndImages random_crops(std::mt19937_64& random, int count, int size)
     };
     PhiloxStream stream({random(), RandomPurpose::augmentation, 0, 0, 0, 0});
     TrainingPlan plan = draw_training_plan(stream, side(), side(), options);
-    if (random() % 4 == 0) {  // any shape, also none that training draws
+    if (random() % 4 == 0) {  // any shape, including shapes that training never draws
       plan.crop = {0, 0, side(), side()};
     }
     for (auto more = random() % 3; more > 0; --more) {
@@ -122,7 +122,7 @@ inline CropsAndImages random_crops(std::mt19937_64& random, int count, int size)
   return crops_of(random, size, std::move(plans));
 }
 
-// The largest distance of two levels, and how many differ at all.
+// The largest difference of two levels, and how many levels differ.
 inline std::pair<int, std::size_t> distance(const at::Tensor& images, const std::vector<std::uint8_t>& expected) {
   std::pair<int, std::size_t> result{static_cast<std::size_t>(images.numel()) == expected.size() ? 0 : 256, 0};
   const std::uint8_t* levels = images.const_data_ptr<std::uint8_t>();
