@@ -1,9 +1,8 @@
-// What a checkpoint costs: the copy for which a step waits, writing it beside dd with fsync of as many bytes into the
-// same folder, reading it back verified, and a whole start again.
+// The costs of a checkpoint: the copy for which a step waits, writing beside dd with fsync of as many bytes into the
+// same folder, reading it back verified, and a complete restart.
 //   checkpoint_bench FOLDER [MODEL] [ROUNDS]     default: deit_base_patch16_224, 5
-// One round: copy, then save and dd in random order, each after a sync and with the other's files gone, so that neither
-// runs into what the disk still does for the other; then load. Medians are printed. FOLDER is made, and left without
-// what was written.
+// One round: copy, then save and dd in random order, each after a sync and with the other's files removed, so that the
+// disk is not still busy with the other; then load. Prints medians. FOLDER is created; the written files are removed.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/checkpoint/background_saver.hpp"
 #include "maskedkd/model/registry.hpp"
@@ -46,7 +45,7 @@ NamedTensors copied(const NamedTensors& tensors) {
   return copies;
 }
 
-// As many bytes by another program, synced as a checkpoint is.
+// Writes as many bytes by another program, synced as a checkpoint is.
 void write_by_dd(const fs::path& file, std::uint64_t bytes) {
   const std::string command = fmt::format("dd if=/dev/zero of='{}' bs=8M count={} conv=fsync 2>/dev/null",
                                           file.string(), (bytes + (8 << 20) - 1) / (8 << 20));

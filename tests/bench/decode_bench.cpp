@@ -1,5 +1,5 @@
-// From the bytes of JPEG files to what a model is shown, as the loader does it, on one core; decode_bench.py makes the
-// files and runs it in turns with PIL and torchvision.
+// From the bytes of JPEG files to a model's input, as in the loader, on one core; decode_bench.py makes the files and
+// alternates with PIL and torchvision.
 //   decode_bench FOLDER PASSES MODE
 // FOLDER: 000.jpg, 001.jpg, ... and boxes.txt, a line "top left height width" of each. MODE:
 //   decode       the whole file
@@ -7,9 +7,9 @@
 //   evaluate     the shorter edge to 256, bicubic, centre crop of 224
 //   region       what `train` decodes      check        check_image_file()
 //   portable, avx2, avx512                 what `train` resizes, in this way
-// Prints: microseconds of the processor and by the wall an image, the sum of all bytes that came out of one pass, the
-// mean size of a file in bytes.
-#include "../../src/codecs/resample_path.hpp"
+// Prints per image: microseconds of processor time and of wall time; then the sum of all bytes of one pass and the mean
+// size of a file in bytes.
+#include "codecs/resample_path.hpp"
 #include "maskedkd/augment/augment.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/codecs/file_check.hpp"
@@ -54,7 +54,7 @@ std::uint64_t sum_of(const std::vector<std::uint8_t>& bytes) {
   return std::accumulate(bytes.begin(), bytes.end(), std::uint64_t{0});
 }
 
-// What a mode makes of a sample; `out` is reused as a batch's memory is.
+// Processes a sample; `out` is reused like a batch's memory.
 using Work = std::uint64_t (*)(const Sample& sample, std::vector<std::uint8_t>& out, bool sum);
 
 template <ResamplePath path>

@@ -1,4 +1,4 @@
-"""From the bytes of JPEG files to what a model is shown, beside PIL and torchvision, on one core, in turns.
+"""From the bytes of JPEG files to a model's input, beside PIL and torchvision, on one core, alternating.
 
 python decode_bench.py PROGRAM [--rounds N] [--images N] [--clock cpu|wall]
 """
@@ -18,7 +18,7 @@ ALONE = ["region", "portable", "avx2", "avx512", "check"]
 
 
 def serve(folder, passes, mode):
-    """What decode_bench.cpp prints, from PIL and torchvision."""
+    """Prints the same as decode_bench.cpp, for PIL and torchvision."""
     import numpy as np
     import torch
     from PIL import Image

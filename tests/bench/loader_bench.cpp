@@ -1,4 +1,4 @@
-// Rates of the loader on a packed set, one case a line of arguments, for loader_bench.py:
+// Throughput of the loader on a packed set, for loader_bench.py:
 //
 //   loader_bench DIR --case recipe|repeats|crop|evaluation [--workers 2] [--batches 20] [--batch 128] [--prefetch 6]
 //                [--micro-batches 1] [--locality] [--normalise] [--raw-crops] [--warm-up 6]
@@ -29,7 +29,7 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point time) { return std::chrono::duration<double>(Clock::now() - time).count(); }
 
-// Of all threads.
+// Of all threads of the process.
 double processor_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 // Resident memory, bytes: now ("VmRSS") or at most ("VmHWM").
@@ -85,7 +85,7 @@ int run(int argc, char** argv) {
   sampler.micro_batches_per_step = micro_batches;
   sampler.repeats = name == "repeats" ? 3 : 1;
   sampler.repeat_locality = locality;
-  // Epoch after epoch: the set may be smaller than what is timed.
+  // Several epochs, as the set may be smaller than the number of timed images.
   const std::int64_t per_epoch = sampler.steps_per_epoch() * micro_batches;
   std::optional<EpochOrder> order;
   const std::int64_t total = batches + warm_up;

@@ -1,13 +1,13 @@
 """The loader beside PIL, torchvision, timm and torch's DataLoader: the same JPEGs (windows of photographs, 500 x 375, quality
-95 to 98, half of them 4:2:0), the same number of workers, in turns. Images a second of normalised float32 batches on the CPU, or, with
---bytes, of the bytes that the loader hands to a device, which normalises them itself (the other side always normalises).
+95 to 98, half of them 4:2:0), the same number of workers, alternating. Images a second of normalised float32 batches on the CPU,
+or with --bytes of bytes, which a device would normalise (the other side always normalises).
 
   loader_bench.py BUILD_DIR [--rounds 5] [--workers 2] [--photographs FOLDER] [--images 1200] [--bytes]
                   [--cases recipe,repeats,...]
 
 recipe: crop, flip, RandAugment, erasing. repeats: the same with each image three times in a row, as repeated augmentation deals
 them to the eight micro-batches of a step; locality: --repeat-locality. crop: decode, random crop, resize. evaluation: resize to
-256, centre crop. resized, decoded: the recipe from shards packed with --resize 256, beside the loader itself on the full JPEGs.
+256, centre crop. resized, decoded: the recipe on shards packed with --resize 256, beside the loader itself on the full JPEGs.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-// The twin of operations_bench.py: operations_bench FILE ROUNDS. FILE: 224 x 224 x 3 bytes. Prints, a line each, a name
-// and microseconds: every operation with the argument of magnitude 9, the default policy's operations (drawn and
-// applied, an image), and erasing noise (nanoseconds a value).
+// operations_bench FILE ROUNDS, for operations_bench.py. FILE: 224 x 224 x 3 bytes. Prints a line with name and
+// microseconds for each operation with the argument of magnitude 9, for the default policy's operations (drawn and
+// applied, per image), and for erasing noise (nanoseconds per value).
 #include "maskedkd/augment/augment.hpp"
 
 #include <algorithm>
@@ -57,7 +57,7 @@ int main(int argc, char** argv) {
     std::printf("%s %.2f\n", to_string(operation.kind).data(), time - copy);
   }
   const RandAugmentPolicy policy;
-  constexpr int kImages = 1000;  // a mean over what is drawn
+  constexpr int kImages = 1000;  // mean over the random draws
   const double policy_time = median_us(std::max(1, rounds / 100), [&](int round) {
     for (int i = 0; i < kImages; ++i) {
       PhiloxStream random({.seed = static_cast<std::uint64_t>(round), .step = static_cast<std::uint32_t>(i)});

@@ -1,4 +1,4 @@
-"""Microseconds of the processor that an augmentation of 224 x 224 takes here and in PIL, one thread each, in turns.
+"""Processor time in microseconds of an augmentation of 224 x 224 here and in PIL, one thread each, alternating.
 
   operations_bench.py PROGRAM [--rounds 5]       PROGRAM: operations_bench
 """
@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 from timm.data import auto_augment as timm
 
 OPTIONS = {"resample": Image.BICUBIC, "fillcolor": (124, 116, 104)}
-OPERATIONS = {  # with operations_bench.cpp's arguments
+OPERATIONS = {  # with the arguments of operations_bench.cpp
     "AutoContrast": timm.auto_contrast, "Equalize": timm.equalize, "Invert": timm.invert,
     "Posterize": lambda i: timm.posterize(i, 1), "Solarize": lambda i: timm.solarize(i, 26),
     "SolarizeAdd": lambda i: timm.solarize_add(i, 99), "Color": lambda i: timm.color(i, 1.81),

@@ -1,9 +1,9 @@
-"""Packing and verifying beside the disk, the processor's SHA-256, and scripts in Python that do the same; all on two cores, in
-turns, from the page cache.
+"""Packing and verifying beside the disk, the processor's SHA-256, and Python scripts that do the same; all on two cores,
+alternating, from the page cache.
 
   pack_bench.py BIN_DIR [--images 6000] [--links 0] [--rounds 5] [--folder FOLDER]
 
---links 3: each image is there four times, by links in further classes: four times as much to pack and to verify.
+--links 3: each image occurs four times, by links in further classes: four times as much to pack and to verify.
 """
 
 import argparse
@@ -29,7 +29,7 @@ CLASSES = 20
 
 
 def make_images(task):
-    """JPEGs of ImageNet's usual sizes: windows of photographs where the machine has some, else blurred noise."""
+    """JPEGs of ImageNet's usual sizes: windows of photographs if the machine has some, else blurred noise."""
     folder, begin, end = task
     random = numpy.random.default_rng(begin)
     photographs = [PIL.Image.open(path).convert("RGB") for path in sorted(PHOTOGRAPHS.glob("*.jpg"))]
@@ -44,7 +44,7 @@ def make_images(task):
         else:
             coarse = PIL.Image.fromarray(random.integers(0, 256, (height // 4, width // 4, 3), dtype=numpy.uint8))
             image = coarse.resize((width, height), PIL.Image.BICUBIC)
-        # Grain: without it the files are a third of ImageNet's 110 kB.
+        # Noise, without which the files would have a third of ImageNet's 110 kB.
         grainy = numpy.asarray(image, numpy.int16) + random.integers(-14, 15, (height, width, 1))
         image = PIL.Image.fromarray(grainy.clip(0, 255).astype(numpy.uint8))
         image.save(folder / f"class {i % CLASSES:02}" / f"{i:07}.JPEG", quality=95)
@@ -65,7 +65,7 @@ def list_images(folder):
 
 
 def h5py_shard(task):
-    """What a user would write: the same datasets, the same checksums; PIL looks at each header (or decodes it all)."""
+    """A script that a user might write: the same datasets and checksums; PIL reads each header (or decodes the file)."""
     images, path, decode = task
     records, offsets, labels, checksums, shapes = [], [0], [], [], []
     for image, label in images:
@@ -150,7 +150,7 @@ def main():
             result = subprocess.run((["mpiexec", "-n", str(ranks)] if ranks > 1 else []) + command, check=True,
                                     capture_output=True, text=True)
             text = [line for line in result.stdout.splitlines() if " images of " in line][-1]
-            return float(text.split(" s, ")[0].split(", ")[-1])  # of the packing: MPI's start is no part of it
+            return float(text.split(" s, ")[0].split(", ")[-1])  # of the packing, without MPI's start
 
         def verify():
             text = subprocess.run(["mpiexec", "-n", "2", options.bin / "maskedkd_pack", "verify", folder / "packed"], check=True,

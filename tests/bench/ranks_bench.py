@@ -1,5 +1,5 @@
-"""What a second rank is worth: the same training (DeiT-Tiny from DeiT3-Small that sees 98 of 196 patches) on one and on two
-ranks with one thread each, in turns. Images a second as log.txt says them: data, steps and gradient exchange.
+"""The gain of a second rank: the same training (DeiT-Tiny from DeiT3-Small that sees 98 of 196 patches) on one and on two
+ranks with one thread each, alternating. Images a second of log.txt, which include data, steps and gradient exchange.
 
   ranks_bench.py BIN_DIR [--rounds 3] [--micro-batch 16] [--steps 4] [--precision bf16]
 """
@@ -52,7 +52,7 @@ def main():
                             folder / "teacher.safetensors", "--batch-size", str(batch), "--micro-batch",
                             str(options.micro_batch), "--repeats", "1", "--epochs", "2", "--threads", "1", "--workers", "1",
                             "--precision", options.precision], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            # The first epoch warms up.
+            # The first epoch is a warm-up.
             return json.loads((folder / "run" / "log.txt").read_text().splitlines()[-1])["images_per_second"]
 
         speeds = {1: [], 2: []}

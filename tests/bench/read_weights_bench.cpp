@@ -1,9 +1,9 @@
-// Reads a weights file once, as a program that has just started does, and says what it took; read_weights_bench.py runs
-// it in turns with its twin in Python.
+// Reads a weights file once, as a program that has just started does; read_weights_bench.py alternates it with a Python
+// program that does the same.
 //   read_weights_bench open|sum|model FILE MODEL
-// open: until every tensor is there; sum: and every byte was touched; model: until MODEL is built and has the weights.
-// Prints: seconds by the wall and of the processor, the process's largest resident memory before and after in bytes, a
-// checksum.
+// open: opens every tensor; sum: and reads every byte; model: builds MODEL and loads the weights.
+// Prints: seconds of wall time and of processor time, the largest resident memory of the process before and after in
+// bytes, a checksum.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/model/registry.hpp"

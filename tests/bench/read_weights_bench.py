@@ -1,14 +1,13 @@
-"""What reading a large weights file takes, beside Python's safetensors.torch.load_file, in turns.
+"""Reading a large weights file, beside Python's safetensors.torch.load_file, alternating.
 
   read_weights_bench.py PROGRAM [--model deit3_large_patch16_224] [--rounds 9] [--threads 1] [--clock wall|cpu]
                         [--how open,sum,model]
        makes the model's file with random values in a temporary folder, measures, prints a table
-  read_weights_bench.py --serve open|sum|model FILE MODEL         the twin of read_weights_bench.cpp
+  read_weights_bench.py --serve open|sum|model FILE MODEL         does the same as read_weights_bench.cpp
 
-Each reading is a process of its own, which has loaded its libraries before its clock starts: open (until every tensor is
-there), sum (and every byte was touched), model (until the model is built and has the weights; in Python
-timm.create_model and load_state_dict). Memory is the largest that was resident (VmHWM), libraries and all. The file
-comes from the page cache."""
+Each reading is a process that has loaded its libraries before its clock starts: open (opens every tensor), sum (and reads
+every byte), model (builds the model and loads the weights; in Python timm.create_model and load_state_dict). Memory is the
+largest resident size (VmHWM), including libraries. The file comes from the page cache."""
 
 import argparse
 import math
@@ -40,7 +39,7 @@ def serve(how, file, model_name):
     else:
         weights = load_file(file)
         checksum = sum(tensor.sum().item() for tensor in weights.values()) if how == "sum" else len(weights)
-        del weights  # letting go of the memory is timed on both sides
+        del weights  # releasing the memory is timed on both sides
     print(f"{time.perf_counter() - begin:.6f} {time.process_time() - processor:.6f} {before} {peak_resident_bytes()} {checksum:.9g}")
 
 
@@ -95,6 +94,6 @@ if __name__ == "__main__":
         parser.add_argument("--rounds", type=int, default=9)
         parser.add_argument("--threads", type=int, default=1)
         parser.add_argument("--how", default="open,sum,model")
-        # cpu, with one thread: what an otherwise idle machine would show, on one that others use
+        # cpu, with one thread, is less affected by other processes on the machine
         parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
         measure(parser.parse_args())

@@ -1,10 +1,10 @@
-"""How long a run takes to end when its job is taken away, and to go on: DeiT-Base learns from DeiT-Tiny, so that state is
+"""How long a run takes to end when its job is stopped, and to resume: DeiT-Base learns from DeiT-Tiny, so that the state is
 large. A round starts maskedkd_train (the first one anew, the others from the checkpoint of the round before), lets it take
-some steps, sends SIGUSR1 at a random moment and waits for its end. Times as the program's terminal shows them.
+some steps, sends SIGUSR1 at a random moment and waits for its end. Times are those of the terminal output.
 
   resume_bench.py BIN_DIR FOLDER [--rounds 5] [--ranks 1] [--student deit_base_patch16_224] [--batch 4]
 
-FOLDER: on the file system to be measured; made, and left without what was written.
+FOLDER: on the file system to be measured; it is created, and the written files are removed.
 """
 
 import argparse
@@ -28,7 +28,7 @@ REQUEUE = 85
 
 
 class Screen:
-    """What a program draws, with the time of each piece."""
+    """The terminal output of a program, with the time of each piece."""
 
     def __init__(self, command):
         self.began = time.monotonic()
@@ -40,13 +40,13 @@ class Screen:
     def read(self):
         try:
             piece = os.read(self.terminal, 65536).decode(errors="replace")
-        except OSError:  # its other end is closed
+        except OSError:  # the program has closed the terminal
             piece = ""
         self.text += piece
         return piece
 
     def when(self, pattern):
-        """Seconds since the start; pattern is looked for in what comes from now on."""
+        """Seconds from the start until the pattern occurs in the output from now on."""
         self.text = ""
         while not re.search(pattern, self.text):
             if not self.read():
@@ -84,7 +84,7 @@ def main():
         steps, begins, firsts, notices, megabytes = [], [], [], [], 0
         for i in range(options.rounds + 1):
             screen = Screen(command)
-            begin = screen.when(r"img/s")  # drawn as the first step begins
+            begin = screen.when(r"img/s")  # drawn when the first step begins
             first = screen.when(r"loss \d")
             later = [first] + [screen.when(r"loss \d") for _ in range(3)]
             steps += [b - a for a, b in zip(later, later[1:])]

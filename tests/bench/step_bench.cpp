@@ -1,8 +1,7 @@
-// One training step as the trainer takes it (micro-batch from bytes, mixing, student, masked teacher, loss, backward,
-// AdamW), repeated on demand: a line "N" on standard input runs N steps and answers with the seconds that they took, by
-// the wall and of the processor, the loss, the pages that they touched for the first time, and the largest resident
+// One training step as in the trainer (micro-batch from bytes, mixing, student, masked teacher, loss, backward, AdamW),
+// for step_bench.py, which compares it with eager PyTorch. A line "N" on standard input runs N steps and prints the
+// seconds of wall time and of processor time, the loss, the pages touched for the first time, and the largest resident
 // memory so far in MB.
-// step_bench.py drives it beside its twin in eager PyTorch.
 //   step_bench WEIGHTS_FOLDER fp32|bf16 BATCH KEEP THREADS
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/data/tensor_memory.hpp"
@@ -89,7 +88,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: step_bench WEIGHTS_FOLDER fp32|bf16 BATCH KEEP THREADS\n");
     return 2;
   }
-  maskedkd::reuse_tensor_memory();  // as the program does
+  maskedkd::reuse_tensor_memory();  // as maskedkd_train does
   try {
     at::set_num_threads(std::stoi(argv[5]));
     serve(argv[1], argv[2], std::stoll(argv[3]), std::stoll(argv[4]));

@@ -1,20 +1,20 @@
-"""The same training step in eager PyTorch with timm's models, and the run that measures both in turns.
+"""Compares a training step with the same step in eager PyTorch with timm's models, alternating.
 
   step_bench.py PROGRAM [--threads 2] [--batch 128] [--keep 98] [--rounds 5] [--steps 1] [--clock wall|cpu]
                 [--sides this,fused,official,compiled]
        measures, prints a table
-  step_bench.py --serve PRECISION BATCH KEEP THREADS                               the twin of step_bench.cpp
+  step_bench.py --serve PRECISION BATCH KEEP THREADS                               the PyTorch side
 
-The eager step is the official one: mixed batch, student with the attention of its last block, the k patches that it
-attends to most, teacher on those under the same precision, soft distillation, AdamW in DeiT's two groups. Images come
-normalised, which the official loader does elsewhere; ours normalises inside its step.
+The eager step is the official one: mixed batch, student with the attention of its last block, the k patches that it attends to
+most, teacher on those under the same precision, soft distillation, AdamW in DeiT's two groups. Its images are already
+normalised, which the official loader does; step_bench.cpp normalises inside its step.
 
   this      step_bench.cpp
   fused     eager, timm calls scaled_dot_product_attention
-  official  eager, timm spells attention out (TIMM_FUSED_ATTN=0), as the official code does
+  official  eager, timm without fused attention (TIMM_FUSED_ATTN=0), as the official code does
   compiled  the same through torch.compile: the fastest that PyTorch has for this step on CPUs
 
-Pages and memory: what a step touches for the first time (minor page faults an image), and the largest resident memory."""
+Pages: pages that a step touches for the first time (minor page faults per image); memory: the largest resident size."""
 
 import argparse
 import os
@@ -32,7 +32,7 @@ def build(name, **kwargs):
 
     torch.manual_seed(len(name))
     model = timm.create_model(name, **kwargs)
-    for key, parameter in model.named_parameters():  # as in a trained teacher, branches count
+    for key, parameter in model.named_parameters():  # LayerScale as large as in a trained teacher
         if key.endswith("gamma"):
             torch.nn.init.constant_(parameter, 0.1)
     return model
@@ -42,7 +42,7 @@ STUDENT, TEACHER = "deit_tiny_patch16_224", "deit3_small_patch16_224"
 
 
 def student_forward(model, x):
-    """logits and the class attention of the last block, whose attention is spelt out"""
+    """logits and the class attention of the last block, which is computed without a fused kernel"""
     import torch
 
     x = model.patch_embed(x)
@@ -112,7 +112,7 @@ class Served:
         self.column = ("wall", "cpu").index(clock)
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env=os.environ | environment)
-        self.run(2)  # warm: compiled, allocated
+        self.run(2)  # warm-up: compiles and allocates
 
     def run(self, steps):
         """seconds, page faults, largest resident memory in MB"""
@@ -151,7 +151,7 @@ def measure(options):
             for name in sides:
                 seconds = statistics.median(turn[name][0] for turn in rounds)
                 faults = statistics.median(turn[name][1] for turn in rounds) / images
-                # Of each round, then their median: whatever else the machine does then hits all alike.
+                # The median of the rounds' ratios: other load on the machine affects both sides of a round alike.
                 ratios = sorted(turn[name][0] / turn["this"][0] for turn in rounds)
                 print(f"{precision:10}{name:10}{images / seconds:8.1f}{statistics.median(ratios):8.2f} x"
                       f"{f'({ratios[0]:.2f} .. {ratios[-1]:.2f})':>18}{faults:12.1f}{rounds[-1][name][2]:12}", flush=True)
@@ -165,7 +165,7 @@ if __name__ == "__main__":
         parser.add_argument("program")
         for key, value in (("threads", 2), ("batch", 128), ("keep", 98), ("rounds", 5), ("steps", 1)):
             parser.add_argument(f"--{key}", type=int, default=value)
-        # cpu, with one thread: what an otherwise idle machine would show, on one that others use
+        # cpu, with one thread, is less affected by other processes on the machine
         parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
         parser.add_argument("--precisions", default="fp32,bf16")
         parser.add_argument("--sides", default="this,fused,official,compiled")

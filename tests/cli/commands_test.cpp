@@ -1,4 +1,4 @@
-// Which command a first word chooses.
+// The first word of a command line chooses the command.
 #include "maskedkd/cli/commands.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -44,7 +44,7 @@ TEST_F(Commands, TheFirstWordChoosesAndTheRestIsTheCommands) {
   EXPECT_EQ(heard_, std::vector<std::string>{"list"});
 }
 
-TEST_F(Commands, WhatIsNoCommandIsAnsweredWithTheNearest) {
+TEST_F(Commands, AnUnknownCommandIsRefusedWithTheNearestOne) {
   EXPECT_EQ(refusal({"convrt", "a"}), "unknown command 'convrt'; did you mean convert?");
   EXPECT_EQ(refusal({"lsit"}), "unknown command 'lsit'; did you mean list?");
   EXPECT_EQ(refusal({"--hepl"}), "unknown command '--hepl'; did you mean --help?");
@@ -52,7 +52,7 @@ TEST_F(Commands, WhatIsNoCommandIsAnsweredWithTheNearest) {
   EXPECT_EQ(refusal({}), "a command is missing; choose from list, convert");
 }
 
-TEST_F(Commands, HelpListsThemWithALineEach) {
+TEST_F(Commands, HelpListsEachCommandInOneLine) {
   EXPECT_EQ(set_.choose(2, std::vector{"maskedkd_try", "--help"}.data()), nullptr);
   EXPECT_EQ(set_.help(),
             "Does several things.\n\nUsage:\n  maskedkd_try COMMAND ...\n\nCommands (maskedkd_try COMMAND --help says "

@@ -1,4 +1,4 @@
-// The file of --config: read, overruled by the command line, and its mistakes named.
+// The file of --config is read, overridden by the command line, and its mistakes are named.
 #include "options_fixture.hpp"
 
 #include <cstdlib>
@@ -27,18 +27,18 @@ TEST_F(ConfigFile, AFileIsReadAndTheCommandLineWins) {
   EXPECT_FALSE(line->given("seed"));
 }
 
-TEST_F(ConfigFile, ARequiredOptionMayStandInTheFile) {
+TEST_F(ConfigFile, TheFileMayContainARequiredOption) {
   parse({"--config=" + file("output_dir = somewhere\n")}, true);
   EXPECT_EQ(settings_.output_dir, "somewhere");
 }
 
-// A path with # in it is not cut: a comment begins at the line's start or after a blank.
-TEST_F(ConfigFile, AValueInTheFileKeepsItsHash) {
+// A # begins a comment only at the beginning of a line or after a blank.
+TEST_F(ConfigFile, AValueMayContainAHash) {
   parse({"--config", file("output-dir = runs/try#3 # the third\n")}, true);
   EXPECT_EQ(settings_.output_dir, "runs/try#3");
 }
 
-TEST_F(ConfigFile, WhatResolvedTellsCanBeReadBackAsAFile) {
+TEST_F(ConfigFile, ResolvedOptionsCanBeReadBackAsAFile) {
   const auto first = parse({"--learning-rate=0.1", "--seed=5", "--ema=false", "--precision=fp32"});
   std::string text;
   for (const OptionText& option : first->resolved()) {
@@ -74,11 +74,11 @@ TEST_F(ConfigFile, AMistakeInTheFileNamesFileAndLine) {
   expect("config = other\n", ":1: ", "config");
 }
 
-TEST_F(ConfigFile, AMistakeInTheFileThatTheCommandLineOverrulesIsStillOne) {
+TEST_F(ConfigFile, AMistakeInTheFileIsRefusedEvenIfTheCommandLineOverridesIt) {
   EXPECT_SAYS(refusal({"--config", file("epochs = ten\n"), "--epochs", "3"}), "'ten' is not a whole number");
 }
 
-TEST_F(ConfigFile, MayNameAVariableThatThisNodeLacksWhereTheCommandLineOverrulesIt) {
+TEST_F(ConfigFile, MayUseAnUnsetVariableIfTheCommandLineOverridesIt) {
   unsetenv("MASKEDKD_TEST_NOTHING");
   const std::string path = file("output-dir = $MASKEDKD_TEST_NOTHING/runs\n");
   EXPECT_SAYS(refusal({"--config", path}, true), "MASKEDKD_TEST_NOTHING is not set");

@@ -1,5 +1,5 @@
-// maskedkd_ending: ends on the rank and in the way that its options say, while the other ranks do what ranks do.
-// `maskedkd_ending alone ...` is a program without MPI.
+// maskedkd_ending ends on one rank in the way that its options give, while the other ranks wait or work.
+// `maskedkd_ending alone ...` runs without MPI.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/cli/options.hpp"
 #include "maskedkd/cli/run_main.hpp"
@@ -19,7 +19,7 @@
 namespace maskedkd {
 namespace {
 
-// A byte of a page that the file no longer has.
+// Reads a byte of a mapped page that was truncated from its file.
 int byte_of_a_cut_file() {
   std::FILE* const file = std::tmpfile();
   const int descriptor = fileno(file);
@@ -31,13 +31,13 @@ int byte_of_a_cut_file() {
   return ftruncate(descriptor, 0) == 0 ? *static_cast<const volatile unsigned char*>(pages) : -1;
 }
 
-// As LibTorch tells of it at the next call.
+// LibTorch reports a broken GPU in this way at the next call.
 [[noreturn]] void broken_gpu() {
   throw c10::Error({__func__, __FILE__, __LINE__},
                    "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasLtMatmul`\nframe #0: a stack");
 }
 
-// As a tensor in pinned memory, which asks the GPU when it is destroyed.
+// Stands for a tensor in pinned memory, whose destructor calls the GPU.
 struct PinnedTensor {
   ~PinnedTensor() { broken_gpu(); }  // NOLINT(bugprone-exception-escape)
 };

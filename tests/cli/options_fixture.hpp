@@ -1,4 +1,4 @@
-// A command line with an option of every kind, as a program would bind them.
+// A command line with an option of every kind.
 #pragma once
 
 #include "maskedkd/cli/options.hpp"
@@ -20,7 +20,7 @@ inline constexpr const char* kManyWords =
     "This purpose is longer than one line of the help, as that of a program is that explains what it does and how an "
     "interrupted run goes on.";
 
-// Every kind of variable that an option can fill, as a program would bind them.
+// A variable of every kind that an option can fill.
 struct Settings {
   std::string model = "deit_tiny";
   std::filesystem::path output_dir;
@@ -56,7 +56,7 @@ class Options : public ::testing::Test {
     return line;
   }
 
-  // Parses the words after the program's name, with the required one given unless bare.
+  // Parses the words after the program's name. The required option is added unless `bare` is true.
   std::unique_ptr<CommandLine> parse(std::vector<std::string> words, bool bare = false) {
     settings_ = Settings{};
     auto line = make(settings_);
@@ -71,7 +71,7 @@ class Options : public ::testing::Test {
     return line;
   }
 
-  // The refusal as run_main prints it: message; hint.
+  // The error as run_main prints it: message; hint.
   std::string refusal(const std::vector<std::string>& words, bool bare = false) {
     try {
       parse(words, bare);

@@ -23,17 +23,18 @@ TEST_F(Options, PathsAreExpandedAsAShellDoes) {
     parse({"--config", file("output-dir = " + path + "\n")}, true);
     EXPECT_EQ(settings_.output_dir, expected) << path;
     const testing::ProcessResult script = testing::run_process(
-        {"bash", "-c", "eval \"$(sed -n '/^expand_path()/,/^}/p' " MASKEDKD_SOURCE_DIR "/jobs/lib.sh)\"; expand_path \"$1\"",
-         "bash", path});
+        {"bash", "-c",
+         "eval \"$(sed -n '/^expand_path()/,/^}/p' " MASKEDKD_SOURCE_DIR "/jobs/lib.sh)\"; expand_path \"$1\"", "bash",
+         path});
     EXPECT_EQ(script.output, expected) << path;
   }
   parse({"--output-dir", "/a/$$b"}, true);
   EXPECT_EQ(settings_.output_dir, "/a/$b");
   parse({"--config", file("model = a\n"), "--model", "$HOME"});
-  EXPECT_EQ(settings_.model, "$HOME");  // no path
+  EXPECT_EQ(settings_.model, "$HOME");  // not a path, so not expanded
 }
 
-TEST_F(Options, PathsThatOnlyAShellCanExpandAreRefused) {
+TEST_F(Options, PathsWithOtherShellSyntaxAreRefused) {
   ::unsetenv("MASKEDKD_TEST_NOTHING");
   ::setenv("MASKEDKD_TEST_EMPTY", "", 1);
   for (const std::string name : {"MASKEDKD_TEST_NOTHING", "MASKEDKD_TEST_EMPTY"}) {
@@ -47,7 +48,7 @@ TEST_F(Options, PathsThatOnlyAShellCanExpandAreRefused) {
   EXPECT_SAYS(refusal({"--output-dir", "~somebody/runs"}, true), "the home folder of another user");
 }
 
-TEST_F(Options, DefaultsStayWhereNothingIsGiven) {
+TEST_F(Options, OptionsThatAreNotGivenKeepTheirDefaults) {
   const auto line = parse({});
   const Settings defaults;
   EXPECT_TRUE(wants_to_run_);
@@ -62,7 +63,7 @@ TEST_F(Options, DefaultsStayWhereNothingIsGiven) {
   EXPECT_FALSE(line->given("epochs"));
 }
 
-TEST_F(Options, EveryKindIsFilledWrittenEitherWay) {
+TEST_F(Options, EveryKindIsFilledWithBlankOrEqualsSign) {
   for (const bool with_equals : {false, true}) {
     std::vector<std::string> words;
     for (const auto& [name, value] :
@@ -82,7 +83,7 @@ TEST_F(Options, EveryKindIsFilledWrittenEitherWay) {
     parse(words);
     EXPECT_EQ(settings_.model, "deit_small");
     EXPECT_EQ(settings_.epochs, -7);
-    EXPECT_EQ(settings_.num_images, 9007199254740993);  // 2^53 + 1: no double on the way
+    EXPECT_EQ(settings_.num_images, 9007199254740993);  // 2^53 + 1, which a double can't hold
     EXPECT_EQ(settings_.seed, std::numeric_limits<std::uint64_t>::max());
     EXPECT_EQ(settings_.learning_rate, -1.5e-3);
     EXPECT_EQ(settings_.precision, 32);
@@ -96,7 +97,7 @@ TEST_F(Options, DashAndUnderscoreAreTheSame) {
   EXPECT_EQ(settings_.learning_rate, 0.25);
   EXPECT_EQ(settings_.num_images, 5);
   EXPECT_TRUE(settings_.resume_always);
-  EXPECT_EQ(settings_.output_dir, "a_b-c_d");  // a value keeps what it has
+  EXPECT_EQ(settings_.output_dir, "a_b-c_d");  // values are not changed
   parse({"--output-dir", "x_y", "--model", "deit_base_distilled"}, true);
   EXPECT_EQ(settings_.output_dir, "x_y");
   EXPECT_EQ(settings_.model, "deit_base_distilled");
@@ -177,12 +178,12 @@ TEST_F(Options, AWordThatBelongsToNoFlagIsNamed) {
   EXPECT_SAYS(refusal({"-e", "3"}), "unexpected argument '-e'");
 }
 
-TEST_F(Options, WhatIsRequiredMustBeThereAndNotEmpty) {
+TEST_F(Options, ARequiredOptionMustBeGivenAndNotEmpty) {
   EXPECT_SAYS(refusal({"--epochs", "3"}, true), "--output-dir is missing");
   EXPECT_SAYS(refusal({"--output-dir", ""}, true), "--output-dir");
 }
 
-TEST_F(Options, HelpShowsGroupsDefaultsAndUnitsAndNeedsNothing) {
+TEST_F(Options, HelpShowsGroupsDefaultsAndUnitsWithoutRequiredOptions) {
   const auto line = parse({"--help"}, true);
   EXPECT_FALSE(wants_to_run_);
   const std::string help = line->help();
@@ -222,12 +223,12 @@ TEST_F(Options, HelpShowsGroupsDefaultsAndUnitsAndNeedsNothing) {
   }
 }
 
-TEST_F(Options, HelpWinsOverOtherMistakesOfValue) {
+TEST_F(Options, HelpIsShownDespiteInvalidValues) {
   parse({"--help", "--epochs", "ten"}, true);
   EXPECT_FALSE(wants_to_run_);
 }
 
-TEST_F(Options, ResolvedListsEveryOptionAsItEndedUp) {
+TEST_F(Options, ResolvedListsEveryOptionWithItsFinalValue) {
   const auto line = parse({"--learning_rate=1e-3", "--resume-always", "--precision", "fp32"});
   const OptionTexts expected = {{"model", "deit_tiny"},     {"precision", "fp32"},     {"output-dir", "out"},
                                 {"epochs", "300"},          {"num-images", "1281167"}, {"seed", "0", OnResume::fixed},

@@ -1,4 +1,4 @@
-// Arguments without a flag.
+// Positional arguments.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/cli/options.hpp"
 
@@ -14,7 +14,7 @@ struct Convert {
   std::string to = "timm";
   bool overwrite = false;
 
-  // Parses as `maskedkd_try convert WORDS...`; help is filled where it was asked for.
+  // Parses `maskedkd_try convert WORDS...`; sets help if --help is given.
   void parse(const std::vector<std::string>& words) {
     CommandLine line("maskedkd_try convert", "Converts a file.", "maskedkd_try convert a b --to meta");
     line.positional("IN", in, "what is read: " + std::string(60, 'x') + " " + std::string(60, 'y'))
@@ -57,7 +57,7 @@ std::string refusal(const std::vector<std::string>& words) {
 
 #define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
-TEST(Positional, TheyAreTakenInOrderWhereverTheFlagsStand) {
+TEST(Positional, ArgumentsAreTakenInOrderBetweenAnyFlags) {
   const std::vector<std::vector<std::string>> ways = {{"a_b", "c", "--to", "meta", "--overwrite"},
                                                       {"--to", "meta", "--overwrite", "a_b", "c"},
                                                       {"a_b", "--overwrite", "--to=meta", "c"},
@@ -77,7 +77,7 @@ TEST(Positional, TheyAreTakenInOrderWhereverTheFlagsStand) {
   EXPECT_EQ(parsed({"a=1", "./--to"}).in, "a=1");
 }
 
-TEST(Positional, MissingOrTooManyIsOneLineThatShowsHowItIsWritten) {
+TEST(Positional, MissingOrTooManyArgumentsGiveOneLineWithTheSyntax) {
   EXPECT_SAYS(refusal({}), "IN is missing; maskedkd_try convert IN OUT [LOG]; see maskedkd_try convert --help");
   EXPECT_SAYS(refusal({"a"}), "OUT is missing");
   EXPECT_SAYS(refusal({"a", "--to", "meta"}), "OUT is missing");
@@ -88,7 +88,7 @@ TEST(Positional, MissingOrTooManyIsOneLineThatShowsHowItIsWritten) {
   EXPECT_SAYS(refusal({"a", "b", "--to"}), "--to has no value");
 }
 
-TEST(Positional, HelpShowsThemAndNeedsNone) {
+TEST(Positional, HelpShowsArgumentsAndNeedsNone) {
   const Convert convert = parsed({"--help"});
   EXPECT_FALSE(convert.wants_to_run);
   std::size_t position = 0;
@@ -105,7 +105,7 @@ TEST(Positional, HelpShowsThemAndNeedsNone) {
   }
 }
 
-TEST(Positional, TheyAreNoOptions) {
+TEST(Positional, ArgumentsCanNotBeGivenAsFlags) {
   const OptionTexts expected = {{"to", "timm"}, {"overwrite", "false"}};
   EXPECT_EQ(parsed({"a", "b"}).resolved, expected);
   EXPECT_SAYS(refusal({"a", "--OUT", "b"}), "unknown option --OUT");

@@ -1,4 +1,4 @@
-// How programs end, seen from outside: exit code, what is said, by whom, and how soon all ranks are gone.
+// How programs end: exit code, messages, the rank that prints them, and the time until all ranks have ended.
 #include "maskedkd/cli/run_main.hpp"
 
 #include "support/process.hpp"
@@ -20,7 +20,7 @@ using testing::run_process;
 struct Ending {
   const char* how;
   int code;
-  const char* says;  // the whole line after its time; nullptr: nothing is said
+  const char* says;  // the whole line after its time; nullptr: no message
 };
 
 const Ending kEndings[] = {
@@ -47,7 +47,7 @@ std::vector<std::string> lines_with(const std::string& text, const std::string& 
   return found;
 }
 
-// What one process says on standard error, and what on standard output.
+// Output of one process on standard error (returned) and on standard output.
 ProcessResult alone(const std::string& arguments, std::string& standard_output, const std::string& environment = {}) {
   const testing::TemporaryDirectory directory;
   const std::filesystem::path file = directory.path() / "stdout";
@@ -75,7 +75,7 @@ void expect_one_line_and_code(const std::string& arguments, const std::string& e
       EXPECT_EQ(result.output, "") << ending.how;
     } else {
       EXPECT_EQ(std::count(result.output.begin(), result.output.end(), '\n'), 1) << result.output;
-      // A program of one process has neither micro-batches nor ranks to advise on.
+      // The hint for one process mentions neither micro-batches nor ranks.
       const std::string says = arguments.empty() || std::string(ending.how).find("memory") == std::string::npos
                                    ? ending.says
                                : ending.how == std::string("memory") ? "error out of memory\n"
@@ -87,7 +87,7 @@ void expect_one_line_and_code(const std::string& arguments, const std::string& e
 
 TEST(RunMain, OneRankEndsWithTheCodeAndOneLineOnStandardError) { expect_one_line_and_code(""); }
 
-// Where MPI could not even start.
+// As on a machine where MPI can't start.
 TEST(RunMain, AProgramWithoutMpiEndsTheSameWay) {
   const std::string no_mpi = "OMPI_MCA_ess=none_such OMPI_MCA_pml=none_such";
   std::string standard_output;
@@ -95,13 +95,13 @@ TEST(RunMain, AProgramWithoutMpiEndsTheSameWay) {
   expect_one_line_and_code("alone", no_mpi);
 }
 
-TEST(RunMain, OneFailingRankTakesAllDownWithItsCodeAndItsLine) {
+TEST(RunMain, OneFailingRankEndsAllWithItsCodeAndItsLine) {
   for (const Ending& ending : kEndings) {
     if (ending.says == nullptr ||
         std::string("memory gpu-memory standard lost-mapping").find(ending.how) != std::string::npos) {
-      continue;  // their lines are told apart above
+      continue;  // covered by the tests above
     }
-    // A rank that is not the first waits a moment before it speaks; the first one need not be tried every time.
+    // Ranks other than the first wait a moment before they print; rank 0 is tried only once.
     for (const int who : ending.code == 2 ? std::vector{0, 2} : std::vector{2}) {
       const ProcessResult result = under_mpiexec(3, {std::string("--how=") + ending.how, "--who", std::to_string(who)});
       EXPECT_EQ(result.exit_code, ending.code) << ending.how << '\n' << result.output;
@@ -115,22 +115,22 @@ TEST(RunMain, OneFailingRankTakesAllDownWithItsCodeAndItsLine) {
   }
 }
 
-// Not a handler's place to ask for its rank, or to talk to MPI: mpiexec ends the others.
-TEST(RunMain, ARankThatLosesAMappedFileSaysSoAndTakesAllDown) {
+// A signal handler can neither ask for the rank nor call MPI: mpiexec ends the other ranks.
+TEST(RunMain, ARankThatLosesAMappedFilePrintsALineAndEndsAll) {
   const ProcessResult result = under_mpiexec(3, {"--how=lost-mapping", "--who=1"});
   EXPECT_EQ(result.exit_code, 1) << result.output;
   EXPECT_LT(result.seconds, 10.0);
   EXPECT_EQ(lines_with(result.output, "error a file that is in use was truncated").size(), 1U) << result.output;
 }
 
-TEST(RunMain, RanksThatIgnoreSigtermGoDownAsWell) {
+TEST(RunMain, RanksThatIgnoreSigtermAreEndedToo) {
   const ProcessResult result = under_mpiexec(3, {"--how=failure", "--who=1", "--others=deaf"});
   EXPECT_EQ(result.exit_code, 1) << result.output;
   EXPECT_LT(result.seconds, 10.0);
   EXPECT_EQ(lines_with(result.output, "the disk is full").size(), 1U) << result.output;
 }
 
-TEST(RunMain, AMistakeOfAllRanksIsSaidOnceByTheFirst) {
+TEST(RunMain, AMistakeOfAllRanksIsPrintedOnceByTheFirst) {
   for (const std::string how : {"usage", "failure"}) {
     const ProcessResult result = under_mpiexec(4, {"--how=" + how});
     EXPECT_EQ(result.exit_code, how == "usage" ? 2 : 1);
@@ -149,16 +149,16 @@ TEST(RunMain, AMisspeltFlagOnManyRanksIsOneLine) {
   EXPECT_NE(said[0].find("unknown option --hwo; did you mean --how?"), std::string::npos) << said[0];
 }
 
-// Signals of a stop come back from all ranks alike; mpiexec hands the code on.
-TEST(RunMain, RequeueOfAllRanksComesThroughMpiexec) {
+// All ranks return the code of a stop signal; mpiexec returns it too.
+TEST(RunMain, MpiexecReturnsTheRequeueCodeOfAllRanks) {
   const ProcessResult result = under_mpiexec(3, {"--how=requeue"});
   EXPECT_EQ(result.exit_code, 85) << result.output;
   EXPECT_TRUE(lines_with(result.output, "error ").empty()) << result.output;
 }
 
-// srun without PMI: every task is a job of one rank. Open MPI's own singleton is asked for, as Debian's Open MPI would
-// end in MPI_Init, with advice of its own, where it smells srun.
-TEST(RunMain, ALaunchThatMpiKnowsNothingOfIsRefused) {
+// srun without PMI starts every task as an MPI job of one rank. The test asks for Open MPI's singleton explicitly, as
+// Debian's Open MPI would end in MPI_Init if it detected srun.
+TEST(RunMain, ALaunchWithoutPmiIsRefused) {
   const std::string slurm = "SLURM_PROCID=0 SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=4 OMPI_MCA_ess=singleton";
   std::string standard_output;
   const ProcessResult result = alone("", standard_output, slurm);
@@ -169,8 +169,8 @@ TEST(RunMain, ALaunchThatMpiKnowsNothingOfIsRefused) {
   EXPECT_EQ(standard_output, "");
 }
 
-// As mpiexec.hydra of MPICH starts one of two: MPI_Init knows nothing of the other.
-TEST(RunMain, AnotherMpisLauncherIsRefused) {
+// MPICH's mpiexec.hydra starts one of two processes in this way: Open MPI's MPI_Init does not see the other.
+TEST(RunMain, TheLauncherOfAnotherMpiIsRefused) {
   const std::string hydra = "PMI_RANK=0 PMI_SIZE=2 MPI_LOCALNRANKS=2 MPI_LOCALRANKID=0";
   std::string standard_output;
   const ProcessResult result = alone("", standard_output, hydra);
@@ -181,8 +181,9 @@ TEST(RunMain, AnotherMpisLauncherIsRefused) {
   EXPECT_EQ(alone("", standard_output, "PMI_RANK=0 PMI_SIZE=1 MPI_LOCALNRANKS=1").exit_code, 0);
 }
 
-// 85, so that the job starts again; also where a destructor meets the same error on the way, which is SIGABRT in C++.
-TEST(RunMain, AGpuThatBreaksAsksForAnotherStartInOneLine) {
+// The code is 85, so that the job is restarted; also if a destructor throws the same error while the stack is unwound,
+// which is SIGABRT in C++.
+TEST(RunMain, AGpuFailureEndsWithTheRequeueCodeAndOneLine) {
   for (const std::string how : {"gpu", "gpu-in-destructor"}) {
     std::string standard_output;
     const ProcessResult result = alone("--how=" + how, standard_output);

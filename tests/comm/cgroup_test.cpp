@@ -1,5 +1,5 @@
-// Quotas in a tree of files such as /sys/fs/cgroup shows.
-#include "../../src/comm/cgroup.hpp"
+// Quotas in a tree of files with the layout of /sys/fs/cgroup.
+#include "comm/cgroup.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <gtest/gtest.h>
@@ -22,7 +22,7 @@ class Cgroup : public ::testing::Test {
   TemporaryDirectory folder_;
 };
 
-TEST_F(Cgroup, TheSmallestQuotaOnTheWayUpCounts) {
+TEST_F(Cgroup, TheSmallestQuotaOfTheGroupAndItsParentsCounts) {
   EXPECT_GT(cores("/", {"/"}), 1e6);
   EXPECT_GT(cores("/job/task", {"/job/task"}), 1e6);
   set("job/task", "max 100000");
@@ -36,7 +36,7 @@ TEST_F(Cgroup, TheSmallestQuotaOnTheWayUpCounts) {
   EXPECT_DOUBLE_EQ(cores("/job/task", {"/job/task"}), 0.5);
 }
 
-TEST_F(Cgroup, AQuotaIsSharedByThoseBelowItAlone) {
+TEST_F(Cgroup, AQuotaIsSharedByTheRanksBelowItOnly) {
   set("job/a", "200000 100000");
   set("job/b", "400000 100000");
   EXPECT_DOUBLE_EQ(cores("/job/a", {"/job/a", "/job/b"}), 2);
@@ -46,14 +46,14 @@ TEST_F(Cgroup, AQuotaIsSharedByThoseBelowItAlone) {
   EXPECT_DOUBLE_EQ(cores("/job/b", {"/job/a", "/job/b"}), 1.5);
 }
 
-TEST_F(Cgroup, NonsenseIsNoQuota) {
+TEST_F(Cgroup, InvalidTextIsNoQuota) {
   for (const char* content : {"", "max", "0x 1", "100 0", "many 100000"}) {
     set("job", content);
     EXPECT_GT(cores("/job", {"/job"}), 1e6) << content;
   }
 }
 
-TEST_F(Cgroup, TheOldHierarchyIsKnownToo) {
+TEST_F(Cgroup, QuotasOfVersion1AreRead) {
   std::filesystem::create_directories(root() / "cpu");
   std::ofstream(root() / "cpu/cpu.cfs_quota_us") << "300000\n";
   std::ofstream(root() / "cpu/cpu.cfs_period_us") << "100000\n";

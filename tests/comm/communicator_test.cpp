@@ -24,7 +24,7 @@ class OverMpi : public ::testing::Test {
   std::unique_ptr<Communicator> communicator_ = make_communicator(mpi_session(), at::kCPU);
 };
 
-TEST_F(OverMpi, KnowsItsPlace) {
+TEST_F(OverMpi, HasTheRankAndSizeOfTheSession) {
   EXPECT_EQ(communicator_->rank(), rank_);
   EXPECT_EQ(communicator_->size(), size_);
 }
@@ -46,7 +46,7 @@ TEST_F(OverMpi, AllReduceIsTheSumOfAllRanks) {
   }
 }
 
-TEST_F(OverMpi, ExchangeSwapsWithThePeerOnly) {
+TEST_F(OverMpi, ExchangeSwapsTensorsWithThePeerOnly) {
   const int peer = rank_ ^ 1;
   for (const std::int64_t length : {1, 17, 1'000'003}) {
     const at::Tensor mine = noise(length, static_cast<std::uint64_t>(rank_));
@@ -55,13 +55,13 @@ TEST_F(OverMpi, ExchangeSwapsWithThePeerOnly) {
       communicator_->exchange(mine, received, peer);
       EXPECT_TRUE(received.equal(noise(length, static_cast<std::uint64_t>(peer))));
     } else {
-      EXPECT_TRUE(received.equal(at::zeros({length})));  // the odd one out is not asked to take part
+      EXPECT_TRUE(received.equal(at::zeros({length})));  // the rank without a peer does not take part
     }
     EXPECT_TRUE(mine.equal(noise(length, static_cast<std::uint64_t>(rank_))));
   }
 }
 
-TEST_F(OverMpi, BroadcastGivesTheRootsTensorWhoeverItIs) {
+TEST_F(OverMpi, BroadcastGivesTheTensorOfAnyRoot) {
   for (int root = 0; root < size_; ++root) {
     at::Tensor tensor = noise(4099, static_cast<std::uint64_t>(rank_ + 50));
     communicator_->broadcast(tensor, root);
@@ -69,7 +69,7 @@ TEST_F(OverMpi, BroadcastGivesTheRootsTensorWhoeverItIs) {
   }
 }
 
-TEST_F(OverMpi, RefusesWhatItCannotMove) {
+TEST_F(OverMpi, UnsupportedTensorsAreRefused) {
   at::Tensor doubles = at::zeros({4}, at::kDouble);
   at::Tensor columns = at::zeros({4, 4}).t();
   at::Tensor nothing;
@@ -85,8 +85,8 @@ TEST_F(OverMpi, RefusesWhatItCannotMove) {
   EXPECT_THROW(communicator_->broadcast(also_four, size_), Error);
 }
 
-// Two communicators and the session's own messages don't meet.
-TEST_F(OverMpi, CommunicatorsAreApart) {
+// Messages of two communicators and of the session are not mixed up.
+TEST_F(OverMpi, CommunicatorsDoNotReceiveEachOthersMessages) {
   const auto second = make_communicator(mpi_session(), at::kCPU);
   at::Tensor ones = at::full({3}, 1.0), twos = at::full({3}, 2.0);
   second->all_reduce_sum(twos);

@@ -1,5 +1,5 @@
-// Which bindings of ranks to cores waste cores, by cases that can be counted by hand, and with the real bindings of the
-// ranks that run this test.
+// Which bindings of ranks to cores waste cores, by examples counted by hand and with the real bindings of this test's
+// ranks.
 #include "maskedkd/comm/core_binding.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 #include "support/mpi_test.hpp"
@@ -32,7 +32,7 @@ std::string told(const std::vector<RankCores>& ranks) {
   return lines.empty() ? "" : lines.front();
 }
 
-// The case of an inherited SLURM_CPU_BIND=mask_cpu:0x1.
+// This is the effect of an inherited SLURM_CPU_BIND=mask_cpu:0x1.
 TEST(CoreBinding, AllRanksOnOneCoreAreNamed) {
   EXPECT_EQ(told(on_one_host({{0}, {0}}, 2)),
             "ranks 0, 1 on n1 may only run on core 0, although the job could use 2 cores there: they slow each other "
@@ -57,14 +57,14 @@ TEST(CoreBinding, RanksThatCanSpreadAreFine) {
   EXPECT_EQ(told(on_one_host({{}, {}}, 0)), "") << "not known";
 }
 
-TEST(CoreBinding, MoreRanksThanCoresAreMeantWhereAllCoresAreUsed) {
+TEST(CoreBinding, MoreRanksThanCoresAreFineIfAllCoresAreUsed) {
   EXPECT_EQ(told(on_one_host({{0, 1}, {0, 1}, {0, 1}, {0, 1}}, 2)), "");
   EXPECT_EQ(told(on_one_host({{0}, {0}, {1}, {1}}, 2)), "");
   EXPECT_EQ(told(on_one_host({{0}, {0}}, 1)), "") << "the job has one core";
   EXPECT_NE(told(on_one_host({{0}, {0}, {0}, {0}}, 2)), "") << "one of two cores is idle";
 }
 
-TEST(CoreBinding, HostsCountByThemselves) {
+TEST(CoreBinding, EachHostIsCheckedSeparately) {
   std::vector<RankCores> ranks = on_one_host({{0}, {1}}, 2);
   ranks.push_back({2, "n2", {0}, 2});
   ranks.push_back({3, "n2", {1}, 2});
@@ -81,7 +81,7 @@ class Bound : public ::testing::Test {
     sched_setaffinity(0, sizeof(before_), &before_);
     mpi_session().barrier();
   }
-  // What rank 0 logs where every rank is bound to one of these cores.
+  // What rank 0 logs if every rank is bound to one of these cores.
   std::string logged() {
     const auto sink_text = std::make_shared<spdlog::sinks::ostream_sink_mt>(text_);
     const auto before = spdlog::default_logger();
@@ -95,7 +95,7 @@ class Bound : public ::testing::Test {
   std::ostringstream text_;
 };
 
-TEST_F(Bound, RanksOnTheSameCoreAreWarnedOfAndStayBound) {
+TEST_F(Bound, RanksOnTheSameCoreGiveAWarningAndStayBound) {
   if (CPU_COUNT(&before_) < 2) {
     GTEST_SKIP() << "one core only";
   }
@@ -116,7 +116,7 @@ TEST_F(Bound, RanksOnTheSameCoreAreWarnedOfAndStayBound) {
   EXPECT_TRUE(CPU_EQUAL(&one, &after));
 }
 
-TEST_F(Bound, RanksThatAreNotBoundAreNotWarnedOf) { EXPECT_EQ(logged(), ""); }
+TEST_F(Bound, UnboundRanksGiveNoWarning) { EXPECT_EQ(logged(), ""); }
 
 }  // namespace
 }  // namespace maskedkd

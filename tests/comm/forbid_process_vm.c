@@ -1,4 +1,5 @@
-// forbid_process_vm PROGRAM ARGUMENT...: runs it under a seccomp filter by which process_vm_readv and process_vm_writev
+// forbid_process_vm PROGRAM ARGUMENT...: runs PROGRAM under a seccomp filter that makes process_vm_readv and
+// process_vm_writev
 // fail with EPERM, as in containers without the right to trace.
 #include <errno.h>
 #include <linux/filter.h>

@@ -1,4 +1,4 @@
-// What CUDA's errors mean for a run. Nothing here needs a GPU.
+// What CUDA's errors mean for a run. These tests need no GPU.
 #include "maskedkd/comm/gpu_failure.hpp"
 
 #include <gtest/gtest.h>
@@ -14,7 +14,7 @@
 namespace maskedkd {
 namespace {
 
-TEST(GpuFailure, WhatLibrariesSayIsTold) {
+TEST(GpuFailure, MessagesOfLibrariesAreClassified) {
   EXPECT_EQ(
       kind_of_failure("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasLtMatmul( handle )`\nframe #0"),
       DeviceFailure::gpu);
@@ -34,9 +34,9 @@ TEST(GpuFailure, WhatLibrariesSayIsTold) {
 }
 
 #ifdef MASKEDKD_WITH_CUDA
-// CUDA's own words in driver_types.h: "This leaves the process in an inconsistent state and any further CUDA work will
+// CUDA's comment in driver_types.h: "This leaves the process in an inconsistent state and any further CUDA work will
 // return the same error."
-TEST(GpuFailure, EveryErrorThatCudaCallsFinalEndsWithAnotherStart) {
+TEST(GpuFailure, EveryErrorThatCudaCallsFinalRequeuesTheJob) {
   std::stringstream header;
   header << std::ifstream(MASKEDKD_CUDA_DRIVER_TYPES).rdbuf();
   const std::string text = header.str();
@@ -53,7 +53,7 @@ TEST(GpuFailure, EveryErrorThatCudaCallsFinalEndsWithAnotherStart) {
   EXPECT_GE(num_final, 8);
 }
 
-TEST(GpuFailure, CudasTextsAreKnown) {
+TEST(GpuFailure, MessagesOfCudaAreClassified) {
   for (const cudaError_t code :
        {cudaErrorECCUncorrectable, cudaErrorNvlinkUncorrectable, cudaErrorLaunchFailure, cudaErrorIllegalAddress,
         cudaErrorHardwareStackError, cudaErrorDevicesUnavailable, cudaErrorSystemNotReady, cudaErrorUnknown}) {

@@ -1,4 +1,4 @@
-// When a process without a GPU should have had one. Nothing here needs a GPU.
+// Why a process has no GPU although there should be one. These tests need no GPU.
 #include "maskedkd/comm/gpu_probe.hpp"
 
 #include "support/temporary_directory.hpp"
@@ -10,7 +10,7 @@
 namespace maskedkd {
 namespace {
 
-constexpr int kInsufficientDriver = 35, kNoDevice = 100;  // as cudaGetDeviceCount answers
+constexpr int kInsufficientDriver = 35, kNoDevice = 100;  // errors of cudaGetDeviceCount
 
 GpuProbe node_with_gpu(int error, const std::string& message) {
   GpuProbe probe;
@@ -42,12 +42,12 @@ TEST(GpuProbe, AJobWithoutGpusOnANodeThatHasSomeIsNamed) {
   EXPECT_NE(why.find("--gpus-per-node"), std::string::npos) << why;
 }
 
-TEST(GpuProbe, ABrokenGpuIsNamedWithCudasWords) {
+TEST(GpuProbe, ABrokenGpuIsReportedWithCudasMessage) {
   const std::string why = why_no_gpu(node_with_gpu(999, "unknown error"));
   EXPECT_NE(why.find("unknown error"), std::string::npos) << why;
 }
 
-TEST(GpuProbe, NothingToComplainOf) {
+TEST(GpuProbe, UsableHiddenOrAbsentGpusGiveNoMessage) {
   GpuProbe usable = node_with_gpu(0, "");
   usable.num_devices = 1;
   EXPECT_EQ(why_no_gpu(usable), "");
@@ -63,8 +63,8 @@ TEST(GpuProbe, NothingToComplainOf) {
   EXPECT_EQ(why_no_gpu(without_cuda), "");
 }
 
-// As the kernel module of NVIDIA lays them out.
-TEST(GpuProbe, TheKernelModuleTellsOfGpus) {
+// The layout of NVIDIA's kernel module.
+TEST(GpuProbe, GpusAreFoundInTheFilesOfTheKernelModule) {
   const testing::TemporaryDirectory root;
   EXPECT_FALSE(node_has_gpu(root.path()));
   std::filesystem::create_directories(root.path() / "dev");
@@ -81,7 +81,7 @@ TEST(GpuProbe, TheKernelModuleTellsOfGpus) {
   EXPECT_TRUE(node_has_gpu(root.path()));
 }
 
-TEST(GpuProbe, TheUserMayHideThem) {
+TEST(GpuProbe, TheUserMayHideGpus) {
   for (const char* text : {"", "-1"}) {
     EXPECT_TRUE(probe_gpus([text](const char*) { return text; }).hidden_by_user);
   }

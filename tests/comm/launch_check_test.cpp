@@ -1,4 +1,4 @@
-// Environments as Slurm 22.05 with Open MPI 4.1 and 5, MPICH 4 and 5 and Intel MPI 2021 make them.
+// Environments of Slurm 22.05 with Open MPI 4.1 and 5, MPICH 4 and 5 and Intel MPI 2021.
 #include "maskedkd/comm/launch_check.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -64,25 +64,25 @@ TEST(LaunchCheck, SrunWithoutPmiStartsRanksOfOneAndIsRefused) {
   expect_refused(1, step("4"), "4");
   expect_refused(1, step("2"), "2");
   expect_refused(2, step("8"), "8");
-  // What Open MPI 4.1 puts into a process that it starts alone must not pass for a launcher.
+  // Variables that Open MPI 4.1 sets in a process without launcher must not pass for a launcher.
   expect_refused(1, with(step("4"), {{"OMPI_MCA_ess", "singleton"}, {"OMPI_MCA_orte_ess_num_procs", "1"}}), "4");
 }
 
-TEST(LaunchCheck, AStepOfFewerTasksThanTheAllocationCountsByItself) {
+TEST(LaunchCheck, AStepOfFewerTasksThanTheAllocationIsCountedAlone) {
   Environment environment = step("2");
   environment.insert_or_assign("SLURM_NTASKS", std::string("8"));
   EXPECT_NO_THROW(check(2, environment));
   expect_refused(8, environment, "2");
 }
 
-TEST(LaunchCheck, WithoutAStepsCountTheJobsCounts) {
+TEST(LaunchCheck, WithoutTheStepsCountTheJobsCountIsUsed) {
   Environment environment = step("4");
   environment.erase("SLURM_STEP_NUM_TASKS");
   EXPECT_NO_THROW(check(4, environment));
   expect_refused(1, environment, "4");
 }
 
-// A batch script has SLURM_NTASKS and SLURM_PROCID of its own, but is no step: python3 -c or a lone program may run.
+// A batch script has SLURM_NTASKS and SLURM_PROCID, but is no step: a single program may run in it.
 TEST(LaunchCheck, ABatchScriptsOwnProcessIsFine) {
   Environment environment = step("8");
   environment.erase("SLURM_STEP_ID");
@@ -90,7 +90,7 @@ TEST(LaunchCheck, ABatchScriptsOwnProcessIsFine) {
   EXPECT_NO_THROW(check(1, environment));
 }
 
-// mpiexec inside an allocation starts one daemon a node through srun; its ranks inherit the daemon's step.
+// mpiexec inside an allocation starts one daemon per node through srun; its ranks inherit the daemon's step.
 TEST(LaunchCheck, MpiexecInAnAllocationMayStartAnyNumber) {
   for (const int size : {1, 2, 8}) {
     const std::string text = std::to_string(size);
@@ -99,22 +99,22 @@ TEST(LaunchCheck, MpiexecInAnAllocationMayStartAnyNumber) {
   }
 }
 
-// Open MPI 5 names its daemons otherwise, but still tells the size.
+// Open MPI 5 has other variables for its daemons, but the same one for the size.
 TEST(LaunchCheck, MpiexecOfOpenMpi5InAnAllocationIsFine) {
   EXPECT_NO_THROW(check(8, with(step("2"), {{"OMPI_COMM_WORLD_SIZE", "8"}, {"PMIX_SERVER_URI41", "prterun-a-1@0"}})));
 }
 
-// A size of 1 alone proves no launcher: a process without one may be told so as well.
-TEST(LaunchCheck, ASizeOfOneWithoutADaemonDoesNotVouch) {
+// A size of 1 alone does not prove a launcher: a process without launcher may have that variable too.
+TEST(LaunchCheck, ASizeOfOneWithoutADaemonDoesNotProveALauncher) {
   expect_refused(1, with(step("4"), {{"OMPI_COMM_WORLD_SIZE", "1"}}), "4");
 }
 
-// Variables left over from an outer mpiexec, say of a container that was started by it, don't vouch for srun's ranks.
-TEST(LaunchCheck, ALauncherOfAnotherSizeDoesNotVouch) {
+// Variables of an outer mpiexec, for example one that started the container, do not prove a launcher of srun's ranks.
+TEST(LaunchCheck, ALauncherOfAnotherSizeDoesNotProveOne) {
   expect_refused(1, with(step("4"), {{"OMPI_COMM_WORLD_SIZE", "4"}, {"OMPI_MCA_orte_hnp_uri", "1.0;tcp"}}), "4");
 }
 
-// srun --mpi=none names no PMI; MPI_Init would print a page and exit with 1.
+// srun --mpi=none sets no variable of PMI; MPI_Init would print a page and exit with 1.
 TEST(Launcher, SrunWithoutPmiIsRefusedBeforeMpiStarts) {
   const Environment none = step("2");
   try {
@@ -127,7 +127,7 @@ TEST(Launcher, SrunWithoutPmiIsRefusedBeforeMpiStarts) {
   }
 }
 
-TEST(Launcher, EveryPmiAndALoneTaskPass) {
+TEST(Launcher, EveryPmiAndASingleTaskAreAccepted) {
   for (const char* sign : {"PMIX_RANK", "PMI_RANK", "PMI_FD", "OMPI_COMM_WORLD_SIZE"}) {
     const Environment known = with(step("2"), {{sign, "0"}});
     EXPECT_NO_THROW(check_launcher(reader(known))) << sign;
@@ -137,7 +137,7 @@ TEST(Launcher, EveryPmiAndALoneTaskPass) {
   }
 }
 
-TEST(Launcher, MpiexecInsideAJobIsRemarkedOn) {
+TEST(Launcher, MpiexecInsideAJobGivesARemark) {
   const Environment mpiexec = {{"OMPI_COMM_WORLD_SIZE", "2"}, {"OMPI_MCA_orte_hnp_uri", "1.0;tcp"}};
   EXPECT_EQ(launcher_remark(reader(mpiexec)), "");
   const Environment job = with(mpiexec, {{"SLURM_JOB_ID", "7"}});
@@ -146,7 +146,7 @@ TEST(Launcher, MpiexecInsideAJobIsRemarkedOn) {
   EXPECT_EQ(launcher_remark(reader(srun)), "");
 }
 
-// As recorded: `mpiexec -n 2 env` of each, its second process.
+// Recorded from the second process of `mpiexec -n 2 env` of each MPI.
 const std::map<std::string, Environment> kOtherLaunchers = {
     {"MPICH 5.0.2, mpiexec.hydra",
      {{"HYDI_CONTROL_FD", "7"},
@@ -190,7 +190,7 @@ std::string refusal(int mpi_size, const Environment& environment, const std::str
   return "";
 }
 
-TEST(OtherLauncher, ProcessesThatMpiSeesAloneAreRefused) {
+TEST(OtherLauncher, ProcessesThatAreNotConnectedAreRefused) {
   for (const auto& [name, environment] : kOtherLaunchers) {
     const std::string refused = refusal(1, environment, "/usr/bin/orterun");
     EXPECT_EQ(refused.find("2 processes were started, but MPI sees 1 ("), 0U) << name << ": " << refused;
@@ -199,8 +199,8 @@ TEST(OtherLauncher, ProcessesThatMpiSeesAloneAreRefused) {
   }
 }
 
-// Whose variables are documented, but which were not recorded.
-TEST(OtherLauncher, ASizeOrARankOfOtherLaunchersIsEnough) {
+// Launchers whose variables are documented, but were not recorded.
+TEST(OtherLauncher, TheSizeOrRankOfOtherLaunchersIsDetected) {
   for (const char* size : {"MV2_COMM_WORLD_SIZE", "MVP_COMM_WORLD_SIZE", "JSM_NAMESPACE_SIZE", "FLUX_JOB_SIZE"}) {
     EXPECT_EQ(refusal(1, {{size, "4"}}).find("4 processes were started, but MPI sees 1"), 0U) << size;
   }
@@ -220,8 +220,8 @@ TEST(OtherLauncher, OneProcessIsFineWhateverItInherited) {
   EXPECT_EQ(refusal(1, {{"PMI_SIZE", "2"}, {"OMPI_COMM_WORLD_SIZE", "1"}}), "");
 }
 
-// The remedy for inherited variables works: without those that it names nothing is refused.
-TEST(OtherLauncher, UnsettingWhatTheHintNamesIsEnough) {
+// The hint's remedy for inherited variables works: without the variables that it names nothing is refused.
+TEST(OtherLauncher, UnsettingTheVariablesOfTheHintIsEnough) {
   for (const auto& [name, recorded] : kOtherLaunchers) {
     Environment environment = recorded;
     const std::string refused = refusal(1, environment);

@@ -1,6 +1,6 @@
 #include "maskedkd/comm/mpi_session.hpp"
 
-#include "../../src/comm/mpi_check.hpp"
+#include "comm/mpi_check.hpp"
 #include "support/mpi_test.hpp"
 
 #include <gtest/gtest.h>
@@ -14,7 +14,7 @@ namespace {
 
 using testing::mpi_session;
 
-TEST(MpiSession, KnowsItsPlace) {
+TEST(MpiSession, HasTheRanksOfMpi) {
   const MpiSession& session = mpi_session();
   const std::vector<double> ranks = session.all_gather(std::vector<double>{static_cast<double>(session.rank())});
   std::vector<double> counted(static_cast<std::size_t>(session.size()));
@@ -42,7 +42,7 @@ TEST(MpiSession, GathersDoublesRankByRankAndBitForBit) {
 
 TEST(MpiSession, GathersTextOfAnyLength) {
   const MpiSession& session = mpi_session();
-  // Rank 0 nothing, rank 1 a line with a zero byte, the others longer and longer.
+  // Rank 0 sends nothing, rank 1 a line with a zero byte, the others longer and longer texts.
   const auto of_rank = [](int rank) {
     return rank == 0   ? std::string()
            : rank == 1 ? std::string("a\0b\n\xff", 5)
@@ -66,7 +66,7 @@ TEST(MpiSession, BroadcastsTextOfEveryRoot) {
   }
 }
 
-TEST(MpiSession, NobodyLeavesABarrierBeforeAllCame) {
+TEST(MpiSession, NoRankLeavesABarrierBeforeAllEntered) {
   const MpiSession& session = mpi_session();
   for (int slow = 0; slow < session.size(); ++slow) {
     session.barrier();
@@ -76,7 +76,7 @@ TEST(MpiSession, NobodyLeavesABarrierBeforeAllCame) {
       }
     }
     session.barrier();
-    EXPECT_GE(MPI_Wtime() - before, 0.1);  // the others may be a little late themselves
+    EXPECT_GE(MPI_Wtime() - before, 0.1);  // the other ranks may enter late themselves
   }
 }
 
@@ -94,14 +94,14 @@ TEST(InPieces, CoversALengthOnceAndInOrder) {
         10);
     EXPECT_EQ(covered, length);
   }
-  // Longer than MPI's int counts, as it is used.
+  // Longer than MPI's int can count.
   const std::int64_t five_billion = 5'000'000'000;
   std::int64_t covered = 0;
   in_pieces(five_billion, [&](std::int64_t, int count) { covered += count; });
   EXPECT_EQ(covered, five_billion);
 }
 
-TEST(CheckMpi, ThrowsWhatMpiSays) {
+TEST(CheckMpi, ThrowsMpisMessage) {
   EXPECT_NO_THROW(check_mpi(MPI_SUCCESS, "MPI_Barrier"));
   try {
     check_mpi(MPI_ERR_RANK, "MPI_Send");
@@ -112,7 +112,7 @@ TEST(CheckMpi, ThrowsWhatMpiSays) {
     EXPECT_NE(message.find("rank"), std::string::npos) << message;
     EXPECT_EQ(error.code(), ExitCode::failure);
   }
-  // Not this program's mistakes, as of a link that dies: another start may do.
+  // Errors that are not this program's mistake, such as a lost connection: the job is requeued.
   for (const int code : {MPI_ERR_OTHER, MPI_ERR_INTERN, MPI_ERR_UNKNOWN}) {
     try {
       check_mpi(code, "MPI_Allreduce");

@@ -1,5 +1,5 @@
-// NCCL itself, on as many GPUs as there are ranks. One GPU shows one rank only: sums over ranks are then sums of one,
-// but the communicator, its stream order and its refusals are the real ones.
+// NCCL on as many GPUs as there are ranks. With one GPU sums over ranks are sums of one rank, but the communicator, its
+// stream order and its refusals are tested.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/comm/communicator.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
@@ -65,7 +65,7 @@ TEST_F(OverNccl, BroadcastGivesTheRootsTensor) {
   }
 }
 
-// With one rank the peer is the rank itself: a message through NCCL all the same.
+// With one rank the peer is the rank itself; the message still passes through NCCL.
 TEST_F(OverNccl, ExchangeSwapsWithThePeer) {
   const int peer = size_ == 1 ? 0 : rank_ ^ 1;
   const at::Tensor mine = on_device(noise_of(rank_, 1'000'003));
@@ -74,7 +74,8 @@ TEST_F(OverNccl, ExchangeSwapsWithThePeer) {
   EXPECT_TRUE(received.cpu().equal(noise_of(peer, 1'000'003)));
 }
 
-// Work that was queued before a call is seen by it, work queued after it sees its result: nothing waits on the host.
+// Calls see work that was queued before them, and work queued after them sees their result, without waiting on the
+// host.
 TEST_F(OverNccl, IsOrderedOnTheDevicesStream) {
   at::Tensor tensor = on_device(at::zeros({1 << 22}));
   for (int step = 0; step < 50; ++step) {
@@ -85,7 +86,7 @@ TEST_F(OverNccl, IsOrderedOnTheDevicesStream) {
   EXPECT_TRUE(tensor.cpu().equal(at::full({1 << 22}, 50.0)));
 }
 
-// The tree over GPUs has the bits of the tree over MPI.
+// The tree over GPUs gives the bits of the tree over MPI.
 TEST_F(OverNccl, TreeSumHasTheBitsOfTheCpus) {
   const auto over_mpi = make_communicator(mpi_session(), at::kCPU);
   at::Tensor on_cpu = noise_of(rank_, 100'003);
@@ -95,7 +96,7 @@ TEST_F(OverNccl, TreeSumHasTheBitsOfTheCpus) {
   EXPECT_TRUE(on_gpu.cpu().equal(on_cpu));
 }
 
-TEST_F(OverNccl, RefusesWhatItCannotMove) {
+TEST_F(OverNccl, UnsupportedTensorsAreRefused) {
   at::Tensor on_cpu = at::zeros({4});
   at::Tensor halves = on_device(at::zeros({4}, at::kHalf));
   at::Tensor columns = on_device(at::zeros({4, 4})).t();

@@ -1,4 +1,4 @@
-// Numbers whose sum depends on the order of the additions: signs and seven orders of magnitude mixed.
+// Numbers whose sum depends on the order of additions: mixed signs and seven orders of magnitude.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,7 +9,7 @@
 
 namespace maskedkd::testing {
 
-// splitmix64 (Steele, Lea and Flood 2014), so that any rank can make any other rank's numbers.
+// splitmix64 (Steele, Lea and Flood 2014), so that any rank can compute any other rank's numbers.
 inline std::uint64_t splitmix(std::uint64_t x) {
   x += 0x9e3779b97f4a7c15ULL;
   x = (x ^ (x >> 30U)) * 0xbf58476d1ce4e5b9ULL;

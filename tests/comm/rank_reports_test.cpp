@@ -18,7 +18,7 @@ void receive_until_all_have_finished(RankReports& reports) {
   }
 }
 
-TEST(RankReports, TheNewestOfEachRankAreSummedAndTheLastArrives) {
+TEST(RankReports, TheNewestReportsOfAllRanksAreSummedAndTheLastOnesArrive) {
   const int rank = mpi_session().rank(), size = mpi_session().size();
   for (int round = 0; round < 20; ++round) {
     RankReports reports(mpi_session(), 2);
@@ -34,7 +34,7 @@ TEST(RankReports, TheNewestOfEachRankAreSummedAndTheLastArrives) {
   }
 }
 
-// One rank throws between two reports; the others go on. Nothing may wait for it to take part in anything.
+// One rank throws between two reports; the other ranks continue, and nothing may wait for it.
 TEST(RankReports, AnExceptionOnOneRankWaitsForNoOther) {
   const int rank = mpi_session().rank(), last = mpi_session().size() - 1;
   try {
@@ -43,7 +43,7 @@ TEST(RankReports, AnExceptionOnOneRankWaitsForNoOther) {
     if (rank == last) {
       throw std::runtime_error("a disk is full");
     }
-    // Comes to the end of the block only when the thrower has left it.
+    // Ends the block only after the other rank has left it.
     mpi_session().barrier();
     reports.finish(std::array{2.0});
     throw std::runtime_error("the job ends");

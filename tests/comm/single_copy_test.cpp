@@ -1,5 +1,5 @@
-// Where ranks may not read each other's memory: decided by what Linux says, and seen with real ranks under a real
-// seccomp filter, which Open MPI's own default does not stand.
+// Ranks that may not read each other's memory: the decision by Linux's settings, and real ranks under a seccomp filter
+// with which Open MPI's default fails.
 #include "maskedkd/comm/single_copy.hpp"
 
 #include "support/process.hpp"
@@ -24,7 +24,7 @@ TEST(SingleCopy, IsAllowedOnlyWhereNothingForbidsIt) {
   EXPECT_FALSE(allows_single_copy({.in_container = true}));
 }
 
-TEST(SingleCopy, IsLeftAsTheUserOrOpenMpiHasItWhereItIsAllowed) {
+TEST(SingleCopy, KeepsTheSettingOfTheUserOrOpenMpiIfItIsAllowed) {
   unsetenv(kMechanism);
   turn_off_forbidden_single_copy({});
   EXPECT_EQ(std::getenv(kMechanism), nullptr);
@@ -49,7 +49,7 @@ ProcessResult ranks_without_process_vm(const std::string& mechanism) {
   return run_process(command);
 }
 
-TEST(SingleCopy, ForbiddenIsNotTriedAndLogsNothing) {
+TEST(SingleCopy, IsNotTriedAndLogsNothingIfItIsForbidden) {
   const ProcessResult forced = ranks_without_process_vm("cma");
   if (forced.exit_code == 77 || forced.output.find("Read -1") == std::string::npos) {
     GTEST_SKIP() << "no filter can be set here, or this MPI does not read other processes: " << forced.output;

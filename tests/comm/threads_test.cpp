@@ -1,4 +1,4 @@
-// CPU threads a rank gets, with the cores really taken away.
+// The number of CPU threads of a rank, with real bindings to cores.
 #include "maskedkd/comm/threads.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 #include "support/mpi_test.hpp"
@@ -17,7 +17,7 @@ namespace {
 
 using testing::mpi_session;
 
-// A container's quota may grant less than its affinity shows: then the counts below are not to be expected.
+// A container's quota may grant less than its affinity shows; then the expected counts below do not apply.
 bool has_quota() {
   std::string quota;
   return (std::ifstream("/sys/fs/cgroup/cpu.max") >> quota && quota != "max") ||
@@ -54,12 +54,12 @@ class Threads : public ::testing::Test {
   std::vector<int> cores_;
 };
 
-TEST_F(Threads, OfOneCoreAreOneForEveryRank) {
+TEST_F(Threads, EveryRankHasOneThreadOnOneCore) {
   bind({cores_.front()});
   EXPECT_EQ(threads_for_rank(mpi_session()), 1);
 }
 
-TEST_F(Threads, ShareTheCoresThatRanksHaveInCommon) {
+TEST_F(Threads, RanksShareTheCoresThatTheyHaveInCommon) {
   if (cores_.size() < 2 || has_quota()) {
     GTEST_SKIP() << "one core only, or a quota";
   }
@@ -67,8 +67,8 @@ TEST_F(Threads, ShareTheCoresThatRanksHaveInCommon) {
   EXPECT_EQ(threads_for_rank(mpi_session()), mpi_session().size() == 1 ? 2 : 1);
 }
 
-// Bound by the launcher, as srun --cpu-bind=cores does: what another rank holds takes nothing away from this one.
-TEST_F(Threads, AreAllOwnCoresWhereRanksAreBoundApart) {
+// Bound by the launcher, as by srun --cpu-bind=cores: a rank's count does not depend on other ranks' cores.
+TEST_F(Threads, RanksBoundToSeparateCoresUseAllOfTheirs) {
   const auto size = static_cast<std::size_t>(mpi_session().size());
   const auto rank = static_cast<std::size_t>(mpi_session().rank());
   const std::size_t each = cores_.size() / size;
@@ -80,10 +80,10 @@ TEST_F(Threads, AreAllOwnCoresWhereRanksAreBoundApart) {
   EXPECT_EQ(threads_for_rank(mpi_session()), static_cast<int>(each));
 }
 
-TEST_F(Threads, AreWhatTheUserOrSlurmSays) {
+TEST_F(Threads, TheCountOfTheUserOrSlurmIsUsed) {
   setenv("SLURM_CPUS_PER_TASK", "1", 1);
   EXPECT_EQ(threads_for_rank(mpi_session()), 1);
-  setenv("SLURM_CPUS_PER_TASK", "4096", 1);  // granted, but the affinity allows less
+  setenv("SLURM_CPUS_PER_TASK", "4096", 1);  // more than the affinity allows
   EXPECT_LE(threads_for_rank(mpi_session()), static_cast<int>(cores_.size()));
   setenv("OMP_NUM_THREADS", "7", 1);
   EXPECT_EQ(threads_for_rank(mpi_session()), 7);

@@ -1,4 +1,4 @@
-// Which rank gets which GPU, for the layouts that launchers make. Nothing here needs a GPU.
+// Which rank gets which GPU, for the layouts of common launchers. These tests need no GPU.
 #include "maskedkd/comm/topology.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -12,7 +12,7 @@ namespace {
 
 using Devices = std::vector<int>;
 
-// One rank: its host, its place there, and the GPUs it sees.
+// One rank: its host, its local rank, and the GPUs that it sees.
 RankPlace place(const std::string& host, int local_rank, std::vector<std::string> devices) {
   return {0, host, local_rank, static_cast<int>(devices.size()), std::move(devices), {}};
 }
@@ -24,7 +24,7 @@ std::vector<RankPlace> ranks(std::vector<RankPlace> places) {
   return places;
 }
 
-// Every rank sees all GPUs of its node: mpiexec, or srun --gpus-per-node.
+// Every rank sees all GPUs of its node, as with mpiexec or srun --gpus-per-node.
 std::vector<RankPlace> all_visible(int nodes, int ranks_per_node, int gpus_per_node) {
   std::vector<RankPlace> places;
   for (int node = 0; node < nodes; ++node) {
@@ -39,7 +39,7 @@ std::vector<RankPlace> all_visible(int nodes, int ranks_per_node, int gpus_per_n
   return ranks(places);
 }
 
-// What an Error says, or "" where none is thrown.
+// The Error, or an empty one if none is thrown.
 Error refusal(const std::vector<RankPlace>& places, DeviceChoice choice) {
   try {
     assign_devices(places, choice);
@@ -83,34 +83,34 @@ TEST(AssignDevices, MoreRanksThanGpusAreRefusedWithTheTable) {
   }
 }
 
-// srun --gpus-per-task=1: CUDA_VISIBLE_DEVICES shows each rank one GPU, which each sees as its number 0.
-TEST(AssignDevices, OneVisibleGpuEachIsTakenAsItIs) {
+// srun --gpus-per-task=1: CUDA_VISIBLE_DEVICES shows each rank one GPU, which is its number 0.
+TEST(AssignDevices, OneVisibleGpuPerRankIsUsed) {
   const auto places = ranks({place("a", 0, {"A0"}), place("a", 1, {"A1"}), place("b", 0, {"B0"}), place("b", 1, {"B1"}),
                              place("b", 2, {"B2"})});
   EXPECT_EQ(assign_devices(places, DeviceChoice::cuda), (Devices{0, 0, 0, 0, 0}));
 }
 
-// CUDA_VISIBLE_DEVICES=0 exported before mpiexec -n 2: both see one GPU, and it is the same.
+// CUDA_VISIBLE_DEVICES=0 exported before mpiexec -n 2: both ranks see the same GPU.
 TEST(AssignDevices, TheSameSingleGpuForTwoRanksIsRefused) {
   const Error error = refusal(ranks({place("a", 0, {"A0"}), place("a", 1, {"A0"})}), DeviceChoice::cuda);
   EXPECT_EQ(error.code(), ExitCode::usage);
   EXPECT_TRUE(says(error, "ranks 0 and 1 would share one GPU of a")) << error.what();
 }
 
-// The same UUID text on two hosts is two GPUs (virtual machines do that).
-TEST(AssignDevices, EqualNamesOnTwoHostsAreTwoGpus) {
+// The same UUID on two hosts means two GPUs (it happens with virtual machines).
+TEST(AssignDevices, EqualUuidsOnTwoHostsAreTwoGpus) {
   EXPECT_EQ(assign_devices(ranks({place("a", 0, {"X"}), place("b", 0, {"X"})}), DeviceChoice::cuda), (Devices{0, 0}));
 }
 
 TEST(AssignDevices, VisibleGpusMayBeListedInAnotherOrderForEachRank) {
   const auto crossed = ranks({place("a", 0, {"A0", "A1"}), place("a", 1, {"A0", "A1"})});
   EXPECT_EQ(assign_devices(crossed, DeviceChoice::cuda), (Devices{0, 1}));
-  // Rank 1 sees them turned round: its number 1 is rank 0's number 0.
+  // Rank 1 sees the GPUs in reverse order: its number 1 is rank 0's number 0.
   const auto turned = ranks({place("a", 0, {"A0", "A1"}), place("a", 1, {"A1", "A0"})});
   EXPECT_TRUE(says(refusal(turned, DeviceChoice::cuda), "would share"));
 }
 
-TEST(AssignDevices, NodesMayDiffer) {
+TEST(AssignDevices, NodesMayHaveDifferentNumbersOfGpus) {
   const auto places = ranks({place("big", 0, {"0", "1", "2", "3"}), place("big", 1, {"0", "1", "2", "3"}),
                              place("big", 2, {"0", "1", "2", "3"}), place("small", 0, {"0"})});
   EXPECT_EQ(assign_devices(places, DeviceChoice::cuda), (Devices{0, 1, 2, 0}));
@@ -119,14 +119,14 @@ TEST(AssignDevices, NodesMayDiffer) {
   EXPECT_TRUE(says(refusal(ranks(crowded), DeviceChoice::cuda), "small"));
 }
 
-// Ranks dealt out round-robin over the nodes (srun --distribution=cyclic): the local rank counts, not the rank.
-TEST(AssignDevices, CyclicRanks) {
+// Ranks are distributed round-robin over the nodes (srun --distribution=cyclic).
+TEST(AssignDevices, TheLocalRankCountsForCyclicRanks) {
   const auto places = ranks({place("a", 0, {"A0", "A1"}), place("b", 0, {"B0", "B1"}), place("a", 1, {"A0", "A1"}),
                              place("b", 1, {"B0", "B1"})});
   EXPECT_EQ(assign_devices(places, DeviceChoice::cuda), (Devices{0, 0, 1, 1}));
 }
 
-TEST(AssignDevices, CpuIsCpuWhateverIsThere) {
+TEST(AssignDevices, CpuUsesNoGpuEvenIfThereAreSome) {
   EXPECT_EQ(assign_devices(all_visible(1, 4, 2), DeviceChoice::cpu), (Devices{-1, -1, -1, -1}));
   EXPECT_EQ(assign_devices(all_visible(2, 3, 0), DeviceChoice::cpu), Devices(6, -1));
 }
@@ -140,7 +140,7 @@ TEST(AssignDevices, AutomaticWithoutAnyGpuIsCpuAndCudaIsRefused) {
   EXPECT_NE(error.hint().find("--device cpu"), std::string::npos) << error.hint();
 }
 
-TEST(AssignDevices, SomeRanksWithoutGpuAreRefusedNeverMixed) {
+TEST(AssignDevices, AMixOfRanksWithAndWithoutGpuIsRefused) {
   const auto places = ranks({place("a", 0, {"A0"}), place("b", 0, {})});
   for (const DeviceChoice choice : {DeviceChoice::cuda, DeviceChoice::automatic}) {
     const Error error = refusal(places, choice);
@@ -149,7 +149,7 @@ TEST(AssignDevices, SomeRanksWithoutGpuAreRefusedNeverMixed) {
   }
 }
 
-TEST(ParseDeviceChoice, KnowsThreeNames) {
+TEST(ParseDeviceChoice, AcceptsThreeNames) {
   EXPECT_EQ(parse_device_choice("auto"), DeviceChoice::automatic);
   EXPECT_EQ(parse_device_choice("cpu"), DeviceChoice::cpu);
   EXPECT_EQ(parse_device_choice("cuda"), DeviceChoice::cuda);
@@ -164,8 +164,8 @@ TEST(ParseDeviceChoice, KnowsThreeNames) {
   }
 }
 
-// A driver that is too old, or a job that asked for none: not silently the CPUs.
-TEST(Topology, GpusThatCannotBeUsedAreNotPassedOver) {
+// With a driver that is too old, or a job without GPUs, CPUs must not be used silently.
+TEST(Topology, UnusableGpusAreAnError) {
   std::vector<RankPlace> places = all_visible(2, 1, 0);
   places[1].why_none = "the driver serves CUDA up to 12.4, this program needs 13.0";
   for (const DeviceChoice choice : {DeviceChoice::automatic, DeviceChoice::cuda}) {

@@ -1,4 +1,4 @@
-// The sum over ranks against a sum tree that one process makes by itself: halves of halves over the leaves.
+// Compares the sum over ranks with a tree of sums that one process computes: halves of halves over the leaves.
 #include "maskedkd/comm/tree_all_reduce.hpp"
 
 #include "maskedkd/comm/mpi_session.hpp"
@@ -29,7 +29,7 @@ at::Tensor halves_of_halves(const std::vector<at::Tensor>& leaves, std::size_t f
                  halves_of_halves(leaves, first + count / 2, count - count / 2));
 }
 
-// To be compared with ==, never by EXPECT_EQ, which would print megabytes.
+// To be compared with ==, as EXPECT_EQ would print megabytes.
 std::string bits(const at::Tensor& tensor) {
   return {static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes()};
 }
@@ -49,7 +49,7 @@ class TreeSum : public ::testing::Test {
   const MpiSession& session_ = mpi_session();
   std::unique_ptr<Communicator> communicator_ = make_communicator(session_, at::kCPU);
 
-  // This rank's contiguous run of the leaves, summed pairwise, then over the ranks.
+  // The rank's contiguous part of the leaves, summed pairwise, then over the ranks.
   at::Tensor over_ranks(const std::vector<at::Tensor>& leaves) {
     const std::size_t mine = leaves.size() / static_cast<std::size_t>(session_.size());
     at::Tensor sum = halves_of_halves(leaves, mine * static_cast<std::size_t>(session_.rank()), mine).clone();
@@ -86,8 +86,8 @@ TEST_F(TreeSum, HasTheBitsOfOneProcessOnAsManyNumbersAsDeitTiny) {
   ASSERT_TRUE(bits(over_ranks(leaves)) == bits(halves_of_halves(leaves, 0, leaves.size())));
 }
 
-// Any size: rank i + 2^k is added to rank i, then the tree over the first 2^k.
-TEST_F(TreeSum, TakesSurplusRanksInFirst) {
+// For any number of ranks, rank i + 2^k is added to rank i, then the tree over the first 2^k ranks follows.
+TEST_F(TreeSum, AddsSurplusRanksFirst) {
   const int size = session_.size();
   std::size_t tree = 1;
   while (tree * 2 <= static_cast<std::size_t>(size)) {
@@ -118,7 +118,7 @@ TEST_F(TreeSum, IsTheSameOnEveryRankAndEveryTimeAndCloseToTheDoubleSum) {
     exact += leaf.to(at::kDouble);
     magnitude += leaf.to(at::kDouble).abs();
   }
-  // Error of a sum tree: (depth) half-ulps of the sum of magnitudes (Higham, section 4.2); 4 bounds the depth here.
+  // Error of a tree of sums: depth half-ulps of the sum of magnitudes (Higham, section 4.2); 4 bounds the depth here.
   const at::Tensor error = (sum.to(at::kDouble) - exact).abs() / magnitude;
   EXPECT_LE(error.max().item<double>(), 4 * 0x1p-24);
 }
@@ -135,7 +135,7 @@ TEST_F(TreeSum, CarriesInfinityAndNanToEveryRank) {
   EXPECT_EQ(tensor[2].item<float>(), 0.0F);
 }
 
-// Also where some exchange less than others: a watchdog compares the counts.
+// Also if some ranks take part in fewer exchanges: a watchdog compares the counts.
 TEST_F(TreeSum, CountsAsManyCollectivesOnEveryRank) {
   const std::uint64_t before = session_.activity().read().collectives;
   at::Tensor tensor = at::zeros({3});
@@ -146,7 +146,7 @@ TEST_F(TreeSum, CountsAsManyCollectivesOnEveryRank) {
   }
 }
 
-TEST_F(TreeSum, OfNothingIsNothing) {
+TEST_F(TreeSum, AcceptsEmptyTensors) {
   at::Tensor tensor = at::zeros({0});
   tree_all_reduce_sum(*communicator_, tensor);
   EXPECT_EQ(tensor.numel(), 0);

@@ -1,4 +1,4 @@
-// Damaged records: what stops the loader, and what is replaced by what.
+// Damaged records: which ones stop the loader, and which records replace others.
 #include "loader_fixture.hpp"
 #include "maskedkd/base/error.hpp"
 
@@ -15,7 +15,7 @@
 namespace maskedkd::testing {
 namespace {
 
-// Records 13 and 14 are damaged, 15 stands in for both, with its label; up to the limit and not beyond.
+// Records 13 and 14 are damaged; 15 replaces both, with its label; up to the limit and not beyond.
 TEST_F(LoaderTest, ADamagedRecordIsReplacedByTheNextGoodOneUpToALimit) {
   const ShardIndexEntry& entry = packed_.index.shards[1];
   const auto request = [] {
@@ -35,7 +35,7 @@ TEST_F(LoaderTest, ADamagedRecordIsReplacedByTheNextGoodOneUpToALimit) {
     EXPECT_EQ(values_of<std::int64_t>(batch->labels),
               (std::vector<std::int64_t>{packed_.records[12].label, packed_.records[15].label,
                                          packed_.records[15].label, packed_.records[15].label}));
-    // The same as if the set had been asked for the records that took their places.
+    // The result is that of a request for the replacing records.
     Loader expected(*set_, options_of(1, 1), [first = true]() mutable -> std::optional<BatchRequest> {
       return std::exchange(first, false) ? std::optional(BatchRequest{0, 3, 0, {12, 15, 15, 15}}) : std::nullopt;
     });
@@ -52,9 +52,9 @@ TEST_F(LoaderTest, ADamagedRecordIsReplacedByTheNextGoodOneUpToALimit) {
   }
 }
 
-// A JPEG that is cut off is damaged for the crops that reach so far. Which places of a batch get the next record
-// instead does not depend on what else is open.
-TEST_F(LoaderTest, WhatADamagedImageIsReplacedInDoesNotDependOnItsCompany) {
+// A truncated JPEG is damaged only for crops that reach the missing part. Which places of a batch get the next record
+// instead must not depend on what else is open.
+TEST_F(LoaderTest, ReplacedPlacesOfADamagedImageDoNotDependOnOtherBatches) {
   const TemporaryDirectory folder;
   std::mt19937_64 random(5);
   std::vector<Record> records;
@@ -86,7 +86,7 @@ TEST_F(LoaderTest, WhatADamagedImageIsReplacedInDoesNotDependOnItsCompany) {
   const auto label_of = [](const std::vector<float>& content, std::size_t position) {
     return content[3 + 4 * kSize * kSize * 3 + position];
   };
-  std::array<int, 2> seen{};  // of the image itself, of the one after it
+  std::array<int, 2> seen{};  // of the damaged image, of its replacement
   for (const auto& content : alone) {
     for (const std::size_t position : {0, 2, 3}) {
       ASSERT_TRUE(label_of(content, position) == 2 || label_of(content, position) == 3);
@@ -99,9 +99,9 @@ TEST_F(LoaderTest, WhatADamagedImageIsReplacedInDoesNotDependOnItsCompany) {
   EXPECT_EQ(load(4, 5, 2), alone);
 }
 
-// The packer accepts a JPEG whose data end early before an end marker, as its structure is whole: no training ends with
-// it, but the first one is named, and the tenth says how many there are.
-TEST_F(LoaderTest, APictureThatIsDecodedPastDamageIsWarnedOfOnce) {
+// The packer accepts a JPEG whose data end early before an end marker, as its structure is valid. It does not end a
+// training, but the first one is named, and the tenth gives the number of such images.
+TEST_F(LoaderTest, AnImageThatIsDecodedDespiteDamageGivesOneWarning) {
   const TemporaryDirectory folder;
   Image image{160, 120, std::vector<std::uint8_t>(160 * 120 * 3, 90)};
   std::vector<std::uint8_t> file = encode_jpeg(image, 90);
@@ -150,7 +150,7 @@ TEST_F(LoaderTest, ASetThatIsDamagedAllOverEndsTheLoading) {
   }
 }
 
-TEST_F(LoaderTest, AWorkersErrorComesInItsTurnWithShardAndRecord) {
+TEST_F(LoaderTest, AnErrorOfAWorkerComesInOrderWithShardAndRecord) {
   const ShardIndexEntry& entry = packed_.index.shards[1];
   flip_byte(folder_.path() / entry.name, entry.bytes_offset, 0xFF);  // record 13
   for (const int num_workers : {1, 4}) {

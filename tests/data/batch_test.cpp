@@ -6,7 +6,7 @@
 namespace maskedkd::testing {
 namespace {
 
-TEST(Batch, NormalisedAsTorchvisionDoes) {
+TEST(Batch, IsNormalisedAsTorchvisionDoes) {
   const Tensors tensors = reference("batch.safetensors");
   MicroBatch batch;
   batch.images = tensors.at("images");
@@ -20,7 +20,7 @@ TEST(Batch, NormalisedAsTorchvisionDoes) {
   EXPECT_LE(error, 5e-7);  // one unit in the last place of 2.64
 }
 
-TEST(Batch, ErasedBoxesHoldTheirNoiseAndNothingElseChanges) {
+TEST(Batch, ErasedBoxesContainNoiseAndNothingElseChanges) {
   const Tensors tensors = reference("batch.safetensors");
   MicroBatch batch;
   batch.images = tensors.at("images");
@@ -42,7 +42,8 @@ TEST(Batch, ErasedBoxesHoldTheirNoiseAndNothingElseChanges) {
         for (int x = 0; x < 31; ++x) {
           const auto index = ((image * 3 + c) * 31 + y) * 31 + x;
           float expected = clean.const_data_ptr<float>()[index];
-          for (const auto& [box, noise] : batch.erasures[static_cast<std::size_t>(image)]) {  // the last one stays
+          for (const auto& [box, noise] :
+               batch.erasures[static_cast<std::size_t>(image)]) {  // the last one remains where boxes overlap
             const int row = y - box.top, column = x - box.left;
             if (row >= 0 && row < box.height && column >= 0 && column < box.width) {
               expected = noise[static_cast<std::size_t>((c * box.height + row) * box.width + column)];

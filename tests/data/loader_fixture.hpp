@@ -1,4 +1,4 @@
-// A packed set of 50 small records in shards of 13, loaders of it, and what they hand out in a form to compare.
+// A packed set of 50 small records in shards of 13, loaders of it, and their batches in a form to compare.
 #pragma once
 
 #include "codecs/reference.hpp"
@@ -35,7 +35,7 @@ class LoaderTest : public ::testing::Test {
     return options;
   }
 
-  // `count` batches of 3 to 6 records, no two addresses alike.
+  // `count` requests of 3 to 6 records, no two with the same address.
   static Loader::RequestSource requests(int count, std::atomic<int>* taken = nullptr) {
     return [next = 0, count, taken]() mutable -> std::optional<BatchRequest> {
       if (next == count) {
@@ -56,7 +56,7 @@ class LoaderTest : public ::testing::Test {
     };
   }
 
-  // Everything that a batch holds, in a form that can be compared.
+  // The whole content of a batch as numbers that can be compared.
   static std::vector<float> content_of(const MicroBatch& batch) {
     std::vector<float> all = {static_cast<float>(batch.request.epoch), static_cast<float>(batch.request.step),
                               static_cast<float>(batch.request.micro_batch)};

@@ -13,11 +13,11 @@
 
 namespace {
 
-std::atomic<int> threads_left = -1;  // that may be started; below 0: any number
+std::atomic<int> threads_left = -1;  // number of threads that may still be started; below 0: unlimited
 
 }  // namespace
 
-// As where a limit of processes is reached.
+// Fails as if a limit of processes were reached.
 extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*),
                               void* argument) {
   static const auto real = reinterpret_cast<decltype(&pthread_create)>(dlsym(RTLD_NEXT, "pthread_create"));
@@ -42,8 +42,8 @@ TEST_F(LoaderTest, OrderAndContentAreTheSameForAnyNumberOfWorkers) {
   }
 }
 
-// Repeated augmentation: nine requests for the same eight records in other orders. However many are open at a time, the
-// content is what each request alone gives; opened together, a record is decoded once for all of them.
+// Repeated augmentation: nine requests for the same eight records in other orders. The content equals that of separate
+// requests, however many batches are open; opened together, a record is decoded once for all of them.
 TEST_F(LoaderTest, ARecordThatSeveralBatchesWantIsDecodedOnceForThem) {
   constexpr int kBatches = 9, kSize8 = 8;
   const auto source = [] {
@@ -85,8 +85,8 @@ TEST_F(LoaderTest, ARecordThatSeveralBatchesWantIsDecodedOnceForThem) {
   }
 }
 
-// A batch's memory is used again, but never while somebody still looks at it.
-TEST_F(LoaderTest, BatchesThatAreKeptAreNotWrittenOver) {
+// A batch's memory is reused, but never while a reference to it exists.
+TEST_F(LoaderTest, ReferencedBatchesAreNotOverwritten) {
   Loader loader(*set_, options_of(3, 2), requests(60));
   std::vector<std::pair<at::Tensor, std::vector<std::uint8_t>>> kept;
   int num = 0;
@@ -101,7 +101,7 @@ TEST_F(LoaderTest, BatchesThatAreKeptAreNotWrittenOver) {
   }
 }
 
-TEST_F(LoaderTest, ABatchIsAFunctionOfItsAddressNotOfItsTurn) {
+TEST_F(LoaderTest, ABatchDependsOnItsAddressNotOnTheOrderOfRequests) {
   const auto load = [&](const LoaderOptions& options, const BatchRequest& request) {
     Loader loader(*set_, options, [first = true, &request]() mutable -> std::optional<BatchRequest> {
       return std::exchange(first, false) ? std::optional(request) : std::nullopt;
@@ -121,12 +121,12 @@ TEST_F(LoaderTest, ABatchIsAFunctionOfItsAddressNotOfItsTurn) {
   LoaderOptions other_seed = options_of(1, 1);
   other_seed.seed = 100;
   EXPECT_NE(load(other_seed, request), first);
-  // The same record twice in a batch is seen through two crops.
+  // The same record twice in a batch gets two different crops.
   constexpr int kImage = kSize * kSize * 3;
   EXPECT_FALSE(std::equal(first.begin() + 3 + kImage, first.begin() + 3 + 2 * kImage, first.begin() + 3 + 2 * kImage));
 }
 
-TEST_F(LoaderTest, EvaluationGivesTheImagesThemselves) {
+TEST_F(LoaderTest, EvaluationGivesTheUnchangedImages) {
   const TemporaryDirectory folder;
   std::mt19937_64 random(4);
   std::vector<Record> records(9);
@@ -157,7 +157,7 @@ TEST_F(LoaderTest, EvaluationGivesTheImagesThemselves) {
   EXPECT_FALSE(loader.next());
 }
 
-TEST_F(LoaderTest, NoiseIsStandardNormal) {
+TEST_F(LoaderTest, ErasingNoiseIsStandardNormal) {
   Loader loader(*set_, options_of(2, 4), requests(100));
   double count = 0, sum = 0, squares = 0;
   while (const auto batch = loader.next()) {
@@ -176,7 +176,7 @@ TEST_F(LoaderTest, NoiseIsStandardNormal) {
   EXPECT_NEAR(squares / count, 1, 4.5 * std::sqrt(2 / count));
 }
 
-TEST_F(LoaderTest, NeverMoreThanPrefetchIsAhead) {
+TEST_F(LoaderTest, NeverMoreThanPrefetchBatchesAreRequestedAhead) {
   for (const auto& [num_workers, prefetch] : {std::pair(1, 1), {4, 2}, {2, 6}, {8, 3}}) {
     std::atomic<int> taken = 0;
     Loader loader(*set_, options_of(num_workers, prefetch), requests(1000, &taken));
@@ -206,7 +206,7 @@ TEST_F(LoaderTest, WorkersThatCanNotBeStartedAreAnError) {
   threads_left = -1;
 }
 
-TEST_F(LoaderTest, AnErrorOfTheSourceIsTheLast) {
+TEST_F(LoaderTest, AnErrorOfTheSourceComesAfterAllBatchesBeforeIt) {
   Loader loader(*set_, options_of(3, 2), [next = 0]() mutable -> std::optional<BatchRequest> {
     if (next == 4) {
       throw Error("no more requests to be had");
@@ -220,13 +220,13 @@ TEST_F(LoaderTest, AnErrorOfTheSourceIsTheLast) {
   EXPECT_FALSE(loader.next());
 }
 
-TEST_F(LoaderTest, EndsInTheMiddleOfAnEpoch) {
+TEST_F(LoaderTest, CanBeDestroyedInTheMiddleOfAnEpoch) {
   for (int round = 0; round < 40; ++round) {
     Loader loader(*set_, options_of(1 + round % 4, 1 + round % 5), requests(100000));
     for (int i = 0; i < round % 7; ++i) {
       ASSERT_TRUE(loader.next());
     }
-  }  // joins here, or the test runs into its timeout
+  }  // the destructor joins the threads
 }
 
 TEST_F(LoaderTest, WaitingIsMeasured) {
@@ -240,7 +240,7 @@ TEST_F(LoaderTest, WaitingIsMeasured) {
   EXPECT_LT(loader.counts().seconds_waited, 10);
 }
 
-TEST_F(LoaderTest, NeedsAWorkerAndRoom) {
+TEST_F(LoaderTest, RefusesNoWorkersAndNoPrefetch) {
   EXPECT_THROW(Loader(*set_, options_of(0, 1), requests(1)), Error);
   EXPECT_THROW(Loader(*set_, options_of(1, 0), requests(1)), Error);
 }

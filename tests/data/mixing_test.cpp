@@ -77,7 +77,7 @@ TEST(Mixing, LambdaIsBetaDistributed) {
   }
 }
 
-// Boxes and lambdas of single samples beside timm's draws [draw, 5]: top, left, height, width, lambda.
+// Compares boxes and lambdas of single samples with timm's draws [draw, 5]: top, left, height, width, lambda.
 void compare_boxes(const MixOptions& options, int height, int width, const std::vector<double>& timm) {
   std::array<std::vector<double>, 5> columns, expected;
   for (std::uint32_t draw = 0; draw < 50000; ++draw) {
@@ -127,7 +127,7 @@ TEST(Mixing, BoxesBetweenTwoSidesAreDistributedAsTimmsMinmax) {
   }
 }
 
-TEST(Mixing, EveryModeDrawsWhatBelongsTogether) {
+TEST(Mixing, EveryModeDrawsConsistentPlans) {
   for (const auto& [mode, num_independent, with_sides] : {std::tuple(MixMode::batch, 1, false),
                                                           {MixMode::pair, 4, false},
                                                           {MixMode::elem, 8, false},
@@ -167,7 +167,7 @@ TEST(Mixing, EveryModeDrawsWhatBelongsTogether) {
   }
 }
 
-TEST(Mixing, OffMeansUnchanged) {
+TEST(Mixing, WithoutMixingImagesAreUnchanged) {
   const Tensors cases = reference("mixing.safetensors");
   MixOptions options;
   options.mixup_alpha = options.cutmix_alpha = 0;

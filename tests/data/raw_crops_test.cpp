@@ -1,6 +1,6 @@
-// Crops that are augmented later give the images that the loader's workers make themselves.
-#include "../../src/data/record_images.hpp"
+// Crops that are augmented later give the same images as those that the loader's workers augment.
 #include "codecs/reference.hpp"
+#include "data/record_images.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/data/batch.hpp"
 #include "maskedkd/data/loader.hpp"
@@ -17,7 +17,7 @@ namespace {
 constexpr int kSize = 24;
 constexpr std::int64_t kMostPixels = kRawCropPixels * kSize * kSize;
 
-// Images of sides 1 .. 120: crops of up to six times the pixels that come raw.
+// Images with sides of 1 to 120: crops of up to six times as many pixels as are passed on unresized.
 class RawCropsTest : public ::testing::Test {
  protected:
   RawCropsTest() {
@@ -46,7 +46,7 @@ class RawCropsTest : public ::testing::Test {
     return options;
   }
 
-  // Three requests in a row want the same records.
+  // Three requests in a row ask for the same records.
   std::vector<MicroBatch> batches(const LoaderOptions& options) const {
     Loader loader(*set_, options, [next = 0u]() mutable -> std::optional<BatchRequest> {
       if (next == 60) {
@@ -82,7 +82,7 @@ class RawCropsTest : public ::testing::Test {
   std::optional<ShardSet> set_;
 };
 
-TEST_F(RawCropsTest, BecomeTheImagesThatWorkersMake) {
+TEST_F(RawCropsTest, GiveTheImagesOfWorkersThatAugment) {
   const std::vector<MicroBatch> finished = batches(options_of(2, false));
   ASSERT_EQ(finished.size(), 60u);
   for (const int num_workers : {1, 4}) {
@@ -90,7 +90,7 @@ TEST_F(RawCropsTest, BecomeTheImagesThatWorkersMake) {
   }
 }
 
-TEST_F(RawCropsTest, LargeOnesComeResizedSoThatMemoryIsBounded) {
+TEST_F(RawCropsTest, LargeCropsAreResizedSoThatMemoryIsBounded) {
   std::int64_t num_resized = 0, num_raw = 0, most = 0;
   for (const MicroBatch& batch : batches(options_of(2, true))) {
     for (const TrainingPlan& plan : batch.crops->plans) {
@@ -106,7 +106,7 @@ TEST_F(RawCropsTest, LargeOnesComeResizedSoThatMemoryIsBounded) {
   EXPECT_GT(most, kMostPixels / 2);
 }
 
-TEST_F(RawCropsTest, ADamagedRecordIsReplacedThereToo) {
+TEST_F(RawCropsTest, ADamagedRecordIsReplaced) {
   const ShardIndexEntry& entry = packed_.index.shards[1];
   flip_byte(folder_.path() / entry.name, entry.bytes_offset, 0xFF);  // record 13
   const auto skipping = [](int num_workers, bool raw_crops) {
@@ -118,7 +118,7 @@ TEST_F(RawCropsTest, ADamagedRecordIsReplacedThereToo) {
   EXPECT_THROW(batches(options_of(2, true)), Error);
 }
 
-// Threads take room for 200 crops and one that is larger than a piece; none is written over, little is left unused.
+// Threads allocate 200 crops and one that is larger than a piece; none overlaps, and little memory is left unused.
 TEST(CropMemory, CropsLieApartInAFewPieces) {
   constexpr std::size_t kCount = 200, kThreads = 4;
   RawCrops crops;
@@ -152,7 +152,7 @@ TEST(CropMemory, CropsLieApartInAFewPieces) {
   EXPECT_LT(held, taken + 16'000'000);
 }
 
-TEST_F(RawCropsTest, AreForTraining) {
+TEST_F(RawCropsTest, AreRefusedForEvaluation) {
   LoaderOptions options = options_of(1, true);
   options.training = false;
   EXPECT_THROW(batches(options), Error);

@@ -1,4 +1,4 @@
-"""What torchvision, timm and DeiT's sampler make of the inputs that the data room's tests use.
+"""Results of torchvision, timm and DeiT's sampler for the inputs of the tests of the module data.
 
 python reference.py OUTPUT_FOLDER
 """
@@ -39,7 +39,7 @@ def mixing():
     np.random.seed(5)
     case = 0
     for mode in ["batch", "pair", "elem"]:
-        for i in range(18):  # from the 13th on with sides between two shares
+        for i in range(18):  # from the 13th on with cutmix_minmax
             size, side = int(RNG.choice([2, 4, 6, 16])), (int(RNG.choice([8, 31])), 28)
             classes = int(RNG.choice([2, 10, 1000]))
             smoothing = [0.1, 0.0, 0.3][i % 3]
@@ -58,7 +58,7 @@ def mixing():
             boxes.clear()
             before = images.numpy().copy()
             mixed, targets = mixup(images, labels)
-            rest = list(boxes)  # top, bottom, left, right, lambda; timm draws none where lambda is 1
+            rest = list(boxes)  # top, bottom, left, right, lambda; timm draws no box if lambda is 1
             samples = [[*rest.pop(0), 1] if cut and share != 1 else [0, 0, 0, 0, share, 0] for share, cut in drawn]
             samples = {"batch": samples * size, "pair": samples + samples[::-1], "elem": samples}[mode]
             assert len(samples) == size and not rest

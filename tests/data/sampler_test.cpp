@@ -30,13 +30,13 @@ Indices epoch_of(const SamplerOptions& options, std::uint32_t epoch) {
   return all;
 }
 
-// The permutation itself: one image a step.
+// The permutation, from steps of one image.
 Indices permutation_of(std::int64_t num_records, std::uint64_t seed, std::uint32_t epoch) {
   return epoch_of(options_of(num_records, 1, 1, 1, seed), epoch);
 }
 
-// reference.py deals unshuffled numbers as DeiT's sampler does, once for each number of processes.
-TEST(Sampler, MicroBatchesAreTheDealOfDeitsSamplerToAsManyProcesses) {
+// reference.py deals out unshuffled numbers as DeiT's sampler does, for several numbers of processes.
+TEST(Sampler, MicroBatchesAreThoseOfDeitsSamplerWithAsManyProcesses) {
   const Tensors deals = reference("sampler.safetensors");
   int num_micro_batches = 0;
   for (const int length : {256, 300, 1000, 2560, 4099}) {
@@ -68,7 +68,7 @@ TEST(Sampler, MicroBatchesAreTheDealOfDeitsSamplerToAsManyProcesses) {
   EXPECT_GT(num_micro_batches, 1000);
 }
 
-TEST(Sampler, AStepHoldsTheSameImagesHoweverItIsCut) {
+TEST(Sampler, AStepHasTheSameImagesForAnySizeOfMicroBatch) {
   for (const int repeats : {1, 3}) {
     std::vector<std::multiset<std::int64_t>> first;
     for (const auto& [micro_batch, per_step] : {std::pair(64, 1), {32, 2}, {16, 4}, {8, 8}, {2, 32}}) {
@@ -89,8 +89,8 @@ TEST(Sampler, AStepHoldsTheSameImagesHoweverItIsCut) {
   }
 }
 
-// With repeat_locality a step has the same multiset of images, and a micro-batch of 12 holds 4 images three times (but
-// where its ends cut a triple).
+// With repeat_locality a step has the same multiset of images, and a micro-batch of 12 contains 4 images three times
+// (except where its ends split a triple).
 TEST(Sampler, LocalityKeepsAStepsImagesAndPutsRepeatsTogether) {
   for (const auto& [micro_batch, per_step] : {std::pair(12, 4), {12, 1}, {32, 8}, {7, 3}}) {
     SamplerOptions options = options_of(2000, micro_batch, per_step, 3);
@@ -161,7 +161,8 @@ TEST(Sampler, EpochsAndSeedsPermuteDifferentlyAndRepeatably) {
   EXPECT_LT(agreement(permutation_of(2000, 7 + (std::uint64_t{1} << 40), 0)), 10);
 }
 
-// Each image is at each place equally often: chi-square over 4000 epochs of 16 images, 15 degrees of freedom a place.
+// Each image must be at each place equally often: chi-square over 4000 epochs of 16 images, 15 degrees of freedom per
+// place.
 TEST(Sampler, EveryPlaceIsEquallyLikely) {
   constexpr int kImages = 16, kEpochs = 4000;
   std::array<std::array<int, kImages>, kImages> counts{};

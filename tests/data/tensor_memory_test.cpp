@@ -1,5 +1,5 @@
-// What the kernel says (getrusage, /proc/self/statm) is the reference: memory that is used again adds no page faults,
-// and no resident memory. One process a test: the allocator stays.
+// Compares with what the kernel reports (getrusage, /proc/self/statm): reused memory adds no page faults and no
+// resident memory. Each test runs in its own process, as the allocator can't be removed.
 #include "maskedkd/data/tensor_memory.hpp"
 
 #include <ATen/ops/empty.h>
@@ -33,7 +33,7 @@ std::int64_t resident_bytes() {
   return resident * ::sysconf(_SC_PAGESIZE);
 }
 
-// As a step: tensors of many sizes, all alive at once, freed in the order of a backward pass.
+// Like a step: tensors of many sizes, alive at the same time, freed in the order of a backward pass.
 void step_of(const std::vector<std::int64_t>& sizes_mb) {
   std::vector<at::Tensor> tensors;
   for (const std::int64_t size : sizes_mb) {
@@ -44,7 +44,7 @@ void step_of(const std::vector<std::int64_t>& sizes_mb) {
   }
 }
 
-TEST(TensorMemory, AStepLikeTheLastOneTouchesNoFreshPage) {
+TEST(TensorMemory, AStepLikeThePreviousOneCausesNoPageFaults) {
   reuse_tensor_memory();
   const std::vector<std::int64_t> sizes = {10, 17, 24, 31, 38, 10, 10, 3};
   step_of(sizes);
@@ -55,18 +55,18 @@ TEST(TensorMemory, AStepLikeTheLastOneTouchesNoFreshPage) {
   EXPECT_LT(page_faults() - before, 100);  // 350,000 pages are written
 }
 
-TEST(TensorMemory, HeldMemoryIsBoundedByTheMostThatWasInUse) {
+TEST(TensorMemory, KeptMemoryIsBoundedByTheLargestUse) {
   reuse_tensor_memory();
   const std::int64_t at_first = resident_bytes();
   std::mt19937 random(3);
-  for (int step = 0; step < 40; ++step) {  // sizes that hardly repeat, 200 MB at once
+  for (int step = 0; step < 40; ++step) {  // sizes rarely repeat, 200 MB in use
     const std::int64_t part = 3 + static_cast<std::int64_t>(random() % 37);
     step_of(std::vector<std::int64_t>(static_cast<std::size_t>(200 / part), part));
   }
   EXPECT_LT(resident_bytes() - at_first, 1.6 * 200 * kMegabyte);
 }
 
-TEST(TensorMemory, TensorsOfManyThreadsKeepTheirValues) {
+TEST(TensorMemory, TensorsOfSeveralThreadsKeepTheirValues) {
   reuse_tensor_memory();
   std::vector<std::thread> threads;
   std::vector<int> wrong(4, 0);
@@ -93,7 +93,7 @@ TEST(TensorMemory, TensorsOfManyThreadsKeepTheirValues) {
   EXPECT_EQ(wrong, std::vector<int>(4, 0));
 }
 
-TEST(TensorMemory, WhereMemoryRunsOutLibTorchSaysSo) {
+TEST(TensorMemory, LibTorchReportsThatMemoryRanOut) {
   reuse_tensor_memory();
   try {
     at::empty({std::int64_t{1} << 46}, at::kByte);  // 64 TiB
@@ -101,7 +101,7 @@ TEST(TensorMemory, WhereMemoryRunsOutLibTorchSaysSo) {
   } catch (const std::exception& error) {
     EXPECT_NE(std::string(error.what()).find("memory"), std::string::npos) << error.what();
   }
-  EXPECT_EQ(filled(2 * kMegabyte).numel(), 2 * kMegabyte);  // and goes on
+  EXPECT_EQ(filled(2 * kMegabyte).numel(), 2 * kMegabyte);  // later allocations work
 }
 
 }  // namespace

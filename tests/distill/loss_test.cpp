@@ -1,4 +1,4 @@
-// The loss and its gradients against PyTorch's own losses in float64 (tests/distill/reference.py).
+// Compares the loss and its gradients with PyTorch's losses in float64 (tests/distill/reference.py).
 #include "maskedkd/distill/loss.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -48,7 +48,7 @@ TEST(DistillationLoss, ValueAndGradientsArePyTorchs) {
     EXPECT_EQ(loss.dim(), 0);
     EXPECT_EQ(loss.scalar_type(), at::kFloat);
     const double value_error = relative_error(loss, given("loss"));
-    // A high temperature multiplies what float32 rounds by tau^2, in PyTorch as here.
+    // A high temperature multiplies float32's rounding errors by tau^2, in PyTorch too.
     EXPECT_LE(value_error, std::max(1e-6, 1.5 * losses[i].at("float32_error").get<double>()));
     worst_value = std::max(worst_value, value_error);
 
@@ -76,7 +76,7 @@ TEST(DistillationLoss, ValueAndGradientsArePyTorchs) {
   std::printf("    %zu losses: value %.2e, gradients %.2e\n", losses.size(), worst_value, worst_gradient);
 }
 
-TEST(DistillationLoss, NoneNeedsNoTeacher) {
+TEST(DistillationLoss, TypeNoneNeedsNoTeacher) {
   DistillationOptions options;
   options.type = DistillationType::none;
   const at::Tensor logits = at::randn({3, 4}), targets = at::randn({3, 4}).softmax(-1);
@@ -85,8 +85,8 @@ TEST(DistillationLoss, NoneNeedsNoTeacher) {
                   .equal(soft_target_cross_entropy((logits + logits.flip(0)) / 2, targets)));
 }
 
-// Closed form: equal logits teach nothing, and two classes give the binary divergence.
-TEST(DistillationTerm, ClosedForms) {
+// Closed form: equal logits give 0, and two classes give the binary divergence.
+TEST(DistillationTerm, EqualsTheClosedForms) {
   DistillationOptions options;
   options.tau = 3;
   const at::Tensor logits = at::randn({5, 9});
@@ -117,7 +117,7 @@ TEST(DistillationType, NamesAreReadAndWritten) {
   }
 }
 
-TEST(DistillationOptions, RefusesWhatIsNoShareOrTemperature) {
+TEST(DistillationOptions, RefusesInvalidAlphaAndTemperature) {
   const auto refused = [](double alpha, double tau) {
     DistillationOptions options;
     options.alpha = alpha;

@@ -1,4 +1,4 @@
-// Counts and schedules against closed forms worked out by hand, and what is no count.
+// Counts and schedules against closed forms worked out by hand, and invalid counts.
 #include "maskedkd/distill/mask_options.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -12,7 +12,7 @@
 namespace maskedkd::testing {
 namespace {
 
-// Message and hint of a refusal as bad use; "" where nothing is refused.
+// Message and hint of a usage error; "" if there is none.
 std::string refusal(const std::function<void()>& call) {
   try {
     call();
@@ -35,7 +35,7 @@ TEST(KeepCount, SharesAreRoundedHalfUpAndNumbersAreNumbers) {
   EXPECT_EQ(count("0.5", 49), 25);     // 24.5
   EXPECT_EQ(count("0.25", 14), 4);     // 3.5
   EXPECT_EQ(count("0.25", 13), 3);     // 3.25
-  EXPECT_EQ(count("0.145", 100), 15);  // 14.5, which no binary floating point holds
+  EXPECT_EQ(count("0.145", 100), 15);  // 14.5, but not exactly in binary floating point
   EXPECT_EQ(count("0.29", 50), 15);    // 14.5 again
   EXPECT_EQ(count("0.001", 16), 1);
   EXPECT_EQ(count("1.0", 49), 49);
@@ -46,7 +46,7 @@ TEST(KeepCount, SharesAreRoundedHalfUpAndNumbersAreNumbers) {
   EXPECT_EQ(KeepCount::share(0.5), KeepCount::parse("0.50", "keep"));
 }
 
-TEST(KeepCount, IsWrittenTheOneWayItHas) {
+TEST(KeepCount, IsWrittenInOneWay) {
   for (const char* text : {"98", "1", "0.5", "0.145", "1.0", "1e-05"}) {
     EXPECT_EQ(KeepCount::parse(text, "keep").to_string(), text);
   }
@@ -55,7 +55,7 @@ TEST(KeepCount, IsWrittenTheOneWayItHas) {
   EXPECT_EQ(KeepCount::parse("098", "keep").to_string(), "98");
 }
 
-TEST(KeepCount, RefusesWhatIsNeither) {
+TEST(KeepCount, RefusesOtherTexts) {
   for (const std::string text : {"", "0", "-1", "0.0", "-0.5", "1.5", "98.0", "nan", "inf", "half", "0.5x", " 1", "1 ",
                                  "50%", "0x10", "99999999999999999999"}) {
     const std::string message = refusal([&] { KeepCount::parse(text, "keep-start"); });
@@ -81,14 +81,14 @@ TEST(KeepSchedule, ConstantIsHalfOfThePatchesInEveryEpoch) {
   EXPECT_EQ(kept({}, 1, 49), (Counts{25}));
 }
 
-TEST(KeepSchedule, LinearIsTheLine) {
+TEST(KeepSchedule, LinearIsAStraightLine) {
   MaskOptions mask;
   mask.schedule = KeepSchedule::linear;
   EXPECT_EQ(kept(mask, 5, 196), (Counts{196, 172, 147, 123, 98}));  // 171.5 and 122.5 in between
   EXPECT_EQ(kept(mask, 2, 196), (Counts{196, 98}));
   EXPECT_EQ(kept(mask, 1, 196), (Counts{98}));
   EXPECT_EQ(kept(mask, 8, 9), (Counts{9, 8, 8, 7, 7, 6, 6, 5}));  // 9 - 4 e / 7
-  mask.keep_start = KeepCount::patches(1);                        // upwards
+  mask.keep_start = KeepCount::patches(1);                        // rising
   mask.keep = KeepCount::patches(4);
   EXPECT_EQ(kept(mask, 4, 16), (Counts{1, 2, 3, 4}));
   EXPECT_EQ(kept(mask, 7, 16), (Counts{1, 2, 2, 3, 3, 4, 4}));  // halves go up
@@ -97,7 +97,7 @@ TEST(KeepSchedule, LinearIsTheLine) {
 }
 
 // 147 + 49 cos(pi e / 6) with the cosines 1, sqrt(3) / 2, 1 / 2, 0 and their negatives.
-TEST(KeepSchedule, CosineIsHalfAPeriod) {
+TEST(KeepSchedule, CosineIsHalfAPeriodOfACosine) {
   MaskOptions mask;
   mask.schedule = KeepSchedule::cosine;
   EXPECT_EQ(kept(mask, 7, 196), (Counts{196, 189, 172, 147, 123, 105, 98}));
@@ -105,10 +105,10 @@ TEST(KeepSchedule, CosineIsHalfAPeriod) {
   EXPECT_EQ(kept(mask, 1, 196), (Counts{98}));
   EXPECT_EQ(mask.kept_patches(0, 300, 196), 196);
   EXPECT_EQ(mask.kept_patches(299, 300, 196), 98);
-  EXPECT_EQ(mask.kept_patches(10, 300, 196), 196);  // flat at the beginning, where the line is at 193
+  EXPECT_EQ(mask.kept_patches(10, 300, 196), 196);  // flat at the beginning, where a line would be at 193
 }
 
-TEST(MaskOptions, AllKeepsAll) {
+TEST(MaskOptions, CriterionAllKeepsAllPatches) {
   MaskOptions mask;
   mask.criterion = MaskCriterion::all;
   EXPECT_EQ(kept(mask, 2, 196), (Counts{196, 196}));

@@ -1,4 +1,4 @@
-// The kept patches are those of torch.topk in Python, and a pair of models that can't go together is refused.
+// Compares the kept patches with torch.topk in Python, and checks that incompatible pairs of models are refused.
 #include "maskedkd/distill/patch_selection.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -21,7 +21,7 @@ const std::filesystem::path kReference = MASKEDKD_REFERENCE_DIR;
 
 at::Tensor in_order(const at::Tensor& indices) { return std::get<0>(indices.sort(1)); }
 
-// The message of a refusal as bad use: one line, with a non-empty reason; "" where nothing is refused.
+// The message of a usage error: one line, with a non-empty hint; "" if there is none.
 std::string refusal(const std::function<void()>& call) {
   try {
     call();
@@ -46,7 +46,7 @@ TEST(SelectPatches, AreTheLargestK) {
     const at::Tensor kept = select_patches(attention, selections[i]);
     EXPECT_EQ(kept.scalar_type(), at::kLong);
     EXPECT_TRUE(in_order(kept).equal(in_order(tensors.at(prefix + "kept")))) << i;
-    // a view with strides, and one that wants a gradient, choose the same
+    // a strided view, and a tensor that requires gradients, give the same selection
     const at::Tensor strided = attention.t().contiguous().t().requires_grad_();
     EXPECT_TRUE(in_order(select_patches(strided, selections[i])).equal(in_order(kept))) << i;
   }
@@ -75,12 +75,12 @@ TEST(CheckCompatible, RefusesOtherClassesAndKeepCountsOfNoTeacher) {
   const std::string message = refused(other, mask);
   EXPECT_TRUE(contains(message, "1000") && contains(message, "10")) << message;
 
-  for (const char* name : {"deit3_huge", "deit_base_patch16_384"}) {  // other patches, another input: mapped
+  for (const char* name : {"deit3_huge", "deit_base_patch16_384"}) {  // other patches or input size: resampled
     EXPECT_EQ(refused(find_model(name), mask), "") << name;
   }
   mask.keep = KeepCount::patches(197);
   EXPECT_TRUE(contains(refused(teacher, mask), "--keep 197 is outside 1..196"));
-  EXPECT_EQ(refused(find_model("deit3_huge"), mask), "");  // which has 256
+  EXPECT_EQ(refused(find_model("deit3_huge"), mask), "");  // it has 256 patches
   mask = {};
   mask.schedule = KeepSchedule::linear;
   mask.keep_start = KeepCount::patches(200);

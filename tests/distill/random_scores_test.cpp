@@ -1,4 +1,4 @@
-// The patches of the random criterion: every set of k equally likely, told by counts whose law is known.
+// The random criterion selects every set of k patches with equal probability, shown by counts of known distribution.
 #include "maskedkd/base/philox.hpp"
 #include "maskedkd/distill/patch_selection.hpp"
 
@@ -34,7 +34,7 @@ std::vector<std::vector<int>> membership(const at::Tensor& kept, std::int64_t pa
   return rows;
 }
 
-TEST(RandomScores, EachRowIsAnOrderOfItsOwn) {
+TEST(RandomScores, RowsHaveIndependentOrders) {
   for (const std::int64_t patches : {1, 2, 196, 576}) {
     const at::Tensor scores = draw(5, patches, 3);
     EXPECT_TRUE(std::get<0>(scores.sort(1)).equal(at::arange(patches, at::kFloat).expand({5, patches}))) << patches;
@@ -46,9 +46,9 @@ TEST(RandomScores, EachRowIsAnOrderOfItsOwn) {
   EXPECT_FALSE(scores.equal(draw(3, 196, 3, /*step=*/1)));
 }
 
-// K of N without putting back: a patch is kept in n K / N of n images, and
-// sum_p (c_p - n K / N)^2 / (n K (N - K) / (N (N - 1))) is chi-square of N - 1 degrees of freedom. Over all seeds and K
-// the sum has a known mean and variance; too even counts would be as wrong as too uneven ones.
+// K of N patches without replacement: a patch is kept in n K / N of n images, and
+// sum_p (c_p - n K / N)^2 / (n K (N - K) / (N (N - 1))) is chi-square with N - 1 degrees of freedom. The sum over all
+// seeds and K has a known mean and variance; counts that are too even would be as wrong as too uneven ones.
 TEST(RandomScores, EveryPatchIsEquallyLikely) {
   constexpr std::int64_t kPatches = 16, kImages = 2000;
   double statistic = 0, freedom = 0;
@@ -73,7 +73,7 @@ TEST(RandomScores, EveryPatchIsEquallyLikely) {
   EXPECT_LT(std::abs(statistic - freedom), 5 * std::sqrt(2 * freedom));
 }
 
-// Two patches are kept together in n K (K - 1) / (N (N - 1)) images: neighbours no more often than others.
+// Two patches are kept together in n K (K - 1) / (N (N - 1)) images, neighbours as often as others.
 TEST(RandomScores, EveryPairIsEquallyLikely) {
   constexpr std::int64_t kPatches = 12, kImages = 20000, kKeep = 6;
   const auto rows = membership(select_patches(draw(kImages, kPatches, 11), kKeep), kPatches);

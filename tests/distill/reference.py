@@ -1,5 +1,5 @@
-"""Distillation losses with their gradients in float64, the largest k of attention rows, and what is resampled between grids
-and sizes, as PyTorch computes them."""
+"""Distillation losses with their gradients in float64, the largest k of attention rows, and resampling between grids and image
+sizes, as PyTorch computes them."""
 
 import json
 import pathlib
@@ -21,7 +21,7 @@ def randn(*shape):
 
 
 def reference_loss(logits, second, targets, teacher, kind, alpha, tau):
-    """From PyTorch's own losses."""
+    """The loss, composed of PyTorch's losses."""
     if kind == "none":  # timm's VisionTransformerDistilled without distilled_training
         return F.cross_entropy(logits if second is None else (logits + second) / 2, targets)
     base = F.cross_entropy(logits, targets)
@@ -48,7 +48,7 @@ def add_loss(kind, batch, classes, alpha, tau, two_heads, spread):
     if two_heads:
         given |= {"second": second}
         if gradients[1] is not None:
-            given |= {"second_gradient": gradients[1].clone()}  # none: the very tensor of the first
+            given |= {"second_gradient": gradients[1].clone()}  # for "none" both heads are one tensor
     tensors.update({f"{index}.{key}": value.contiguous() for key, value in given.items()})
     losses.append({"type": kind, "alpha": alpha, "tau": tau, "two_heads": two_heads,
                    "float32_error": abs(in_float32.item() / loss.item() - 1)})
@@ -61,11 +61,11 @@ for kind in ("none", "soft", "hard"):
         add_loss(kind, 7, 37, 1.0, 0.5, two_heads, 3.0)
         add_loss(kind, 3, 10, 0.0, 4.0, two_heads, 1.0)
 add_loss("soft", 5, 100, 0.9, 20.0, False, 4.0)
-add_loss("soft", 5, 100, 0.5, 1.0, False, 60.0)  # many probabilities are 0 in float32
+add_loss("soft", 5, 100, 0.5, 1.0, False, 60.0)  # many probabilities underflow to 0 in float32
 
 for batch, patches, keep in ((1, 1, 1), (5, 196, 98), (3, 196, 1), (3, 196, 196), (2, 49, 48), (4, 256, 10), (64, 16, 8)):
     index = len(selections)
-    # no two are equal: a choice between equals is nobody's
+    # No two values are equal, as the choice between equal ones is undefined.
     ranks = torch.rand(batch, patches, generator=generator).argsort(1).argsort(1)
     attention = ((ranks + 1).float() / patches).pow(2).mul(0.7)
     tensors[f"select{index}.attention"] = attention

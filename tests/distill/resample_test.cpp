@@ -1,5 +1,5 @@
-// Attention from the student's grid to the teacher's: PyTorch's antialiased bilinear (reference.py, which holds it
-// against its definition), and where the pixels of a patch are.
+// Attention resampled from the student's grid to the teacher's, compared with PyTorch's antialiased bilinear
+// interpolation (which reference.py compares with its definition) and with the positions of the patches.
 #include "maskedkd/distill/patch_selection.hpp"
 #include "maskedkd/io/safetensors.hpp"
 
@@ -18,7 +18,7 @@ namespace {
 
 const std::filesystem::path kReference = MASKEDKD_REFERENCE_DIR;
 
-TEST(ResampleAttention, IsPyTorchs) {
+TEST(ResampleAttention, EqualsPyTorchs) {
   std::ifstream stream(kReference / "distill.json");
   const auto grids = nlohmann::json::parse(stream).at("grids");
   const auto tensors = read_safetensors(kReference / "distill.safetensors").tensors;
@@ -35,7 +35,7 @@ TEST(ResampleAttention, IsPyTorchs) {
   }
 }
 
-TEST(ResampleAttention, EqualGridsAreTheVerySameTensor) {
+TEST(ResampleAttention, EqualGridsReturnTheSameTensor) {
   const at::Tensor attention = at::rand({2, 196});
   EXPECT_TRUE(resample_attention(attention, 14, 14).is_same(attention));
 }
@@ -47,9 +47,9 @@ TEST(ResampleAttention, AConstantStaysConstant) {
   }
 }
 
-// One hot patch of the student: the hottest of the teacher's patches shares pixels with it,
-// none is as hot that shares none, and no patch is warm that lies further away than one patch of the larger kind.
-// Places in shares of the image's edge.
+// One patch of the student has all attention: the hottest patch of the teacher overlaps it, no patch without overlap is
+// as hot, and no patch is warm that lies further away than one patch of the larger grid. Positions are fractions of the
+// image's edge.
 TEST(ResampleAttention, AHotPatchLandsWhereItsPixelsAre) {
   for (const auto& [source, target] : std::vector<std::pair<int, int>>{{14, 16}, {14, 24}, {24, 14}, {16, 14}}) {
     for (const auto& [row, column] : std::vector<std::pair<int, int>>{{0, 0}, {0, 5}, {3, 11}, {9, 2}, {13, 13}}) {
@@ -60,7 +60,7 @@ TEST(ResampleAttention, AHotPatchLandsWhereItsPixelsAre) {
       const std::int64_t hottest = found.argmax().item<std::int64_t>();
       const double reach = 1.0 / std::min(source, target);
       const auto gap = [&, &from = source, &to = target](std::int64_t theirs, std::int64_t ours) {
-        // between the intervals of the two patches along one axis; negative where they overlap
+        // distance between the intervals of the two patches along one axis; negative if they overlap
         return std::max(static_cast<double>(theirs) / to - static_cast<double>(ours + 1) / from,
                         static_cast<double>(ours) / from - static_cast<double>(theirs + 1) / to);
       };

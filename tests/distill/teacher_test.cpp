@@ -1,5 +1,5 @@
-// The frozen teacher is the model without gradients: from either kind of weights, masked or not, in both precisions.
-// (That the model itself is timm's is tested in tests/model.)
+// The frozen teacher equals the model without gradients: from either kind of weights, masked or not, in both
+// precisions. (tests/model compares the model with timm's.)
 #include "maskedkd/distill/teacher.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -71,8 +71,8 @@ TEST_P(TeacherTest, AnswersAsTheModelDoesWithoutGradients) {
   }
 }
 
-// What it attends to, it attends to without a gradient and as the model does.
-TEST_P(TeacherTest, ItsOwnAttentionIsThatOfAFullPass) {
+// The teacher's attention has no gradient and equals the model's.
+TEST_P(TeacherTest, ItsAttentionIsThatOfAPassOverAllPatches) {
   const Teacher teacher(options_, directory_.path() / "model.safetensors", at::kCPU, at::kFloat);
   VitForward how;
   how.want_class_attention = true;
@@ -81,7 +81,7 @@ TEST_P(TeacherTest, ItsOwnAttentionIsThatOfAFullPass) {
   EXPECT_FALSE(attention.requires_grad());
 }
 
-// PyTorch's antialiased bicubic, which reference.py holds against PIL's.
+// Compared with PyTorch's antialiased bicubic interpolation, which reference.py compares with PIL's.
 TEST_P(TeacherTest, ImagesOfAnotherSizeAreResized) {
   const auto tensors = read_safetensors(std::filesystem::path(MASKEDKD_REFERENCE_DIR) / "distill.safetensors").tensors;
   const Teacher teacher(options_, directory_.path() / "model.safetensors", at::kCPU, at::kFloat);
@@ -109,7 +109,7 @@ std::string refusal(const VitOptions& options, const std::filesystem::path& weig
   return {};
 }
 
-TEST(TeacherWeights, WrongOnesAreNamed) {
+TEST(TeacherWeights, UnsuitableFilesAreRefusedByName) {
   const TemporaryDirectory directory;
   const auto contains = [](const std::string& text, const std::string& part) {
     return text.find(part) != std::string::npos;

@@ -1,4 +1,4 @@
-// Which patches each criterion shows, by rankings that can be read off.
+// Which patches each criterion keeps, for scores whose order is obvious.
 #include "maskedkd/distill/teacher_view.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -13,7 +13,7 @@
 namespace maskedkd {
 namespace {
 
-// Four images' worth of the same row: patch p has the score p.
+// Four equal rows: patch p has the score p.
 at::Tensor rising(std::int64_t patches) { return at::arange(patches, at::kFloat).repeat({4, 1}); }
 
 std::set<std::int64_t> row_of(const at::Tensor& kept, std::int64_t row = 0) {
@@ -33,7 +33,7 @@ MaskOptions mask_of(MaskCriterion criterion, KeepCount keep) {
 
 using Patches = std::set<std::int64_t>;
 
-TEST(TeacherView, EachCriterionRanksByItsOwnEvidence) {
+TEST(TeacherView, EachCriterionRanksByItsOwnScores) {
   const PatchEvidence evidence = {rising(16), -rising(16), [] { return (rising(16) - 7).abs(); }};
   const auto chosen = [&](MaskCriterion criterion) {
     return row_of(TeacherView(mask_of(criterion, KeepCount::patches(3)), 1, 4, 4).choose(0, evidence), 3);
@@ -44,7 +44,7 @@ TEST(TeacherView, EachCriterionRanksByItsOwnEvidence) {
   EXPECT_EQ(chosen(MaskCriterion::teacher), (Patches{15, 14, 0}));
 }
 
-TEST(TeacherView, WhereNothingIsMaskedNothingIsAskedFor) {
+TEST(TeacherView, WithoutMaskingNoAttentionIsRequested) {
   for (const MaskCriterion criterion : {MaskCriterion::student, MaskCriterion::lowest, MaskCriterion::random,
                                         MaskCriterion::teacher, MaskCriterion::all}) {
     const TeacherView view(mask_of(criterion, KeepCount::share(1.0)), 1, 4, 4);
@@ -55,7 +55,7 @@ TEST(TeacherView, WhereNothingIsMaskedNothingIsAskedFor) {
   }
 }
 
-TEST(TeacherView, AsksForWhatItsCriterionRanksBy) {
+TEST(TeacherView, RequestsTheAttentionThatItsCriterionNeeds) {
   const auto view = [](MaskCriterion criterion) {
     return TeacherView(mask_of(criterion, KeepCount::patches(2)), 1, 4, 4);
   };
@@ -67,7 +67,8 @@ TEST(TeacherView, AsksForWhatItsCriterionRanksBy) {
   EXPECT_FALSE(view(MaskCriterion::student).needs_random_scores(0));
 }
 
-// The student's 2 x 2 patches on a teacher's 4 x 4: those nearest to the corner of the student's highest one.
+// The student's 2 x 2 patches on a teacher's 4 x 4: the patches nearest to the corner of the student's highest patch
+// are kept.
 TEST(TeacherView, TheStudentsGridIsResampledToTheTeachers) {
   const at::Tensor attention = rising(4);
   const at::Tensor kept =
@@ -75,7 +76,7 @@ TEST(TeacherView, TheStudentsGridIsResampledToTheTeachers) {
   EXPECT_EQ(row_of(kept), (Patches{11, 14, 15}));
 }
 
-TEST(TeacherView, TheNumberFollowsTheSchedule) {
+TEST(TeacherView, TheNumberOfPatchesFollowsTheSchedule) {
   MaskOptions mask = mask_of(MaskCriterion::student, KeepCount::share(0.5));
   mask.schedule = KeepSchedule::linear;
   mask.keep_start = KeepCount::share(1.0);

@@ -1,4 +1,4 @@
-#include "../../src/watchdog/hang_diagnosis.hpp"
+#include "watchdog/hang_diagnosis.hpp"
 
 #include <gtest/gtest.h>
 
@@ -32,19 +32,19 @@ std::vector<int> culprits(const std::vector<RankState>& ranks, std::optional<dou
 }
 using Ranks = std::vector<int>;
 
-TEST(HangDiagnosis, WhoWorksIsNotWaitedForForeverButForTheTimeout) {
+TEST(HangDiagnosis, AWorkingRankHangsAfterTheTimeout) {
   EXPECT_EQ(culprits({rank_that("step 17: forward", 59), waits(5, 300)}), Ranks{});
   EXPECT_EQ(culprits({rank_that("step 17: forward", 60), waits(5, 300)}), Ranks{0});
   EXPECT_EQ(culprits({waits(5, 61), rank_that("x", 61), waits(4, 61), rank_that("y", 62)}), (Ranks{1, 3}));
 }
 
-TEST(HangDiagnosis, ALineNamesRankHostAndDoing) {
+TEST(HangDiagnosis, TheDescriptionNamesRankHostAndActivity) {
   const auto hang = find_hang(std::vector{waits(5, 70), rank_that("step 17: waiting for data", 64.2)}, kTimeout_s);
   ASSERT_TRUE(hang);
   EXPECT_EQ(hang->description, "rank 1 on host a has hung for 64 s: step 17: waiting for data");
 }
 
-TEST(HangDiagnosis, OneThatDoesNotAnswerIsNamedWhateverItDidLast) {
+TEST(HangDiagnosis, ARankThatDoesNotAnswerIsNamedWhateverItDidLast) {
   RankState stopped = rank_that("step 17: forward", 0.2);
   stopped.host = "b";
   stopped.silent_s = 59;
@@ -57,27 +57,27 @@ TEST(HangDiagnosis, OneThatDoesNotAnswerIsNamedWhateverItDidLast) {
             "rank 2 on host b has not responded for 60 s (stopped, or its connection is dead); last: step 17: forward");
 }
 
-// Stopped while it waited in a collective itself: those that wait with it are no culprits in the meantime.
-TEST(HangDiagnosis, WaitersAreNotNamedWhileSomebodyIsSilent) {
+// If a rank was stopped while it waited in a collective, the ranks that wait with it are not named meanwhile.
+TEST(HangDiagnosis, WaitingRanksAreNotNamedWhileAnotherIsSilent) {
   RankState stopped = waits(9, 0.2);
   stopped.silent_s = 30;
   EXPECT_EQ(culprits({waits(9, 61), waits(8, 61), stopped}), Ranks{});
 }
 
-TEST(HangDiagnosis, WhereAllWaitThoseWithTheFewestCollectivesAreNamed) {
+TEST(HangDiagnosis, IfAllWaitThoseWithTheFewestCollectivesAreNamed) {
   EXPECT_EQ(culprits({waits(9, 70), waits(8, 70), waits(9, 70)}), Ranks{1});
-  EXPECT_EQ(culprits({waits(9, 70), waits(8, 59), waits(9, 70)}), Ranks{}) << "it came to its collective just now";
+  EXPECT_EQ(culprits({waits(9, 70), waits(8, 59), waits(9, 70)}), Ranks{}) << "it has just reached its collective";
   EXPECT_EQ(culprits({waits(9, 70), waits(9, 70)}), (Ranks{0, 1}));
 }
 
-TEST(HangDiagnosis, OfEqualsThoseThatSleepWhileOthersPoll) {
+TEST(HangDiagnosis, OfRanksWithEqualCountsTheSleepingOnesAreNamedIfOthersPoll) {
   RankState sleeper = waits(9, 70);
   sleeper.awake = 0.1;
   EXPECT_EQ(culprits({waits(9, 70), sleeper, waits(9, 70)}), Ranks{1});
   EXPECT_EQ(culprits({sleeper, sleeper}), (Ranks{0, 1}));
 }
 
-TEST(HangDiagnosis, WhoDiedIsLeftToTheLauncherForAMoment) {
+TEST(HangDiagnosis, ADeadRankIsLeftToTheLauncherForAMoment) {
   RankState dead = rank_that("step 17: forward", 0.2);
   dead.link = RankLink::died;
   dead.silent_s = 1;
@@ -88,7 +88,7 @@ TEST(HangDiagnosis, WhoDiedIsLeftToTheLauncherForAMoment) {
   EXPECT_EQ(hang->description, "rank 1 on host a has died; last: step 17: forward");
 }
 
-TEST(HangDiagnosis, WhoHasLeftIsNoHang) {
+TEST(HangDiagnosis, ARankThatHasLeftIsNoHang) {
   RankState left = rank_that("done", 0);
   left.link = RankLink::left;
   left.silent_s = 1000;
@@ -97,7 +97,7 @@ TEST(HangDiagnosis, WhoHasLeftIsNoHang) {
   EXPECT_EQ(culprits({left, left}), Ranks{});
 }
 
-TEST(HangDiagnosis, WhoNeverHadALinkIsNamedOnlyWhereAllOthersWait) {
+TEST(HangDiagnosis, ARankWithoutLinkIsNamedOnlyIfAllOthersWait) {
   RankState absent;
   absent.silent_s = 1000;
   EXPECT_EQ(culprits({rank_that("step 17: forward", 1), waits(9, 1000), absent}), Ranks{});
@@ -113,16 +113,16 @@ TEST(HangDiagnosis, TheTimeoutIsLearnedFromTheLongestInterval) {
   EXPECT_EQ(hang_timeout_s(ranks, 4), 4);
 }
 
-TEST(HangDiagnosis, WhatMayBeSlowGetsFiveTimesALearnedTimeout) {
+TEST(HangDiagnosis, SlowActivitiesGetFiveTimesALearnedTimeout) {
   RankState first = rank_that("reading a checkpoint", 299);
   first.pace = Activity::Pace::slow;
   EXPECT_EQ(culprits({first, waits(1, 299)}, {}), Ranks{});
-  EXPECT_EQ(culprits({first, waits(1, 299)}, 60), Ranks{0}) << "seconds that were given are exact";
+  EXPECT_EQ(culprits({first, waits(1, 299)}, 60), Ranks{0}) << "a timeout of the user is exact";
   first.stalled_s = 300;
   EXPECT_EQ(culprits({first, waits(1, 299)}, {}), Ranks{0});
 }
 
-TEST(HangDiagnosis, ManyAreToldInOneShortLine) {
+TEST(HangDiagnosis, ManyHangingRanksAreNamedInOneShortLine) {
   std::vector<RankState> ranks(7, rank_that("step 17: forward", 70));
   ranks[0] = waits(9, 70);
   const auto hang = find_hang(ranks, kTimeout_s);

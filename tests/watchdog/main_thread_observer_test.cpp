@@ -1,5 +1,5 @@
-// What is seen of a main thread: beats, how long there was none, whether it runs meanwhile, what it waits in.
-#include "../../src/watchdog/main_thread_observer.hpp"
+// What is observed of a main thread: beats, the time without one, whether it runs meanwhile, what it waits in.
+#include "watchdog/main_thread_observer.hpp"
 
 #include <gtest/gtest.h>
 
@@ -29,7 +29,7 @@ TEST(MainThreadObserver, ABeatEndsAStallAndTheLongestIsKept) {
   EXPECT_EQ(observer.state().longest_s, 6);
 }
 
-TEST(MainThreadObserver, WhatMayBeSlowTeachesNothing) {
+TEST(MainThreadObserver, SlowActivitiesDoNotChangeTheLongestStall) {
   const Activity activity;
   activity.now("reading a checkpoint", Activity::Pace::slow);
   MainThreadObserver observer(activity, "");
@@ -41,8 +41,8 @@ TEST(MainThreadObserver, WhatMayBeSlowTeachesNothing) {
   EXPECT_EQ(observer.state().pace, Activity::Pace::usual);
 }
 
-// The thread that is observed is the one that made the observer.
-TEST(MainThreadObserver, TellsAThreadThatRunsFromOneThatSleeps) {
+// The observed thread is the one that created the observer.
+TEST(MainThreadObserver, DistinguishesARunningThreadFromASleepingOne) {
   const Activity activity;
   MainThreadObserver observer(activity, "");
   const auto share_awake = [&](auto work) {

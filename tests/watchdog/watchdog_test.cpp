@@ -1,5 +1,5 @@
-// Real threads, real sockets, ranks that really stop answering. The ranks talk over MPI only while the watchdog finds
-// nothing, or after it has found what it was to find.
+// Tests with real threads, sockets and ranks that stop answering. The ranks use MPI only while the watchdog finds
+// nothing, or after it has found the expected hang.
 #include "maskedkd/watchdog/watchdog.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -24,7 +24,7 @@ constexpr double kTimeout_s = 2;
 
 void sleep_s(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
 
-// What a watchdog finds, once it does.
+// What a watchdog has found, if anything.
 struct Found {
   std::promise<std::string> promise;
   std::future<std::string> told = promise.get_future();
@@ -36,8 +36,8 @@ struct Found {
   }
 };
 
-// Every rank hangs in turn; the others wait for it in an exchange, as far as they can tell.
-TEST(Watchdog, NamesTheOneThatHangsOnEveryRankWithinTheTimeout) {
+// Every rank hangs in turn; the others seem to wait for it in an exchange.
+TEST(Watchdog, EveryRankNamesTheHangingOneWithinTheTimeout) {
   const MpiSession& session = mpi_session();
   for (int hung = 0; hung < session.size(); ++hung) {
     Found found;
@@ -64,7 +64,7 @@ TEST(Watchdog, NamesTheOneThatHangsOnEveryRankWithinTheTimeout) {
   }
 }
 
-TEST(Watchdog, FindsNothingWhereAllBeatOrWaitForOneThatDoes) {
+TEST(Watchdog, FindsNothingIfAllBeatOrWaitForOneThatDoes) {
   const MpiSession& session = mpi_session();
   Found found;
   Watchdog watchdog(session, found.options());
@@ -78,7 +78,7 @@ TEST(Watchdog, FindsNothingWhereAllBeatOrWaitForOneThatDoes) {
   EXPECT_FALSE(found.within(0));
 }
 
-TEST(Watchdog, WhoeverComesLateOrLeavesEarlyIsNoHang) {
+TEST(Watchdog, ARankThatStartsLateOrLeavesEarlyIsNoHang) {
   const MpiSession& session = mpi_session();
   for (const int first : {0, session.size() - 1}) {
     Found found;
@@ -100,7 +100,7 @@ TEST(Watchdog, WhoeverComesLateOrLeavesEarlyIsNoHang) {
   }
 }
 
-TEST(Watchdog, ComesAndGoesAtOnce) {
+TEST(Watchdog, StartsAndEndsWithoutDelay) {
   const auto began = std::chrono::steady_clock::now();
   for (int round = 0; round < 20; ++round) {
     Watchdog watchdog(mpi_session(), {kTimeout_s, {}});
@@ -123,7 +123,7 @@ class BrokenCommunicator : public Communicator {
   bool broken_;
 };
 
-TEST(Watchdog, ACommunicatorsErrorEndsAllAndNamesItsRank) {
+TEST(Watchdog, AnErrorOfACommunicatorEndsAllAndNamesItsRank) {
   const MpiSession& session = mpi_session();
   const int broken = session.size() - 1;
   Found found;
