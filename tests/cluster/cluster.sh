@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# A real Slurm cluster on this machine: each node is a network namespace with a slurmd of its own, a bridge is their
-# switch. Everything lies below DIR and under names made of it, so that several clusters stand beside each other.
+# Starts a Slurm cluster on this machine: each node is a network namespace with a slurmd, connected by a bridge. Files lie
+# below DIR, and names are derived from it, so that several clusters can run at once.
 #
-#   cluster.sh up DIR [NODES [TASK_PLUGIN]]   2 and task/none by default; ends with 77 and a line where it can't be had here.
-#                                    With task/affinity ranks are really bound: a node then has two cores in place of four
-#   cluster.sh down DIR              leaves no process, interface, namespace or mount behind, whatever state it is in
-#   cluster.sh env DIR               what to source for sbatch, srun, squeue and scontrol
-#   cluster.sh kill-node DIR N       every process of the node, as a power cut; revive-node DIR N starts its slurmd again
-#   cluster.sh cut-link DIR N        and mend-link DIR N: the node lives on, nobody hears of it
+#   cluster.sh up DIR [NODES [TASK_PLUGIN]]   default: 2 and task/none; exits with 77 if it is impossible here.
+#                                    With task/affinity ranks are bound to cores; a node then has two cores instead of four
+#   cluster.sh down DIR              removes all processes, interfaces, namespaces and mounts, whatever state they are in
+#   cluster.sh env DIR               prints the variables for sbatch, srun, squeue and scontrol
+#   cluster.sh kill-node DIR N       kills every process of the node, as a power cut; revive-node DIR N restarts its slurmd
+#   cluster.sh cut-link DIR N        and mend-link DIR N: the node keeps running without connection
 #
 # Partitions: preemptible (the default; its jobs are requeued after 15 s when urgent wants the nodes) and urgent.
 set -euo pipefail
@@ -24,11 +24,11 @@ task_plugin=${4:-task/none}
 id=$(printf '%s' "$dir" | sha256sum | cut -c1-5)
 octet() { printf '%d' $((16#${id:$1:2} % 254 + 1)); }
 net=10.$(octet 0).$(octet 2)
-port=$((20000 + 16#${id:0:4} % 6000 * 2))  # below what the kernel gives to those that ask for any
+port=$((20000 + 16#${id:0:4} % 6000 * 2))  # below the kernel's range of ephemeral ports
 bridge=mk${id}b
 namespace() { printf 'mk%s-%s' "$id" "$1"; }
 
-outer() { printf 'mk%sh%s' "$id" "$1"; }  # the bridge's end of a node's cable
+outer() { printf 'mk%sh%s' "$id" "$1"; }  # the bridge's end of a node's link
 nodes_of() { cat "$dir/nodes" 2>/dev/null || echo 0; }
 export SLURM_CONF=$dir/slurm.conf
 
@@ -60,7 +60,7 @@ ReturnToService=2
 SlurmdTimeout=10
 SlurmctldTimeout=10
 KillWait=5
-# The old batch step of a node that was cut off tells of its end again and again, for longer than the usual minute; the node
+# The old batch step of a node that was cut off reports its end repeatedly, for longer than the usual minute; the node
 # would then be drained ("Kill task failed").
 UnkillableStepTimeout=300
 SchedulerParameters=bf_interval=1,sched_interval=2,batch_sched_delay=1
@@ -84,13 +84,13 @@ EOT
 start_node() {
   local node=$1
   mkdir -p "$dir/spool-n$node"
-  # /dev/shm and PMIx's folder of its own, as on a machine of its own: two nodes would meet in them.
+  # Separate /dev/shm and PMIx folders, as on separate machines: two nodes would conflict in shared ones.
   # shellcheck disable=SC2016
   setsid nsenter --net="/run/netns/$(namespace "$node")" unshare --mount --uts bash -c '
     hostname "n$1"
     mount -t tmpfs tmpfs /dev/shm
     mount -t tmpfs tmpfs "$2/pmix"
-    # As a service would be: slurmd 22.05 now and then aborts when steps begin together (double free).
+    # Restart it as a service manager would: slurmd 22.05 sometimes aborts when steps begin together (double free).
     cd "$2"
     ulimit -c 0
     until slurmd -D -N "n$1"; do sleep 0.5; done' bash "$node" "$dir" >"$dir/slurmd-n$node.out" 2>&1 </dev/null &
@@ -135,7 +135,7 @@ up() {
     ip -n "$(namespace "$node")" link set eth0 up
     ip -n "$(namespace "$node")" link set lo up
   done
-  rm -rf "$dir/state" "$dir"/spool-n*  # an earlier cluster's jobs would be waited for
+  rm -rf "$dir/state" "$dir"/spool-n*  # else slurmctld would wait for jobs of an earlier cluster
   mkdir -p "$dir/state" "$dir/pmix"
   write_configuration "$nodes"
   dd if=/dev/urandom of="$dir/munge.key" bs=1024 count=1 2>/dev/null
@@ -152,8 +152,8 @@ up() {
   die "the nodes did not come up"
 }
 
-# Every process that was started with this cluster's SLURM_CONF: its daemons, and srun, salloc and the like of a test
-# that is gone. Not those that this script was started by.
+# Kills every process that was started with this cluster's SLURM_CONF: daemons, and srun, salloc and the like of a test
+# that has ended; except the ancestors of this script.
 kill_started() {
   local pid mine=' ' above=$$ candidates found
   while [ "${above:-0}" -gt 0 ]; do
@@ -161,7 +161,7 @@ kill_started() {
     above=$(sed -n 's/^PPid:\t//p' "/proc/$above/status" 2>/dev/null || true)
   done
   for _ in $(seq 50); do
-    # The search finds itself; it has ended when its result is there.
+    # The search also finds its own processes; they have ended when the result is available.
     candidates=$(grep -lzxF "SLURM_CONF=$dir/slurm.conf" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 || true)
     found=
     for pid in $candidates; do
@@ -198,7 +198,7 @@ case $action in
   env) printf 'export SLURM_CONF=%q\n' "$dir/slurm.conf" ;;
   kill-node) kill_node "$number" ;;
   revive-node)
-    rm -rf "$dir/spool-n$number" # as of a node without disks: PMIx trips over sockets of before
+    rm -rf "$dir/spool-n$number" # as on a diskless node: old sockets make PMIx fail
     start_node "$number" ;;
   cut-link) ip link set "$(outer "$number")" down ;;
   mend-link) ip link set "$(outer "$number")" up ;;

@@ -1,6 +1,6 @@
-"""Variables of the shell that submits: of another job, of a step, of mpiexec. On a cluster that binds ranks to cores
-(task/affinity, two cores) the two ranks of a job run on two cores whatever they are; and where they do not, the programs
-say so.
+"""Variables of the submitting shell, inherited from another job, a step or mpiexec. On a cluster that binds ranks to cores
+(task/affinity, two cores) the two ranks of a job must run on two cores whatever the variables are; if they do not, the programs
+warn.
 """
 import os
 import re
@@ -15,7 +15,7 @@ printf 'rank %s of %s: cores %s, cpus-per-task %s, nodes %s\\n' "$SLURM_PROCID" 
   "$(sed -n 's/^Cpus_allowed_list:\\t//p' /proc/self/status)" "${SLURM_CPUS_PER_TASK:-none}" "$SLURM_STEP_NUM_NODES"
 env | sed 's/^/environment /'
 '''
-# What an interactive step of Slurm 22.05 has on one core, measured with srun --pty, and what later ones add.
+# Variables of an interactive step on one core: those of Slurm 22.05 were recorded with srun --pty, later ones added.
 STEP = {'SLURM_CPU_BIND': 'quiet,mask_cpu:0x1', 'SLURM_CPU_BIND_TYPE': 'mask_cpu:', 'SLURM_CPU_BIND_LIST': '0x1',
         'SLURM_CPU_BIND_VERBOSE': 'quiet', 'SLURM_STEP_ID': '0', 'SLURM_STEPID': '0', 'SLURM_STEP_NUM_TASKS': '1',
         'SLURM_STEP_NODELIST': 'n7', 'SLURM_LAUNCH_NODE_IPADDR': '127.0.0.1', 'SLURM_SRUN_COMM_PORT': '1',
@@ -35,7 +35,7 @@ LAUNCHERS = {'PMIX_RANK': '0', 'PMIX_NAMESPACE': 'old', 'PMIX_SERVER_URI2': 'old
              'PRTE_LAUNCHED': '1', 'MPI_LOCALNRANKS': '4', 'HYDI_CONTROL_FD': '9', 'FLUX_URI': 'local:///nowhere'}
 STALE = {'step': STEP, 'allocation': {**ALLOCATION, 'SLURM_RESTART_COUNT': '7'}, 'placement': PLACEMENT,
          'launchers': LAUNCHERS, 'all': {**PLACEMENT, **ALLOCATION, **LAUNCHERS, **STEP}}
-# Those that srun does not set to the same value for its own ranks.
+# Variables that srun does not set to the same value for its own ranks.
 OTHERS = {name: value for name, value in STALE['all'].items() if value not in ('0', '1', 'quiet', 'mask_cpu:', 'block')}
 
 
@@ -88,7 +88,7 @@ class Environment(unittest.TestCase):
                                 'jobs/train.sbatch')
         self.assertEqual(len(re.findall('^rank . of 4:', output, re.M)), 4, output[-3000:])
 
-    def test_parameters_of_the_user_and_of_the_site_stay(self):
+    def test_parameters_of_the_user_and_of_the_site_are_kept(self):
         site = self.place / 'own.sh'
         site.write_text(self.site.read_text() + 'site_setup() { export SLURM_CPU_BIND=verbose,cores PMIX_OWN=site; }\n')
         output = self.submitted('own', ['jobs/submit.sh'],
@@ -96,10 +96,10 @@ class Environment(unittest.TestCase):
         self.check_ranks(output)
         for line in ('OMPI_MCA_btl=self,tcp', 'PMIX_OWN=site'):
             self.assertIn(f'environment {line}\n', output)
-        self.assertIn('cpu-bind=MASK', output)  # what srun says where it is to be verbose
+        self.assertIn('cpu-bind=MASK', output)  # output of srun with verbose
 
-    # The shell of salloc or of srun --pty, in which the job scripts start at once.
-    def test_in_an_allocation_and_in_a_step_of_it(self):
+    # A shell of salloc or of srun --pty, in which the job scripts start at once.
+    def test_ranks_run_on_two_cores_in_an_allocation_and_in_a_step_of_it(self):
         words = ['bash', '-c', 'jobs/interactive.sh train --output-dir "$0"', str(self.place / 'run')]
         self.check_ranks(run('salloc', '--nodes=1', '--ntasks-per-node=2', *words).stdout)
         self.check_ranks(run('salloc', '--nodes=1', '--ntasks-per-node=2', 'srun', '--ntasks=1', *words).stdout)
@@ -107,7 +107,7 @@ class Environment(unittest.TestCase):
         self.check_ranks(run('jobs/interactive.sh', 'train', '--output-dir', self.place / 'run',
                              env={**os.environ, **stale}).stdout)
 
-    def test_ranks_on_one_core_are_told(self):
+    def test_ranks_on_one_core_give_a_warning(self):
         folder = self.place / 'bound'
 
         def pack(*flags, **environment):
@@ -116,7 +116,7 @@ class Environment(unittest.TestCase):
         told = pack(SLURM_CPU_BIND='quiet,mask_cpu:0x1')
         self.assertRegex(told, r'ranks 0, 1 on n1 may only run on core 0, although the job could use 2 cores there')
         self.assertEqual(told.count('may only run on'), 1, told)
-        # Both remedies that it names.
+        # Both remedies of the warning.
         self.assertNotIn('may only run on', pack('--cpu-bind=cores', SLURM_CPU_BIND='quiet,mask_cpu:0x1'))
         self.assertNotIn('may only run on', pack())
 

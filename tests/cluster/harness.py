@@ -1,5 +1,5 @@
-"""What the tests on the cluster share: the cluster, jobs and what became of them, a run small enough, and how two runs
-are compared. Programs come from MASKEDKD_BUILD (a build folder), counts from the environment.
+"""Shared by the tests on a cluster: the cluster, jobs and their state, a small run, and the comparison of two runs. Programs come
+from MASKEDKD_BUILD (a build folder), counts from the environment.
 """
 import atexit
 import hashlib
@@ -44,13 +44,13 @@ def wait_for(what, condition, timeout):
 
 
 class Cluster:
-    """Up until its down(), at the latest until this process ends."""
+    """Runs until down() is called, at the latest until this process ends."""
 
     def __init__(self, nodes, task_plugin='task/none'):
         self.place = pathlib.Path(tempfile.mkdtemp(prefix='maskedkd-cluster-'))
         self.folder = self.place / 'slurm'
         self.nodes = nodes
-        # Takes it down where this process is killed: its end of the pipe is then closed.
+        # Takes the cluster down if this process is killed, which closes its end of the pipe.
         self.undertaker = subprocess.Popen(
             ['bash', '-c', 'trap "" INT TERM; read -r; "$0" down "$1"; rm -rf "$2"', CLUSTER, self.folder, self.place],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -78,7 +78,7 @@ class Cluster:
         subprocess.run([CLUSTER, action, self.folder, *map(str, arguments)], check=True, timeout=90)
 
     def processes(self, node, name):
-        """Of that name on a node."""
+        """Process numbers of that name on a node."""
         folder = str(self.folder.resolve())
         identity = hashlib.sha256(folder.encode()).hexdigest()[:5]
         found = run('ip', 'netns', 'pids', f'mk{identity}-{node}', check=False).stdout.split()
@@ -90,7 +90,7 @@ class Cluster:
 
 
 def skip_without_a_cluster():
-    """Ends the process where none can be had."""
+    """Ends the process if no cluster can be started here."""
     Cluster(1).down()
 
 
@@ -102,7 +102,7 @@ def _comm(pid):
 
 
 class Job:
-    """command: of sbatch or jobs/submit.sh; submitted: what it said already."""
+    """command: of sbatch or jobs/submit.sh; submitted: its output if it has already run."""
 
     def __init__(self, *command, log, submitted=''):
         self.log = log
@@ -127,7 +127,7 @@ class Job:
         return self.log.read_text(errors='replace') if self.log.exists() else ''
 
     def wait_for(self, what, condition, timeout):
-        """Fails with all that is known of the job."""
+        """Fails with all known facts about the job."""
         try:
             return wait_for(f'{what} (job {self.number})', condition, timeout)
         except AssertionError as error:
@@ -142,7 +142,7 @@ class Job:
 
 
 class Work:
-    """A folder with packed images, a teacher, and the site's file that the job scripts read."""
+    """A folder with packed images, a teacher, and the site's file for the job scripts."""
 
     def __init__(self, cluster, ranks_per_node=1, nodes=2):
         self.place = cluster.place / 'work'
@@ -157,7 +157,7 @@ site_setup() {{ export OMP_NUM_THREADS=1 OMPI_MCA_mpi_yield_when_idle=1; }}
         os.environ['OMP_NUM_THREADS'] = '1'
 
     def write_images(self, count=256):
-        """IDX files: a bright band in noise, whose place is the class."""
+        """IDX files: images of noise with a bright band whose position is the class."""
         import random
         noise = random.Random(7)
         pixels = bytearray()
@@ -186,7 +186,7 @@ site_setup() {{ export OMP_NUM_THREADS=1 OMPI_MCA_mpi_yield_when_idle=1; }}
                 str(self.place / 'teacher'), '--checkpoint-minutes', '0', *checkpoints, *map(str, more)]
 
     def undisturbed(self, *more):
-        """The folder of a run of one process, made once for each set of flags."""
+        """The folder of a run of one process, computed once for each set of flags."""
         folder = self.place / ('undisturbed' + ''.join(more).replace('/', '_'))
         if not folder.exists():
             run(BUILD / 'bin/maskedkd_train', '--data-path', self.place / 'packed', *self.student(*more),
@@ -223,7 +223,7 @@ def log_without_times(folder):
 class ClusterTest(unittest.TestCase):
     @classmethod
     def prepare(cls, work, epochs):
-        """Packed images, a teacher, and the run of so many epochs that nothing disturbed."""
+        """Packs images, trains a teacher, and makes an undisturbed run of so many epochs."""
         cls.work = work
         work.pack()
         work.train_teacher()

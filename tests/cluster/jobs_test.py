@@ -1,5 +1,5 @@
-"""The plain way through the job scripts, which run unchanged: pack, train, evaluate, a sweep, an interactive job, what
-status.sh says of them; and the mistakes one can make with a start.
+"""Undisturbed jobs of the job scripts: pack, train, evaluate, a sweep, an interactive job, the output of status.sh; and mistakes
+when a job is submitted.
 """
 import json
 import os
@@ -55,17 +55,17 @@ class Jobs(harness.ClusterTest):
                            cls.place / 'packed' / name, log=log)
 
     def batch(self, name, *words, **environment):
-        """sbatch itself, from a folder that is not the repository's."""
+        """Calls sbatch from another folder than the repository."""
         log = self.place / f'{name}.log'
         return harness.Job('env', f'--chdir={self.place}', *(f'{key}={value}' for key, value in environment.items()),
                            'sbatch', f'--output={log}', '--nodes=2', '--ntasks-per-node=1', *words, log=log)
 
-    def test_packed_on_two_nodes_are_the_bytes_of_one_process(self):
+    def test_packing_on_two_nodes_gives_the_bytes_of_one_process(self):
         run(BUILD / 'bin/maskedkd_pack', *self.images, '--output-dir', self.place / 'alone')
         self.assertEqual(bytes_below(self.place / 'alone'), bytes_below(self.place / 'packed/train'))
         self.assertEqual(self.pack_job('train').wait_until_ended(60), 0, 'packed already')
 
-    def test_a_run_and_its_evaluation(self):
+    def test_a_run_and_its_evaluation_equal_those_without_slurm(self):
         job = self.batch('small', ROOT / 'jobs/train.sbatch', self.recipe, SBATCH_PARTITION='urgent')
         self.assertEqual(job.wait_until_ended(120), 0, job.output())
         self.assertEqual(job.fields()['Partition'], 'urgent')
@@ -84,8 +84,8 @@ class Jobs(harness.ClusterTest):
         self.assertAlmostEqual(figures['job'].pop('test_loss'), figures['alone'].pop('test_loss'), 5)
         self.assertEqual(figures['job'], figures['alone'])
 
-    # To Slurm the number of an array's last job is the array's own: who asks by it is told of all of them.
-    def test_a_sweep_whose_runs_go_back_into_the_queue(self):
+    # The number of an array's last job is also the array's: a query with it returns all jobs of the array.
+    def test_runs_of_a_sweep_are_requeued_and_finish(self):
         runs = {0: ['--seed', '1', '--epochs', '40'], 2: ['--keep', '4', '--epochs', '40']}
         sweep = self.place / 'pair.txt'
         sweep.write_text(f'# two runs and a mistake\n\n{" ".join(runs[0])}\n--seed x\n{" ".join(runs[2])}\n')
@@ -116,7 +116,7 @@ class Jobs(harness.ClusterTest):
         self.assertEqual(beyond.wait_until_ended(60), 2)
         self.assertIn('has 3 runs: --array=0-2', (self.place / 'sweep-7.log').read_text())
 
-    def test_an_interactive_job_is_the_same_run_and_is_not_requeued(self):
+    def test_an_interactive_job_gives_the_same_run_and_is_not_requeued(self):
         done = run('jobs/interactive.sh', 'train', self.recipe, '--output-dir', self.work.folder('interactive'),
                    timeout=120)
         self.assertIn('Granted job allocation', done.stdout)
@@ -129,7 +129,7 @@ class Jobs(harness.ClusterTest):
         mistake = run('jobs/interactive.sh', 'train', self.recipe, '--lr', 'x', check=False)
         self.assertEqual(mistake.returncode, 2, mistake.stdout)
 
-    def test_a_dry_run_prints_what_the_site_says_and_submits_nothing(self):
+    def test_a_dry_run_prints_the_sites_settings_and_submits_nothing(self):
         before = jobs_in_queue()
         line = run('jobs/submit.sh', '--dry-run', '--time=5', 'train', 'try', '--keep', '0.25').stdout
         self.assertEqual(line.split(), ['sbatch', '--nodes=2', '--ntasks-per-node=1', '--cpus-per-task=1', '--time=5',
@@ -143,14 +143,14 @@ class Jobs(harness.ClusterTest):
             for word in words:
                 self.assertIn(word, line.split())
 
-    def test_what_a_site_leaves_empty_is_the_clusters(self):
+    def test_empty_settings_of_a_site_leave_the_clusters_defaults(self):
         site = self.place / 'empty.sh'
         names = ('site_nodes', 'site_ranks_per_node', 'site_gpus_per_node', 'site_cpus_per_rank', 'site_partition')
         site.write_text(self.work.site.read_text() + ''.join(f'{name}=\n' for name in names))
         line = run('jobs/submit.sh', '--dry-run', 'train', 'try', env={**os.environ, 'MASKEDKD_SITE': str(site)}).stdout
         self.assertEqual(line.split(), ['sbatch', 'jobs/train.sbatch', 'try'])
 
-    def test_mistakes_are_told_before_a_job_waits_in_the_queue(self):
+    def test_mistakes_are_reported_before_a_job_waits_in_the_queue(self):
         before = jobs_in_queue()
         for words, told in ((['train', 'no-such'], 'no recipe is called no-such'),
                             (['--export=NONE', 'train', 'try'], 'would not see MASKEDKD_SITE'),
@@ -165,13 +165,13 @@ class Jobs(harness.ClusterTest):
         self.assertIn('no/site.sh is not a file', done.stdout)
         self.assertEqual(jobs_in_queue(), before)
 
-    def test_a_controller_that_does_not_answer(self):
+    def test_a_controller_that_does_not_answer_is_reported(self):
         silent = self.place / 'silent'
         silent.mkdir()
         (silent / 'scontrol').write_text('#!/bin/sh\nexit 1\n')
         (silent / 'scontrol').chmod(0o755)
         environment = {**os.environ, 'PATH': f'{silent}:{os.environ["PATH"]}'}
-        for job in ('pack', 'train', 'evaluate', 'sweep'):  # as it starts, the repository is found all the same
+        for job in ('pack', 'train', 'evaluate', 'sweep'):  # when the job starts, the repository is still found
             copy = silent / 'slurm_script'
             copy.write_bytes((ROOT / f'jobs/{job}.sbatch').read_bytes())
             done = run('bash', copy, check=False,
@@ -190,7 +190,7 @@ class Jobs(harness.ClusterTest):
             self.assertEqual(done.returncode, 2, done.stdout)
             self.assertIn('no-such-data', done.stdout, recipe)
 
-    def test_status_of_runs_that_live_and_of_broken_ones(self):
+    def test_status_shows_running_and_broken_runs(self):
         runs = self.place / 'shown'
         now = int(time.time())
         whole = {'state': 'running', 'step': 123, 'steps': 1000, 'epoch': 3, 'epochs': 10, 'restarts': 2,
@@ -236,18 +236,18 @@ class Jobs(harness.ClusterTest):
         done = self.train_alone('srun', '--mpi=none', '--ntasks=2', folder='no-pmi')
         lines = [line for line in done.stdout.splitlines() if not line.startswith('srun: ')]
         self.assertEqual(done.returncode, 2, done.stdout)
-        self.assertEqual(len(lines), 2, lines)  # one of each task, as nothing joins them
+        self.assertEqual(len(lines), 2, lines)  # one line per task, as the tasks are not connected
         for line in lines:
             self.assertRegex(line, 'Slurm started 2 tasks, but no PMI connects them; start with srun --mpi=pmix')
         self.assertFalse(self.work.folder('no-pmi').exists())
 
-    def test_mpiexec_in_a_job_is_told_of_srun(self):
+    def test_mpiexec_in_a_job_gives_a_remark_about_srun(self):
         done = self.train_alone('salloc', '--nodes=1', '--ntasks=2', 'mpiexec', '--quiet', '-n', '2',
                                 folder='by-mpiexec', more=['--stop-after-steps', '1'])
         self.assertEqual(done.returncode, 85, done.stdout)
         self.assertEqual(done.stdout.count('start with srun --mpi=pmix'), 1, done.stdout)
 
-    def test_more_gpus_than_there_are(self):
+    def test_more_gpus_than_a_node_has_are_refused_by_slurm(self):
         done = run('jobs/submit.sh', '--gpus-per-node=8', 'train', self.recipe, check=False)
         self.assertEqual(done.returncode, 1)
         self.assertIn('Requested node configuration is not available', done.stdout)
@@ -263,7 +263,7 @@ class Jobs(harness.ClusterTest):
         self.assertIn('--device cpu', job.output())
         self.assertEqual(job.restarts(), 0)
 
-    def test_the_ranks_have_the_sites_environment_where_sbatch_hands_none_on(self):
+    def test_ranks_have_the_sites_environment_if_sbatch_exports_none(self):
         site = self.place / 'odd-site.sh'
         site.write_text(self.work.site.read_text() + 'site_setup() { export OMPI_MCA_pml=nonesuch; }\n')
         job = self.batch('odd-site', f'--export=MASKEDKD_SITE={site}', ROOT / 'jobs/evaluate.sbatch', '--weights',
@@ -271,7 +271,7 @@ class Jobs(harness.ClusterTest):
         self.assertNotIn(job.wait_until_ended(60), (0, 137), job.output())
         self.assertIn('nonesuch', job.output())
 
-    def test_the_repository_is_not_found(self):
+    def test_a_repository_that_is_not_found_is_reported(self):
         lost = self.place / 'train.sbatch'
         lost.write_text((ROOT / 'jobs/train.sbatch').read_text())
         job = self.batch('lost', lost)

@@ -1,7 +1,5 @@
-"""Nodes that die, and nodes that are only cut off, where an old start of the job lives on beside the new one. Full
-counts: MASKEDKD_NODE_KILLS=10 MASKEDKD_LINK_CUTS=10: on 25 November 2026 (2 cores, Zen 4) ten nodes killed, requeued
-after 29 s at most, and ten cut off, whose old starts changed none of 170 files and folders; all finished with the same
-bits.
+"""Nodes that die, and nodes that are only cut off, where the earlier start of the job keeps running beside the new one.
+MASKEDKD_NODE_KILLS and MASKEDKD_LINK_CUTS set the counts.
 """
 import os
 import signal
@@ -29,13 +27,13 @@ class NodeLoss(harness.ClusterTest):
         self.assertEqual(job.state(), 'RUNNING', job.output()[-2000:])
         return job
 
-    def test_a_node_that_dies(self):
+    def test_a_run_resumes_elsewhere_when_its_node_dies(self):
         kills = count('MASKEDKD_NODE_KILLS', 1)
         took = []
         for i in range(kills):
             name = f'killed-{i}'
             job = self.begin(name, 2)
-            node = job.nodes()[i % 2]  # the one of rank 0 and of the batch script too
+            node = job.nodes()[i % 2]  # or the node of rank 0 and the batch script
             began = time.time()
             cluster.act('kill-node', node)
             job.wait_for('the requeue', lambda: job.restarts() > 0, 90)
@@ -44,10 +42,10 @@ class NodeLoss(harness.ClusterTest):
             self.assertEqual(job.wait_until_ended(180), 0, job.output()[-3000:])
             self.assert_same_run(self.expected, self.work.folder(name))
             wait_for('all nodes', cluster.idle, 90)
-        print(f'{kills} nodes killed, all runs went on elsewhere and finished with the same bits; requeued after '
+        print(f'{kills} nodes killed, all runs resumed elsewhere and finished with the same bits; requeued after '
               f'{max(took):.0f} s at most')
 
-    def test_a_node_that_is_cut_off_and_lives_on(self):
+    def test_a_start_on_a_node_that_is_cut_off_changes_nothing(self):
         cuts, places = count('MASKEDKD_LINK_CUTS', 1), 0
         for i in range(cuts):
             name, nodes = f'cut-{i}', 2 - i % 2
@@ -57,12 +55,12 @@ class NodeLoss(harness.ClusterTest):
               f'itself, the new start finished with the same bits')
 
     def cut_off(self, name, nodes):
-        """Cuts off the node of rank 0 and of the job script. How many files and folders the run has then."""
+        """Cuts off the node of rank 0 and of the job script. Returns how many files and folders the run then has."""
         job = self.begin(name, nodes)
         folder = self.work.folder(name)
         node = job.nodes()[0]
         old, = cluster.processes(node, 'maskedkd_train')
-        # Stopped, so that it does not finish a run of one node by itself before the cluster gives it up.
+        # Stopped, so that a run on one node does not finish before the cluster gives the node up.
         os.kill(old, signal.SIGSTOP)
         cluster.act('cut-link', node)
         job.wait_for('the requeue', lambda: job.restarts() > 0, 120)
@@ -71,7 +69,7 @@ class NodeLoss(harness.ClusterTest):
         self.assertNotIn(node, job.nodes())
         self.assertEqual(cluster.processes(node, 'maskedkd_train'), [old], 'the old one lives, behind a dead link')
 
-        # While the new start is stopped, whatever changes in the run's folder is the old one's doing.
+        # While the new start is stopped, every change in the run's folder is made by the old one.
         new = [pid for other in job.nodes() for pid in cluster.processes(other, 'maskedkd_train')]
         self.assertEqual(len(new), nodes)
         for pid in new:
@@ -95,7 +93,7 @@ class NodeLoss(harness.ClusterTest):
 
 
 def everything_below(folder):
-    """Each file and folder with what writing into it, replacing it or removing from it would change."""
+    """Each file and folder with values that change when it is written, replaced or removed from."""
     found = {}
     for path in [folder, *folder.rglob('*')]:
         stat = path.lstat()

@@ -1,6 +1,5 @@
-"""Jobs that are taken away while they train: by preemption, by hand, at their time limit; and those that must not come
-back. Full count: MASKEDKD_PREEMPTIONS=40: on 25 November 2026 (2 cores, Zen 4) 40 preemptions in 4 runs, all finished
-with the same bits; the nodes were free 7.8 s after the urgent job came, at most, beside other work.
+"""Jobs that are stopped while they train: by preemption, by hand, at their time limit; and jobs that must not be requeued.
+MASKEDKD_PREEMPTIONS sets the number of preemptions.
 """
 import sys
 import time
@@ -18,13 +17,13 @@ class Preemption(harness.ClusterTest):
         cls.prepare(harness.Work(cluster), EPOCHS)
 
     def begun(self, job, name, after):
-        """Whether the job runs and has a checkpoint behind that step; False where it has ended before."""
+        """Waits until the run has a checkpoint after that step, and returns True, or False if it has ended before."""
         def look():
             return job.state() in ('COMPLETED', 'FAILED') or newest_step(self.work.folder(name)) > after
         wait_for(f'a step after {after} of job {job.number}', look, 120)
         return job.state() == 'RUNNING'
 
-    def test_preempted_jobs_come_back_and_finish_as_if_nothing_had_been(self):
+    def test_preempted_jobs_are_requeued_and_finish_with_the_same_bits(self):
         wanted, done, runs, notices = count('MASKEDKD_PREEMPTIONS', 2), 0, 0, []
         while done < wanted:
             name = f'preempted-{runs}'
@@ -49,7 +48,7 @@ class Preemption(harness.ClusterTest):
         print(f'{done} preemptions in {runs} runs, all finished with the same bits; the nodes were free '
               f'{max(notices):.1f} s after the urgent job came, at most')
 
-    def test_a_job_that_is_requeued_by_hand_goes_on_and_a_finished_one_ends_at_once(self):
+    def test_a_job_that_is_requeued_by_hand_resumes_and_a_finished_one_ends_at_once(self):
         job = self.work.submit('by-hand', '--epochs', EPOCHS)
         self.assertTrue(self.begun(job, 'by-hand', 19))
         run('scontrol', 'requeue', job.number)
@@ -63,17 +62,17 @@ class Preemption(harness.ClusterTest):
         self.assertIn('is finished: 60 epochs, 480 steps', job.output())
         self.assertEqual(mark, (self.work.folder('by-hand') / 'finished.json').stat().st_mtime_ns)
 
-    def test_a_cancelled_job_stays_away(self):
+    def test_a_cancelled_job_is_not_requeued(self):
         job = self.work.submit('cancelled', '--epochs', '100000')
         self.assertTrue(self.begun(job, 'cancelled', 19))
         run('scancel', job.number)
         job.wait_until_ended(40)
-        time.sleep(8)  # a requeued one would be back by now
+        time.sleep(8)  # long enough for a requeue
         self.assertEqual(job.state(), 'CANCELLED', job.output()[-2000:])
         self.assertEqual(job.restarts(), 0)
 
     def test_a_job_at_its_time_limit_requeues_itself(self):
-        # The smallest limit is a minute; the trainer keeps 15 s of it, and what two steps and saves take.
+        # The smallest limit is a minute; the trainer keeps 15 s and the time of two steps and saves.
         job = self.work.submit('limited', '--epochs', '100000', flags=['--time=1', '--signal=USR1@1'])
         wait_for('its requeue', lambda: job.restarts() > 0 and 'stopped early' in job.output(), 180)
         self.assertIn('stopped early', job.output())
@@ -82,7 +81,7 @@ class Preemption(harness.ClusterTest):
         job.wait_until_ended(60)
         self.assertGreater(newest_step(self.work.folder('limited')), 20)
 
-    def test_a_mistake_does_not_come_back(self):
+    def test_a_job_that_ends_with_a_usage_error_is_not_requeued(self):
         for more, code, words in ((['--seed', 'x'], 2, '--seed'), (['--batch-size', '33'], 2, '--batch-size')):
             job = self.work.submit(f'mistake-{code}-{words}', '--epochs', '1', *more)
             self.assertEqual(job.wait_until_ended(60), code)

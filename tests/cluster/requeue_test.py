@@ -1,5 +1,5 @@
-"""Job scripts that go back into the queue: a packing that is killed, a run that always is, a training under a hail of
-signals. Full count: MASKEDKD_SIGNAL_HAILS=5.
+"""Job scripts that requeue themselves: a packing that is killed, a run that is always killed, a training that gets many signals
+while it ends. MASKEDKD_SIGNAL_HAILS sets the number of the last.
 """
 import os
 import pathlib
@@ -16,7 +16,7 @@ EPOCHS = '30'  # 8 steps each
 
 
 def batch_shells(node):
-    """The processes that run job scripts there."""
+    """The processes on that node that run job scripts."""
     return [pid for pid in cluster.processes(node, 'bash')
             if b'slurm_script' in pathlib.Path(f'/proc/{pid}/cmdline').read_bytes()]
 
@@ -36,13 +36,13 @@ class Requeue(harness.ClusterTest):
     def shards(self, name):
         return {path.name: path.read_bytes() for path in (self.work.place / name).glob('shard-*.h5')}
 
-    def test_a_packing_that_is_killed_goes_on(self):
+    def test_a_packing_that_is_killed_is_resumed(self):
         images = self.work.write_images(1200)
         del images[images.index('--records-per-shard'):]
         job, words = self.pack_job('killed', images)
         folder = self.work.place / 'killed'
         wait_for('a shard', lambda: len(self.shards('killed')) >= 20, 60)
-        run('scontrol', 'update', f'job={job.number}', 'comment=in-vain:5')  # as if nothing had been made before
+        run('scontrol', 'update', f'job={job.number}', 'comment=in-vain:5')  # as after five starts without result
         run('scancel', '--signal=KILL', f'{job.number}.0')
         wait_for('the requeue', lambda: job.restarts() == 1, 60)
         self.assertEqual(job.fields()['Comment'], 'in-vain:0')
@@ -56,14 +56,14 @@ class Requeue(harness.ClusterTest):
         run(BUILD / 'bin/maskedkd_pack', *words)
         self.assertEqual(self.shards('alone'), self.shards('killed'))
 
-    def test_a_run_that_is_killed_in_vain_ends(self):
+    def test_a_run_that_never_makes_a_checkpoint_ends(self):
         log = self.work.place / 'in-vain.log'
-        # As if submitted in another job, whose variables sbatch hands on.
+        # As if submitted from another job, whose variables sbatch passes on.
         inherited = ['SLURM_ARRAY_JOB_ID=99999', 'SLURM_ARRAY_TASK_ID=3', 'SLURM_RESTART_COUNT=2']
         job = harness.Job('env', *inherited, 'sbatch', f'--output={log}', '--nodes=1', '--ntasks-per-node=1',
                           'jobs/train.sbatch', *self.work.common, '--output-dir', self.work.folder('in-vain'),
                           '--distillation-type', 'none', '--width', 512, '--depth', 12, '--heads', 8,
-                          log=log)  # seconds a step: it is killed long before its first checkpoint
+                          log=log)  # a step takes seconds: it is killed long before its first checkpoint
         for restarts in range(3):
             job.wait_for('ranks', lambda: job.output().count('student of') > restarts, 90)
             if restarts == 2:
@@ -75,11 +75,12 @@ class Requeue(harness.ClusterTest):
         self.assertEqual(job.wait_until_ended(60), 137, job.output())
         self.assertIn('6 starts in a row ended without a new result', job.output())
 
-    def went_back_or_ended(self, job):
+    def was_requeued_or_ended(self, job):
         return job.restarts() > 0 or job.state() in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMEOUT')
 
-    # bash 5.2.15 dies of a trapped signal that comes while it reads a $(...): what follows the ranks' end must not trap.
-    def test_a_hail_of_signals_while_the_ranks_stop(self):
+    # bash 5.2.15 dies of a trapped signal that arrives while it reads a $(...), so nothing may be trapped after the
+    # ranks' end.
+    def test_many_signals_while_the_ranks_stop_do_not_prevent_the_requeue(self):
         wanted, sent = count('MASKEDKD_SIGNAL_HAILS', 1), 0
         expected = self.work.undisturbed('--epochs', EPOCHS)
         for hail in range(wanted):
@@ -90,17 +91,17 @@ class Requeue(harness.ClusterTest):
             shell = min(batch_shells(job.nodes()[0]))
             run('scancel', '--signal=USR1', job.number)
             end = time.time() + 60
-            while not self.went_back_or_ended(job) and time.time() < end:
+            while not self.was_requeued_or_ended(job) and time.time() < end:
                 burst_end = time.time() + 0.5
                 while time.time() < burst_end and os.path.exists(f'/proc/{shell}'):
-                    # Not TERM: after a requeue that is the cluster's way to end the script.
+                    # Not TERM, with which the cluster ends the script after a requeue.
                     os.kill(shell, signal.SIGUSR1)
                     sent += 1
                     time.sleep(0.002)
             self.assertEqual((job.restarts(), job.output().count('requeueing (restart')), (1, 1), job.output())
             self.assertEqual(job.wait_until_ended(180), 0, job.output())
             self.assert_same_run(expected, self.work.folder(name))
-        print(f'{wanted} job scripts under {sent} signals went back into the queue')
+        print(f'{wanted} job scripts were requeued despite {sent} signals')
 
 
 cluster = None

@@ -1,4 +1,4 @@
-"""A job that is suspended and resumed: Slurm moves its end by the pause, and the training follows it."""
+"""A job that is suspended and resumed: Slurm moves its end by the pause, and the training uses the new end."""
 import datetime
 import re
 import sys
@@ -22,7 +22,7 @@ class Suspension(harness.ClusterTest):
         cls.work.pack()
         cls.work.train_teacher()
 
-    def test_a_suspended_job_has_all_of_its_time(self):
+    def test_a_suspended_job_uses_all_of_its_time(self):
         folder = self.work.folder('suspended')
         job = self.work.submit('suspended', '--epochs', '100000', flags=['--time=1', '--signal=USR1@1'])
         wait_for('a checkpoint', lambda: newest_step(folder) >= 20, 60)
@@ -40,7 +40,7 @@ class Suspension(harness.ClusterTest):
         self.assertAlmostEqual((moved - said_at).total_seconds(), int(answered[2]), delta=2)
         wait_for('steps after the pause', lambda: newest_step(folder) > step + 20, 20)
         self.assertNotIn('stopped', job.output().replace('was stopped for', ''))
-        # It uses the time that is left, and stops before the limit: 15 s, and what two steps and saves take.
+        # It uses the remaining time, and stops before the limit: 15 s and the time of two steps and saves.
         wait_for('its requeue', lambda: job.restarts() > 0, 90)
         self.assertIn('before the time limit', job.output())
         self.assertIn('requeueing (restart', job.output())

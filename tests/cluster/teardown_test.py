@@ -1,4 +1,4 @@
-"""What a cluster leaves behind once it is down: nothing, whatever state it was in."""
+"""A cluster that was taken down leaves nothing behind, whatever state it was in."""
 import hashlib
 import os
 import pathlib
@@ -14,7 +14,7 @@ from harness import run, wait_for
 
 
 class Traces:
-    """Of the cluster in a folder, whatever cluster.sh believes of it."""
+    """Everything that belongs to the cluster in a folder, found independently of cluster.sh."""
 
     def __init__(self, folder):
         self.folder = str(pathlib.Path(folder).resolve())
@@ -22,7 +22,7 @@ class Traces:
         self.networks = set()
 
     def look(self):
-        """Kind -> what is there of it."""
+        """Kind -> the objects of that kind."""
         namespaces = [line for line in run('ip', 'netns', 'list').stdout.splitlines() if line.startswith(self.name)]
         for line in namespaces:
             try:
@@ -76,7 +76,7 @@ class Teardown(unittest.TestCase):
     def assert_nothing_is_left(self, traces):
         self.assertEqual(traces.look(), {'namespaces': [], 'processes': [], 'mounts': [], 'interfaces': []})
 
-    def test_a_working_cluster_with_jobs_on_it_and_one_beside_it(self):
+    def test_a_cluster_with_jobs_is_taken_down_and_another_one_keeps_running(self):
         first, second = self.folders
         environment, other = self.up(first), self.up(second)
         traces = Traces(first)
@@ -91,7 +91,7 @@ class Teardown(unittest.TestCase):
         self.assertEqual(down.returncode, 0, down.stdout)
         client.wait(timeout=10)
         self.assert_nothing_is_left(traces)
-        # The other one is none the worse, and neither is another one in the same place.
+        # The other cluster still works, and a new one can be started in the same folder.
         names = run('srun', '--nodes=2', '--mpi=none', 'hostname', env=self.up(first)).stdout.split()
         self.assertEqual(sorted(names), ['n1', 'n2'])
         cluster('down', first)
@@ -100,7 +100,7 @@ class Teardown(unittest.TestCase):
         cluster('down', second)
         self.assert_nothing_is_left(Traces(second))
 
-    def test_a_daemon_of_a_node_that_crashes_is_started_again(self):
+    def test_a_crashed_daemon_of_a_node_is_restarted(self):
         environment = self.up(self.folders[0])
         traces = Traces(self.folders[0])
         before = [line for line in traces.look()['processes'] if line.endswith(' slurmd')]
@@ -111,7 +111,7 @@ class Teardown(unittest.TestCase):
         names = run('srun', '--nodes=2', '--mpi=none', 'hostname', env=environment).stdout.split()
         self.assertEqual(sorted(names), ['n1', 'n2'])
 
-    def test_one_that_was_killed_while_it_came_up(self):
+    def test_a_cluster_whose_start_was_killed_is_taken_down(self):
         folder, tries, alive = self.folders[0], 8, 0
         traces = Traces(folder)
         for i in range(tries):
@@ -119,17 +119,17 @@ class Teardown(unittest.TestCase):
                                   start_new_session=True)
             time.sleep(0.05 + 0.08 * i)
             if up.poll() is None:
-                os.kill(up.pid, signal.SIGKILL)  # itself only: what it started lives on
+                os.kill(up.pid, signal.SIGKILL)  # not the processes that it has started
                 alive += 1
             up.wait()
             down = cluster('down', folder)
             self.assertEqual(down.returncode, 0, down.stdout)
             self.assert_nothing_is_left(traces)
         self.assertGreaterEqual(alive, tries // 2)
-        self.up(folder)  # nothing of the ruins is in its way
+        self.up(folder)  # nothing left behind prevents a new start
         print(f'{alive} half-built clusters were taken down')
 
-    def test_one_whose_test_was_killed(self):
+    def test_a_cluster_whose_test_was_killed_is_taken_down(self):
         code = ('import harness, time\n'
                 'print(harness.Cluster(2).folder, flush=True)\n'
                 'time.sleep(1000)')
@@ -144,7 +144,7 @@ class Teardown(unittest.TestCase):
         wait_for('the folder to be gone', lambda: not folder.parent.exists(), 60)
         self.assert_nothing_is_left(traces)
 
-    def test_an_action_that_makes_no_sense(self):
+    def test_invalid_actions_are_refused(self):
         for arguments, code in ((['up'], 2), (['fly', self.folders[0]], 1), (['kill-node', self.folders[0], 'x'], 1)):
             wrong = subprocess.run([harness.CLUSTER, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             self.assertEqual(wrong.returncode, code, wrong.stdout)

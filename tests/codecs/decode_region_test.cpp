@@ -1,4 +1,4 @@
-// A box decoded alone is the same bits as cut from the whole image, which decode_test.cpp compares with PIL.
+// A box decoded alone has the same bits as the box of the whole image, which decode_test.cpp compares with PIL.
 #include "make_jpeg.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/posix.hpp"
@@ -17,7 +17,7 @@ int below(std::mt19937_64& random, int bound) { return static_cast<int>(random()
 PixelBox some_box(std::mt19937_64& random, int height, int width) {
   PixelBox box{0, 0, 1 + below(random, height), 1 + below(random, width)};
   if (random() % 4 == 0) {
-    box.height = std::min(height, 1 + below(random, 20));  // about a block
+    box.height = std::min(height, 1 + below(random, 20));  // about the size of a block
     box.width = std::min(width, 1 + below(random, 20));
   }
   box.top = below(random, height - box.height + 1);
@@ -63,7 +63,7 @@ JpegLayout some_layout(std::mt19937_64& random) {
   layout.num_components = random() % 6 == 0 ? 4 : random() % 6 == 0 ? 1 : 3;
   std::tie(layout.across, layout.down) = factors[random() % (random() % 2 == 0 ? 4 : 7)];
   if (layout.across == 4 && layout.down == 2) {
-    layout.num_components = std::min(layout.num_components, 3);  // a unit has at most 10 blocks
+    layout.num_components = std::min(layout.num_components, 3);  // a minimum coded unit has at most 10 blocks
   } else {
     layout.second_down = layout.down == 2 && random() % 8 == 0 ? 2 : 1;
   }
@@ -75,9 +75,8 @@ JpegLayout some_layout(std::mt19937_64& random) {
   return layout;
 }
 
-// MASKEDKD_REGIONS=100000 (500,000 boxes), 25 November 2026, 2 cores of an AMD EPYC (Zen 4), libjpeg-turbo 2.1.5: no
-// difference; nor with 2.1.0, 2.1.2, 3.0.4 and 3.1.4.1 (3000 files each, built without assembler).
-TEST(DecodeRegion, IsCutFromTheWholeForEveryLayoutOfJpeg) {
+// MASKEDKD_REGIONS=N sets the number of files.
+TEST(DecodeRegion, EqualsTheBoxOfTheWholeForRandomLayoutsOfJpeg) {
   const char* asked = std::getenv("MASKEDKD_REGIONS");
   const int num_files = asked != nullptr ? std::atoi(asked) : 1500;
   std::mt19937_64 random(31);
@@ -99,7 +98,7 @@ TEST(DecodeRegion, IsCutFromTheWholeForEveryLayoutOfJpeg) {
   }
 }
 
-TEST(DecodeRegion, IsCutFromTheWholeForEveryOtherFile) {
+TEST(DecodeRegion, EqualsTheBoxOfTheWholeForEveryOtherFile) {
   std::mt19937_64 random(32);
   int num_files = 0;
   for (const char* folder : {"decode", "odd"}) {
@@ -116,7 +115,7 @@ TEST(DecodeRegion, IsCutFromTheWholeForEveryOtherFile) {
   EXPECT_GE(num_files, 300);
 }
 
-TEST(DecodeRegion, IsCutFromRawPixels) {
+TEST(DecodeRegion, EqualsTheBoxOfRawPixels) {
   std::mt19937_64 random(33);
   for (int i = 0; i < 200; ++i) {
     const int height = 1 + below(random, 40), width = 1 + below(random, 40), channels = i % 2 == 0 ? 3 : 1;
@@ -160,8 +159,8 @@ TEST(DecodeRegion, ARecordOfAnotherSizeOrABoxOutsideIsRefused) {
   }
 }
 
-// Only what comes before the box's last row, and a little of what follows it, is looked at.
-TEST(DecodeRegion, WhatComesBeforeTheBoxesEndMustBeWhole) {
+// Only the part of the file before the box's last row, and a little of what follows it, is read.
+TEST(DecodeRegion, DamageIsFoundOnlyBeforeTheEndOfTheBox) {
   std::mt19937_64 random(35);
   JpegLayout layout;
   layout.across = layout.down = 2;

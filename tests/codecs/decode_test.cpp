@@ -31,7 +31,7 @@ std::string refusal(const Function& function) {
   return "";
 }
 
-TEST(Decode, EveryKindOfPngIsPilsToTheByte) {
+TEST(Decode, EveryKindOfPngEqualsPilsPixels) {
   int num_files = 0;
   for (const auto& [name, expected] : reference("decode.safetensors")) {
     if (!name.ends_with(".png")) {
@@ -48,8 +48,8 @@ TEST(Decode, EveryKindOfPngIsPilsToTheByte) {
   EXPECT_EQ(num_files, 192);
 }
 
-// PIL brings a libjpeg-turbo of its own, so its transforms may round otherwise.
-TEST(Decode, EveryKindOfJpegIsPils) {
+// PIL contains another version of libjpeg-turbo, whose transforms may round differently.
+TEST(Decode, EveryKindOfJpegIsCloseToPilsPixels) {
   int num_files = 0, num_equal = 0;
   Difference all;
   for (const auto& [name, expected] : reference("decode.safetensors")) {
@@ -72,8 +72,8 @@ TEST(Decode, EveryKindOfJpegIsPils) {
               num_files, all.num_different, all.num_values, all.largest);
 }
 
-// `whole` files: as PIL reads them. `damaged` ones: refused where PIL refuses; where PIL shrugs (a gray half, wrong
-// colours), refused or the same, and at most that much is left unseen.
+// `whole` files are read as PIL reads them. `damaged` files that PIL refuses are refused; those that PIL reads (half
+// gray, wrong colours) are refused or give the same pixels, except for a limited number.
 TEST(Decode, OddFilesAreReadAsPilReadsThem) {
   const Tensors read_by_pil = reference("odd.safetensors");
   int num_whole = 0, num_damaged = 0, num_only_pil_reads = 0, num_read = 0;
@@ -101,7 +101,7 @@ TEST(Decode, OddFilesAreReadAsPilReadsThem) {
     ASSERT_EQ(image.width, expected->second.size(1)) << name;
     Difference difference;
     difference.add(image.pixels, values_of<std::uint8_t>(expected->second));
-    // libjpeg smooths blocks whose finer scans are missing; PIL's newer version of it comes out a level apart in a few.
+    // libjpeg smooths blocks whose finer scans are missing; PIL's newer version differs by one level in a few of them.
     const bool may_be_smoothed = !is_whole && name.ends_with("_progressive.jpg");
     EXPECT_LE(difference.largest, may_be_smoothed ? 1 : 0) << name << ": " << difference.num_different << " values";
   }
@@ -111,7 +111,7 @@ TEST(Decode, OddFilesAreReadAsPilReadsThem) {
               num_read, num_only_pil_reads);
 }
 
-TEST(Decode, TheHeaderTellsShapeAndStoredChannels) {
+TEST(Decode, TheHeaderGivesShapeAndStoredChannels) {
   for (const auto& [name, expected] : reference("decode.safetensors")) {
     const RecordShape shape = read_image_shape(file_of(name));
     EXPECT_EQ(shape.height, expected.size(0)) << name;
@@ -168,8 +168,8 @@ TEST(Decode, AHeaderOfImpossibleSizeAllocatesNothing) {
   }
 }
 
-// Damage must end in an image of the right size or an Error, never in a crash; PNG has checksums, so there a flipped
-// byte is always seen. MASKEDKD_FLIPS=200000 on 24 November 2026 (2 cores, Zen 4): no crash, 109,386 refused.
+// Damage must give an image of the right size or an Error, never a crash; the checksums of PNG reveal every flipped
+// byte. MASKEDKD_FLIPS=N sets the number of flips.
 TEST(Decode, FlippedBytesNeverCrash) {
   const char* asked = std::getenv("MASKEDKD_FLIPS");
   const long num_flips = asked != nullptr ? std::atol(asked) : 4000;
@@ -199,7 +199,7 @@ TEST(Decode, FlippedBytesNeverCrash) {
   std::printf("%ld of %ld damaged files refused\n", refused, num_flips);
 }
 
-TEST(Decode, RawRecordsAreTheirPixels) {
+TEST(Decode, RawRecordsGiveTheirPixels) {
   Record record{{1, 2, 3, 4, 5, 6}, 0, {2, 3, 1}};
   const Image gray = decode_record(record, RecordEncoding::raw);
   EXPECT_EQ(gray.pixels, (Bytes{1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6}));

@@ -1,4 +1,4 @@
-// check_image_file() beside the decoders, on whole files of every kind and on damaged ones.
+// Compares check_image_file() with the decoders, on valid files of every kind and on damaged ones.
 #include "maskedkd/codecs/file_check.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -41,7 +41,7 @@ bool throws_error(const Function& function) {
   return false;
 }
 
-// What the contract promises of any bytes. Returns whether the check was certain.
+// Checks the contract for any bytes. Returns whether the check was certain.
 bool expect_agreement(const Bytes& bytes, const std::string& what) {
   ImageFileFacts facts;
   try {
@@ -56,7 +56,7 @@ bool expect_agreement(const Bytes& bytes, const std::string& what) {
     EXPECT_FALSE(throws_error([&] { shape = read_image_shape(bytes); }))
         << what << ": certain, but its header is refused";
     EXPECT_EQ(facts.shape, shape) << what;
-    if (facts.format == ImageFileFacts::Format::jpeg) {  // which is packed without decoding
+    if (facts.format == ImageFileFacts::Format::jpeg) {  // packed without decoding
       const Record record{bytes, 0, shape};
       EXPECT_FALSE(throws_error([&] { decode_record(record, RecordEncoding::file, OnDamage::decode_as_pil); }))
           << what << ": certain, but training can't decode it";
@@ -65,7 +65,7 @@ bool expect_agreement(const Bytes& bytes, const std::string& what) {
   return facts.certain;
 }
 
-TEST(FileCheck, WholeFilesAreKnownForWhatTheyAre) {
+TEST(FileCheck, ValidFilesGiveTheirFacts) {
   int num_files = 0;
   for (const auto& [name, bytes] : files()) {
     if (name.starts_with("damaged_")) {
@@ -126,8 +126,8 @@ TEST(FileCheck, AFileThatIsCutOffIsNeverCertain) {
   EXPECT_GE(num_cuts, 10000);
 }
 
-// MASKEDKD_MUTATIONS=2000000, 25 November 2026 (2 cores of an AMD EPYC, Zen 4): 105,456 certain, no contradiction.
-TEST(FileCheck, OfDamagedFilesItSaysNothingThatTheDecodersDeny) {
+// MASKEDKD_MUTATIONS=N sets the number of files.
+TEST(FileCheck, ResultsForMutatedFilesAgreeWithTheDecoders) {
   const char* asked = std::getenv("MASKEDKD_MUTATIONS");
   const int num_mutations = asked != nullptr ? std::atoi(asked) : 15000;
   std::vector<NamedFile> sources;
@@ -171,7 +171,7 @@ TEST(FileCheck, OfDamagedFilesItSaysNothingThatTheDecodersDeny) {
   std::printf("%d of %d mutated files keep a whole structure\n", num_certain, num_mutations);
 }
 
-TEST(FileCheck, DamagedFilesOfEveryKind) {
+TEST(FileCheck, ResultsForDamagedFilesAgreeWithTheDecoders) {
   int num_damaged = 0, num_seen = 0;
   for (const auto& [name, bytes] : files()) {
     if (name.starts_with("damaged_")) {

@@ -1,4 +1,4 @@
-// JPEG files of every layout that libjpeg writes, more than PIL's options reach.
+// JPEG files of every layout that libjpeg writes, more than PIL can write.
 #pragma once
 
 #include "maskedkd/codecs/image.hpp"
@@ -15,15 +15,15 @@ namespace maskedkd::testing {
 struct JpegLayout {
   int num_components = 3;    // 1 gray, 3 YCbCr, 4 CMYK
   int across = 1, down = 1;  // sampling factors of the first component
-  int second_down = 1;       // of the second one
+  int second_down = 1;       // of the second component
   bool progressive = false;
   bool arithmetic = false;
   bool single_scans = false;  // one scan a component, not progressive
-  int restart_interval = 0;   // in units
+  int restart_interval = 0;   // in minimum coded units
   int quality = 90;
 };
 
-// pixels: [height, width, num_components]. libjpeg's errors end the test.
+// pixels: [height, width, num_components]. An error of libjpeg ends the test.
 inline std::vector<std::uint8_t> make_jpeg(const std::vector<std::uint8_t>& pixels, int height, int width,
                                            const JpegLayout& layout) {
   jpeg_compress_struct info{};
@@ -69,7 +69,7 @@ inline std::vector<std::uint8_t> make_jpeg(const std::vector<std::uint8_t>& pixe
   return result;
 }
 
-// Gradients with noise: neighbouring blocks differ, and so do neighbouring chroma values.
+// Gradients with noise: neighbouring blocks and neighbouring chroma values differ.
 inline std::vector<std::uint8_t> noisy_pixels(std::mt19937_64& random, int height, int width, int channels) {
   std::vector<std::uint8_t> pixels(static_cast<std::size_t>(height) * width * channels);
   const int fy = 1 + static_cast<int>(random() % 23), fx = 1 + static_cast<int>(random() % 23);

@@ -1,4 +1,4 @@
-"""Files as the web and broken disks have them. `whole_...`: in order, however unusual; `damaged_...`: not."""
+"""Unusual and damaged files. `whole_...`: valid, however unusual; `damaged_...`: invalid."""
 import io
 import struct
 import zlib
@@ -14,7 +14,7 @@ def jpeg(image, **options):
 
 
 def frame_at(content):
-    """Where the frame header's marker stands: FF Cn, length, precision, height, width, components (id, sampling, table)."""
+    """The offset of the frame header's marker: FF Cn, length, precision, height, width, components (id, sampling, table)."""
     at = 2
     while not (0xC0 <= content[at + 1] <= 0xCF and content[at + 1] not in (0xC4, 0xC8, 0xCC)):
         at += 2 + struct.unpack(">H", content[at + 2:at + 4])[0]
@@ -26,10 +26,10 @@ def patched(content, at, values):
 
 
 def resampled_layout(picture, sampling, width, height, **options):
-    """A file whose first component has these factors: the blocks of one that PIL writes, in another order."""
+    """A file whose first component has these sampling factors: the blocks of a file that PIL writes, in another order."""
     across, down = sampling >> 4, sampling & 15
     columns, rows = -(-width // (8 * across)), -(-height // (8 * down))
-    source = {2: (1, 16, 8), 4: (2, 16, 16)}[across * down]  # PIL's subsampling, the size of its unit
+    source = {2: (1, 16, 8), 4: (2, 16, 16)}[across * down]  # PIL's subsampling, size of its minimum coded unit
     content = jpeg(Image.fromarray(picture(rows * source[2], columns * source[1])), subsampling=source[0], **options)
     frame = frame_at(content)
     content = patched(content, frame + 5, struct.pack(">HH", height, width))
@@ -84,7 +84,7 @@ def scans_of(content):
 
 
 def warned_of_files(picture):
-    """Files that libjpeg warns of although no pixel is lost: the structure check leaves some of them to the decoder."""
+    """Files about which libjpeg warns although no pixel is lost; some of them are left to the decoder by the structure check."""
     photograph = Image.fromarray(picture(61, 83))
     baseline, restarts = jpeg(photograph), jpeg(photograph, restart_marker_blocks=2)
     progressive = jpeg(photograph, progressive=True)
@@ -111,7 +111,7 @@ def warned_of_files(picture):
 
 
 def checksum_files(png_bytes):
-    """An ancillary chunk with a wrong checksum before the pixels, which PIL refuses, and after them, which it does not."""
+    """A wrong checksum of an ancillary chunk before the pixels, which PIL refuses, and after them, which it accepts."""
     chunk = struct.pack(">I", 3) + b"tEXta\0b" + struct.pack(">I", zlib.crc32(b"tEXta\0b") ^ 1)
     return {"damaged_checksum_before_pixels.png": png_bytes[:33] + chunk + png_bytes[33:],
             "whole_warned_of_checksum_after_pixels.png": png_bytes[:-12] + chunk + png_bytes[-12:]}
@@ -154,7 +154,7 @@ def damaged_files(picture, rng):
 
 
 def pil_pixels(content):
-    """[height, width, 3], or None where PIL refuses the file."""
+    """[height, width, 3], or None if PIL refuses the file."""
     try:
         return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):

@@ -1,11 +1,11 @@
-// What the packer does to an image that it does not pass on unchanged.
+// What the packer does with images that it changes.
 #include "maskedkd/base/error.hpp"
 #include "reference.hpp"
 
 namespace maskedkd::testing {
 namespace {
 
-TEST(Packing, FilesAreThoseThatPilWrites) {
+TEST(Packing, FilesEqualThoseThatPilWrites) {
   const Tensors cases = reference("packing.safetensors");
   int num_cases = 0, num_same_bytes = 0;
   for (; cases.count(std::to_string(num_cases) + ".image") != 0; ++num_cases) {
@@ -23,7 +23,7 @@ TEST(Packing, FilesAreThoseThatPilWrites) {
   std::printf("%d of %d files equal PIL's in every byte\n", num_same_bytes, num_cases);
 }
 
-TEST(Packing, WhatIsNoImageIsNotWritten) {
+TEST(Packing, InvalidImagesAreNotWritten) {
   const Image good{2, 3, std::vector<std::uint8_t>(18)};
   for (const int quality : {-1, 0, 101}) {
     EXPECT_THROW(encode_jpeg(good, quality), Error);
@@ -35,7 +35,7 @@ TEST(Packing, WhatIsNoImageIsNotWritten) {
   EXPECT_NO_THROW(encode_jpeg({1, 65500, std::vector<std::uint8_t>(3 * 65500)}, 95));
 }
 
-TEST(Packing, TheShorterEdgeIsTorchvisionsResize) {
+TEST(Packing, TheShorterEdgeIsResizedAsTorchvisionDoes) {
   const Tensors cases = reference("packing.safetensors");
   for (int i = 0; i < 60; ++i) {
     const std::string name = std::to_string(i);
@@ -51,7 +51,7 @@ TEST(Packing, TheShorterEdgeIsTorchvisionsResize) {
   }
 }
 
-TEST(Packing, AnImageThatIsSmallEnoughStaysAsItIs) {
+TEST(Packing, AnImageThatIsSmallEnoughIsNotChanged) {
   Image image{3, 4, std::vector<std::uint8_t>(36)};
   for (std::size_t i = 0; i < image.pixels.size(); ++i) {
     image.pixels[i] = static_cast<std::uint8_t>(7 * i);

@@ -1,9 +1,9 @@
-"""Pictures that the reference scripts make their inputs of."""
+"""Pictures for the inputs of the reference scripts."""
 import numpy as np
 
 
 def smooth_with_edges(rng, height, width):
-    """Smooth colours, hard edges and noise: what a resampler and a JPEG coder can get wrong."""
+    """Smooth colours, hard edges and noise, which are difficult for resamplers and JPEG encoders."""
     y, x = np.mgrid[0:height, 0:width].astype(float)
     planes = []
     for _ in range(3):

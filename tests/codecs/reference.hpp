@@ -1,4 +1,4 @@
-// What reference.py wrote, as the images room's types.
+// Reads the results of reference.py as types of the module codecs.
 #pragma once
 
 #include "maskedkd/codecs/image.hpp"
@@ -32,7 +32,7 @@ inline Image image_of(const at::Tensor& tensor) {
   return {static_cast<int>(tensor.size(0)), static_cast<int>(tensor.size(1)), values_of<std::uint8_t>(tensor)};
 }
 
-// The whole image, resized.
+// The whole image or a box of it, resized.
 inline Image resized(const Image& image, const PixelBox& box, int height, int width,
                      Interpolation interpolation = Interpolation::bicubic) {
   Image result{height, width, std::vector<std::uint8_t>(static_cast<std::size_t>(height) * width * 3)};
@@ -40,7 +40,7 @@ inline Image resized(const Image& image, const PixelBox& box, int height, int wi
   return result;
 }
 
-// How far the levels of two images of one size lie apart.
+// The difference of levels of two images of one size.
 struct Difference {
   std::size_t num_values = 0;
   std::size_t num_different = 0;

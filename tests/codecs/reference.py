@@ -1,4 +1,4 @@
-"""What PIL and torchvision make of the inputs that the tests of codecs use.
+"""Results of PIL and torchvision for the inputs of the tests of codecs.
 
 python reference.py OUTPUT_FOLDER
 """
@@ -52,7 +52,7 @@ def resample():
 
 
 def png(samples, depth, colour, palette=None, transparent=None, interlaced=False):
-    """A PNG of samples [height, width, channels], as the specification says; filters None, Sub and Up in turn."""
+    """A PNG of samples [height, width, channels], made by the specification; filters None, Sub and Up in turn."""
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -116,14 +116,14 @@ def decode():
                 ("progressive_gray", rgb.convert("L"), {"progressive": True})]:
             buffer = io.BytesIO()
             if name == "cmyk":
-                image = Image.merge("CMYK", [*image.split()[:3], rgb.convert("L")])  # a black that is not all 0
+                image = Image.merge("CMYK", [*image.split()[:3], rgb.convert("L")])  # a black channel that is not 0 everywhere
             image.save(buffer, "JPEG", **{"quality": 90, **options})
             files[f"{name}_{width}x{height}.jpg"] = buffer.getvalue()
         cmyk = files[f"cmyk_{width}x{height}.jpg"]
         adobe = cmyk.index(b"Adobe") - 4  # marker, length, "Adobe", version, flags 0, flags 1, transform
         files[f"ycck_{width}x{height}.jpg"] = cmyk[:adobe + 15] + b"\x02" + cmyk[adobe + 16:]
         files[f"cmyk_without_adobe_{width}x{height}.jpg"] = cmyk[:adobe] + cmyk[adobe + 16:]
-        # As cameras and web servers leave them: bytes between the last scan and the end, bytes after the end.
+        # As written by cameras and web servers: bytes between the last scan and the end, bytes after the end.
         plain = files[f"420_{width}x{height}.jpg"]
         files[f"bytes_before_end_{width}x{height}.jpg"] = plain[:-2] + b"\x00\x01\x02" + plain[-2:]
         files[f"bytes_after_end_{width}x{height}.jpg"] = plain + b"trailing" * 9
@@ -157,7 +157,7 @@ def packing():
 
 
 def odd():
-    """Files in odd/; of those that PIL reads, what it makes of them."""
+    """Files in odd/, with the pixels of those that PIL reads."""
     (OUT / "odd").mkdir()
     tensors = {}
     for name, content in (odd_files.whole_files(picture, png, RNG) | odd_files.damaged_files(picture, RNG)).items():
@@ -169,7 +169,7 @@ def odd():
 
 
 def foreign():
-    """Pictures in the other formats that PIL writes, each named as the program must name it."""
+    """Pictures in the other formats that PIL writes, each with the name that the program must report."""
     (OUT / "foreign").mkdir()
     photograph = Image.fromarray(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3))
     names = {"AVIF": "AVIF", "BMP": "BMP", "DDS": "DDS", "EPS": "PostScript", "GIF": "GIF", "ICNS": "ICNS", "ICO": "ICO",

@@ -1,4 +1,4 @@
-#include "../../src/codecs/resample_path.hpp"
+#include "codecs/resample_path.hpp"
 #include "reference.hpp"
 
 #include <cstdlib>
@@ -7,7 +7,7 @@
 namespace maskedkd::testing {
 namespace {
 
-// Every way that this processor has; the last one is what crop_and_resize() takes.
+// All implementations that this processor supports; the last one is used by crop_and_resize().
 std::vector<ResamplePath> paths() {
   std::vector<ResamplePath> all;
   for (const ResamplePath path : kResamplePaths) {
@@ -26,7 +26,7 @@ std::vector<std::uint8_t> resampled_by(ResamplePath path, const ImageRegion& reg
   return out;
 }
 
-TEST(Resample, IsPilsOn500SizesAndBoxesHoweverComputed) {
+TEST(Resample, EveryImplementationEqualsPilOn500SizesAndBoxes) {
   const Tensors cases = reference("resample.safetensors");
   for (const ResamplePath path : paths()) {
     int num_cases = 0;
@@ -49,7 +49,7 @@ TEST(Resample, IsPilsOn500SizesAndBoxesHoweverComputed) {
 
 Image noise(std::mt19937_64& random, int height, int width) {
   Image image{height, width, std::vector<std::uint8_t>(static_cast<std::size_t>(height) * width * 3)};
-  const bool hard = random() % 2 == 0;  // black and white alone: sums as far from the middle as they get
+  const bool hard = random() % 2 == 0;  // only black and white, for the most extreme sums
   for (std::uint8_t& value : image.pixels) {
     value = hard ? static_cast<std::uint8_t>(random() % 2 * 255) : static_cast<std::uint8_t>(random());
   }
@@ -65,9 +65,9 @@ ImageRegion cut(const Image& image, const PixelBox& box) {
   return region;
 }
 
-// Of a region with no pixel more than pixels_needed() the window is that of the whole. MASKEDKD_RESAMPLES=100000, 25
-// November 2026 (2 cores of an AMD EPYC, Zen 4: all three ways): no difference.
-TEST(Resample, EveryWayGivesTheSameBitsFromNoMoreThanIsNeeded) {
+// A region with exactly the pixels_needed() gives the window of the whole image. MASKEDKD_RESAMPLES=N sets the number
+// of cases.
+TEST(Resample, EveryImplementationGivesTheSameBitsFromThePixelsNeeded) {
   const char* asked = std::getenv("MASKEDKD_RESAMPLES");
   const int num_cases = asked != nullptr ? std::atoi(asked) : 1000;
   std::mt19937_64 random(7);
@@ -96,8 +96,8 @@ TEST(Resample, EveryWayGivesTheSameBitsFromNoMoreThanIsNeeded) {
   }
 }
 
-// More rows and columns, and more weights for one value, than the vectors take at a time.
-TEST(Resample, LargeImagesComeOutTheSameEveryWay) {
+// More rows, columns and weights than the vectors process at a time.
+TEST(Resample, EveryImplementationGivesTheSameBitsForLargeImages) {
   std::mt19937_64 random(8);
   for (const auto& [height, width] : {std::pair(3000, 70), {70, 3000}, {1100, 1300}, {2, 70000}}) {
     const ImageRegion image{noise(random, height, width), 0, 0};
@@ -113,7 +113,7 @@ TEST(Resample, LargeImagesComeOutTheSameEveryWay) {
   }
 }
 
-TEST(Resample, TheWholeImageAtItsOwnSizeIsItself) {
+TEST(Resample, ResizingToTheSameSizeChangesNothing) {
   const Tensors cases = reference("resample.safetensors");
   const Image image = image_of(cases.at("3.image"));
   EXPECT_EQ(resized(image, {0, 0, image.height, image.width}, image.height, image.width).pixels, image.pixels);

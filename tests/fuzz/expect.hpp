@@ -1,4 +1,4 @@
-// What every fuzz target holds its parser to.
+// Checks of all fuzz targets.
 #pragma once
 
 #include "maskedkd/base/error.hpp"
@@ -16,7 +16,7 @@ inline void expect(bool holds, const char* what) {
   }
 }
 
-// work returns, or throws an Error of the user's input whose message is one line of sensible length; every other
+// Accepts that `work` returns or throws an Error (usage) with a message of one line of sensible length; any other
 // exception ends the process.
 template <typename Work>
 void refused_in_one_line(const Work& work) {

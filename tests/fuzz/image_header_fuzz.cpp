@@ -1,6 +1,6 @@
-// libFuzzer on an image file's structure: an input is the file. Whatever it is, it is refused by an Error of one line,
-// or has a size that can be decoded; what is certain ends where it ends: cut off within the last marker it is refused.
-// A chunk's CRC-32, which no fuzzer can find, is 0 here. How to run it, and what was run: README.md.
+// Fuzzes the structure check of image files: an input is the file. It must be refused by an Error of one line, or have
+// a size that can be decoded; if the check is certain, the file must be refused when it is cut off within the last
+// marker. The CRC-32 of chunks, which no fuzzer can find, is 0 here. See README.md.
 #include "expect.hpp"
 #include "maskedkd/codecs/file_check.hpp"
 #include "maskedkd/io/digest.hpp"
@@ -47,7 +47,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t cou
   fuzz::refused_in_one_line([&] {
     const ImageFileFacts facts = check_image_file({bytes, count});
     check(facts);
-    // What follows the end changes nothing, and the shortest beginning that is accepted is a file by itself.
+    // Bytes after the end change nothing, and the shortest accepted beginning is a complete file.
     std::vector<std::uint8_t> longer(bytes, bytes + count);
     longer.insert(longer.end(), {0xFF, 0xD8, 0xFF, 0xC0});
     fuzz::expect(same(check_image_file(longer), facts), "what follows the end changes nothing");

@@ -1,7 +1,7 @@
-// libFuzzer on the law between the packer and what reads a packed set. What the packer accepts in its default way
-// (FileCheck::structure) is decoded by training and evaluation in any box, and whole by the preview, to the same
-// pixels; it is damaged in their eyes exactly if `verify --decode` refuses it. What the structure check refuses, no
-// decoder takes either. How to run it, and what was run: README.md.
+// Fuzzes the contract between the packer and the readers of a packed set. A file that the packer accepts by default
+// (FileCheck::structure) must be decoded by training and evaluation in any box, and as a whole by the preview, with the
+// same pixels; it is reported as damaged exactly if `verify --decode` refuses it. A file that the structure check
+// refuses must not be decoded. See README.md.
 #include "expect.hpp"
 #include "image_mutator.hpp"
 #include "maskedkd/codecs/file_check.hpp"
@@ -42,10 +42,10 @@ bool is_small(std::span<const std::uint8_t> bytes) {
   }
 }
 
-// PNGs that are no business of libpng's: it takes a chunk before the header, which PIL refuses, and fills memory for a
-// chunk that is longer than the file.
+// PNGs that libpng would read, but must not be given: it accepts a chunk before the header, which PIL refuses, and
+// allocates memory for a chunk that is longer than the file.
 bool is_for_the_check_alone(std::span<const std::uint8_t> bytes) {
-  constexpr std::size_t kKind = 12;  // behind the signature and the first length
+  constexpr std::size_t kKind = 12;  // after the signature and the first length
   if (!fuzz::is_png_file(bytes) || bytes.size() <= kKind) {
     return false;
   }
@@ -103,7 +103,7 @@ std::optional<fuzz::ImageMutator> mutator;
 }  // namespace
 }  // namespace maskedkd
 
-// The last argument is the folder of the seeds, where there is one.
+// The last argument is the folder of the seeds, if there is one.
 extern "C" int LLVMFuzzerInitialize(int* count, char*** arguments) {
   if (std::filesystem::is_directory((*arguments)[*count - 1])) {
     maskedkd::mutator.emplace((*arguments)[*count - 1]);

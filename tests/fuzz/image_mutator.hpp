@@ -1,6 +1,6 @@
-// Mutates a JPEG or PNG so that many results still have a whole structure: from one of the seeds, by a few small
-// changes, of which some move whole segments or chunks from file to file. libFuzzer's own mutations alone are refused
-// in 98 of 100 cases, as its corpus fills with files that the structure check refuses in different places.
+// Mutates JPEG and PNG files so that many results still have a valid structure: makes a few small changes to a seed,
+// some of which move whole segments or chunks between files. Of libFuzzer's own mutations 98 in 100 are refused, as its
+// corpus fills with files that the structure check refuses in different places.
 #pragma once
 
 #include "maskedkd/io/digest.hpp"
@@ -28,7 +28,7 @@ inline std::size_t number_at(std::span<const std::uint8_t> bytes, std::size_t at
          bytes[at + 3];
 }
 
-// Where a PNG's chunks begin, as far as their lengths lead, and the end of the last one.
+// The offsets of a PNG's chunks, as far as their lengths are valid, and the end of the last one.
 inline std::vector<std::size_t> chunks_of(std::span<const std::uint8_t> bytes) {
   constexpr std::size_t kSignature = 8, kFrame = 12;
   std::vector<std::size_t> begins{kSignature};
@@ -43,7 +43,7 @@ inline std::vector<std::size_t> chunks_of(std::span<const std::uint8_t> bytes) {
   return begins;
 }
 
-// Where a JPEG's markers stand, those within compressed data (restarts) too.
+// The offsets of a JPEG's markers, including those within compressed data (restarts).
 inline std::vector<std::size_t> markers_of(std::span<const std::uint8_t> bytes) {
   std::vector<std::size_t> markers;
   for (std::size_t at = 2; at + 1 < bytes.size(); ++at) {
@@ -72,7 +72,7 @@ inline void mend_checksums(Bytes& bytes) {
 
 class ImageMutator {
  public:
-  // The files of a folder, in the order of their names.
+  // Reads the files of a folder, in the order of their names.
   explicit ImageMutator(const std::filesystem::path& folder) {
     std::vector<std::filesystem::path> paths;
     for (const auto& entry : std::filesystem::directory_iterator(folder)) {
@@ -85,7 +85,7 @@ class ImageMutator {
     }
   }
 
-  // In 7 of 8 cases of a seed instead of `bytes`. No more than `most` bytes.
+  // Mutates a seed in 7 of 8 cases, else `bytes`. The result has no more than `most` bytes.
   Bytes mutated(Bytes bytes, std::size_t most, unsigned chance) {
     random_.seed(chance);
     if (below(8) != 0) {
@@ -146,7 +146,7 @@ class ImageMutator {
     }
   }
 
-  // Takes a segment or chunk out, or puts one of a file of the same format in.
+  // Removes a segment or chunk, or inserts one of a file of the same format.
   void move_segment(Bytes& bytes) {
     const std::vector<std::size_t> places = segments(bytes);
     const Bytes& source = any_seed();

@@ -1,5 +1,5 @@
-"""image_seeds.py FOLDER: writes the seeds of image_law, small files of every kind that decoders tell apart. Needs PIL
-and jpegtran of libjpeg-turbo-progs. It was run once; its files are in corpus/image_law."""
+"""image_seeds.py FOLDER: writes the seeds of image_law, small files of every kind that decoders distinguish. Needs PIL and
+jpegtran of libjpeg-turbo-progs. It was run once; its files are in corpus/image_law."""
 import io
 import pathlib
 import struct
@@ -94,7 +94,7 @@ def chunk(kind, data):
 
 
 def png(image, before=(), after=(), **options):
-    """With chunks added behind the header and before the end."""
+    """A PNG with chunks added after the header and before the end."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", **options)
     content = buffer.getvalue()
@@ -103,7 +103,7 @@ def png(image, before=(), after=(), **options):
 
 
 def interlaced(depth, colour, height, width, palette=b""):
-    """Adam7 with rows that are not filtered."""
+    """An Adam7 image without filters."""
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
     data = b""
     for y0, x0, dy, dx in [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2),

@@ -1,7 +1,6 @@
-// libFuzzer on a checkpoint's manifest.json: an input is its text. Whatever it is, it is refused by an Error of one
-// line, or lists only files that can lie beside it. Its SHA-256, which no fuzzer can find, is a word here. How to run
-// it, and what was run: README.md.
-#include "../../src/checkpoint/manifest.hpp"
+// Fuzzes a checkpoint's manifest.json: an input is its text. It must be refused by an Error of one line, or list only
+// files that can lie beside it. Its SHA-256, which no fuzzer can find, is a fixed word here. See README.md.
+#include "checkpoint/manifest.hpp"
 #include "expect.hpp"
 
 namespace maskedkd {

@@ -1,8 +1,8 @@
-// libFuzzer on the header of a safetensors file. An input is 8 bytes, little-endian: how many bytes of data follow the
-// header; then the header's text. Whatever it is, it is refused by an Error of one line, or what is said of its tensors
-// is true. How to run it, and what was run: README.md.
-#include "../../src/io/safetensors_header.hpp"
+// Fuzzes the header of a safetensors file. An input is 8 bytes, little-endian, with the number of data bytes after the
+// header; then the header's text. It must be refused by an Error of one line, or the layout of its tensors must be
+// valid. See README.md.
 #include "expect.hpp"
+#include "io/safetensors_header.hpp"
 #include "maskedkd/base/error.hpp"
 
 #include <nlohmann/json.hpp>
@@ -13,7 +13,7 @@
 namespace maskedkd {
 namespace {
 
-// The format's own table.
+// The table of the format's specification.
 const std::map<std::string, unsigned> kSizes = {{"F64", 8}, {"F32", 4}, {"F16", 2}, {"BF16", 2},
                                                 {"I64", 8}, {"I32", 4}, {"U8", 1},  {"BOOL", 1}};
 
@@ -47,7 +47,7 @@ void check(const SafetensorsLayout& layout, std::uint64_t data_bytes) {
   fuzz::expect(covered == data_bytes, "the data is covered to its end");
 }
 
-// What is accepted can be written down and is read as the same.
+// An accepted layout can be written and is read as the same.
 void check_round_trip(const SafetensorsLayout& layout, std::uint64_t data_bytes) {
   nlohmann::json header = nlohmann::json::object();
   if (!layout.metadata.empty()) {

@@ -1,5 +1,5 @@
-// libFuzzer on a packed set's index.json: an input is its text. Whatever it is, it is refused by an Error of one line,
-// or what it says of the set can be. How to run it, and what was run: README.md.
+// Fuzzes a packed set's index.json: an input is its text. It must be refused by an Error of one line, or describe a
+// possible set. See README.md.
 #include "expect.hpp"
 #include "maskedkd/shards/shard.hpp"
 

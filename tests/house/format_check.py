@@ -1,11 +1,11 @@
-"""python format_check.py ROOT: every C++ file is as clang-format leaves it. Ends with 77 where that can't be told."""
+"""python format_check.py ROOT: checks that clang-format changes no C++ file. Exits with 77 if that can't be checked."""
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
 
-MAJOR = 14  # other versions break some lines elsewhere
+MAJOR = 14  # other versions break some lines differently
 
 root = pathlib.Path(sys.argv[1])
 program = shutil.which(f'clang-format-{MAJOR}') or shutil.which('clang-format')

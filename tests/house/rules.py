@@ -1,4 +1,4 @@
-"""The rules of this code as functions: each takes the root of a checkout and returns its complaints, one text each.
+"""The rules for this code as functions: each takes the root of a checkout and returns its violations, one text each.
 
 A module may include only what DEPENDENCIES lists for it, and links what it includes.
 """
@@ -28,7 +28,7 @@ DEPENDENCIES = {
 
 TOP_LEVEL = {'CMakeLists.txt', 'LICENSE', 'README.md', 'env', 'include', 'jobs', 'preprocess', 'src', 'tests'}
 
-# Libraries that one place wraps for all others: (header, where it may be included).
+# Libraries that are wrapped in one place: (header, where it may be included).
 WRAPPED = [
     (r'boost/', r'src/cli/'),
     (r'hdf5\.h|H5\w+\.h', r'src/io/hdf5|include/maskedkd/io/hdf5\.hpp'),
@@ -57,7 +57,7 @@ def module_of(root, path):
 
 
 def includes(path):
-    """(line number, what is included, whether in quotes)."""
+    """(line number, included header, whether it is in quotes)."""
     for number, line in enumerate(path.read_text().splitlines(), 1):
         found = re.match(r'\s*#\s*include\s*([<"])([^>"]+)[>"]', line)
         if found:
@@ -72,7 +72,7 @@ def included_module(header):
 
 
 def linked_modules(root, module):
-    """What the module's CMakeLists.txt links, of maskedkd_module() and maskedkd_program() together."""
+    """The modules that the CMakeLists.txt links, in maskedkd_module() and maskedkd_program() together."""
     file = root / module / 'CMakeLists.txt' if module == 'preprocess' else root / 'src' / module / 'CMakeLists.txt'
     links = set()
     if file.exists():
@@ -130,7 +130,7 @@ def check_lengths(root):
 
 
 def without_nested(text, opening, closing):
-    """The text outside of every pair of these brackets."""
+    """The text outside of all pairs of these brackets."""
     kept, depth = [], 0
     for character in text:
         depth += character == opening
@@ -141,7 +141,7 @@ def without_nested(text, opening, closing):
 
 
 def data_members(text):
-    """(class, its data members) of each class in this source: names that end with _, declared at its own level."""
+    """(class, its data members) of each class in this source: names that end with _, declared directly in the class."""
     text = re.sub(r'//.*', '', text)
     for found in re.finditer(r'\bclass ([\w:]+)[^;{(]*{', text):
         begin = end = found.end()
@@ -175,7 +175,7 @@ def check_data_members(root):
 
 
 def check_top_level(root):
-    """Of what git tracks, or, outside a clone, of what is there."""
+    """Checks the names that git tracks, or, outside a clone, all existing names."""
     listed = subprocess.run(['git', '-C', root, 'ls-files'], capture_output=True, text=True) \
         if (root / '.git').exists() else None
     if listed is not None and listed.returncode == 0:

@@ -1,4 +1,4 @@
-// For clang-tidy 14 (Debian 12) only, which does not know the builtin that GCC's <source_location> rests on.
+// Only for clang-tidy 14 (Debian 12), which lacks the builtin that GCC's <source_location> needs.
 #pragma once
 
 #if defined(__clang__) && !__has_builtin(__builtin_source_location)

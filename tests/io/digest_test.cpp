@@ -1,4 +1,4 @@
-// Against published vectors (FIPS 180-4's examples, the CRC catalogue's check value) and coreutils' sha256sum.
+// Compares with published vectors (FIPS 180-4's examples, the CRC catalogue's check value) and coreutils' sha256sum.
 #include "maskedkd/io/digest.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -18,7 +18,7 @@ std::span<const std::uint8_t> bytes_of(std::string_view text) {
   return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
 }
 
-TEST(Sha256, PublishedVectors) {
+TEST(Sha256, EqualsPublishedVectors) {
   EXPECT_EQ(sha256_of_text(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   EXPECT_EQ(sha256_of_text("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(sha256_of_text("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq"),
@@ -27,7 +27,7 @@ TEST(Sha256, PublishedVectors) {
             "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
-TEST(Sha256, PiecesMakeTheSameDigest) {
+TEST(Sha256, PiecesGiveTheSameDigest) {
   const std::string million(1000000, 'a');
   std::mt19937 random(2);
   for (int round = 0; round < 20; ++round) {
@@ -41,8 +41,8 @@ TEST(Sha256, PiecesMakeTheSameDigest) {
   }
 }
 
-// Sizes about the 1 MiB that it reads at once.
-TEST(Sha256, FilesAsCoreutilsSaysIt) {
+// Sizes around the 1 MiB that it reads at once.
+TEST(Sha256, FilesHaveTheDigestsOfCoreutils) {
   const testing::TemporaryDirectory directory;
   std::mt19937 random(3);
   for (const std::size_t size : {0u, 1u, 63u, 64u, (1u << 20) - 1, 1u << 20, (1u << 20) + 1, 5u * 1000 * 1000}) {
@@ -60,7 +60,7 @@ TEST(Sha256, FilesAsCoreutilsSaysIt) {
   EXPECT_THROW(sha256_of_file(directory.path() / "none"), Error);
 }
 
-TEST(Crc32, PublishedVectors) {
+TEST(Crc32, EqualsPublishedVectors) {
   EXPECT_EQ(crc32_of(bytes_of("123456789")), 0xcbf43926u);
   EXPECT_EQ(crc32_of(bytes_of("")), 0u);
   EXPECT_EQ(crc32_of(bytes_of("a")), 0xe8b7be43u);

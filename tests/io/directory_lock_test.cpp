@@ -1,4 +1,4 @@
-// One process at a time, for as long as it lives.
+// Only one process at a time holds the lock, for as long as it lives.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "support/temporary_directory.hpp"
@@ -15,7 +15,7 @@ namespace {
 
 using testing::TemporaryDirectory;
 
-// "" where the lock can be had.
+// The error of locking; "" if the lock is free.
 std::string refusal(const std::filesystem::path& directory) {
   try {
     const DirectoryLock lock(directory, "the second");
@@ -26,7 +26,7 @@ std::string refusal(const std::filesystem::path& directory) {
   }
 }
 
-// Another process that holds the lock until it is ended, or told to let go.
+// Another process that holds the lock until it is ended or let_go() is called.
 class Holder {
  public:
   explicit Holder(const std::filesystem::path& directory) {
@@ -78,7 +78,7 @@ class Holder {
   pid_t pid_ = -1;
 };
 
-TEST(DirectoryLock, ASecondProcessIsRefusedAndToldWhoHoldsIt) {
+TEST(DirectoryLock, ASecondProcessIsRefusedWithTheNameOfTheHolder) {
   const TemporaryDirectory directory;
   Holder holder(directory.path());
   for (int attempt = 0; attempt < 3; ++attempt) {

@@ -1,4 +1,4 @@
-// What people give by mistake as weights: one line says what it is, and the hint what to do.
+// Other files that are given as weights by mistake: one line names the format, and the hint says what to do.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/safetensors.hpp"
 #include "support/process.hpp"
@@ -25,7 +25,7 @@ struct Said {
 
 class ForeignFiles : public ::testing::Test {
  protected:
-  // Both ways of reading say the same, in one line that names the file.
+  // Checks that both ways of reading give the same line, which names the file.
   Said said(const std::filesystem::path& path, ExitCode code = ExitCode::usage) {
     const std::vector<std::function<void()>> ways = {[&] { read_safetensors(path); },
                                                      [&] { read_safetensors_header(path); }};
@@ -61,8 +61,8 @@ class ForeignFiles : public ::testing::Test {
   TemporaryDirectory directory_;
 };
 
-// The command can be pasted into a shell whatever the file is called: asked of a shell.
-TEST_F(ForeignFiles, TheCommandTakesAnyNameForOneWord) {
+// The command can be pasted into a shell for any file name, which a shell checks.
+TEST_F(ForeignFiles, TheCommandQuotesAnyFileName) {
   const std::string name = "it's my $(weights) & \"more\".pth";
   const std::string hint = said_of(name, "PK\x03\x04 and so on, as a zip archive").hint;
   const std::string command = hint.substr(hint.find("python3 preprocess/"));
@@ -78,8 +78,8 @@ std::string sound_file() {
   return file + header + std::string(24, '\7');
 }
 
-// As torch.save writes them: the present format (a zip), the one before 1.6, and Python's pickle at each protocol.
-TEST_F(ForeignFiles, APyTorchPickleIsAnsweredWithItsConversion) {
+// Files of torch.save: the current format (a zip), the one before 1.6, and Python's pickle at each protocol.
+TEST_F(ForeignFiles, APyTorchPickleGivesTheCommandThatConvertsIt) {
   const std::string script =
       "import pickle, sys, torch\n"
       "folder = sys.argv[1]\n"
@@ -97,16 +97,16 @@ TEST_F(ForeignFiles, APyTorchPickleIsAnsweredWithItsConversion) {
   }
   EXPECT_EQ(said(directory_.path() / "zip.pth").hint, conversion("zip.pth", "zip.safetensors"));
   EXPECT_EQ(said(directory_.path() / "pickle4").hint, conversion("pickle4", "pickle4.safetensors"));
-  // Over itself it can't be converted.
+  // A file can't be converted to itself.
   EXPECT_EQ(said(directory_.path() / "renamed.safetensors").hint,
             conversion("renamed.safetensors", "renamed.converted.safetensors"));
 }
 
-TEST_F(ForeignFiles, ANameThatPicklesHaveIsTakenAtItsWord) {
+TEST_F(ForeignFiles, AFileWithANameOfPicklesIsTakenForOne) {
   for (const std::string name : {"a.pth", "a.pt", "a.bin", "a.ckpt"}) {
     EXPECT_EQ(said_of(name, "0123456789abcdef").message, called(name, "a PyTorch pickle"));
   }
-  // The bytes know better than the name.
+  // The content decides before the name.
   const auto path = directory_.path() / "weights.bin";
   std::ofstream(path, std::ios::binary) << sound_file();
   EXPECT_EQ(read_safetensors(path).tensors.at("head.weight").sizes(), at::IntArrayRef({2, 3}));
@@ -114,7 +114,7 @@ TEST_F(ForeignFiles, ANameThatPicklesHaveIsTakenAtItsWord) {
   EXPECT_EQ(said_of("short.pth", sound_file().substr(0, 90)).message.find("pickle"), std::string::npos);
 }
 
-TEST_F(ForeignFiles, AWebPageThatWasSaved) {
+TEST_F(ForeignFiles, ASavedWebPageIsNamed) {
   const std::string what = called("w.safetensors", "a web page (HTML or XML) that was saved under this name");
   for (const std::string& page :
        {"<!DOCTYPE html><html>"s, "\n\n  <html lang=en>"s, "\xef\xbb\xbf<?xml version='1.0'?>"s, "<"s,
@@ -135,7 +135,7 @@ TEST_F(ForeignFiles, OtherFormatsAreNamed) {
   EXPECT_EQ(said_of("a.npy", "\x93NUMPY\1" + rest).message, called("a.npy", "a NumPy array"));
   EXPECT_EQ(said_of("a.onnx", "\x08\x07\x12" + rest).message, called("a.onnx", "an ONNX file"));
   EXPECT_EQ(said_of("a.msgpack", "\x81\xa6" + rest).message, called("a.msgpack", "a Flax file"));
-  // numpy.savez(file, cls=...): a local header, then the array's name with .npy.
+  // numpy.savez(file, cls=...) writes a local header, then the array's name with .npy.
   const std::string header = "PK\3\4\x2d\0\0\0\0\0\0\0\x21\0"s + std::string(12, '\xff') + "\x07\0\0\0"s;
   for (const char* name : {"a.npz", "a.safetensors", "a.pth"}) {
     EXPECT_EQ(said_of(name, header + "cls.npy" + rest).message,
@@ -153,7 +153,7 @@ TEST_F(ForeignFiles, AnEmptyFileIsCalledEmpty) {
   EXPECT_NE(said_of("a.pth", "").message.find("it is empty"), std::string::npos);
 }
 
-TEST_F(ForeignFiles, AFileThatIsStillBeingWrittenLacksSoManyBytes) {
+TEST_F(ForeignFiles, ATruncatedFileReportsHowManyBytesAreMissing) {
   const std::string file = sound_file();
   for (const std::size_t missing : {1, 10, 24}) {
     const Said answer = said_of("a.safetensors", file.substr(0, file.size() - missing));
@@ -164,22 +164,22 @@ TEST_F(ForeignFiles, AFileThatIsStillBeingWrittenLacksSoManyBytes) {
         << answer.message;
     EXPECT_NE(answer.hint.find("still being written or copied?"), std::string::npos) << answer.hint;
   }
-  // Within its header already.
+  // Truncated within its header.
   const Said answer = said_of("a.safetensors", file.substr(0, file.size() - 24 - 5));
   EXPECT_NE(answer.message.find(": 5 bytes are missing"), std::string::npos) << answer.message;
   EXPECT_NE(answer.hint.find("still being written or copied?"), std::string::npos) << answer.hint;
 }
 
-TEST_F(ForeignFiles, AFolderAndAMissingFile) {
+TEST_F(ForeignFiles, AFolderAndAMissingFileAreNamed) {
   EXPECT_EQ(said(directory_.path()).message, directory_.path().string() + " is not a file");
   EXPECT_NE(said(directory_.path() / "missing", ExitCode::failure).message.find("No such file"), std::string::npos);
 }
 
-TEST_F(ForeignFiles, AFileThatMayNotBeRead) {
+TEST_F(ForeignFiles, AnUnreadableFileIsNamed) {
   const auto path = directory_.path() / "secret.safetensors";
   std::ofstream(path, std::ios::binary) << sound_file();
   ASSERT_EQ(chmod(path.c_str(), 0), 0);
-  const bool root = geteuid() == 0;  // who may read everything: become nobody for a moment
+  const bool root = geteuid() == 0;  // root may read everything: become nobody for a moment
   if (root) {
     ASSERT_EQ(seteuid(65534), 0);
   }

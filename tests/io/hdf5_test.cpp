@@ -1,4 +1,4 @@
-// HDF5 in both directions against h5py, the offsets of datasets, and files that can't grow.
+// HDF5 files compared with h5py in both directions, offsets of datasets, and files that reach a size limit.
 #include "maskedkd/io/hdf5.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -51,7 +51,7 @@ void write_example(const std::filesystem::path& path) {
   write_attribute(file, "numbers", std::span<const std::int64_t>(list));
   const std::vector<std::string> texts = {"T-shirt/top", "", "größer"};
   write_attribute(file, "texts", std::span<const std::string>(texts));
-  std::vector<std::string> many;  // ImageNet-21k's classes: more than an object's header holds
+  std::vector<std::string> many;  // as many as ImageNet-21k: too many for an object header
   for (int i = 0; i < 21841; ++i) {
     many.push_back("class " + std::to_string(i));
   }
@@ -62,7 +62,7 @@ void write_example(const std::filesystem::path& path) {
   write_all(maskedkd::create_file(path), bytes, path);
 }
 
-TEST(Hdf5, WhatIsWrittenIsReadByH5pyAndHere) {
+TEST(Hdf5, WrittenFilesAreReadByH5pyAndByThisModule) {
   const TemporaryDirectory directory;
   const auto path = directory.path() / "example.h5";
   write_example(path);
@@ -85,8 +85,8 @@ TEST(Hdf5, WhatIsWrittenIsReadByH5pyAndHere) {
   EXPECT_EQ(read_string_list_attribute(file, "many").size(), 21841u);
 }
 
-// The hot path of the loader reads at this offset without HDF5.
-TEST(Hdf5, BytesLieWhereItSays) {
+// The loader reads at this offset without HDF5.
+TEST(Hdf5, BytesLieAtTheReportedOffset) {
   const TemporaryDirectory directory;
   const auto path = directory.path() / "example.h5";
   write_example(path);
@@ -103,7 +103,7 @@ TEST(Hdf5, BytesLieWhereItSays) {
   EXPECT_EQ(std::memcmp(bytes.data(), numbers<std::uint32_t>().data(), bytes.size()), 0);
 }
 
-TEST(Hdf5, WhatH5pyWrites) {
+TEST(Hdf5, FilesOfH5pyAreRead) {
   const Handle file = open_file(std::filesystem::path(MASKEDKD_REFERENCE_DIR) / "h5py.h5");
   const auto expected = [](std::int64_t i, std::int64_t shift) { return i * 7919 - shift; };
   const auto bytes = read_dataset<std::uint8_t>(file, "uint8");
@@ -129,7 +129,7 @@ TEST(Hdf5, WhatH5pyWrites) {
   EXPECT_EQ(read_string_list_attribute(file, "texts"), (std::vector<std::string>{"a", "", "Hemd/Bluse"}));
 }
 
-TEST(Hdf5, EveryMisuseIsAnErrorThatSaysWhatIsWrong) {
+TEST(Hdf5, MisuseIsAnErrorThatSaysWhatIsWrong) {
   const TemporaryDirectory directory;
   const auto path = directory.path() / "example.h5";
   write_example(path);
@@ -155,8 +155,8 @@ TEST(Hdf5, EveryMisuseIsAnErrorThatSaysWhatIsWrong) {
   says([&] { write_attribute(file, "more", std::int64_t{1}); }, "more");  // opened for reading
 }
 
-// Without times, or the same packing twice would be two different sets.
-TEST(Hdf5, TheSameContentIsTheSameBytes) {
+// With times in the file, packing the same images twice would give two different sets.
+TEST(Hdf5, TheSameContentGivesTheSameBytes) {
   const TemporaryDirectory directory;
   write_example(directory.path() / "a.h5");
   std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // HDF5's times are whole seconds
@@ -164,9 +164,9 @@ TEST(Hdf5, TheSameContentIsTheSameBytes) {
   EXPECT_TRUE(read_text_file(directory.path() / "a.h5") == read_text_file(directory.path() / "b.h5"));
 }
 
-// A limit on the size of files holds for those in memory too. HDF5 would crash when it closes a file that it could not
-// write: the limit must be an Error before that.
-TEST(Hdf5, ALimitOnFilesIsAnErrorAndTheProgramEndsWell) {
+// The limit on file sizes also applies to files in memory. HDF5 crashes when it closes a file that it could not write,
+// so the limit must give an Error before.
+TEST(Hdf5, ALimitOnFileSizesIsAnErrorAndTheProgramExitsNormally) {
   for (const rlim_t limit_bytes : {0u, 100u, 2000u, 4096u, 100000u, 999000u, 1000000u}) {
     const pid_t child = fork();
     if (child == 0) {

@@ -1,5 +1,5 @@
-// Files that break a rule, by design and by accident: an Error that names tensor and rule, whatever the file says, and
-// never much memory: the whole program may take 600 MB of addresses more than it starts with.
+// Invalid files, forged and random: an Error names the tensor and the violated rule. Memory use must be small: the
+// program may use 600 MB of addresses more than at its start.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/safetensors.hpp"
 #include "support/process.hpp"
@@ -42,7 +42,7 @@ std::string with_length(const std::string& header, std::size_t data_bytes) {
   return file + header + std::string(data_bytes, '\7');
 }
 
-// What the Error says; "" (and a failure) where there is none.
+// The message of the Error; "" (and a failure) if there is none.
 std::string refusal(const std::string& bytes) {
   const TemporaryDirectory directory;
   const auto path = directory.path() / "hostile.safetensors";
@@ -70,13 +70,13 @@ std::string tensor(const std::string& dtype, const std::string& shape, const std
   return R"({"head.weight":{"dtype":")" + dtype + R"(","shape":)" + shape + R"(,"data_offsets":)" + offsets + "}}";
 }
 
-TEST(HostileSafetensors, TheSoundFileOfTheseTestsIsRead) {
+TEST(HostileSafetensors, TheValidFileOfTheseTestsIsRead) {
   const TemporaryDirectory directory;
   write(directory.path() / "a", with_length(tensor("F32", "[2,3]", "[0,24]"), 24));
   EXPECT_EQ(read_safetensors(directory.path() / "a").tensors.at("head.weight").sizes(), at::IntArrayRef({2, 3}));
 }
 
-TEST(HostileSafetensors, TooShortOrTooLongHeader) {
+TEST(HostileSafetensors, HeadersThatAreTooShortOrTooLongAreRefused) {
   EXPECT_NE(refusal("").find("it is empty"), std::string::npos);
   EXPECT_NE(refusal("1234567").find("only 7 bytes"), std::string::npos);
   for (const std::uint64_t length : {std::uint64_t{17}, std::uint64_t{100'000'001}, ~std::uint64_t{0},
@@ -87,8 +87,8 @@ TEST(HostileSafetensors, TooShortOrTooLongHeader) {
   }
 }
 
-// The file is as long as it says (it is sparse), but no header is that long.
-TEST(HostileSafetensors, HeaderOverTheLimitIsNotEvenRead) {
+// The (sparse) file is as long as its header says, but no header may be that long.
+TEST(HostileSafetensors, AHeaderOverTheLimitIsNotRead) {
   const TemporaryDirectory directory;
   const auto path = directory.path() / "long";
   const std::uint64_t length = 100'000'001;
@@ -99,7 +99,7 @@ TEST(HostileSafetensors, HeaderOverTheLimitIsNotEvenRead) {
   EXPECT_THROW(read_safetensors(path), Error);
 }
 
-TEST(HostileSafetensors, HeaderIsNoJsonObjectOfTensors) {
+TEST(HostileSafetensors, OtherTextsThanAnObjectOfTensorsAreRefused) {
   for (const char* header : {"", "{", "}", "\xff\xfe", "{\"a\":}", "{}{}", "{\"\xc3\":1}", "{'a':1}", "{\"a\":NaN}",
                              "{\"a\":1,}", "nul", "// {}"}) {
     refuses(header, 0, "not JSON");
@@ -114,20 +114,20 @@ TEST(HostileSafetensors, HeaderIsNoJsonObjectOfTensors) {
   }
 }
 
-TEST(HostileSafetensors, MetadataIsTextsOnly) {
+TEST(HostileSafetensors, MetadataOtherThanTextsIsRefused) {
   refuses(R"({"__metadata__":[]})", 0, "__metadata__");
   refuses(R"({"__metadata__":{"epoch":3}})", 0, "'epoch'");
   refuses(R"({"__metadata__":{"a":"1","a":"2"}})", 0, "'a' twice");
 }
 
-TEST(HostileSafetensors, NamesTwice) {
+TEST(HostileSafetensors, RepeatedNamesAreRefused) {
   const std::string entry = R"("head.weight":{"dtype":"U8","shape":[2],"data_offsets":[0,2]})";
   refuses("{" + entry + "," + entry + "}", 2, "'head.weight' twice");
   refuses(R"({"head.weight":{"dtype":"U8","dtype":"U8","shape":[2],"data_offsets":[0,2]}})", 2, "'dtype' twice");
 }
 
-// A message is one line of sensible length, whatever the name.
-TEST(HostileSafetensors, NamesThatWouldSpoilAMessage) {
+// A message is one line of sensible length, whatever the name is.
+TEST(HostileSafetensors, NamesAreShownInOneShortLine) {
   const auto said_of_name = [](const std::string& name) {
     return refusal(with_length("{\"" + name + R"(":{"dtype":"F33","shape":[1],"data_offsets":[0,4]}})", 4));
   };
@@ -136,7 +136,7 @@ TEST(HostileSafetensors, NamesThatWouldSpoilAMessage) {
   EXPECT_NE(message.find("aaa...' has the unknown"), std::string::npos) << message;
 }
 
-TEST(HostileSafetensors, DtypesShapesAndOffsetsThatAreNone) {
+TEST(HostileSafetensors, InvalidDtypesShapesAndOffsetsAreRefused) {
   for (const char* dtype : {"", "f32", "F8_E4M3", "F128", "float32"}) {
     refuses(tensor(dtype, "[1]", "[0,4]"), 4, "head.weight");
   }
@@ -152,7 +152,7 @@ TEST(HostileSafetensors, DtypesShapesAndOffsetsThatAreNone) {
   }
 }
 
-TEST(HostileSafetensors, SizesThatDisagreeOrOverflow) {
+TEST(HostileSafetensors, SizesThatDisagreeOrOverflowAreRefused) {
   refuses(tensor("F32", "[3]", "[0,8]"), 8, "'head.weight' has 8 bytes");
   refuses(tensor("F16", "[2,3]", "[0,24]"), 24, "'head.weight' has 24 bytes");
   refuses(tensor("U8", "[0]", "[0,1]"), 1, "'head.weight' has 1 bytes");
@@ -162,7 +162,7 @@ TEST(HostileSafetensors, SizesThatDisagreeOrOverflow) {
   refuses(tensor("U8", "[4294967296,4294967297]", "[0,4294967296]"), 8, "'head.weight'");
   refuses(tensor("F64", "[1152921504606846976,2]", "[0,0]"), 0, "'head.weight' overflows");
   refuses(tensor("U8", "[9223372036854775807]", "[0,9223372036854775807]"), 8, "head.weight");
-  // No elements, and still no shape that anything can compute strides of.
+  // There are no elements, but the strides of this shape overflow.
   for (const char* shape :
        {"[0,9223372036854775807,9223372036854775807]", "[9223372036854775807,9223372036854775807,0]",
         "[4294967296,0,4294967296]", "[9223372036854775807,0]"}) {
@@ -188,7 +188,7 @@ TEST(HostileSafetensors, RangesMustCoverTheDataOnce) {
   refuses("{}", 5, "5 bytes at its end");
 }
 
-// A deep or long value costs a parser many times its length.
+// Deeply nested or long values make a parser use many times their length.
 TEST(HostileSafetensors, DeepAndLongHeadersDoNotGrowInMemory) {
   const std::size_t many = 8'000'000;
   refuses("{\"a\":" + std::string(many, '['), 0, "its header");
@@ -204,20 +204,19 @@ TEST(HostileSafetensors, DeepAndLongHeadersDoNotGrowInMemory) {
   refuses(tensor("F32", list + "]", "[0,4]"), 4, "its header");
 }
 
-TEST(HostileSafetensors, NotAFile) {
+TEST(HostileSafetensors, FoldersAndMissingFilesAreErrors) {
   const TemporaryDirectory directory;
   EXPECT_THROW(read_safetensors(directory.path()), Error);
   EXPECT_THROW(read_safetensors(directory.path() / "missing"), Error);
 }
 
-// Changed bytes in length and header: refused, or read as a file that covers its data; never anything else. What is
-// read must be a file for Python's safetensors too.
-// MASKEDKD_FLIPS=N: how many files. 2,000,000 on 2 cores (Zen 4), 2026-11-24: each refused or read whole.
+// With random bytes in length and header, a file is refused, or read with all its data, and then Python's safetensors
+// must read it too. MASKEDKD_FLIPS=N sets the number of files.
 TEST(HostileSafetensors, RandomDamageNeverCrashes) {
   const char* given = std::getenv("MASKEDKD_FLIPS");
   const int flips = given != nullptr ? std::atoi(given) : 20000;
   const TemporaryDirectory directory;
-  const int memory = memfd_create("flipped", 0);  // a file as any, without a disk's delays
+  const int memory = memfd_create("flipped", 0);  // a file in memory, faster than one on a disk
   const std::filesystem::path path = fmt::format("/proc/self/fd/{}", memory);
   std::string header = R"({"__metadata__":{"format":"pt"})";
   const std::vector<std::string> dtypes = {"F64", "F32", "F16", "BF16", "I64", "I32", "U8", "BOOL"};
@@ -274,7 +273,7 @@ TEST(HostileSafetensors, RandomDamageNeverCrashes) {
       FAIL() << other.what() << "\n" << file.substr(8, header_end - 8);
     }
   }
-  EXPECT_GT(read, flips / 100);  // names may change: the other way round is tried too
+  EXPECT_GT(read, flips / 100);  // changed names leave a valid file
   EXPECT_LT(read, flips / 2);
   close(memory);
   const auto python = testing::run_process({"bash", "-c",
@@ -284,8 +283,8 @@ TEST(HostileSafetensors, RandomDamageNeverCrashes) {
   EXPECT_EQ(python.output, fmt::format("{} files accepted\n", accepted));
 }
 
-// As many tensors as no model has are read in the time that their text takes: 100,000 of them a second or two, not the
-// hours of a search among all for each. (Under a test's time limit, not timed.)
+// 100,000 tensors, more than any model has, are read in a second or two, not in the hours that a search among all for
+// each would take. (Bounded by the test's time limit, not timed.)
 TEST(HostileSafetensors, ManyTensorsTakeNoLongerThanTheirText) {
   std::string header = "{";
   for (int i = 0; i < 100'000; ++i) {
@@ -295,7 +294,7 @@ TEST(HostileSafetensors, ManyTensorsTakeNoLongerThanTheirText) {
   const TemporaryDirectory directory;
   write(directory.path() / "many", with_length(header + "}", 0));
   EXPECT_EQ(read_safetensors_header(directory.path() / "many").tensors.size(), 100'000U);
-  // And what no reading could hold is refused while it goes by.
+  // Texts with too many values are refused while they are parsed.
   std::string values = "{";
   for (int i = 0; i < 1'100'000; ++i) {
     values += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":0";

@@ -1,5 +1,5 @@
-// Large tensors are mapped out of their file: whose memory they are, what reaches the file, and what happens when the
-// file changes under them. Linux itself (/proc/self/maps) says what is mapped.
+// Large tensors are mapped from their file: which memory they use, what reaches the file, and what happens when the
+// file changes. Mappings are read from /proc/self/maps.
 #include "maskedkd/base/lost_mapping.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/io/safetensors.hpp"
@@ -30,7 +30,7 @@ int mappings_of(const std::filesystem::path& path) {
   return count;
 }
 
-// A file byte by byte, with a header of a length that is as asked for modulo 8.
+// Writes a file whose header has the given length modulo 8.
 void write_plain(const std::filesystem::path& path, std::string header, std::size_t remainder,
                  const std::vector<float>& values) {
   while (header.size() % 8 != remainder) {
@@ -60,7 +60,7 @@ bool holds(const at::Tensor& tensor, const std::vector<float>& values, std::size
   return std::memcmp(tensor.const_data_ptr(), values.data() + from, tensor.nbytes()) == 0;
 }
 
-TEST(MappedSafetensors, LargeTensorsAreMappedAndGoOneByOne) {
+TEST(MappedSafetensors, LargeTensorsAreMappedAndUnmappedOneByOne) {
   const TemporaryDirectory directory;
   const auto path = directory.path() / "two";
   write_plain(path, header_of_two(), 0, numbers());
@@ -78,7 +78,7 @@ TEST(MappedSafetensors, LargeTensorsAreMappedAndGoOneByOne) {
   EXPECT_TRUE(holds(row, numbers(), 8 + kLarge + kLarge / 2));
 }
 
-// What lies at an odd place for its dtype is copied: a float must be where floats may be.
+// Tensors that are not aligned for their dtype are copied.
 TEST(MappedSafetensors, MisalignedTensorsAreCopied) {
   const TemporaryDirectory directory;
   const auto path = directory.path() / "two";
@@ -111,7 +111,7 @@ TEST(MappedSafetensors, AFileMayBeRemovedOrReplacedUnderItsTensors) {
   const auto path = directory.path() / "two";
   write_plain(path, header_of_two(), 0, numbers());
   const auto tensors = read_safetensors(path).tensors;
-  // With what is mapped from it, the other way round.
+  // Writes tensors over the file that they are mapped from, in the other order.
   write_safetensors(path, {{"x", tensors.at("b")}, {"y", tensors.at("a")}});
   const auto again = read_safetensors(path).tensors;
   std::filesystem::remove(path);
@@ -134,8 +134,8 @@ TEST(MappedSafetensorsDeathTest, AFileThatIsCutUnderItsTensorsEndsTheProcessWith
               "^error a file that is in use was truncated or its disk failed [^\n]*\n$");
 }
 
-// The kernel gives a process only so many mappings, and everything else needs some too.
-TEST(MappedSafetensors, OfVeryManyLargeTensorsSomeAreCopied) {
+// The number of mappings of a process is limited, and other code needs some too.
+TEST(MappedSafetensors, SomeOfVeryManyLargeTensorsAreCopied) {
   constexpr int kTensors = 4100;
   constexpr std::uint64_t kBytes = std::uint64_t{1} << 20;
   const TemporaryDirectory directory;
@@ -158,7 +158,7 @@ TEST(MappedSafetensors, OfVeryManyLargeTensorsSomeAreCopied) {
   EXPECT_EQ(tensors.at("0000")[-1].item<int>(), 0);
 }
 
-TEST(SafetensorsHeader, IsWhatTheFileHolds) {
+TEST(SafetensorsHeader, DescribesTheContentOfTheFile) {
   for (int number = 0; number < 4; ++number) {
     const auto path =
         std::filesystem::path(MASKEDKD_REFERENCE_DIR) / ("all-" + std::to_string(number) + ".safetensors");

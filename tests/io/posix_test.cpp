@@ -1,4 +1,4 @@
-// Files: what is read is whole, what is written is there or not, and every reason is told.
+// Files are read completely, written completely or not at all, and errors give the reason.
 #include "maskedkd/io/posix.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -37,7 +37,7 @@ std::set<std::string> names_in(const std::filesystem::path& directory) {
   return names;
 }
 
-TEST(ReadExactly, EveryRangeInTheFileAndNoneBeyond) {
+TEST(ReadExactly, ReadsRangesInTheFileAndRefusesOthers) {
   const TemporaryDirectory directory;
   const auto path = directory.path() / "bytes";
   std::vector<std::uint8_t> content(100);
@@ -61,14 +61,14 @@ TEST(ReadExactly, EveryRangeInTheFileAndNoneBeyond) {
   }
 }
 
-TEST(OpenForReading, OnlyFilesAndNeverWaits) {
+TEST(OpenForReading, OpensOnlyFilesAndNeverWaits) {
   const TemporaryDirectory directory;
   EXPECT_NE(error_of([&] { open_for_reading(directory.path() / "none"); }).find("No such file"), std::string::npos);
   EXPECT_NE(error_of([&] { open_for_reading(directory.path()); }).find("is not a file"), std::string::npos);
   EXPECT_NE(error_of([] { open_for_reading("/dev/zero"); }).find("is not a file"), std::string::npos);
   const auto pipe = directory.path() / "pipe";
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
-  alarm(20);  // ends the test where it waits for somebody to write
+  alarm(20);  // ends the test if it waits for a writer
   EXPECT_NE(error_of([&] { open_for_reading(pipe); }).find("is not a file"), std::string::npos);
   alarm(0);
 }
@@ -108,7 +108,7 @@ TEST(WriteFileAtomically, WritesReplacesAndLeavesNothingElse) {
   EXPECT_EQ(read_text_file(directory.path() / "relative"), "here");
 }
 
-// A limit on a file's size stands for a disk that is full in the middle.
+// A limit on file sizes stands for a disk that becomes full.
 TEST(WriteFileAtomically, AFailureLeavesTheOldOneAndNothingElse) {
   const TemporaryDirectory directory;
   const auto path = directory.path() / "log.txt";
@@ -137,7 +137,7 @@ TEST(WriteFileAtomically, AFailureLeavesTheOldOneAndNothingElse) {
   EXPECT_EQ(names_in(directory.path()), (std::set<std::string>{"folder", "log.txt"}));
 }
 
-// Read all the while, and killed at some instant: always one of the two, whole.
+// Under constant reading and a kill at a random instant, the file is always one of the two, complete.
 TEST(WriteFileAtomically, ReadersAndKillsSeeTheOldOrTheNew) {
   const TemporaryDirectory directory;
   const auto path = directory.path() / "log.txt";
@@ -167,7 +167,7 @@ TEST(WriteFileAtomically, ReadersAndKillsSeeTheOldOrTheNew) {
   EXPECT_EQ(names_in(directory.path()), std::set<std::string>{"log.txt"});
 }
 
-TEST(CreateWritableDirectory, MakesParentsAndSaysWhyNot) {
+TEST(CreateWritableDirectory, CreatesParentsAndGivesTheReasonOfAFailure) {
   const TemporaryDirectory directory;
   create_writable_directory(directory.path() / "a" / "b");
   create_writable_directory(directory.path() / "a" / "b");
@@ -184,11 +184,11 @@ TEST(CreateWritableDirectory, MakesParentsAndSaysWhyNot) {
   };
   usage(directory.path() / "file");
   usage(directory.path() / "file" / "below");
-  usage("/proc/self");  // there, and nobody may write into it, root neither
+  usage("/proc/self");  // exists, but not even root may write into it
   usage("/proc/maskedkd");
 }
 
-// As mkdir(2) and open(2) define it. A folder that a group shares has mode 2775, and so has what is created in it.
+// As mkdir(2) and open(2) define it. A folder shared by a group has mode 2775, and so have folders created in it.
 TEST(Posix, TheUmaskAndTheParentDecideThePermissions) {
   const TemporaryDirectory root;
   ASSERT_EQ(chmod(root.path().c_str(), 02775), 0);

@@ -1,4 +1,4 @@
-"""Reads with Python's own libraries what C++ wrote; ends with a message and exit code 1 where something differs.
+"""Reads files of the C++ code with Python's libraries; ends with a message and exit code 1 if something differs.
 
   read_back.py safetensors FILE EXPECTED.json    every tensor's dtype, shape and bytes, and the metadata
   read_back.py accept FOLDER                     every *.safetensors in it must load

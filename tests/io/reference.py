@@ -1,5 +1,5 @@
-"""Files as Python's own libraries write them: safetensors of every dtype (random bits, so NaNs with payloads, infinities
-and subnormals too) with the SHA-256 of each tensor's bytes, and an HDF5 file of h5py."""
+"""Files written by Python's libraries: safetensors of every dtype (random bits, including NaNs with payloads, infinities and
+subnormals) with the SHA-256 of each tensor's bytes, and an HDF5 file of h5py."""
 
 import hashlib
 import json

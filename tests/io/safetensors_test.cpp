@@ -1,4 +1,4 @@
-// Both ways against Python's safetensors: what it writes is read, what is written it reads, bit for bit.
+// Compares with Python's safetensors in both directions, bit for bit.
 #include "maskedkd/io/safetensors.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -41,7 +41,7 @@ at::Tensor random_bits(std::mt19937& random, at::ScalarType type, const std::vec
   return tensor;
 }
 
-TEST(ReadSafetensors, WhatPythonWrites) {
+TEST(ReadSafetensors, ReadsFilesOfPython) {
   for (int number = 0; number < 4; ++number) {
     const auto base = std::filesystem::path(MASKEDKD_REFERENCE_DIR) / ("all-" + std::to_string(number));
     const auto expected = nlohmann::json::parse(read_text_file(base.string() + ".json"));
@@ -68,7 +68,7 @@ TEST(WriteSafetensors, PythonReadsTheSame) {
            {std::vector<std::int64_t>{}, {0}, {1}, {5}, {3, 0, 2}, {7, 11}, {2, 3, 5, 7}}) {
         tensors.emplace_back(fmt::format("{} ä\"\\\n{}", name, tensors.size()), random_bits(random, type, shape));
       }
-      // Not contiguous: transposed, a column, every other row, one number shown as many.
+      // Not contiguous: transposed, a column, every other row, one element expanded.
       const at::Tensor matrix = random_bits(random, type, {6, 4});
       tensors.emplace_back(name + " transposed", matrix.t());
       tensors.emplace_back(name + " column", matrix.select(1, 2));
@@ -100,7 +100,7 @@ TEST(WriteSafetensors, PythonReadsTheSame) {
   }
 }
 
-// Checkpoints are compared byte for byte; and mapped files want aligned data.
+// Checkpoints are compared byte for byte, and mapped files need aligned data.
 TEST(WriteSafetensors, BytesAreAFunctionOfTheArgumentsAndDataIsAligned) {
   const TemporaryDirectory directory;
   std::mt19937 random(8);
@@ -118,13 +118,13 @@ TEST(WriteSafetensors, BytesAreAFunctionOfTheArgumentsAndDataIsAligned) {
   }
 }
 
-TEST(WriteSafetensors, AnEmptySetIsAFileToo) {
+TEST(WriteSafetensors, NoTensorsGiveAValidFile) {
   const TemporaryDirectory directory;
   write_safetensors(directory.path() / "empty", {});
   EXPECT_TRUE(read_safetensors(directory.path() / "empty").tensors.empty());
 }
 
-TEST(WriteSafetensors, WhatItCannotHoldIsAnErrorAndNoFile) {
+TEST(WriteSafetensors, UnsupportedContentIsAnErrorAndLeavesNoFile) {
   const TemporaryDirectory directory;
   const auto path = directory.path() / "x.safetensors";
   const at::Tensor one = at::empty({2}, at::TensorOptions().dtype(at::kByte)).zero_();

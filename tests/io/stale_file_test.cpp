@@ -1,4 +1,4 @@
-// A file that a server replaced while it was read.
+// A file that a server replaces while it is read.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "support/error_of.hpp"
@@ -15,7 +15,7 @@ namespace {
 int failures_left = 0;
 }  // namespace
 
-// Stands before the C library's: the next calls fail as those of NFS do whose file is gone.
+// Replaces the C library's function: the next calls fail like those of NFS on a removed file.
 extern "C" ssize_t pread(int file, void* bytes, std::size_t size, off_t offset) noexcept {
   if (failures_left > 0) {
     --failures_left;
@@ -28,7 +28,7 @@ extern "C" ssize_t pread(int file, void* bytes, std::size_t size, off_t offset) 
 namespace maskedkd::testing {
 namespace {
 
-TEST(ReadTextFileIfThere, LooksAgainAtAFileThatWasReplaced) {
+TEST(ReadTextFileIfThere, RetriesIfTheFileWasReplaced) {
   const TemporaryDirectory folder;
   const auto path = folder.path() / "owner.json";
   std::ofstream(path) << "written anew";
@@ -37,7 +37,7 @@ TEST(ReadTextFileIfThere, LooksAgainAtAFileThatWasReplaced) {
   EXPECT_EQ(failures_left, 0) << "no call failed";
 }
 
-TEST(ReadTextFileIfThere, EndsWhereItStaysStale) {
+TEST(ReadTextFileIfThere, GivesUpIfTheFileStaysStale) {
   const TemporaryDirectory folder;
   const auto path = folder.path() / "owner.json";
   std::ofstream(path) << "text";

@@ -1,4 +1,4 @@
-// Leftovers go, what somebody is at work on stays.
+// Files of dead writers are swept, files that are being written are kept.
 #include "maskedkd/io/unfinished.hpp"
 
 #include "support/temporary_directory.hpp"
@@ -17,7 +17,7 @@ using testing::TemporaryDirectory;
 
 void put(const fs::path& path) { std::ofstream(path) << "half"; }
 
-// The name that a process gives which has ended since.
+// The name that a process, which has ended since, gave its file.
 fs::path name_of_a_dead_writer(const fs::path& final_path) {
   int told[2];
   EXPECT_EQ(pipe(told), 0);
@@ -36,7 +36,7 @@ fs::path name_of_a_dead_writer(const fs::path& final_path) {
   return name;
 }
 
-// As it would be called in another container, where the same number may be another process.
+// The name that another container would give, where the same number may be another process.
 fs::path in_another_place(const fs::path& path) {
   std::string text = path.string();
   const std::size_t end = text.rfind('.');
@@ -48,14 +48,14 @@ void make_old(const fs::path& path) {
   fs::last_write_time(path, fs::file_time_type::clock::now() - kAbandonedAfter - std::chrono::minutes(1));
 }
 
-TEST(Unfinished, NamesAreOfOneCallAndTellThePlace) {
+TEST(Unfinished, NamesAreUniqueAndContainThePlace) {
   const fs::path one = unfinished_path("/a/shard-00001.h5"), other = unfinished_path("/a/shard-00001.h5");
   EXPECT_NE(one, other);
   EXPECT_EQ(one.parent_path(), "/a");
   EXPECT_TRUE(one.filename().string().starts_with(".tmp-shard-00001.h5-" + std::to_string(getpid()) + ".")) << one;
 }
 
-TEST(Unfinished, OnlyWhatADeadWriterLeftIsSwept) {
+TEST(Unfinished, OnlyFilesOfDeadWritersAreSwept) {
   const TemporaryDirectory folder;
   const fs::path dead = name_of_a_dead_writer(folder.path() / "x-1"), live = unfinished_path(folder.path() / "x-1");
   const fs::path elsewhere = in_another_place(dead), of_another_program = folder.path() / ".tmp-4711-shard-00000.h5";
@@ -80,7 +80,7 @@ TEST(Unfinished, OnlyWhatADeadWriterLeftIsSwept) {
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 3) << "no probe stays";
 }
 
-TEST(Unfinished, AFolderThatIsNotThereIsNothingToSweep) { EXPECT_NO_THROW(sweep_abandoned("/nonexistent/folder")); }
+TEST(Unfinished, AMissingFolderIsNoError) { EXPECT_NO_THROW(sweep_abandoned("/nonexistent/folder")); }
 
 }  // namespace
 }  // namespace maskedkd

@@ -1,4 +1,4 @@
-// The bytes of a packed set, for comparing it with another.
+// Digests of a packed set, to compare it with another.
 #pragma once
 
 #include "maskedkd/io/digest.hpp"
@@ -9,7 +9,7 @@
 
 namespace maskedkd::testing {
 
-// Name -> SHA-256 of every file of a set; the lock stays behind and is no part of it. Empty where there is no folder.
+// Name -> SHA-256 of every file of a set except the lock. Empty if the folder does not exist.
 inline std::map<std::string, std::string> digests_of(const std::filesystem::path& directory) {
   std::map<std::string, std::string> digests;
   std::error_code missing;

@@ -1,4 +1,4 @@
-// What an Error says: the text that a user would read.
+// The message of an Error, as a user would read it.
 #pragma once
 
 #include "maskedkd/base/error.hpp"
@@ -10,7 +10,7 @@
 
 namespace maskedkd::testing {
 
-// A failure where there is no Error; another exception goes on.
+// Fails the test if no Error is thrown; other exceptions are passed on.
 inline std::string error_of(const std::function<void()>& work) {
   try {
     work();

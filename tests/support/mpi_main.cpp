@@ -17,7 +17,7 @@ const MpiSession& mpi_session() { return *current_session; }
 
 }  // namespace maskedkd::testing
 
-// Ends with the worst result of all ranks; only rank 0's listing is printed, failures are printed by every rank.
+// Returns the worst result of all ranks. Rank 0 prints the list of tests, every rank its failures.
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   const maskedkd::MpiSession session(argc, argv);

@@ -1,4 +1,4 @@
-// The MPI session that a test under mpiexec shares (tests/support/mpi_main.cpp owns it).
+// The MPI session of a test under mpiexec, owned by tests/support/mpi_main.cpp.
 #pragma once
 
 namespace maskedkd {

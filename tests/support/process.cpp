@@ -20,7 +20,7 @@ double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock:
 }  // namespace
 
 BackgroundProcess::BackgroundProcess(const std::vector<std::string>& argv) : started_s_(now_s()) {
-  // Output goes to an unlinked file, so that a full pipe never stops the child.
+  // Output goes to an unlinked file, as a full pipe would stop the child.
   std::string name = "/tmp/maskedkd-output-XXXXXX";
   output_ = mkostemp(name.data(), O_CLOEXEC);
   if (output_ < 0) {
@@ -35,7 +35,7 @@ BackgroundProcess::BackgroundProcess(const std::vector<std::string>& argv) : sta
   pid_ = fork();
   if (pid_ == 0) {
     setpgid(0, 0);
-    ::signal(SIGINT, SIG_DFL);  // a shell ignores it for what it runs in the background
+    ::signal(SIGINT, SIG_DFL);  // shells ignore it for background processes
     dup2(output_, STDOUT_FILENO);
     dup2(output_, STDERR_FILENO);
     const int null = open("/dev/null", O_RDONLY);

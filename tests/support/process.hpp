@@ -1,4 +1,4 @@
-// Runs a program as a user would and tells how it ended.
+// Runs a program as a user would, and returns its exit code and output.
 #pragma once
 
 #include <string>
@@ -7,23 +7,23 @@
 namespace maskedkd::testing {
 
 struct ProcessResult {
-  int exit_code = 0;   // 128 + signal where one ended it
+  int exit_code = 0;   // 128 + signal if a signal ended it
   std::string output;  // standard output and standard error together
   double seconds = 0;
 };
 
-// argv[0] is looked up in PATH where it has no slash. Killed (with its children) after timeout_s: exit code 137.
+// argv[0] is searched in PATH if it has no slash. Kills the program and its children after timeout_s: exit code 137.
 ProcessResult run_process(const std::vector<std::string>& argv, double timeout_s = 60);
 
-// The same in the background, to be signalled or killed.
+// The same in the background, so that it can be signalled or killed.
 class BackgroundProcess {
  public:
   explicit BackgroundProcess(const std::vector<std::string>& argv);
   BackgroundProcess(const BackgroundProcess&) = delete;
   BackgroundProcess& operator=(const BackgroundProcess&) = delete;
-  ~BackgroundProcess();                 // kills the group where it still runs
+  ~BackgroundProcess();                 // kills the process group if it still runs
   void signal(int number) const;        // to the process
-  void signal_group(int number) const;  // to it and all its children
+  void signal_group(int number) const;  // to the process and its children
   bool running();
   ProcessResult wait(double timeout_s = 60);
 

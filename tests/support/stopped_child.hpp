@@ -1,4 +1,4 @@
-// A process that is stopped for a while and goes on, as scontrol suspend does it.
+// A process that is stopped for a while and continued, as by scontrol suspend.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -10,8 +10,8 @@
 
 namespace maskedkd::testing {
 
-// Runs `work` in a child process, and meanwhile `disturb` in this one, with the child's number. Whether `work` returned
-// true.
+// Runs `work` in a child process, and meanwhile `disturb` in this one, with the child's process number. Returns whether
+// `work` returned true.
 inline bool in_child(const std::function<bool()>& work, const std::function<void(pid_t child)>& disturb) {
   const pid_t child = fork();
   if (child == 0) {

@@ -1,4 +1,4 @@
-// A folder of a test's own, removed with it.
+// A temporary folder, removed by the destructor.
 #pragma once
 
 #include <filesystem>
