@@ -1,5 +1,5 @@
-// What a user may get wrong: one line that says what, where and what to do, a non-zero exit on all ranks within ten
-// seconds, and nothing harmed.
+// Mistakes of users give one line that says what is wrong, where, and what to do, and a non-zero exit code of all ranks
+// within ten seconds; nothing is damaged.
 #include "app/training_run.hpp"
 
 #include <gtest/gtest.h>
@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A line of ours, not of mpiexec: "12:34:56 error [rank 0] ...".
+// A line of this program, not of mpiexec: "12:34:56 error [rank 0] ...".
 std::vector<std::string> error_lines(const std::string& output) {
   const std::regex line(R"(\d\d:\d\d:\d\d error .*)");
   std::vector<std::string> lines;
@@ -31,7 +31,7 @@ class BadInput : public TrainingRun {
   static Arguments arguments(const Arguments& more, const std::string& output = "run") {
     return student_arguments(data(), teacher(), path(output), more);
   }
-  // A copy of the data to damage.
+  // A copy of the data that can be damaged.
   static fs::path data_copy(const std::string& name) {
     fs::copy(data(), path(name), fs::copy_options::recursive);
     return path(name);
@@ -52,7 +52,7 @@ class BadInput : public TrainingRun {
   }
 };
 
-TEST_F(BadInput, Options) {
+TEST_F(BadInput, WrongOptionsAreRefused) {
   expect_train_refuses(arguments({"--bach-size", "32"}), {"--bach-size", "--batch-size"});
   expect_train_refuses(arguments({"--batch-size", "36"}), {"36", "--micro-batch 8"});
   expect_train_refuses(arguments({"--micro-batch", "1"}), {"--micro-batch 1 is odd", "--mixup 0 --cutmix 0"});
@@ -64,7 +64,7 @@ TEST_F(BadInput, Options) {
   expect_train_refuses(arguments({"--lr", "-1"}), {"--lr -1"});
 }
 
-TEST_F(BadInput, Augmentation) {
+TEST_F(BadInput, WrongOptionsOfAugmentationAreRefused) {
   expect_train_refuses(arguments({"--aa", "rand-m9-foo3"}), {"--aa rand-m9-foo3", "'foo3'", "mstd0.5"});
   expect_train_refuses(arguments({"--aa", "rand-m9", "--three-augment"}), {"--aa", "--three-augment"});
   expect_train_refuses(arguments({"--color-jitter", "0.4"}), {"--color-jitter", "--aa is none"});
@@ -79,7 +79,7 @@ TEST_F(BadInput, Augmentation) {
   expect_train_refuses(arguments({"--augment-on", "gpu", "--device", "cpu"}), {"--augment-on gpu", "on CPUs"});
 }
 
-TEST_F(BadInput, Masks) {
+TEST_F(BadInput, WrongOptionsOfMasksAreRefused) {
   const Arguments alone = teacher_arguments(data(), path("run"));
   const auto alone_with = [&](const char* flag, const char* value) {
     Arguments all = alone;
@@ -102,7 +102,7 @@ TEST_F(BadInput, Masks) {
   expect_train_refuses(alone_with("--keep-start", "8"), {"--keep-start", "no teacher"});
 }
 
-TEST_F(BadInput, Models) {
+TEST_F(BadInput, UnknownModelsAndOtherClassesAreRefused) {
   Arguments unknown = {"--data-path", data(), "--output-dir", path("run"), "--model", "deit_tony"};
   expect_train_refuses(unknown, {"deit_tony", "deit_tiny_patch16_224", "deit3_huge_patch14_224"});
   expect_train_refuses(arguments({"--teacher-path", path("nothing")}), {"--teacher-path", "nothing"});
@@ -113,7 +113,7 @@ TEST_F(BadInput, Models) {
   expect_train_refuses(arguments({"--data-path", path("five")}), {"student has 5 classes", "teacher 4"});
 }
 
-TEST_F(BadInput, Folders) {
+TEST_F(BadInput, FoldersWithoutDataOrThatCanNotBeMadeAreRefused) {
   expect_train_refuses(arguments({"--data-path", path("nowhere")}), {"nowhere"});
   fs::create_directory(path("empty"));
   expect_train_refuses(arguments({"--data-path", path("empty")}), {"empty", "index.json"});
@@ -121,7 +121,7 @@ TEST_F(BadInput, Folders) {
   expect_train_refuses(arguments({}, "a-file/run"), {"a-file"});
 }
 
-TEST_F(BadInput, Shards) {
+TEST_F(BadInput, DamagedShardsAreRefused) {
   const fs::path truncated = data_copy("truncated");
   fs::resize_file(truncated / "shard-00001.h5", fs::file_size(truncated / "shard-00001.h5") - 7);
   expect_train_refuses(arguments({"--data-path", truncated}), {"shard-00001.h5"});
@@ -135,7 +135,7 @@ TEST_F(BadInput, Shards) {
   fs::copy_file(path("other") / "shard-00000.h5", foreign / "shard-00000.h5", fs::copy_options::overwrite_existing);
   expect_train_refuses(arguments({"--data-path", foreign}), {"shard-00000.h5"});
 
-  // A flipped bit in an image is met in the middle of the training.
+  // A flipped bit in an image is found during the training.
   const fs::path flipped = data_copy("flipped");
   flip_a_bit(flipped / "shard-00001.h5");
   const ProcessResult result =
@@ -145,7 +145,7 @@ TEST_F(BadInput, Shards) {
   EXPECT_NE(error_lines(result.output).front().find("shard-00001.h5"), std::string::npos) << result.output;
 }
 
-TEST_F(BadInput, AnotherRunInTheOutputDirectory) {
+TEST_F(BadInput, AnotherRunInTheOutputDirectoryIsRefused) {
   const ProcessResult first =
       run_process(on_ranks(1, "maskedkd_train", arguments({"--stop-after-steps", "3"}, "taken")));
   ASSERT_EQ(first.exit_code, 85) << first.output;
@@ -159,14 +159,14 @@ TEST_F(BadInput, AnotherRunInTheOutputDirectory) {
   EXPECT_EQ(before, file_bytes(checkpoint));
 }
 
-TEST_F(BadInput, ADamagedTeacherIsNotBelieved) {
+TEST_F(BadInput, ADamagedTeacherIsRefused) {
   fs::copy(teacher(), path("damaged-teacher"), fs::copy_options::recursive);
   const fs::path weights = path("damaged-teacher") / "model.safetensors";
   flip_a_bit(weights);
   expect_train_refuses(arguments({"--teacher-path", path("damaged-teacher")}), {"damaged-teacher", "SHA-256"});
 }
 
-TEST_F(BadInput, NonFiniteLossStopsWith93AndNamesTheStep) {
+TEST_F(BadInput, ALossThatIsNotFiniteEndsWith93AndNamesTheStep) {
   const ProcessResult result =
       run_process(on_ranks(2, "maskedkd_train", arguments({"--lr", "1e30", "--warmup-epochs", "0"}, "diverged")));
   EXPECT_EQ(result.exit_code, 93) << result.output;
@@ -182,12 +182,12 @@ TEST_F(BadInput, TheSecondTrainingInOneDirectoryIsRefused) {
   }
   expect_train_refuses(arguments({"--epochs", "2000"}, "shared"), {"shared", "maskedkd_train on "});
   ASSERT_TRUE(first.running());
-  first.signal(SIGUSR1);  // which mpiexec hands on to its rank
+  first.signal(SIGUSR1);  // mpiexec passes it on to its rank
   EXPECT_EQ(first.wait(20).exit_code, 85);
 }
 
-// No file may grow past 120 KiB: the weights still fit, the optimizer's state does not.
-TEST_F(BadInput, DiskFullWhileSaving) {
+// No file may become larger than 120 KiB: the weights fit, the optimizer's state does not.
+TEST_F(BadInput, ADiskThatIsFullWhileSavingGivesAMessageAndLosesNothing) {
   ASSERT_EQ(run_process(on_ranks(1, "maskedkd_train", arguments({"--stop-after-steps", "5"}, "full"))).exit_code, 85);
   Arguments limited = on_ranks(2, "maskedkd_train", arguments({}, "full"));
   limited.insert(limited.begin() + 3, {"bash", "-c", "ulimit -f 120; exec \"$@\"", "limited"});
@@ -206,20 +206,20 @@ TEST_F(BadInput, DiskFullWhileSaving) {
   EXPECT_EQ(run_process(on_ranks(2, "maskedkd_train", arguments({}, "full"))).exit_code, 0);
 }
 
-TEST_F(BadInput, ADamagedAverageIsNotBelieved) {
+TEST_F(BadInput, ADamagedAverageIsRefused) {
   const ProcessResult averaged = run_process(
       on_ranks(1, "maskedkd_train", arguments({"--model-ema-decay", "0.5", "--stop-after-steps", "3"}, "averaged")));
   ASSERT_EQ(averaged.exit_code, 85) << averaged.output;
   const fs::path checkpoint = path("averaged") / "checkpoints" / "step-000000003";
   const Arguments evaluation = {"--data-path", data(), "--weights", path("averaged"),
-                                "--ema"};  // the newest: no best yet
+                                "--ema"};  // uses the newest checkpoint, as there is no best one
   const ProcessResult whole = run_process(on_ranks(2, "maskedkd_evaluate", evaluation));
   ASSERT_EQ(whole.exit_code, 0) << whole.output;
   flip_a_bit(checkpoint / "ema.safetensors");
   expect_refusal(run_process(on_ranks(2, "maskedkd_evaluate", evaluation)), 2, {"ema.safetensors", "SHA-256"});
 }
 
-TEST_F(BadInput, Evaluation) {
+TEST_F(BadInput, WrongOptionsOfTheEvaluationAreRefused) {
   const auto evaluate = [](const Arguments& given) { return run_process(on_ranks(2, "maskedkd_evaluate", given)); };
   expect_refusal(evaluate({"--data-path", data(), "--weights", path("nothing")}), 2, {"--weights", "nothing"});
   expect_refusal(evaluate({"--data-path", data(), "--weights", teacher(), "--ema"}), 2, {"ema.safetensors"});

@@ -1,4 +1,4 @@
-// Weights and sets know their classes by name: one whose labels mean other classes is refused wherever the two meet.
+// Weights and sets contain the names of their classes; wherever the two are used together, other classes are refused.
 #include "app/small_run.hpp"
 #include "maskedkd/codecs/image.hpp"
 #include "maskedkd/io/safetensors.hpp"
@@ -35,7 +35,7 @@ void expect_refusal(const ProcessResult& result, const std::vector<std::string>&
   }
 }
 
-// The names in a file, as the library of safetensors reads them.
+// The class names in a file, read by Python's safetensors.
 nlohmann::json names_in(const fs::path& file) {
   const ProcessResult python =
       run_process({MASKEDKD_PYTHON, "-c",
@@ -91,7 +91,7 @@ class Classes : public ::testing::Test {
   inline static TemporaryDirectory* place = nullptr;
 };
 
-TEST_F(Classes, CheckpointsCarryThemForAnyReader) {
+TEST_F(Classes, CheckpointsContainTheNamesForAnyReader) {
   const nlohmann::json names = {"ant", "great white shark", "caf\xC3\xA9", "dog"};
   EXPECT_EQ(names_in(best() / "model.safetensors"), names);
   EXPECT_EQ(names_in(best() / "ema.safetensors"), names);
@@ -108,7 +108,7 @@ TEST_F(Classes, EvaluationOfAnotherOrderIsRefused) {
                     "label 0: 'dog' instead of 'ant'", "maskedkd_weights show --classes"});
   }
   const ProcessResult refused = evaluate("reversed", path("run"));
-  EXPECT_EQ(count(refused.output, "--ignore-class-names"), 0U) << "they are other classes: " << refused.output;
+  EXPECT_EQ(count(refused.output, "--ignore-class-names"), 0U) << "the classes differ: " << refused.output;
   const ProcessResult ignored = evaluate("reversed", path("run"), {"--ignore-class-names"});
   EXPECT_EQ(ignored.exit_code, 0) << ignored.output;
   EXPECT_EQ(count(ignored.output, "reversed has other classes than"), 1U) << ignored.output;
@@ -125,7 +125,7 @@ TEST_F(Classes, AnotherUnicodeNormalisationIsShown) {
   EXPECT_EQ(count(ignored.output, "normalisation"), 1U) << ignored.output;
 }
 
-TEST_F(Classes, ASetMayLackTheLastOnesButHaveNoMore) {
+TEST_F(Classes, ASetMayLackTheLastClassesButHaveNoOthers) {
   pack_images(path("three"), 48, 3, "ant,great white shark,caf\xC3\xA9");
   const ProcessResult fewer = evaluate("three", path("run"));
   EXPECT_EQ(fewer.exit_code, 0) << fewer.output;
@@ -156,15 +156,15 @@ TEST_F(Classes, WeightsToStartFromKeepTheirClassesOrGetANewHead) {
   EXPECT_EQ(names_in(path("anew") / "checkpoints" / "step-000000001" / "model.safetensors")[0], "dog");
 }
 
-TEST_F(Classes, ARunGoesOnWithItsClassesOnly) {
+TEST_F(Classes, ARunIsResumedOnlyWithItsClasses) {
   ASSERT_EQ(train("data", "resumed", {}).exit_code, 85);
   expect_refusal(train("reversed", "resumed", {}), {"reversed has other classes than the run was started with",
                                                     "in another order", "another --output-dir"});
   expect_refusal(train("decomposed", "resumed", {"--ignore-class-names"}), {"Unicode normalisation"});
-  EXPECT_EQ(train("data", "resumed", {}).exit_code, 0);  // its second step of two
+  EXPECT_EQ(train("data", "resumed", {}).exit_code, 0);  // the second of its two steps
 }
 
-TEST_F(Classes, WeightsWithoutNamesAreTakenInTheSetsOrderAndThatIsSaidOnce) {
+TEST_F(Classes, WeightsWithoutNamesGetTheOrderOfTheSetWithOneMessage) {
   const ProcessResult evaluated = evaluate("reversed", path("nameless"));
   EXPECT_EQ(evaluated.exit_code, 0) << evaluated.output;
   EXPECT_EQ(count(evaluated.output, "has no class names"), 1U) << evaluated.output;
@@ -179,10 +179,10 @@ TEST_F(Classes, WeightsWithoutNamesAreTakenInTheSetsOrderAndThatIsSaidOnce) {
   EXPECT_EQ(count(tuned.output, "has no class names"), 1U) << tuned.output;
 }
 
-TEST_F(Classes, ExportedWeightsCarryThem) {
+TEST_F(Classes, ExportedWeightsContainTheNames) {
   const fs::path exported = path("exported") / "model.safetensors";
   fs::create_directories(exported.parent_path());
-  fs::copy(best() / "state.json", exported.parent_path());  // which says the model
+  fs::copy(best() / "state.json", exported.parent_path());  // it describes the model
   for (const char* style : {"timm", "meta"}) {
     const ProcessResult converted = weights({"convert", path("run"), exported, "--to", style, "--overwrite"});
     ASSERT_EQ(converted.exit_code, 0) << converted.output;
@@ -194,7 +194,7 @@ TEST_F(Classes, ExportedWeightsCarryThem) {
   EXPECT_EQ(names_in(exported), nullptr);
 }
 
-TEST_F(Classes, ShowTellsThemAndWritesAClassMap) {
+TEST_F(Classes, ShowPrintsTheNamesAndWritesAClassMap) {
   const ProcessResult shown = weights({"show", path("run")});
   EXPECT_NE(shown.output.find("classes: 4, named 'ant', 'great white shark', 'caf\xC3\xA9', 'dog'\n"),
             std::string::npos)
@@ -203,7 +203,7 @@ TEST_F(Classes, ShowTellsThemAndWritesAClassMap) {
             std::string::npos);
   EXPECT_EQ(weights({"show", path("nameless"), "--classes"}).exit_code, 2);
 
-  // A folder whose names sort in another order than the run's classes, packed by the map that show prints.
+  // The names of the folders sort in another order than the run's classes; the packer gets the map that show prints.
   const ProcessResult map = weights({"show", path("run"), "--classes"});
   ASSERT_EQ(map.exit_code, 0) << map.output;
   std::ofstream(path("map.txt")) << map.output;

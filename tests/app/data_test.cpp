@@ -1,4 +1,4 @@
-// The trainer's ways to its data, and the preview, through the real programs.
+// How the trainer gets its data, and the preview, with the real programs.
 #include "app/small_run.hpp"
 #include "maskedkd/codecs/image.hpp"
 #include "maskedkd/shards/shard_reader.hpp"
@@ -35,7 +35,7 @@ class DataTest : public ::testing::Test {
 
   fs::path run(const std::string& name) const { return place_.path() / name; }
 
-  // Damages the pixels of some records of a set, without a word to its index.
+  // Damages the pixels of some records of a set; its index does not change.
   void damage(const std::vector<std::int64_t>& records, const std::string& name = "train") const {
     const ShardSet set(data_ / name);
     for (const std::int64_t record : records) {
@@ -50,7 +50,7 @@ class DataTest : public ::testing::Test {
   fs::path data_ = place_.path() / "imagenet";
 };
 
-TEST_F(DataTest, StagedShardsTheFoldersLayoutAndManyWorkersGiveTheSameRun) {
+TEST_F(DataTest, StagedShardsTheOfficialLayoutAndManyWorkersGiveTheSameRun) {
   const ProcessResult plain = train(data_ / "train", "plain", {"--eval-data-path", data_ / "val"});
   ASSERT_EQ(plain.exit_code, 0) << plain.output;
   const fs::path near = place_.path() / "near";
@@ -87,8 +87,8 @@ TEST_F(DataTest, ADamagedRecordStopsOrIsSkippedUpToALimit) {
       << limited.output;
 }
 
-// An epoch's work is not lost to a damaged record of the evaluation set where such records may be left out.
-TEST_F(DataTest, ADamagedRecordOfTheEvaluationSetToo) {
+// If damaged records may be skipped, one in the evaluation set must not end an epoch.
+TEST_F(DataTest, ADamagedRecordOfTheEvaluationSetStopsOrIsSkipped) {
   damage({40}, "val");
   const ProcessResult stopped = train(data_, "stopped", {});
   EXPECT_NE(stopped.exit_code, 0);
@@ -99,7 +99,7 @@ TEST_F(DataTest, ADamagedRecordOfTheEvaluationSetToo) {
   EXPECT_NE(log_without_times(run("skipped")).find("test_acc1"), std::string::npos);
 }
 
-TEST_F(DataTest, WhatWouldChangeNothingOrCanNotBeIsRefused) {
+TEST_F(DataTest, OptionsWithoutEffectOrWithInvalidValuesAreRefused) {
   for (const auto& [flags, message] : std::vector<std::pair<Arguments, std::string>>{
            {{"--bad-records-limit", "3"}, "the first damaged record ends the run"},
            {{"--on-bad-record", "skip", "--bad-records-limit", "0"}, "must be at least 1"},
@@ -113,9 +113,9 @@ TEST_F(DataTest, WhatWouldChangeNothingOrCanNotBeIsRefused) {
   }
 }
 
-// Without any augmentation the three pictures of a group are the image itself, enlarged, whatever is done to them; with
-// it the first still is, and the others mostly are not.
-TEST_F(DataTest, ThePreviewShowsTheImagesAndWhatIsMadeOfThem) {
+// Without augmentation the three pictures of a group are all the enlarged image; with it the first one still is, and
+// most of the others are not.
+TEST_F(DataTest, ThePreviewShowsImagesAndTheirAugmentations) {
   const fs::path output = place_.path() / "sheets" / "augmented.png";
   const auto sheet = [&](const Arguments& more) {
     Arguments arguments = {std::string(MASKEDKD_BIN_DIR) + "/maskedkd_preview",
@@ -135,7 +135,7 @@ TEST_F(DataTest, ThePreviewShowsTheImagesAndWhatIsMadeOfThem) {
   };
   constexpr int kEdge = 112, kCell = kEdge + 6, kGroup = 3 * kCell + 6;
   const auto picture = [&](const Image& image, int group, int position) {
-    std::string pixels;  // every seventh: an image of 16 pixels was enlarged seven times
+    std::string pixels;  // every seventh pixel, as an image of 16 pixels is enlarged seven times
     const int top = 6 + group / 4 * kCell, left = 6 + group % 4 * kGroup + position * (kCell - 3);
     for (int y = 0; y < 16; ++y) {
       for (int x = 0; x < 16; ++x) {
@@ -175,7 +175,7 @@ TEST_F(DataTest, ThePreviewShowsTheImagesAndWhatIsMadeOfThem) {
   EXPECT_GE(num_mixed, 8);
 }
 
-TEST_F(DataTest, APreviewThatCanNotBeIsRefused) {
+TEST_F(DataTest, InvalidOptionsOfThePreviewAreRefused) {
   for (const auto& [flags, message] :
        std::vector<std::pair<Arguments, std::string>>{{{"--count", "300"}, "more than the 256 images"},
                                                       {{"--count", "7"}, "is odd"},

@@ -1,4 +1,4 @@
-"""Accuracy and loss of a checkpoint on a packed set, by h5py, PIL and timm.
+"""Accuracy and loss of a checkpoint on a packed set, computed with h5py, PIL and timm.
 
   evaluate.py PACKED CHECKPOINT -> JSON: test_loss, test_acc1
 """

@@ -19,8 +19,8 @@ nlohmann::json without_speed(const fs::path& figures) {
   return json;
 }
 
-// 203 images: the last batch is short, and no rank count divides the batches.
-TEST(Evaluate, EveryImageOnceOnAnyRanksAsTimmSeesThem) {
+// 203 images: the last batch is short, and no number of ranks divides the batches.
+TEST(Evaluate, EveryImageIsEvaluatedOnceOnAnyNumberOfRanksAsByTimm) {
   const TemporaryDirectory place;
   const fs::path data = place.path() / "data", test = place.path() / "test", run = place.path() / "run";
   pack_images(data, 256);
@@ -47,7 +47,7 @@ TEST(Evaluate, EveryImageOnceOnAnyRanksAsTimmSeesThem) {
   EXPECT_EQ(one, evaluate(4, {"--masks", place.path() / "masks.png", "--mask-images", "5"}));
   EXPECT_EQ(file_bytes(place.path() / "masks.png").substr(1, 3), "PNG");
 
-  // What the trainer wrote into its log for the best epoch: evaluated as the run evaluated.
+  // The trainer's log has the same figures for the best epoch, with the options of the run.
   EXPECT_EQ(one["eval_crop"], 0.8);
   double best = 0;
   std::istringstream log(log_without_times(run));
@@ -66,8 +66,8 @@ TEST(Evaluate, EveryImageOnceOnAnyRanksAsTimmSeesThem) {
   EXPECT_NEAR(one["test_loss"].get<double>(), expected["test_loss"].get<double>(), 1e-5);
 }
 
-// Every figure of every epoch, of the weights and of their average: the run's precision, crop and batches are taken.
-TEST(Evaluate, ARunsCheckpointHasTheFiguresOfItsLog) {
+// Compares all figures of all epochs, of the weights and of their average, with the run's precision, crop and batches.
+TEST(Evaluate, ACheckpointHasTheFiguresOfTheRunsLog) {
   const TemporaryDirectory place;
   const fs::path data = place.path() / "data", test = place.path() / "test", figures = place.path() / "figures";
   pack_images(data, 128);
@@ -100,8 +100,8 @@ TEST(Evaluate, ARunsCheckpointHasTheFiguresOfItsLog) {
       for (const char* key : {"test_acc1", "test_acc5"}) {
         EXPECT_EQ(trained_weights[key], line[key]) << key << " in " << precision;
       }
-      // The trainer's weights lie in one stretch of memory, where products in fp32 may round otherwise; another
-      // precision is a thousand times as far away.
+      // The trainer's weights lie in one block of memory, where fp32 products may round differently; another precision
+      // would differ a thousand times as much.
       EXPECT_NEAR(trained_weights["test_loss"].get<double>(), line["test_loss"].get<double>(), 1e-8) << precision;
       const nlohmann::json average = evaluate({"--ema"});
       EXPECT_EQ(average["test_acc1"], line["test_ema_acc1"]) << precision;
@@ -111,7 +111,7 @@ TEST(Evaluate, ARunsCheckpointHasTheFiguresOfItsLog) {
   }
 }
 
-// Labels keep their numbers; a teacher of more classes too, whose student has as many.
+// Labels keep their numbers; a teacher may have more classes too if its student has as many.
 TEST(Evaluate, AModelMayHaveMoreClassesThanTheSet) {
   const TemporaryDirectory place;
   const fs::path data = place.path() / "data", teacher = place.path() / "teacher", student = place.path() / "student",

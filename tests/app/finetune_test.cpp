@@ -1,4 +1,4 @@
-// A student that starts from other weights: a head of other classes, NaN inside, a teacher that does not fit.
+// A student that starts from other weights: a head of other classes, NaN in the weights, a teacher that does not fit.
 #include "app/small_run.hpp"
 #include "maskedkd/io/safetensors.hpp"
 #include "support/temporary_directory.hpp"
@@ -42,7 +42,7 @@ class Finetune : public ::testing::Test {
   int runs_ = 0;
 };
 
-TEST_F(Finetune, AHeadOfOtherClassesBeginsAnewOnlyWhereThatIsSaid) {
+TEST_F(Finetune, AHeadOfOtherClassesIsInitialisedOnlyOnRequest) {
   ProcessResult result = finetune(start_, {});
   EXPECT_EQ(result.exit_code, 2) << result.output;
   EXPECT_EQ(count(result.output, "it has 3 classes, the model 4"), 1U) << result.output;
@@ -59,7 +59,7 @@ TEST_F(Finetune, AHeadOfOtherClassesBeginsAnewOnlyWhereThatIsSaid) {
   EXPECT_EQ(count(result.output, "--reinit-head is given without --finetune"), 1U) << result.output;
 }
 
-TEST_F(Finetune, NanInTheWeightsIsToldByName) {
+TEST_F(Finetune, NanInTheWeightsIsReportedByName) {
   const fs::path best = fs::canonical(start_ / "checkpoints") / "step-000000002" / "model.safetensors";
   const SafetensorsFile file = read_safetensors(best);
   NamedTensors tensors(file.tensors.begin(), file.tensors.end());
@@ -73,7 +73,7 @@ TEST_F(Finetune, NanInTheWeightsIsToldByName) {
   write_safetensors(damaged, tensors);
   const ProcessResult result = finetune(damaged, {"--reinit-head"});
   EXPECT_EQ(count(result.output, "blocks.1.mlp.fc2.weight holds NaN or infinity"), 1U) << result.output;
-  EXPECT_EQ(result.exit_code, 93) << result.output;  // and so is the loss
+  EXPECT_EQ(result.exit_code, 93) << result.output;  // the loss is not finite
 }
 
 }  // namespace

@@ -1,9 +1,9 @@
-// Preloaded into a rank: makes a chosen call of it sleep for good, or each one for a while.
+// Preloaded into a rank: makes a chosen call sleep forever, or each of its calls for a while.
 //   HANG_CALL    pread (of a shard, by a thread beside the main one), accept4, MPI_Sendrecv or MPI_Allgather
-//   HANG_PATH    pread: what the file's path has in it; unset: "/shard-"
-//   HANG_RANK    the rank that hangs, as Open MPI numbers it; unset: all
+//   HANG_PATH    pread: a part of the file's path; unset: "/shard-"
+//   HANG_RANK    the rank that hangs, numbered by Open MPI; unset: all
 //   HANG_NUMBER  which of its calls, from 1; 0: each
-//   HANG_MS      how long; unset: for good
+//   HANG_MS      how long; unset: forever
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <mpi.h>
@@ -43,7 +43,7 @@ static int is_shard(int file) {
   return strstr(path, chosen != NULL ? chosen : "/shard-") != NULL && gettid() != getpid();
 }
 
-// The next one of that name: the system's.
+// The next function of that name, which is the system's.
 #define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 static atomic_int preads;

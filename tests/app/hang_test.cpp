@@ -1,5 +1,5 @@
-// Ranks of the real program hang: the job must end by itself with 85, name exactly the rank that hung and what it did,
-// and go on afterwards as if nothing had been.
+// Ranks of the real program hang: the job must end by itself with 85, name the rank that hung and its activity, and
+// resume afterwards with the same bits.
 #include "app/training_run.hpp"
 
 #include <fmt/format.h>
@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 constexpr int kSteps = 48;
 constexpr double kTimeout_s = 4;
-constexpr double kMayTake_s = 20;  // beyond that, on a machine that does other things too
+constexpr double kMayTake_s = 20;  // beyond the timeout, on a busy machine
 
 int count_of(const char* variable, int otherwise) {
   const char* text = std::getenv(variable);
@@ -29,7 +29,7 @@ int count_of(const char* variable, int otherwise) {
 
 class Hang : public TrainingRun {
  protected:
-  // environment: NAME=VALUE for every rank, with the shim where there is any.
+  // environment: NAME=VALUE for every rank; it may preload the shim.
   static Arguments command(int ranks, const std::string& name, const Arguments& environment = {},
                            const Arguments& more = {}) {
     Arguments flags = {"--hang-timeout", std::to_string(static_cast<int>(kTimeout_s)), "--checkpoint-steps", "3"};
@@ -42,7 +42,7 @@ class Hang : public TrainingRun {
     }
     return all;
   }
-  // On that many ranks, undisturbed; made once.
+  // An undisturbed run on that many ranks, made once.
   static fs::path undisturbed_on(int ranks) {
     const std::string name = "undisturbed-" + std::to_string(ranks);
     if (!fs::exists(run_folder(name))) {
@@ -82,7 +82,7 @@ int process_of(int rank, const fs::path& folder) {
   return 0;
 }
 
-// Of its newest checkpoint; 0: the run has begun; -1: not yet.
+// The step of the newest checkpoint; 0: the run has begun; -1: not yet.
 int newest_step(const fs::path& run) {
   int step = fs::exists(run / "status.json") ? 0 : -1;
   std::error_code missing;
@@ -110,10 +110,9 @@ void expect_named(const ProcessResult& result, int rank, const std::string& doin
   EXPECT_TRUE(std::regex_search(result.output, std::regex("rank \\d+ on host \\S+ " + doing))) << result.output;
 }
 
-// One hang of each kind after another, on two and three ranks, each rank in turn. MASKEDKD_HANGS=50 MASKEDKD_QUIET=50
-// on 25 November 2026 (2 cores, Zen 4): all named, the longest ended 7.1 s after SIGSTOP; nothing told of the quiet
-// runs.
-TEST_F(Hang, IsNamedAndEndsTheJobWhichGoesOnWithTheSameBits) {
+// Hangs of each kind in turn, on two and three ranks, each rank in turn. MASKEDKD_HANGS and MASKEDKD_QUIET set the
+// counts.
+TEST_F(Hang, IsNamedAndEndsTheJobWhichIsResumedWithTheSameBits) {
   const int hangs = count_of("MASKEDKD_HANGS", 6);
   std::mt19937 random(20241125);
   const auto between = [&](int least, int most) { return std::uniform_int_distribution(least, most)(random); };
@@ -126,7 +125,7 @@ TEST_F(Hang, IsNamedAndEndsTheJobWhichGoesOnWithTheSameBits) {
     undisturbed_on(ranks);
     if (hang % 3 == 0) {
       BackgroundProcess training(command(ranks, name));
-      const int step = 3 * between(0, 8);  // well before the end: who has left MPI is the launcher's business
+      const int step = 3 * between(0, 8);  // well before the end, as the launcher handles ranks that have left MPI
       int process = 0;
       while (training.running() &&
              ((process = process_of(rank, run_folder(name))) == 0 || newest_step(run_folder(name)) < step)) {
@@ -165,14 +164,14 @@ TEST_F(Hang, IsNamedAndEndsTheJobWhichGoesOnWithTheSameBits) {
   std::printf("%d hangs; the longest took %.1f s from SIGSTOP to the end of the job\n", hangs, longest_s);
 }
 
-// Its machine takes the others' links, but its watchdog answers none: as if it were stopped right at the beginning.
+// The kernel accepts the other ranks' connections, but the watchdog of rank 0 never answers.
 TEST_F(Hang, RankZeroThatNeverAnswersIsNamed) {
   const ProcessResult result = run_process(
       command(2, "no-answer", {"HANG_CALL=accept4", "HANG_RANK=0"}, {"--epochs", "1000"}), kTimeout_s + kMayTake_s);
   expect_named(result, 0, "has not responded for \\d s");
 }
 
-TEST_F(Hang, NothingIsToldOfAQuietRun) {
+TEST_F(Hang, NothingIsReportedAboutARunWithoutHang) {
   const int runs = count_of("MASKEDKD_QUIET", 3);
   for (int run = 0; run < runs && !HasFailure(); ++run) {
     const int ranks = 1 + run % 3;
@@ -186,7 +185,7 @@ TEST_F(Hang, NothingIsToldOfAQuietRun) {
 }
 
 // A micro-batch of four records takes longer than the timeout.
-TEST_F(Hang, ASlowDiskIsNone) {
+TEST_F(Hang, ASlowDiskIsNoHang) {
   const ProcessResult result =
       run_process(command(2, "slow-disk", {"HANG_CALL=pread", "HANG_MS=1500"},
                           {"--stop-after-steps", "1", "--prefetch", "1", "--batch-size", "8", "--micro-batch", "4"}),
@@ -196,7 +195,7 @@ TEST_F(Hang, ASlowDiskIsNone) {
   EXPECT_NE(result.output.find("stopped after step 1 "), std::string::npos) << result.output;
 }
 
-TEST_F(Hang, ALongEvaluationIsNone) {
+TEST_F(Hang, ALongEvaluationIsNoHang) {
   const fs::path eval = place->path() / "eval";
   pack_images(eval, 96);
   const ProcessResult result =

@@ -1,4 +1,4 @@
-// What becomes of a training whose terminal goes away, or whose log nobody reads any more.
+// A training whose terminal is closed, or whose log is no longer read.
 #include "app/training_run.hpp"
 
 #include <fcntl.h>
@@ -17,8 +17,8 @@ constexpr int kSteps = 48;  // of the whole run
 
 class Hangup : public TrainingRun {
  protected:
-  // Runs sh's `command`, whose "$@" is a training, on a terminal that is closed after the run's first checkpoint. The
-  // exit code; 128 + signal where one ended it.
+  // Runs sh's `command`, whose "$@" is a training, on a terminal that is closed after the first checkpoint. Returns the
+  // exit code; 128 + signal if a signal ended it.
   static int on_a_terminal_that_closes(const std::string& command, const std::string& name) {
     Arguments arguments = {"sh", "-c", command, "sh"};
     const Arguments training = alone(name, {"--checkpoint-steps", "1"});
@@ -64,8 +64,8 @@ TEST_F(Hangup, AClosedTerminalStopsTheRunWithACheckpoint) {
   expect_same_run(undisturbed("plain"), run_folder("hung-up"), kSteps);
 }
 
-// nohup hands an ignored SIGHUP on. Here the log stays on the terminal: writing to it fails from then on.
-TEST_F(Hangup, UnderNohupTheRunGoesOnThoughItsLogGoesNowhere) {
+// nohup passes on an ignored SIGHUP. The log remains on the terminal, so writing to it fails after it is closed.
+TEST_F(Hangup, UnderNohupTheRunContinuesAlthoughItsLogIsLost) {
   EXPECT_EQ(on_a_terminal_that_closes("trap '' HUP; exec \"$@\"", "nohup"), 0);
   expect_same_run(undisturbed("plain"), run_folder("nohup"), kSteps);
 }

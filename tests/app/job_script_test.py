@@ -1,6 +1,5 @@
-"""How jobs/train.sbatch ends under a hail of signals, outside a cluster: never without saying how its ranks ended. Its
-ranks are a program that ends with the code it is asked for. Full count: MASKEDKD_SCRIPT_HAILS=90, a
-code; 25 November 2026, 2 cores: 360 hails, none silent.
+"""How jobs/train.sbatch ends, outside a cluster, when it gets many signals: it always logs how its ranks ended. The ranks are a
+program that exits with a given code. MASKEDKD_SCRIPT_HAILS sets the number of trials for each code.
 """
 import os
 import pathlib
@@ -20,7 +19,7 @@ exit {code}
 '''
 SAID = {0: 'finished', 2: 'ended with code 2: not restarted', 85: 'stopped early',
         93: 'not restarted: see the error above'}
-LOST = {138, 143}  # mpiexec dies of a signal while it ends, and bash may forget its code: killed, as the script sees it
+LOST = {138, 143}  # the code of mpiexec may be lost if a signal arrives while it ends
 
 
 class JobScript(unittest.TestCase):
@@ -42,7 +41,7 @@ class JobScript(unittest.TestCase):
         return script
 
     def ended(self, code, pause=None):
-        """The script and what it said; pause: between signals until its end, in seconds, None: no signals."""
+        """Returns the script and its output; pause: seconds between signals until it ends, None: no signals."""
         self.program.write_text(RANK.format(folder=self.folder, code=code))
         self.program.chmod(0o755)
         started = self.folder / 'started'
@@ -67,7 +66,7 @@ class JobScript(unittest.TestCase):
         self.program.chmod(0o755)
         said = self.run_script('jobs/train.sbatch', recipe).communicate(timeout=60)[0]
         self.assertIn(f'<--config><{recipe}>', said)
-        self.assertNotIn('<--data-path>', said)  # it would win over the recipe's
+        self.assertNotIn('<--data-path>', said)  # it would override the recipe's
         self.assertNotIn('<--output-dir>', said)
 
     def test_device_is_cuda_where_the_site_has_gpus(self):
@@ -87,12 +86,12 @@ class JobScript(unittest.TestCase):
             said = self.run_script(*command).communicate(timeout=60)[0]
             self.assertEqual('<--device><cuda>' in said, expected, (gpus, command, said))
 
-    # What Slurm says, and how Slurm's tools write it for this user, must not change which end of the job the ranks receive.
-    def test_end_of_the_job_whatever_the_users_time_format(self):
+    # Settings of Slurm's output for this user must not change the end of the job that the ranks get.
+    def test_exports_the_end_of_the_job_whatever_the_users_time_format(self):
         tools = self.folder / 'tools'
         tools.mkdir()
         end = int(time.time()) + 7200
-        # As Slurm 22.05: dates in the user's format and zone; filters and formats of the environment.
+        # Like Slurm 22.05: dates in the user's format and zone; filters and formats of the environment.
         (tools / 'squeue').write_text(f"""#!/bin/bash
 for name in SQUEUE_FORMAT SQUEUE_STATES SQUEUE_USERS SQUEUE_PARTITION; do [ -z "${{!name:-}}" ] || exit 0; done
 case ${{SLURM_TIME_FORMAT:-standard}} in
@@ -118,8 +117,8 @@ esac
                                  PATH=f'{tools}:{os.environ["PATH"]}', SLURM_JOB_END_TIME=str(end))
         self.assertIn(f'end={end}\n', script.communicate(timeout=60)[0])
 
-    # A trap whose kill found no ranks any more ended the script at once and silently (set -e).
-    def test_a_hail_of_signals(self):
+    # A trap whose kill found no ranks once ended the script silently (set -e).
+    def test_logs_how_its_ranks_ended_despite_many_signals(self):
         lost = 0
         for code, words in SAID.items():
             for hail in range(HAILS):
@@ -131,7 +130,7 @@ esac
                     self.assertEqual(script.returncode, code, said)
                     words_now = words
                 self.assertIn(words_now, said)
-        print(f'{HAILS * len(SAID)} hails, the code was lost in {lost}')
+        print(f'{HAILS * len(SAID)} trials, the code was lost in {lost}')
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
-// What the teacher sees, through the real programs: every criterion and schedule trains, teachers of other grids too,
-// and ranks and restarts change no bit of it. (What is selected is tested in tests/distill and tests/train.)
+// What the teacher sees, with the real programs: every criterion and schedule trains, also with teachers of other
+// grids, and the number of ranks and restarts change no bit. (tests/distill and tests/train test which patches are
+// selected.)
 #include "app/small_run.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -34,14 +35,14 @@ class Mask : public ::testing::Test {
   static ProcessResult train(int ranks, const std::string& name, const std::string& teacher, const Arguments& more) {
     return run_process(on_ranks(ranks, "maskedkd_train", student_arguments(data(), path(teacher), path(name), more)));
   }
-  // The run's output; it must end well.
+  // Returns the run's output; the run must succeed.
   static std::string train_to_the_end(int ranks, const std::string& name, const std::string& teacher,
                                       const Arguments& more) {
     const ProcessResult result = train(ranks, name, teacher, more);
     EXPECT_EQ(result.exit_code, 0) << result.output;
     return result.output;
   }
-  // One key of every line of the log.
+  // The values of one key in all lines of the log.
   static std::vector<double> logged(const std::string& run, const std::string& key) {
     std::istringstream lines(log_without_times(path(run)));
     std::vector<double> values;
@@ -84,21 +85,21 @@ TEST_F(Mask, AScheduleKeepsFewerPatchesEachEpoch) {
   EXPECT_NE(output.find("sees 16 to 4 of 16 patches (linear"), std::string::npos) << output;
 }
 
-TEST_F(Mask, ATeacherOfAnotherGridAndInput) {
+TEST_F(Mask, ATeacherMayHaveAnotherGridAndInputSize) {
   const std::string output = train_to_the_end(2, "finer-student", "finer", {"--epochs", "2", "--keep", "0.25"});
   EXPECT_EQ(logged("finer-student", "kept_patches"), (Values{9, 9}));
   for (const char* said : {"sees 9 of 36 patches", "16 x 16 pixels are resized to its 24 x 24",
                            "4 x 4 patches is resampled to its 6 x 6"}) {
     EXPECT_NE(output.find(said), std::string::npos) << "no '" << said << "' in: " << output;
   }
-  // more than the student has, and the other way round: a student of 8 x 8 patches
+  // more patches than the student has, and a student of 8 x 8 patches, more than the teacher has
   train_to_the_end(1, "many", "finer", {"--epochs", "1", "--keep", "20"});
   EXPECT_EQ(logged("many", "kept_patches"), (Values{20}));
   train_to_the_end(1, "finer-student-patches", "teacher", {"--epochs", "1", "--patch-size", "2"});
   EXPECT_EQ(logged("finer-student-patches", "kept_patches"), (Values{8}));
 }
 
-// The patches of an epoch and a step are a function of both, not of who asks and how often it was started.
+// The patches depend on epoch and step, not on the rank or the number of restarts.
 TEST_F(Mask, RandomPatchesAndAScheduleGiveTheSameBitsOnRanksAndAcrossAStop) {
   const Arguments kind = {"--epochs", "3", "--mask-criterion", "random", "--keep-schedule", "cosine", "--keep", "0.1"};
   train_to_the_end(1, "one-rank", "finer", kind);
@@ -114,7 +115,7 @@ TEST_F(Mask, RandomPatchesAndAScheduleGiveTheSameBitsOnRanksAndAcrossAStop) {
   expect_same_run(path("one-rank"), path("stopped"), 24);
 }
 
-TEST_F(Mask, AResumedRunIsToldWhatChanges) {
+TEST_F(Mask, AResumedRunReportsChangedOptions) {
   ASSERT_EQ(train(1, "changed", "teacher", {"--stop-after-steps", "2"}).exit_code, 85);
   const ProcessResult same = train(1, "changed", "teacher", {"--stop-after-steps", "2", "--keep", "0.50"});
   EXPECT_EQ(same.output.find("changes from"), std::string::npos) << same.output;
@@ -128,7 +129,7 @@ TEST_F(Mask, AResumedRunIsToldWhatChanges) {
   }
 }
 
-TEST_F(Mask, TheEvaluationsPictureTakesTheSameCounts) {
+TEST_F(Mask, ThePictureOfTheEvaluationShowsTheSameCounts) {
   const auto draw = [](const std::string& keep, const fs::path& picture) {
     return run_process(on_ranks(1, "maskedkd_evaluate",
                                 {"--data-path", data(), "--weights", path("teacher"), "--device", "cpu", "--threads",

@@ -1,4 +1,4 @@
-// Who comes from the official code is answered for each of its flags: official_flags.txt has all of them.
+// Every flag of the official code (official_flags.txt) is accepted or answered with a hint.
 #include "maskedkd/app/official_flags.hpp"
 
 #include "maskedkd/app/train_command.hpp"
@@ -16,7 +16,7 @@
 namespace maskedkd::testing {
 namespace {
 
-// As they are written there: "--len_num_keep".
+// The names in their original spelling, such as "--len_num_keep".
 std::vector<std::string> official_names() {
   std::ifstream file(std::string(MASKEDKD_SOURCE_DIR) + "/tests/app/official_flags.txt");
   std::set<std::string> names;
@@ -71,7 +71,7 @@ std::set<std::string> flags_of_evaluation() {
   return flags_in(help.output);
 }
 
-TEST(OfficialFlags, TrainingHasEachOrSaysInOneLineWhatToDoInstead) {
+TEST(OfficialFlags, TrainingAcceptsEachFlagOrNamesItsReplacementInOneLine) {
   const std::set<std::string> ours = flags_in(answer_of_training({"--help"}));
   const std::set<std::string> evaluation = flags_of_evaluation();
   ASSERT_EQ(official_names().size(), 79U);
@@ -96,7 +96,7 @@ TEST(OfficialFlags, TrainingHasEachOrSaysInOneLineWhatToDoInstead) {
   }
 }
 
-TEST(OfficialFlags, TheAnswersFit) {
+TEST(OfficialFlags, HintsNameTheRightReplacements) {
   for (const auto& [name, parts] :
        std::vector<std::pair<std::string, std::vector<std::string>>>{{"--len_num_keep", {"--keep here"}},
                                                                      {"--reprob", {"--erasing here"}},
@@ -116,7 +116,7 @@ TEST(OfficialFlags, TheAnswersFit) {
   EXPECT_TRUE(has(answer_of_training({"--epoch", "1"}), "did you mean --epochs?"));
 }
 
-TEST(OfficialFlags, TheTableHasWhatTheOfficialCodeHasAndNothingElse) {
+TEST(OfficialFlags, TheTableContainsExactlyTheFlagsOfTheOfficialCode) {
   std::set<std::string> names;
   for (const std::string& name : official_names()) {
     names.insert(with_dashes(name).substr(2));
@@ -127,7 +127,7 @@ TEST(OfficialFlags, TheTableHasWhatTheOfficialCodeHasAndNothingElse) {
   }
 }
 
-TEST(OfficialFlags, EvaluationHasEachOrSaysInOneLineWhatToDoInstead) {
+TEST(OfficialFlags, EvaluationAcceptsEachFlagOrNamesItsReplacementInOneLine) {
   const std::set<std::string> ours = flags_of_evaluation(), training = flags_in(answer_of_training({"--help"}));
   for (const std::string& name : official_names()) {
     const std::string flag = with_dashes(name), answer = official_advice_for_evaluation(flag.substr(2));

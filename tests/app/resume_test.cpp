@@ -1,4 +1,4 @@
-// The promise that everything else serves: a run that is stopped or killed, and goes on, is the run that never was.
+// A run that is stopped or killed, and resumed, gives the same result as an uninterrupted run.
 #include "app/training_run.hpp"
 
 #include <gtest/gtest.h>
@@ -17,8 +17,8 @@ constexpr int kSteps = 48;  // of the whole run
 
 class Resume : public TrainingRun {};
 
-// Steps 41 to 48 are in the log of the last epoch and in the weights.
-TEST_F(Resume, FortyStepsThenEightAreThoseOfARunNeverStopped) {
+// Steps 41 to 48 are compared by the log of the last epoch and by the weights.
+TEST_F(Resume, FortyStepsThenEightEqualARunWithoutStop) {
   const fs::path expected = undisturbed("plain");
   const ProcessResult stopped = train(1, "forty", {"--stop-after-steps", "40"});
   ASSERT_EQ(stopped.exit_code, 85) << stopped.output;
@@ -28,7 +28,7 @@ TEST_F(Resume, FortyStepsThenEightAreThoseOfARunNeverStopped) {
   expect_same_run(expected, run_folder("forty"), kSteps);
 }
 
-TEST_F(Resume, StoppedInsideAnEpochOnOtherNumbersOfRanks) {
+TEST_F(Resume, AStopWithinAnEpochAndOtherNumbersOfRanksChangeNoBit) {
   const fs::path expected = undisturbed("plain");
   for (const auto& [ranks, steps] : std::vector<std::pair<int, int>>{{2, 5}, {4, 17}, {1, 3}, {4, 8}}) {
     const ProcessResult stopped = train(ranks, "elastic", {"--stop-after-steps", std::to_string(steps)});
@@ -49,8 +49,8 @@ TEST_F(Resume, TwoAndFourRanksGiveTheBitsOfOne) {
   }
 }
 
-// Three ranks share four micro-batches unevenly and add in another order: the same run but for rounding.
-TEST_F(Resume, ThreeRanksShareFourMicroBatches) {
+// Three ranks share four micro-batches unevenly and add in another order: the result differs by rounding.
+TEST_F(Resume, ThreeRanksMayShareFourMicroBatches) {
   const ProcessResult result = train(3, "three", {"--epochs", "1"});
   ASSERT_EQ(result.exit_code, 0) << result.output;
   const auto loss = [](const std::string& log) { return std::atof(log.c_str() + log.find("train_loss\":") + 12); };
@@ -58,7 +58,7 @@ TEST_F(Resume, ThreeRanksShareFourMicroBatches) {
   EXPECT_NEAR(loss(one), loss(log_without_times(run_folder("three"))), 1e-5);
 }
 
-TEST_F(Resume, EverythingAStateCanHold) {
+TEST_F(Resume, AStateWithAllOptionalPartsIsRestoredBitForBit) {
   const Arguments kind = {
       "--distilled",  "--layer-scale", "--model-ema-decay", "0.9", "--precision",         "bf16", "--repeats", "3",
       "--mixup-mode", "elem",          "--clip-grad",       "0.5", "--distillation-type", "hard"};
@@ -70,7 +70,7 @@ TEST_F(Resume, EverythingAStateCanHold) {
   expect_same_run(expected, run_folder("rich"), kSteps);
 }
 
-TEST_F(Resume, StopSignalsEndTheStepAndAskForMore) {
+TEST_F(Resume, StopSignalsEndAfterTheStepWithTheRequeueCode) {
   const fs::path expected = undisturbed("plain");
   for (const int signal_number : {SIGUSR1, SIGUSR2, SIGXCPU, SIGTERM, SIGHUP, SIGINT}) {
     const fs::path before = newest("signalled");
@@ -79,7 +79,7 @@ TEST_F(Resume, StopSignalsEndTheStepAndAskForMore) {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
     training.signal(signal_number);
-    if (signal_number != SIGINT) {  // a second Ctrl-C means at once
+    if (signal_number != SIGINT) {  // a second Ctrl-C ends at once
       training.signal(signal_number);
     }
     const ProcessResult stopped = training.wait(20);
@@ -89,8 +89,8 @@ TEST_F(Resume, StopSignalsEndTheStepAndAskForMore) {
   expect_same_run(expected, run_folder("signalled"), kSteps);
 }
 
-// MASKEDKD_KILLS=200 on 25 November 2026 (2 cores, Zen 4): 200 kills in 53 runs, all ended with the same bits.
-TEST_F(Resume, KilledAtAnyInstant) {
+// MASKEDKD_KILLS=N sets the number of kills.
+TEST_F(Resume, KillsAtRandomTimesChangeNoBit) {
   const fs::path expected = undisturbed("plain");
   const char* text = std::getenv("MASKEDKD_KILLS");
   const int kills = text != nullptr ? std::atoi(text) : 6;
@@ -117,7 +117,7 @@ TEST_F(Resume, KilledAtAnyInstant) {
       }
       const ProcessResult finished = training.wait(60);
       ASSERT_EQ(finished.exit_code, 0) << finished.output;
-      if (tries == 0) {  // it came to its end too soon: the machine is less busy now
+      if (tries == 0) {  // it ended sooner than expected: the machine is less busy now
         whole_s = std::min(whole_s, finished.seconds);
       }
       break;
@@ -128,8 +128,8 @@ TEST_F(Resume, KilledAtAnyInstant) {
   std::printf("%d kills in %d runs, all ended with the bits of the undisturbed one\n", done, runs);
 }
 
-// The best figures of the other folder are not this run's: its own first evaluation makes a best checkpoint.
-TEST_F(Resume, FromACheckpointOfAnotherFolder) {
+// The best figures of the other folder do not count: the first evaluation makes a best checkpoint.
+TEST_F(Resume, ACheckpointOfAnotherFolderCanBeResumed) {
   const fs::path checkpoint = undisturbed("evaluated", {"--eval-data-path", data(), "--epochs", "4"}) / "checkpoints";
   const ProcessResult moved =
       train(2, "moved", {"--eval-data-path", data(), "--epochs", "5", "--resume", checkpoint / "best"});
@@ -137,7 +137,7 @@ TEST_F(Resume, FromACheckpointOfAnotherFolder) {
   EXPECT_TRUE(fs::exists(run_folder("moved") / "checkpoints" / "best" / "model.safetensors"));
 }
 
-// 0.0 is the 0 that the run was started with.
+// 0.0 equals the 0 with which the run was started.
 TEST_F(Resume, OptionsAreComparedByValue) {
   ASSERT_EQ(train(1, "values", {"--stop-after-steps", "2", "--model-ema-decay", "0"}).exit_code, 85);
   const ProcessResult again =
@@ -169,7 +169,7 @@ TEST_F(Resume, AFinishedRunStartedAgainEndsAtOnce) {
   EXPECT_EQ(before, log_without_times(run));
 }
 
-TEST_F(Resume, ADamagedNewestCheckpointIsPassedOver) {
+TEST_F(Resume, ADamagedNewestCheckpointIsSkipped) {
   const fs::path expected = undisturbed("plain");
   ASSERT_EQ(train(1, "damaged", {"--stop-after-steps", "20"}).exit_code, 85);
   const fs::path newest = run_folder("damaged") / "checkpoints" / "step-000000020" / "optimizer.safetensors";

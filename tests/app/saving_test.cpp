@@ -1,5 +1,5 @@
-// Saving while training goes on: full disks, stops in an evaluation or before the first step, time limits, the mark of
-// a finished run, restarts in vain, state cut into files of several ranks.
+// Saving during a training: full disks, stops in an evaluation or before the first step, time limits, the mark of a
+// finished run, restarts without progress, state split into files of several ranks.
 #include "app/training_run.hpp"
 #include "maskedkd/checkpoint/checkpoint.hpp"
 
@@ -48,7 +48,7 @@ nlohmann::json status_of(const fs::path& run) {
                                                : nlohmann::json::object();
 }
 
-// A run's folder on a disk of its own, which only root can mount.
+// A tmpfs mounted as a run's folder; only root can mount one.
 class OwnDisk {
  public:
   OwnDisk(const fs::path& folder, const char* size) : folder_(folder) {
@@ -61,7 +61,7 @@ class OwnDisk {
     }
   }
   bool mounted() const { return mounted_; }
-  // Leaves so many bytes free.
+  // Writes a file that leaves so many bytes free.
   void fill_up_to(std::uint64_t free_bytes) const {
     std::ofstream filler(folder_ / "filler", std::ios::binary);
     const std::string block(4096, 'x');
@@ -93,7 +93,7 @@ TEST_F(Saving, AFullDiskCostsCheckpointsAndNotTheRun) {
   expect_same_run(expected, run_folder("full"), kSteps);
 }
 
-TEST_F(Saving, ADiskThatStaysFullEndsTheRunAfterTheAgeThatIsAllowed) {
+TEST_F(Saving, ADiskThatStaysFullEndsTheRunAfterTheAllowedAge) {
   const OwnDisk disk(run_folder("stays-full"), "size=8m");
   if (!disk.mounted()) {
     GTEST_SKIP() << "no file system can be mounted here";
@@ -109,7 +109,7 @@ TEST_F(Saving, ADiskThatStaysFullEndsTheRunAfterTheAgeThatIsAllowed) {
   EXPECT_EQ(run_process(alone("stays-full", {"--stop-after-steps", "1", "--epochs", "400"})).exit_code, 85);
 }
 
-TEST_F(Saving, ADiskWithoutRoomIsFoundBeforeTheFirstStep) {
+TEST_F(Saving, ADiskWithoutSpaceIsAnErrorBeforeTheFirstStep) {
   const OwnDisk disk(run_folder("small"), "size=1m");
   if (!disk.mounted()) {
     GTEST_SKIP() << "no file system can be mounted here";
@@ -120,8 +120,8 @@ TEST_F(Saving, ADiskWithoutRoomIsFoundBeforeTheFirstStep) {
   EXPECT_FALSE(says(refused, "epoch 1")) << refused.output;
 }
 
-// The state of the epoch's end is on the disk before the evaluation, and the evaluation is done by the next start.
-TEST_F(Saving, AStopInAnEvaluationLosesTheEvaluationOnly) {
+// The state at the end of the epoch is saved before the evaluation, which the next start repeats.
+TEST_F(Saving, AStopInAnEvaluationLosesOnlyTheEvaluation) {
   pack_images(run_folder("many"), 4000);
   const Arguments evaluating = {"--eval-data-path", run_folder("many"), "--epochs", "2", "--model-ema-decay", "0.9"};
   const fs::path expected = undisturbed("evaluating", evaluating);
@@ -153,7 +153,7 @@ TEST_F(Saving, ASignalWhileStartingEndsBeforeTheFirstStep) {
     training.signal(SIGTERM);
     training.signal(SIGTERM);
     const ProcessResult stopped = training.wait(20);
-    // While the program is being loaded a signal still kills it: nothing is there yet.
+    // A signal that arrives while the program is being loaded kills it, before it has done anything.
     EXPECT_TRUE(stopped.exit_code == 85 || (stopped.exit_code == 143 && stopped.output.empty())) << stopped.output;
     ended_by_itself += stopped.exit_code == 85 ? 1 : 0;
   }
@@ -183,7 +183,7 @@ TEST_F(Saving, AFinishedRunHasAMarkThatEndsTheNextStartAtOnce) {
   EXPECT_EQ(status["state"], "finished");
   EXPECT_EQ(status["step"], kSteps);
   EXPECT_EQ(status["last_checkpoint"], "step-000000048");
-  // Without the data and the teacher even.
+  // Even without the data and the teacher.
   Arguments again = student_arguments(data(), teacher(), run, {});
   *(std::find(again.begin(), again.end(), "--teacher-path") + 1) = place->path() / "gone";
   const ProcessResult ended = run_process(on_ranks(2, "maskedkd_train", again));
@@ -192,7 +192,7 @@ TEST_F(Saving, AFinishedRunHasAMarkThatEndsTheNextStartAtOnce) {
   const ProcessResult other = train(1, run.filename(), {"--seed", "3"});
   EXPECT_EQ(other.exit_code, 2) << other.output;
   EXPECT_TRUE(says(other, "--seed 0, now it is 3")) << other.output;
-  // A mark that a power cut halved says nothing; the checkpoint does.
+  // A mark that a power cut truncated is ignored; the checkpoint is used.
   fs::copy(run, run_folder("halved"), fs::copy_options::recursive | fs::copy_options::copy_symlinks);
   fs::resize_file(run_folder("halved") / "finished.json", 20);
   const ProcessResult whole = train(1, "halved");
@@ -204,11 +204,11 @@ TEST_F(Saving, AFinishedRunHasAMarkThatEndsTheNextStartAtOnce) {
   EXPECT_TRUE(says(without, "step-000000048, which no longer exists")) << without.output;
 }
 
-// Killed by the cluster again and again before its first new checkpoint: no use in a fifth time.
-TEST_F(Saving, RestartsInVainEndWith93) {
+// The cluster has killed the job repeatedly before its first new checkpoint: another start would not help.
+TEST_F(Saving, RestartsWithoutNewCheckpointEndWith93) {
   pack_images(run_folder("long"), 20000);  // 625 steps an epoch
   const Arguments epochs = {"--data-path", run_folder("long"), "--epochs", "4"};
-  // A save that begins after a long pause has not lasted for that long; here it lasts for several steps.
+  // A save that begins after a long pause has not lasted as long as the pause; here it lasts for several steps.
   Arguments seldom = epochs;
   seldom.insert(seldom.end(),
                 {"--batch-size", "4", "--micro-batch", "4", "--width", "192", "--heads", "4", "--checkpoint-steps",
@@ -237,14 +237,14 @@ TEST_F(Saving, RestartsInVainEndWith93) {
   const ProcessResult refused = run_process(alone("vain", epochs));
   EXPECT_EQ(refused.exit_code, 93) << refused.output;
   EXPECT_TRUE(says(refused, "3 restarts in a row ended without a new checkpoint")) << refused.output;
-  // Submitted by hand it may go on.
+  // A job that a user submits may continue.
   setenv("SLURM_JOB_ID", "18", 1);
   unsetenv("SLURM_RESTART_COUNT");
   EXPECT_EQ(train(1, "vain", five).exit_code, 85);
 }
 
-// Files of several ranks, of a state that is larger than --checkpoint-file-mb.
-TEST_F(Saving, LargeStatesAreCutIntoFilesOfSeveralRanks) {
+// A state larger than --checkpoint-file-mb is split into files of several ranks.
+TEST_F(Saving, LargeStatesAreSplitIntoFilesOfSeveralRanks) {
   const Arguments large = {"--width", "192", "--heads", "4", "--epochs", "1", "--model-ema-decay", "0.9"};
   const fs::path expected = undisturbed("large", large);
   Arguments cut = large;
@@ -259,7 +259,7 @@ TEST_F(Saving, LargeStatesAreCutIntoFilesOfSeveralRanks) {
   ASSERT_EQ(train(4, "cut", stop).exit_code, 85);
   const ProcessResult finished = train(2, "cut", cut);
   ASSERT_EQ(finished.exit_code, 0) << finished.output;
-  // Three ranks have added three gradients in another order.
+  // Three ranks added three gradients in another order.
   ASSERT_EQ(train(4, "same", cut).exit_code, 0);
   const LoadedCheckpoint one = load_checkpoint(expected / "checkpoints" / "step-000000008");
   const LoadedCheckpoint other = load_checkpoint(run_folder("same") / "checkpoints" / "step-000000008");
@@ -274,8 +274,8 @@ TEST_F(Saving, LargeStatesAreCutIntoFilesOfSeveralRanks) {
   }
 }
 
-// A save takes several of these steps.
-TEST_F(Saving, CheckpointsThatAreLeftOutAreTold) {
+// A save takes longer than several of these steps.
+TEST_F(Saving, SkippedCheckpointsAreReported) {
   const ProcessResult result = train(1, "left-out",
                                      {"--batch-size", "4", "--micro-batch", "4", "--width", "192", "--heads", "4",
                                       "--epochs", "1", "--checkpoint-steps", "1", "--stop-after-steps", "40"});
@@ -286,7 +286,7 @@ TEST_F(Saving, CheckpointsThatAreLeftOutAreTold) {
   EXPECT_TRUE(says(result, "of 40 checkpoints of --checkpoint-steps 1 were skipped")) << result.output;
 }
 
-TEST_F(Saving, AFailedPartOfAnotherRankIsToldAndTriedAgain) {
+TEST_F(Saving, AFailedPartOfAnotherRankIsReportedAndRetried) {
   const OwnDisk disk(run_folder("parts-full"), "size=64m");
   if (!disk.mounted()) {
     GTEST_SKIP() << "no file system can be mounted here";
@@ -296,7 +296,7 @@ TEST_F(Saving, AFailedPartOfAnotherRankIsToldAndTriedAgain) {
   BackgroundProcess training(
       on_ranks(2, "maskedkd_train", student_arguments(data(), teacher(), run_folder("parts-full"), large)));
   ASSERT_TRUE(wait_for(training, [&] { return !newest("parts-full").empty(); }));
-  disk.fill_up_to(9 << 20);  // enough for what rank 0 asks for, not for all
+  disk.fill_up_to(9 << 20);  // enough for the part of rank 0, not for all
   std::this_thread::sleep_for(std::chrono::milliseconds(600));
   fs::remove(run_folder("parts-full") / "filler");
   const ProcessResult finished = training.wait();

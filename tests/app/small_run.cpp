@@ -68,7 +68,7 @@ Arguments join(Arguments first, const Arguments& second) {
   return first;
 }
 
-// `first` without the flags that `second` gives too, then `second`.
+// `first` without the flags that are also in `second`, then `second`.
 Arguments override_with(const Arguments& first, const Arguments& second) {
   Arguments all;
   bool dropping = false;
@@ -91,7 +91,7 @@ void pack_images(const fs::path& directory, int num_images, int num_classes, con
   for (int i = 0; i < num_images; ++i) {
     const int label = i % num_classes;
     labels.push_back(static_cast<char>(label));
-    for (int pixel = 0; pixel < 256; ++pixel) {  // a bright band whose place tells the class, in noise
+    for (int pixel = 0; pixel < 256; ++pixel) {  // noise with a bright band, whose position is the class
       const bool band = pixel / 16 / 4 == label % 4;
       pixels.push_back(static_cast<char>((band ? 150 : 20) + static_cast<int>(random.below(80))));
     }

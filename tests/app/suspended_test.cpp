@@ -1,4 +1,4 @@
-// Trainings that are stopped and go on, as a batch system suspends jobs, and ends of jobs that are none.
+// Trainings that are stopped and continued, as a batch system suspends jobs, and invalid ends of jobs.
 #include "app/training_run.hpp"
 
 #include <csignal>
@@ -16,7 +16,7 @@ class Suspended : public TrainingRun {
 
 void sleep_for(int seconds) { std::this_thread::sleep_for(std::chrono::seconds(seconds)); }
 
-// 15 s and what two steps and saves take are kept before the end: counted, the pause would end the run at once.
+// 15 s and the time of two steps and saves are kept before the end: if the pause counted, the run would end at once.
 TEST_F(Suspended, APauseDoesNotCountAgainstTheTimeLimit) {
   setenv("MASKEDKD_JOB_END", std::to_string(std::time(nullptr) + 60).c_str(), 1);
   BackgroundProcess run(alone("paused", {"--epochs", "100000"}));
@@ -29,7 +29,7 @@ TEST_F(Suspended, APauseDoesNotCountAgainstTheTimeLimit) {
   run.signal(SIGCONT);
   sleep_for(6);
   EXPECT_TRUE(run.running());
-  EXPECT_NE(newest("paused"), before) << "it did not go on";
+  EXPECT_NE(newest("paused"), before) << "it did not continue";
   run.signal(SIGTERM);
   const ProcessResult stopped = run.wait();
   EXPECT_EQ(stopped.exit_code, 85) << stopped.output;

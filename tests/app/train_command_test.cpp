@@ -1,5 +1,4 @@
-// The options of a run as they are in force: what is printed at the start, kept in its checkpoints and compared when it
-// goes on.
+// The resolved options of a run: printed at the start, saved in its checkpoints and compared when it is resumed.
 #include "maskedkd/app/train_command.hpp"
 
 #include "app/small_run.hpp"
@@ -52,7 +51,7 @@ class TrainCommandTest : public ::testing::Test {
     }
     return texts;
   }
-  // "message; hint" of so many ranks, or nothing.
+  // "message; hint" of validating for so many ranks, or nothing.
   static std::string refusal(const Arguments& more, int ranks) {
     Arguments all = {"--distillation-type", "none"};
     all.insert(all.end(), more.begin(), more.end());
@@ -69,7 +68,7 @@ class TrainCommandTest : public ::testing::Test {
 
 #define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
-// Sizes as timm has them.
+// The sizes are those of timm.
 TEST_F(TrainCommandTest, APublishedModelShowsItsSizes) {
   auto shown = in_force({"--model", "deit_small_patch16_224"});
   for (const auto& [name, text] : std::map<std::string, std::string>{{"input-size", "224"},
@@ -92,13 +91,13 @@ TEST_F(TrainCommandTest, APublishedModelShowsItsSizes) {
   EXPECT_EQ(shown["width"] + " " + shown["heads"] + " " + shown["num-classes"], "64 4 9");
 }
 
-TEST_F(TrainCommandTest, WhatFollowsFromOtherOptionsIsShown) {
+TEST_F(TrainCommandTest, ValuesDerivedFromOtherOptionsAreShown) {
   auto shown = in_force({});
   EXPECT_EQ(shown["data-path"], sets() / "train");
   EXPECT_EQ(shown["eval-data-path"], sets() / "val");
   EXPECT_EQ(shown["keep"], "0.5");
   EXPECT_EQ(shown["micro-batch"], "128");
-  EXPECT_EQ(shown["bad-records-limit"], "0") << "the first one stops the run";
+  EXPECT_EQ(shown["bad-records-limit"], "0") << "the first damaged record stops the run";
   EXPECT_EQ(in_force({"--mask-criterion", "all"})["keep"], "1.0");
   EXPECT_EQ(in_force({"--three-augment"})["aa"], "none");
   EXPECT_EQ(in_force({"--on-bad-record", "skip"})["bad-records-limit"], "100");
@@ -107,7 +106,7 @@ TEST_F(TrainCommandTest, WhatFollowsFromOtherOptionsIsShown) {
   EXPECT_EQ(shown["eval-data-path"], "");
 }
 
-TEST_F(TrainCommandTest, TheMicroBatchFitsTheBatchSizeWhereItIsNotGiven) {
+TEST_F(TrainCommandTest, TheDefaultMicroBatchFitsTheBatchSize) {
   for (const auto& [batch, micro_batch] : std::map<int, std::string>{
            {2, "2"}, {32, "32"}, {96, "96"}, {128, "128"}, {192, "96"}, {256, "128"}, {1000, "100"}, {1024, "128"}}) {
     const Arguments given = {"--batch-size", std::to_string(batch)};
@@ -121,12 +120,12 @@ TEST_F(TrainCommandTest, TheMicroBatchFitsTheBatchSizeWhereItIsNotGiven) {
   EXPECT_SAYS(refusal({"--micro-batch", "-1"}, 1), "--micro-batch -1");
 }
 
-// Whatever it names works, and what those need who come from the official code is named first.
-TEST_F(TrainCommandTest, MoreRanksThanMicroBatchesAreToldWhatTheBatchSizeCounts) {
+// All suggested values must work; the difference to the official code's batch size is explained first.
+TEST_F(TrainCommandTest, MoreRanksThanMicroBatchesGiveAnErrorThatExplainsTheBatchSize) {
   for (const auto& [batch, ranks] : std::vector<std::pair<int, int>>{{128, 2}, {32, 2}, {256, 3}, {96, 6}, {2, 4}}) {
     const std::string said = refusal({"--batch-size", std::to_string(batch)}, ranks);
     EXPECT_SAYS(said, "--batch-size counts the images of all ranks (in the official code those of each)");
-    // Every pair of values that it offers, and the number of ranks.
+    // Tries every suggested pair of values, and the suggested number of ranks.
     const std::regex offer("--batch-size ([0-9]+) --micro-batch ([0-9]+)"), most("start at most ([0-9]+)");
     const std::string hint = said.substr(said.find("; "));
     int offers = 0;
@@ -141,8 +140,8 @@ TEST_F(TrainCommandTest, MoreRanksThanMicroBatchesAreToldWhatTheBatchSizeCounts)
   }
 }
 
-// As README describes them: what would make it another run is refused, what only says where and how to run is not
-// mentioned, and everything else is reported.
+// As described in README.md: options that would make another run are refused on resume, options about where and how to
+// run are free, and changes of all others are reported.
 TEST_F(TrainCommandTest, EveryOptionIsFixedReportedOrFreeOnResume) {
   const std::set<std::string> fixed = {"batch-size",      "micro-batch", "model-ema-decay", "precision", "repeats",
                                        "repeat-locality", "seed"};
@@ -244,7 +243,7 @@ TEST_F(TrainCommandTest, EveryOptionIsFixedReportedOrFreeOnResume) {
   }
 }
 
-TEST_F(TrainCommandTest, APlanSaysWhatTheRanksFound) {
+TEST_F(TrainCommandTest, APlanShowsTheResolvedThreadsWorkersAndDevice) {
   const fs::path run = place->path() / "run";
   const ProcessResult result =
       run_process(on_ranks(2, "maskedkd_train",

@@ -1,4 +1,4 @@
-// What tests of whole trainings share: packed images and a teacher, made once, and runs below one folder.
+// Shared by tests of whole trainings: packed images and a teacher, made once, and runs below one folder.
 #pragma once
 
 #include "app/small_run.hpp"
@@ -28,13 +28,13 @@ class TrainingRun : public ::testing::Test {
   static ProcessResult train(int ranks, const std::string& name, const Arguments& more = {}) {
     return run_process(on_ranks(ranks, "maskedkd_train", student_arguments(data(), teacher(), run_folder(name), more)));
   }
-  // One rank without a launcher between: signals reach it as a cluster's step manager sends them.
+  // One rank without a launcher, so that it receives signals directly, as from a cluster's step manager.
   static Arguments alone(const std::string& name, const Arguments& more = {}) {
     Arguments arguments = student_arguments(data(), teacher(), run_folder(name), more);
     arguments.insert(arguments.begin(), std::string(MASKEDKD_BIN_DIR) + "/maskedkd_train");
     return arguments;
   }
-  // A run of its own kind that nothing disturbed; made once.
+  // An undisturbed run with the flags `more`, made once for each `kind`.
   static std::filesystem::path undisturbed(const std::string& kind, const Arguments& more = {}) {
     const std::string name = "undisturbed-" + kind;
     if (!std::filesystem::exists(run_folder(name))) {

@@ -1,9 +1,9 @@
-"""Files of weights as real libraries write them, wrapped and nested, come out under timm's names bit for bit:
+"""Files of weights written by real libraries, wrapped and nested, are converted to timm's names bit for bit:
 
     python weight_names_test.py CONVERTER maskedkd_weights
 
-Every wrapper (torch.compile, DataParallel, DistributedDataParallel, averages, distillers, Lightning) with
-every way of saving. MASKEDKD_WEIGHT_NAMES=all tries all, a number so many; default: 16.
+Wrappers (torch.compile, DataParallel, DistributedDataParallel, averages, distillers, Lightning) with ways of saving.
+MASKEDKD_WEIGHT_NAMES=all tries all combinations, a number so many; default: 16.
 """
 import argparse
 import collections
@@ -46,7 +46,7 @@ def model(seed):
 
 
 class Holder(torch.nn.Module):
-    """Modules under names of one's choice."""
+    """Modules under given names."""
 
     def __init__(self, **modules):
         super().__init__()
@@ -75,7 +75,7 @@ def ddp(module):
     return DistributedDataParallel(module)
 
 
-# name: what becomes of the model, all of torch's and timm's own making
+# name: what wraps the model, all made by torch and timm
 WRAPPERS = {
     'plain': lambda vit: vit,
     'compile': torch.compile,
@@ -123,7 +123,7 @@ def by_timm(module, path):
     torch.manual_seed(0)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))])
     saver = CheckpointSaver(module, optimizer, args=options(), checkpoint_dir=path.parent, recovery_dir=path.parent)
-    saver.unwrap_fn = lambda it: it  # names as they are: DDP's are this test's matter
+    saver.unwrap_fn = lambda it: it  # keeps the names, as this test compares DDP's too
     saver._save(str(path), 3)
 
 
@@ -190,7 +190,7 @@ class WeightNames(unittest.TestCase):
         return result.stdout
 
     def convert(self, path, *more):
-        """As a user does: out of the pickle where it is one, then to timm's names."""
+        """Converts as a user does: a pickle to safetensors, then to timm's names."""
         out = self.place / 'out.safetensors'
         if not path.name.endswith('.safetensors'):
             taken = self.place / 'taken.safetensors'
@@ -205,7 +205,7 @@ class WeightNames(unittest.TestCase):
             self.assertEqual(value.dtype, found[name].dtype, name)
             self.assertTrue(torch.equal(value, found[name]), name)
 
-    def test_every_wrapper_and_form_gives_the_plain_state_dict(self):
+    def test_wrappers_and_forms_give_the_plain_state_dict(self):
         cases = chosen_cases()
         for name, (wrap, save) in cases:
             with self.subTest(name):

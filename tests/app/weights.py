@@ -1,4 +1,4 @@
-"""Weights of published models in the styles of their authors, and what timm makes of files that came back.
+"""Weights of published models in the styles of their authors, and timm's results for converted files.
 
   weights.py make FOLDER NAME/CLASSES...   random weights, a folder NAME/CLASSES each:
       timm.safetensors, meta.safetensors (names of Meta's repository), training.pth (those in a training checkpoint),

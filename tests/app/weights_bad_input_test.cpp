@@ -1,4 +1,4 @@
-// What a user of maskedkd_weights may get wrong: one line on standard error, exit code 2, and nothing written.
+// Mistakes of users of maskedkd_weights give one line on standard error and exit code 2, and no file is written.
 #include "app/small_run.hpp"
 #include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/model/registry.hpp"
@@ -60,7 +60,7 @@ class WeightsBadInput : public ::testing::Test {
     expect_refused(run(arguments), said);
     EXPECT_EQ(listing(), before);
   }
-  // What `check` says of `tensors`, and how it ends.
+  // The output of `check` for `tensors`; expects its exit code.
   static std::string check(const NamedTensors& tensors, int exit_code, Arguments more = {}) {
     write_safetensors(path("checked"), tensors);
     more.insert(more.begin(), {"check", path("checked"), "--model", "deit_tiny_patch16_224"});
@@ -77,7 +77,7 @@ NamedTensors WeightsBadInput::whole;
 
 #define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
-TEST_F(WeightsBadInput, Words) {
+TEST_F(WeightsBadInput, WrongCommandsAndMissingArgumentsAreRefused) {
   expect_refused(Arguments{}, {"a command is missing; choose from list, show, convert, check"});
   expect_refused({"chek", path("whole")}, {"unknown command 'chek'; did you mean check?"});
   expect_refused({"train"}, {"unknown command 'train'; choose from list, show, convert, check"});
@@ -92,7 +92,7 @@ TEST_F(WeightsBadInput, Words) {
                  {"--num-classes -1"});
 }
 
-TEST_F(WeightsBadInput, HelpOfTheProgramAndOfEachCommand) {
+TEST_F(WeightsBadInput, HelpIsPrintedForTheProgramAndEachCommand) {
   const ProcessResult all = run({"--help"});
   EXPECT_EQ(all.exit_code, 0);
   for (const char* command : {"list", "show", "convert", "check"}) {
@@ -103,7 +103,7 @@ TEST_F(WeightsBadInput, HelpOfTheProgramAndOfEachCommand) {
   }
 }
 
-TEST_F(WeightsBadInput, Files) {
+TEST_F(WeightsBadInput, OtherFilesAreRefused) {
   fs::create_directory(path("empty"));
   const std::string whole_bytes = file_bytes(path("whole"));
   const std::vector<std::pair<fs::path, std::vector<std::string>>> files = {
@@ -122,7 +122,7 @@ TEST_F(WeightsBadInput, Files) {
   expect_refused({"convert", path("whole"), path("out"), "--to", "timm", "--ema"}, {"--ema", "ema.safetensors"});
 }
 
-TEST_F(WeightsBadInput, PlacesToWriteTo) {
+TEST_F(WeightsBadInput, InvalidOutputPathsAreRefused) {
   const auto convert = [](const fs::path& out) { return Arguments{"convert", path("whole"), out, "--to", "meta"}; };
   const std::string before = file_bytes(path("whole"));
   const fs::path old = file("old", "old");
@@ -132,12 +132,12 @@ TEST_F(WeightsBadInput, PlacesToWriteTo) {
   expect_refused(convert(old), {"old exists already; --overwrite replaces it"});
   expect_refused(convert(place->path()), {"is not a file"});
   expect_refused(convert(path("nowhere") / "out"), {"the folder", "nowhere does not exist"});
-  expect_refused(convert("/proc/maskedkd-out"), {"/proc/maskedkd-out"});  // where not even root may write
+  expect_refused(convert("/proc/maskedkd-out"), {"/proc/maskedkd-out"});  // not even root may write there
   EXPECT_EQ(file_bytes(old), "old");
   EXPECT_EQ(file_bytes(path("whole")), before);
 }
 
-TEST_F(WeightsBadInput, AFullDisk) {
+TEST_F(WeightsBadInput, AFullDiskIsAnErrorAndLeavesNoFile) {
   const fs::path old = file("kept", "kept");
   const std::set<std::string> before = listing();
   const std::string program = std::string(MASKEDKD_BIN_DIR) + "/maskedkd_weights";
@@ -148,7 +148,7 @@ TEST_F(WeightsBadInput, AFullDisk) {
   EXPECT_EQ(file_bytes(old), "kept");
 }
 
-TEST_F(WeightsBadInput, WhatIsNoKnownModelIsNotConverted) {
+TEST_F(WeightsBadInput, UnknownModelsAreNotConverted) {
   NamedTensors odd = whole;
   odd.pop_back();
   odd.emplace_back("head.bais", at::zeros({1000}));
@@ -158,7 +158,7 @@ TEST_F(WeightsBadInput, WhatIsNoKnownModelIsNotConverted) {
     arguments.insert(arguments.end(), more.begin(), more.end());
     expect_refused(arguments, {"deit_tiny_patch16_224: missing head.bias; unexpected head.bais"});
   }
-  // Of another grid: it would fit, but with other values.
+  // A model of another grid would fit, but with other values.
   expect_refused({"convert", path("whole"), path("out"), "--to", "timm", "--model", "deit_base_patch16_224"},
                  {"is not deit_base_patch16_224"});
   const ProcessResult shown = run({"show", path("odd")});
@@ -186,7 +186,7 @@ TEST_F(WeightsBadInput, CheckNamesEveryTensor) {
   }
 }
 
-TEST_F(WeightsBadInput, CheckOfWhatDoesNotFitAtAllIsOneLine) {
+TEST_F(WeightsBadInput, CheckOfAnUnrelatedFileGivesOneLine) {
   NamedTensors other;
   for (const auto& [name, tensor] : whole) {
     other.emplace_back("vit.patch_embeddings.projection." + name + ".of_another", tensor);
@@ -197,7 +197,7 @@ TEST_F(WeightsBadInput, CheckOfWhatDoesNotFitAtAllIsOneLine) {
                   "these are transformers' names"});
 }
 
-TEST_F(WeightsBadInput, APrefixThatIsNotThere) {
+TEST_F(WeightsBadInput, AMissingPrefixIsRefused) {
   NamedTensors two;
   for (const auto& [name, tensor] : whole) {
     two.emplace_back("student." + name, tensor);
@@ -210,7 +210,7 @@ TEST_F(WeightsBadInput, APrefixThatIsNotThere) {
   EXPECT_SAYS(shown.output, "note: its names are taken without 'teacher.'");
 }
 
-TEST_F(WeightsBadInput, CheckOfAHeadOfOtherClasses) {
+TEST_F(WeightsBadInput, CheckReportsAHeadOfOtherClasses) {
   EXPECT_SAYS(check(whole, 2, {"--num-classes", "10"}), "1000 classes");
   EXPECT_SAYS(check(whole, 0, {"--num-classes", "10", "--reinit-head"}),
               "fits deit_tiny_patch16_224 with 10 classes\n");

@@ -1,4 +1,4 @@
-// Weights come in under anybody's names and go out under timm's: the same logits and the same bits all the way.
+// Weights with names of other programs are converted to timm's names with the same logits and the same bits.
 #include "app/small_run.hpp"
 #include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/model/registry.hpp"
@@ -36,7 +36,7 @@ void expect_converts(const fs::path& in, const fs::path& out, const std::string&
   EXPECT_NE(result.output.find("tensors of"), std::string::npos) << result.output;
 }
 
-// Names, dtypes, shapes and bytes.
+// Compares names, dtypes, shapes and bytes.
 void expect_same_tensors(const fs::path& a, const fs::path& b) {
   const auto expected = read_safetensors(a).tensors, found = read_safetensors(b).tensors;
   ASSERT_EQ(expected.size(), found.size()) << a << ' ' << b;
@@ -96,7 +96,7 @@ void make_or_open(const std::string& what, const fs::path& place) {
   run_python("tests/app/weights.py", arguments);
 }
 
-TEST(Weights, AnybodysNamesGiveTheSameLogitsAndComeBackToTimmBitForBit) {
+TEST(Weights, NamesOfEveryStyleGiveTheSameLogitsAndTimmsFileBitForBit) {
   const TemporaryDirectory place;
   ASSERT_NO_FATAL_FAILURE(make_or_open("make", place.path()));
   for (const WeightsCase& weights : kCases) {
@@ -120,13 +120,13 @@ TEST(Weights, AnybodysNamesGiveTheSameLogitsAndComeBackToTimmBitForBit) {
     const fs::path folder = place.path() / weights.folder(), again = folder / "again.safetensors";
     expect_converts(folder / "saved.safetensors", again, "timm");
     expect_same_tensors(folder / "timm.safetensors", again);
-    // In timm's order, so that timm's own file and ours are the same from the first tensor on.
+    // The order is timm's, so that timm's file and ours are equal from the first tensor on.
     EXPECT_EQ(file_bytes(again), file_bytes(folder / "converted.safetensors"));
   }
 }
 
-// What a user of a .pth does: a training checkpoint with its arguments, as DeiT's code writes it.
-TEST(Weights, FromAPthToTimm) {
+// The way of a user with a .pth: a training checkpoint with its arguments, as DeiT's code writes it.
+TEST(Weights, APthIsConvertedToTimmsFile) {
   const TemporaryDirectory place;
   const std::string name = "deit3_small_patch16_224";
   run_python("tests/app/weights.py", {"make", place.path(), name + "/7"});
@@ -146,7 +146,7 @@ TEST(Weights, FromAPthToTimm) {
   run_python("tests/app/weights.py", {"open", place.path(), name + "/7"});
 }
 
-// MAE's pretraining: an encoder with a decoder beside it, norm instead of fc_norm, no head.
+// MAE's pretraining has an encoder and a decoder, norm instead of fc_norm, and no head.
 TEST(Weights, PretrainingOfMaeFitsAStudentWhoseHeadIsNew) {
   const TemporaryDirectory place;
   const std::string name = "mae_vit_base_patch16";
@@ -168,7 +168,7 @@ TEST(Weights, PretrainingOfMaeFitsAStudentWhoseHeadIsNew) {
   EXPECT_NE(shown.output.find("the encoder of mae_vit_base_patch16, without a head"), std::string::npos)
       << shown.output;
 
-  // The encoder is the whole one's: with the head and fc_norm that are there already, the logits are the whole model's.
+  // The encoder is the model's: with its head and fc_norm, the logits are those of the model.
   const at::Tensor images = read_safetensors(folder / "answers.safetensors").tensors.at("images");
   Vit model(options_of(name, 7));
   model.load(read_safetensors(folder / "timm.safetensors").tensors, "timm");
@@ -179,7 +179,7 @@ TEST(Weights, PretrainingOfMaeFitsAStudentWhoseHeadIsNew) {
   EXPECT_TRUE(at::equal(expected, logits_of(model, images)));
 }
 
-TEST(Weights, HalvedPrecisionStaysInAFile) {
+TEST(Weights, HalfPrecisionIsKept) {
   const TemporaryDirectory place;
   const fs::path half = place.path() / "half", meta = place.path() / "meta", back = place.path() / "back";
   const Vit model = initialised_vit(options_of("deit3_small_patch16_224", 5), /*seed=*/1);
@@ -193,8 +193,8 @@ TEST(Weights, HalvedPrecisionStaysInAFile) {
   expect_same_tensors(half, back);
 }
 
-// A run of an own size: its checkpoint says what it is.
-TEST(Weights, OfARunAndItsAverage) {
+// A run of a custom size, which its checkpoint describes.
+TEST(Weights, ARunAndItsAverageAreConverted) {
   const TemporaryDirectory place;
   const fs::path data = place.path() / "data", run = place.path() / "run", out = place.path() / "out";
   pack_images(data, 256);
@@ -247,7 +247,7 @@ TEST(Weights, AConvertedModelOfAnySizesIsEvaluatedWithoutFlags) {
       << refused.output;
 }
 
-TEST(Weights, ShowListsTensorsInReadingOrderAndSaysWhichModelTheyAre) {
+TEST(Weights, ShowListsTensorsInNaturalOrderAndNamesTheModel) {
   const TemporaryDirectory place;
   const fs::path file = place.path() / "file";
   const Vit model = initialised_vit(options_of("deit_tiny_patch16_224", 10), /*seed=*/1);
@@ -268,7 +268,7 @@ TEST(Weights, ShowListsTensorsInReadingOrderAndSaysWhichModelTheyAre) {
   }
 }
 
-// Sizes of the table in the papers and in timm.
+// The sizes are those of the papers' tables and of timm.
 TEST(Weights, ListNamesEveryModelWithItsSizes) {
   const ProcessResult listed = run_weights({"list"});
   EXPECT_EQ(listed.exit_code, 0);

@@ -1,4 +1,4 @@
-// Names of classes compared: what is the same, what is not, and in which words.
+// Comparison of class names: which differences are found, and how they are reported.
 #include "maskedkd/model/class_names.hpp"
 
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 namespace maskedkd::testing {
 namespace {
 
-// café, its last letter as one character and as an e with a combining acute accent.
+// café, with its last letter as one character and as an e with a combining acute accent.
 constexpr const char* kComposed = "caf\xC3\xA9";
 constexpr const char* kDecomposed = "cafe\xCC\x81";
 
@@ -19,12 +19,12 @@ std::string text_of(const ClassNames& expected, const ClassNames& given) {
 
 TEST(ClassNames, TheSameNamesInTheSameOrderDoNotDiffer) {
   EXPECT_EQ(text_of({"ant", "bee"}, {"ant", "bee"}), "the same");
-  EXPECT_EQ(text_of({"ant", "bee"}, {"ant", "bee", "cat"}), "the same") << "labels that both have";
+  EXPECT_EQ(text_of({"ant", "bee"}, {"ant", "bee", "cat"}), "the same") << "only labels of both are compared";
   EXPECT_EQ(text_of({"ant", "bee", "cat"}, {"ant", "bee"}), "the same");
   EXPECT_EQ(text_of({}, {"ant", "bee"}), "the same") << "nothing is known";
 }
 
-TEST(ClassNames, AnotherOrder) {
+TEST(ClassNames, AnotherOrderIsReported) {
   EXPECT_EQ(text_of({"ant", "bee"}, {"bee", "ant"}),
             "the same names in another order; 2 of 2 labels mean another class, the first is label 0: 'bee' instead of "
             "'ant'");
@@ -35,7 +35,7 @@ TEST(ClassNames, AnotherOrder) {
   EXPECT_FALSE(class_difference({"ant", "bee"}, {"bee", "cat"})->reordered);
 }
 
-TEST(ClassNames, FewerMoreAndOthers) {
+TEST(ClassNames, MissingAdditionalAndOtherNamesAreReported) {
   EXPECT_EQ(text_of({"ant", "bee", "cat", "dog"}, {"ant", "cat", "dog"}),
             "it lacks 1 ('bee'); 2 of 3 labels mean another class, the first is label 1: 'cat' instead of 'bee'");
   EXPECT_EQ(text_of({"bee", "cat"}, {"ant", "bee", "cat"}),
@@ -48,11 +48,11 @@ TEST(ClassNames, FewerMoreAndOthers) {
       "no name is in both; 2 of 2 labels mean another class, the first is label 0: 'tench' instead of 'n01440764'");
 }
 
-TEST(ClassNames, AWordNetIdIsTheClassWhateverFollowsIt) {
+TEST(ClassNames, NamesWithTheSameWordNetIdAreTheSame) {
   EXPECT_EQ(text_of({"n01440764", "n01443537"}, {"n01440764 tench, Tinca tinca", "n01443537_goldfish"}), "the same");
   EXPECT_NE(text_of({"n01440764", "n01443537"}, {"n01443537 goldfish", "n01440764 tench"}).find("another order"),
             std::string::npos);
-  // Not such an id: a digit more, another letter, a digit less.
+  // These are not WordNet ids: they have a digit more, another letter, a digit less.
   EXPECT_NE(text_of({"n014407640"}, {"n014407641"}), "the same");
   EXPECT_NE(text_of({"m01440764 a"}, {"m01440764 b"}), "the same");
   EXPECT_NE(text_of({"n0144076 a"}, {"n0144076 b"}), "the same");
@@ -63,7 +63,7 @@ TEST(ClassNames, AnotherUnicodeNormalisationIsShown) {
                                kComposed + "', the same text in another Unicode normalisation " +
                                "(U+0065 U+0301 instead of U+00E9)";
   EXPECT_EQ(text_of({"bar", kComposed}, {"bar", kDecomposed}), expected);
-  // The bytes of the one sort before "cafz", those of the other behind it.
+  // The bytes of one name sort before "cafz", those of the other after it.
   EXPECT_EQ(text_of({"cafz", kComposed}, {kDecomposed, "cafz"}),
             expected + "; 2 of 2 labels mean another class, the first is label 0: '" + kDecomposed +
                 "' instead of 'cafz'" + " (U+0065 U+0301 instead of U+007A)");
@@ -93,7 +93,7 @@ TEST(ClassNames, BlanksAndCaseAreShown) {
   EXPECT_NE(text_of({"Great White"}, {"great_white"}).find("but for case and blanks"), std::string::npos);
 }
 
-TEST(ClassNames, OtherLettersThatLookTheSameAreShownByTheirCodePoints) {
+TEST(ClassNames, LettersThatLookAlikeAreShownByTheirCodePoints) {
   const std::string text = text_of({"cat", "dog"}, {"c\xD0\xB0t", "dog"});  // a Cyrillic a
   EXPECT_NE(text.find("(U+0430 instead of U+0061)"), std::string::npos) << text;
   const std::string control = text_of({"a?b"}, {"a\tb"});  // which a message shows as a?b
@@ -105,7 +105,7 @@ TEST(ClassNames, OtherLettersThatLookTheSameAreShownByTheirCodePoints) {
   EXPECT_EQ(text_of({"a\nb"}, {"c\nd"}).find('\n'), std::string::npos) << "one line";
 }
 
-TEST(ClassNames, ImageNetsSynsets) {
+TEST(ClassNames, ImageNetsSynsetsAreRecognised) {
   ClassNames names;
   for (int i = 0; i < 1000; ++i) {
     names.push_back(fmt::format("n{}{}", 10'000'000 + 7 * i, i % 2 == 0 ? "" : " something"));
@@ -123,7 +123,7 @@ TEST(ClassNames, ImageNetsSynsets) {
   EXPECT_FALSE(are_imagenet_synsets(names));
 }
 
-TEST(ClassNames, InTheMetadataOfWeights) {
+TEST(ClassNames, AreWrittenToAndReadFromMetadataOfWeights) {
   const ClassNames names = {"ant", "a \"quoted\" name, with a comma", kDecomposed, "n01440764 tench"};
   EXPECT_EQ(class_names_in(class_metadata(names)), names);
   EXPECT_EQ(class_names_in({{"format", "pt"}}), ClassNames());

@@ -1,4 +1,4 @@
-// The forward pass against timm's, on the same weights and images.
+// Compares the forward pass with timm's, on the same weights and images.
 #include "maskedkd/base/error.hpp"
 #include "reference_cases.hpp"
 #include "support/initialised_vit.hpp"
@@ -52,7 +52,7 @@ TEST_P(Forward, KeptPatchesGiveTimmsLogits) {
   expect_logits(model_.forward(values_.at("images"), masked()), "masked_", kTolerance);
 }
 
-TEST_P(Forward, ClassAttentionIsTimms) {
+TEST_P(Forward, ClassAttentionEqualsTimms) {
   VitForward how;
   how.want_class_attention = true;
   const at::Tensor attention = model_.forward(values_.at("images"), how).class_attention;
@@ -76,7 +76,7 @@ TEST_P(Forward, DropPathScalesAndDropsBranches) {
   how.drop_path_rate = reference().drop_path_rate;
   how.drop_path_uniforms = values_.at("drop_path_uniforms");
   expect_logits(model_.forward(values_.at("images"), how), "drop_path_", kTolerance);
-  // Where no block drops (one block, rising rate), and only there, it is the evaluation's result.
+  // The result equals that of evaluation if and only if no block drops (one block, rising rate).
   const bool drops = reference().options.uniform_drop_path || reference().options.depth > 1;
   EXPECT_EQ(relative_error(values_.at("drop_path_logits"), values_.at("logits")) > 1e-3, drops);
 }
@@ -95,14 +95,14 @@ TEST_P(Forward, Bf16IsAsCloseToFp32AsAutocastIs) {
     report(reference().name + " bf16 " + prefix + "rms from fp32, autocast", theirs);
     report(reference().name + " bf16 " + prefix + "rms from autocast", distance(output.logits, autocast));
     EXPECT_LE(ours, 1.5 * theirs + 2e-3);
-    EXPECT_GT(ours, 1e-5);  // it really was computed in bf16
+    EXPECT_GT(ours, 1e-5);  // it was computed in bf16
     EXPECT_LE(distance(output.logits, autocast), 2 * theirs + 2e-3);
   };
   check(model_.forward(values_.at("images"), how), "masked_");
   how.kept_patches = at::Tensor();
   check(model_.forward(values_.at("images"), how), "");
 
-  // Weights cast once beforehand are weights cast on every call.
+  // Weights cast once beforehand give the same result as weights cast on every call.
   const VitOutput before = model_.forward(values_.at("images"), how);
   model_.cast_matrix_weights(at::kBFloat16);
   EXPECT_TRUE(model_.forward(values_.at("images"), how).logits.equal(before.logits));
@@ -142,7 +142,7 @@ TEST_P(Forward, PixelsOfPatchesThatAreNotKeptAreIrrelevant) {
 INSTANTIATE_TEST_SUITE_P(AllModels, Forward, ::testing::ValuesIn(reference_cases()),
                          [](const auto& instance) { return instance.param.name; });
 
-// The bound of semantics.md on what permuting all patches may do, with weights as they are initialised.
+// The largest difference that a permutation of all patches may cause, with weights as they are initialised.
 TEST(VitForward, PermutedPatchesOfFreshModelGiveTheSameLogits) {
   at::manual_seed(5);
   for (const bool deit3 : {false, true}) {

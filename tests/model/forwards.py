@@ -1,5 +1,4 @@
-"""Forward passes of timm's models that timm has no argument for: kept patches, and the attention to them.
-
+"""Forward passes of timm's models that timm does not offer: kept patches, and the attention to them.
 B images, N patches, K kept, T tokens in front, H heads, D width."""
 
 import torch
@@ -7,8 +6,8 @@ from timm.models.cait import Cait
 
 
 def perturb(model, generator):
-    """Random values where the initialisation has constants, and attention that is not uniform; not so far from it that
-    float32 itself can't tell the patches to keep."""
+    """Random values where the initialisation has constants, and attention that is not uniform, but not so extreme that float32
+        can't distinguish the patches to keep."""
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         with torch.no_grad():
@@ -20,7 +19,7 @@ def perturb(model, generator):
                 parameter.copy_(0.1 * noise)
             elif "token" in name or "pos_embed" in name:
                 parameter.copy_(0.3 * noise)
-            elif "proj_l.weight" in name or "proj_w.weight" in name:  # heads that mix much differ little
+            elif "proj_l.weight" in name or "proj_w.weight" in name:  # heads that are mixed strongly would differ little
                 parameter.copy_(torch.eye(len(parameter)) + 0.2 * noise)
             elif "qkv.weight" in name or name.endswith((".q.weight", ".k.weight")):
                 parameter.copy_(0.9 * noise / parameter.shape[1] ** 0.5)
@@ -29,8 +28,8 @@ def perturb(model, generator):
 
 
 def forward(model, images, kept=None):
-    """[logits, or both heads' logits], attention of the token that the head reads in the last block [B, N or K]: the
-    class token, or, where the head reads the mean of the patches, the mean over them."""
+    """[logits, or both heads' logits], attention of the token that the head reads in the last block [B, N or K]: the class
+        token, or, if the head reads the mean of the patches, the mean over them."""
     return (forward_cait if isinstance(model, Cait) else forward_vit)(model, images, kept)
 
 
@@ -90,7 +89,7 @@ def forward_cait(model, images, kept):
 
 
 def well_separated_top(attention, keep):
-    """The kept patches, refused where the choice hangs on rounding."""
+    """The kept patches; fails if the choice depends on rounding."""
     values, indices = attention.sort(1, descending=True)
     if keep < attention.shape[1]:
         assert ((values[:, keep - 1] - values[:, keep]) / values[:, keep]).min() > 2e-5, "choose another seed"

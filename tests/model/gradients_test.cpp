@@ -1,11 +1,11 @@
-// Backward through the student against PyTorch's through timm's modules, which computed in float64.
+// Compares gradients of the student with PyTorch's, computed in float64 through timm's modules.
 #include "reference_cases.hpp"
 
 namespace maskedkd::testing {
 namespace {
 
-// What adds the same to all scores of a query the softmax takes away again: the bias of a key, and of the mixture of
-// heads before it. (A key's bias within qkv.bias is small beside the rest of that tensor.)
+// Adding the same value to all scores of a query does not change the softmax: the bias of a key, and of the mixture of
+// heads before it, have no gradient. (The key's part of qkv.bias is small beside the rest of that tensor.)
 bool is_zero_but_for_rounding(const std::string& name) {
   const auto ends_with = [&](const std::string& end) {
     return name.size() > end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
@@ -52,20 +52,20 @@ class Gradients : public ::testing::TestWithParam<ReferenceCase> {
   }
 };
 
-TEST_P(Gradients, ArePyTorchs) { expect_gradients({}, ""); }
+TEST_P(Gradients, EqualPyTorchs) { expect_gradients({}, ""); }
 
-TEST_P(Gradients, WithDropPathArePyTorchs) {
+TEST_P(Gradients, WithDropPathEqualPyTorchs) {
   VitForward how;
   how.drop_path_rate = GetParam().drop_path_rate;
   how.drop_path_uniforms = GetParam().values().at("drop_path_uniforms");
-  how.want_class_attention = true;  // and asking for it changes nothing
+  how.want_class_attention = true;  // must not change the gradients
   expect_gradients(how, "drop_path_");
 }
 
 INSTANTIATE_TEST_SUITE_P(AllModels, Gradients, ::testing::ValuesIn(reference_cases()),
                          [](const auto& instance) { return instance.param.name; });
 
-// Under bf16 the gradients arrive in float32 and point where the exact ones point.
+// Under bf16 the gradients have float32 values and the direction of the exact gradients.
 TEST(GradientsBf16, ReachMasterWeightsInFp32) {
   for (const char* name :
        {"deit_tiny_patch16_224", "small_plain", "small_distilled", "small_deit3", "small_cait", "small_mae"}) {

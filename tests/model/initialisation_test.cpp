@@ -1,4 +1,4 @@
-// How a model begins, against the distributions of DeiT's code: by moments, by range, by who shares numbers with whom.
+// Compares the initialisation with the distributions of DeiT's code: moments, ranges, and independence of tensors.
 #include "maskedkd/model/vit.hpp"
 #include "support/initialised_vit.hpp"
 
@@ -27,7 +27,7 @@ VitOptions sizeable(bool deit3) {
 
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
-// Mean and higher moments within five standard errors of what n draws of the distribution give.
+// Expects mean and higher moments within five standard errors of those of n draws of the distribution.
 void expect_moments(const std::string& name, const at::Tensor& values, double std, double kurtosis,
                     double kurtosis_error) {
   const at::Tensor x = values.to(at::kDouble).flatten() / std;
@@ -64,7 +64,7 @@ TEST(Initialisation, FollowsDeitsDistributions) {
         continue;
       } else {
         expect_moments(name, parameter, 0.02, 3, std::sqrt(96.0));  // normal
-        // The truncation at +-2 is a hundred standard deviations away: tails are those of the normal.
+        // The truncation at +-2 is a hundred standard deviations away, so the tails are those of a normal distribution.
         EXPECT_LT(largest, 0.02 * 6.5) << name;
         if (parameter.numel() > 50'000) {
           EXPECT_GT(largest, 0.02 * 3.7) << name;
@@ -78,7 +78,7 @@ TEST(Initialisation, FollowsDeitsDistributions) {
   }
 }
 
-TEST(Initialisation, IsAFunctionOfTheSeedAlone) {
+TEST(Initialisation, DependsOnTheSeedOnly) {
   const VitOptions options = sizeable(false);
   const Vit first = initialised_vit(options, 7);
   at::manual_seed(99);
@@ -94,7 +94,7 @@ TEST(Initialisation, IsAFunctionOfTheSeedAlone) {
         contains(name, "embed") || contains(name, "token") || (contains(name, "weight") && !contains(name, "norm"));
     EXPECT_EQ(parameter.equal(other.parameters()[i].second), !random) << name;
     EXPECT_EQ(parameter.equal(far.parameters()[i].second), !random) << name;
-    if (random) {  // another seed's numbers have nothing to do with these
+    if (random) {  // numbers of another seed are independent
       const at::Tensor a = parameter.flatten(), b = other.parameters()[i].second.flatten();
       const double correlation = ((a * b).mean() / (a.square().mean() * b.square().mean()).sqrt()).item<double>();
       EXPECT_LT(std::abs(correlation), 5 / std::sqrt(static_cast<double>(a.numel()))) << name;

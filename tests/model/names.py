@@ -1,4 +1,4 @@
-"""timm's model for each name of this program."""
+"""timm's model for each model name of this program."""
 
 import timm
 

@@ -1,4 +1,4 @@
-// Parameters replaced by others: what fits, what is refused and how, and what casting and moving leave alone.
+// Loading parameters: which tensors are accepted, which are refused, and what casting and moving leave unchanged.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/model/registry.hpp"
 #include "maskedkd/model/vit.hpp"
@@ -36,7 +36,7 @@ std::map<std::string, at::Tensor> random_parameters(const VitOptions& options) {
   return tensors;
 }
 
-// The Error of loading `tensors` into a model that must come out of it unchanged.
+// The Error of loading `tensors`, which must leave the model unchanged.
 std::string refusal(const VitOptions& options, const std::map<std::string, at::Tensor>& tensors) {
   Vit model = initialised_vit(options, 3);
   std::map<std::string, at::Tensor> before;
@@ -73,7 +73,7 @@ TEST(Load, CopiesEveryParameterByName) {
   EXPECT_EQ(model.parameters()[3].second.const_data_ptr(), storage);
 }
 
-TEST(Load, TakesOtherFloatingPrecisions) {
+TEST(Load, AcceptsOtherFloatingPointTypes) {
   const VitOptions options = small_deit3();
   auto tensors = random_parameters(options);
   for (auto& [name, tensor] : tensors) {
@@ -87,7 +87,7 @@ TEST(Load, TakesOtherFloatingPrecisions) {
   }
 }
 
-TEST(Load, TakesMetasNamesOfLayerScale) {
+TEST(Load, AcceptsMetasNamesOfLayerScale) {
   const VitOptions options = small_deit3();
   const auto tensors = random_parameters(options);
   std::map<std::string, at::Tensor> meta;
@@ -111,7 +111,7 @@ TEST(Load, TakesMetasNamesOfLayerScale) {
   }
 }
 
-TEST(Load, NamesWhatIsMissingUnexpectedOrOfAnotherShape) {
+TEST(Load, NamesMissingUnexpectedAndMisshapenTensors) {
   const VitOptions options = small_deit3();
   auto tensors = random_parameters(options);
   tensors.erase("blocks.1.attn.qkv.bias");
@@ -146,7 +146,7 @@ TEST(Load, RefusesIntegersAndForeignModelsBriefly) {
   EXPECT_TRUE(contains(message, "more")) << message;
 }
 
-// Both names of one LayerScale are a file that contradicts itself.
+// A file with both names of a LayerScale contradicts itself.
 TEST(Load, RefusesTwoNamesOfOneParameter) {
   const VitOptions options = small_deit3();
   auto tensors = random_parameters(options);
@@ -154,7 +154,7 @@ TEST(Load, RefusesTwoNamesOfOneParameter) {
   EXPECT_TRUE(contains(refusal(options, tensors), "blocks.0")) << refusal(options, tensors);
 }
 
-TEST(Load, TakesWeightsWhileGradientsAreOn) {
+TEST(Load, WorksWhileGradientsAreRecorded) {
   const VitOptions options = small_deit3();
   Vit model = initialised_vit(options, 1);
   model.set_requires_grad(true);
@@ -181,7 +181,7 @@ TEST(CastMatrixWeights, LeavesNormsTokensPositionsAndScalesInFp32) {
   EXPECT_EQ(cast, 2U * (1 + 4 * 3 + 2));  // weight and bias of: embedding, four a block, two heads
 }
 
-TEST(Vit, MovesWithItsParameters) {
+TEST(Vit, KeepsItsParametersWhenItIsMoved) {
   Vit first = initialised_vit(small_deit3(), 1);
   const void* storage = first.parameters()[0].second.const_data_ptr();
   const at::Tensor images = at::randn({2, 3, 12, 12});

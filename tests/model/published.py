@@ -1,9 +1,9 @@
-"""Published models with random weights beside what timm makes of them: for each NAME the folder gets NAME.safetensors and
-NAME.io.safetensors (images, logits with all patches, kept patches, logits with those alone), written one after the other.
+"""Published models with random weights and timm's results: for each NAME the folder gets NAME.safetensors and
+NAME.io.safetensors (images, logits with all patches, kept patches, logits with those only), one after the other.
 
   published.py FOLDER NAME...
 
-batch 2, half of the patches; masked forwards as forwards.py has them."""
+batch 2, half of the patches; masked forward passes by forwards.py."""
 
 import pathlib
 import sys
@@ -17,7 +17,7 @@ from names import create
 
 folder = pathlib.Path(sys.argv[1])
 generator = torch.Generator().manual_seed(4)
-blank = lambda tensor, *args, **kwargs: tensor  # every value is drawn below: timm's own draws would take minutes
+blank = lambda tensor, *args, **kwargs: tensor  # every value is drawn below; timm's draws would take minutes
 
 
 def randomise(model):
@@ -36,7 +36,7 @@ with torch.no_grad():
     for name in sys.argv[2:]:
         with torch.device("meta"):
             linspace = torch.linspace
-            torch.linspace = lambda *args: linspace(*args, device="cpu")  # timm reads its drop path rates back
+            torch.linspace = lambda *args: linspace(*args, device="cpu")  # timm reads the values of its drop path rates
             model = create(name)
             torch.linspace = linspace
         model = model.to_empty(device="cpu").eval()
@@ -47,7 +47,7 @@ with torch.no_grad():
         kept = torch.rand(2, patches, generator=generator).argsort(1)[:, : patches // 2].contiguous()
         logits = model(images)
         masked = forward(model, images, kept)[0]
-        # timm is asked once for what it can do itself: that the forward written here is its own.
+        # timm's own forward pass must agree with the one of forwards.py.
         assert torch.allclose(sum(forward(model, images)[0]) / len(masked), logits, rtol=1e-4, atol=1e-5)
         save_file(model.state_dict(), folder / f"{name}.safetensors")
         save_file({"images": images, "logits": logits, "kept": kept, "masked_logits": sum(masked) / len(masked)},

@@ -1,6 +1,6 @@
-"""What timm and PyTorch say about the models: parameter lists of the published ones; weights, images, logits, attention
-and gradients of four published ones and of small odd ones; position embeddings interpolated. Drop path with given uniforms
-is written here with timm's own modules.
+"""Results of timm and PyTorch for the models: parameter lists of the published ones; weights, images, logits, attention and
+gradients of four published ones and of small unusual ones; interpolated position embeddings. Drop path with given uniforms is
+composed here of timm's modules.
 
 N patches, K kept, T tokens in front, B images, D width, L depth."""
 
@@ -34,7 +34,7 @@ def write_parameter_lists():
     lists = {}
     linspace = torch.linspace
     for name in PUBLISHED:
-        # Nothing is allocated on "meta", but timm reads its drop path rates back.
+        # Nothing is allocated on "meta", but timm reads the values of its drop path rates.
         with torch.device("meta"), unittest.mock.patch("torch.linspace", lambda *args: linspace(*args, device="cpu")):
             model = create(name)
         lists[name] = [[key, list(value.shape)] for key, value in model.state_dict().items()]
@@ -77,7 +77,7 @@ def write_case(name, model, options, batch, keep, drop_path_rate, seed):
 
     with torch.no_grad():
         heads, attention = forward(model, images)
-        timm_logits = model(images)  # the mean of the heads where there are two
+        timm_logits = model(images)  # the mean of the heads if there are two
         assert torch.allclose(sum(heads) / len(heads), timm_logits, rtol=1e-5, atol=1e-5)
         out["timm_logits"] = timm_logits
         put("", heads)
@@ -102,7 +102,7 @@ def write_case(name, model, options, batch, keep, drop_path_rate, seed):
         return heads, {key: parameter.grad.to(dtype).clone() for key, parameter in model.named_parameters()}
 
     def put_gradients(prefix):
-        """In float64; and how far from that PyTorch itself is in float32."""
+        """Gradients in float64, and PyTorch's error in float32."""
         for i in range(len(heads)):
             out[f"{prefix}cotangent{i}"] = torch.randn(batch, options["num_classes"], generator=generator)
         exact = gradients(prefix, torch.float64)[1]
@@ -119,7 +119,7 @@ def write_case(name, model, options, batch, keep, drop_path_rate, seed):
     rates = torch.linspace(0, drop_path_rate, depth) if not options["uniform_drop_path"] else [drop_path_rate] * depth
     for i, block in enumerate(model.blocks):
         dropping = [GivenDropPath(float(rates[i]), uniforms[i, which]) for which in (0, 1)]
-        if isinstance(model, Cait):  # which has one for both branches, in this order
+        if isinstance(model, Cait):  # it has one for both branches, in this order
             block.drop_path = InTurn(dropping)
         else:
             block.drop_path1, block.drop_path2 = dropping
@@ -154,7 +154,7 @@ def small(name, kind, input_size, patch_size, width, depth, num_heads, num_class
 
 
 def write_positions():
-    """Grids 14 -> 24, 24 -> 14, 14 -> 16 and back, odd ones; with 0, 1 or 2 tokens in front."""
+    """Grids 14 -> 24, 24 -> 14, 14 -> 16 and back, unusual ones; with 0, 1 or 2 tokens in front."""
     generator = torch.Generator().manual_seed(11)
     cases, tensors = [], {}
     for front, old, new, width in ((1, 14, 24, 192), (1, 24, 14, 64), (0, 14, 24, 48), (0, 16, 14, 64), (1, 14, 16, 33),

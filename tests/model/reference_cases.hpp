@@ -1,4 +1,4 @@
-// What tests/model/reference.py wrote: models with their weights, and what timm makes of the same images.
+// Reads the results of tests/model/reference.py: models with their weights, and timm's results on the same images.
 #pragma once
 
 #include "maskedkd/io/safetensors.hpp"
@@ -61,7 +61,7 @@ inline ReferenceCase reference_case(const std::string& name) {
   throw std::runtime_error("no reference case " + name);
 }
 
-// Largest difference relative to the largest value that is expected.
+// Largest difference relative to the largest expected value.
 inline double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
   if (actual.sizes() != expected.sizes()) {
     ADD_FAILURE() << "shapes differ: " << actual.sizes() << " and " << expected.sizes();
@@ -73,7 +73,7 @@ inline double relative_error(const at::Tensor& actual, const at::Tensor& expecte
   return std::isnan(error) ? INFINITY : error;
 }
 
-// A measured figure, in the test's output.
+// Prints a measured value.
 inline void report(const std::string& what, double value) { std::printf("    %-60s %.2e\n", what.c_str(), value); }
 
 }  // namespace maskedkd::testing

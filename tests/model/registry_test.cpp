@@ -1,4 +1,4 @@
-// The published models: their sizes by Meta's and the paper's counts, their parameters by timm's lists.
+// Compares the published models with Meta's and the paper's sizes and with timm's lists of parameters.
 #include "maskedkd/model/registry.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -35,7 +35,7 @@ TEST(Registry, EveryModelHasTimmsParametersInTimmsOrder) {
     const VitOptions options = find_model(name);
     EXPECT_NO_THROW(options.validate());
     if (!lists.contains(name)) {
-      continue;  // a short name
+      continue;  // the short name of another model
     }
     std::vector<std::pair<std::string, std::vector<std::int64_t>>> expected;
     for (const auto& entry : lists.at(name)) {
@@ -47,7 +47,7 @@ TEST(Registry, EveryModelHasTimmsParametersInTimmsOrder) {
   EXPECT_EQ(compared, lists.size());
 }
 
-TEST(Registry, HoldsTheParametersOfTheModelItself) {
+TEST(Registry, ParametersAreThoseOfTheModel) {
   const VitOptions options = find_model("deit_tiny_distilled_patch16_224");
   const Vit model(options);
   const auto shapes = parameter_shapes(options);
@@ -61,7 +61,7 @@ TEST(Registry, HoldsTheParametersOfTheModelItself) {
   EXPECT_EQ(total, model.num_parameters());
 }
 
-TEST(Registry, ReferenceOptionsAreTheRegistrys) {
+TEST(Registry, OptionsAreThoseOfTheReference) {
   for (const char* name :
        {"deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "deit3_small_patch16_224", "cait_xxs24_224"}) {
     EXPECT_EQ(find_model(name), reference_case(name).options) << name;
@@ -78,13 +78,13 @@ TEST(Registry, ShortNamesOfDeit3AreTheModelsAt224) {
   EXPECT_EQ(find_model("deit_base_patch16_384").num_patches(), 576);
 }
 
-TEST(Registry, MaesShortNamesAreItsModels) {
+TEST(Registry, ShortNamesOfMaeAreItsModels) {
   EXPECT_EQ(find_model("mae_vit_base"), find_model("mae_vit_base_patch16"));
   EXPECT_EQ(find_model("mae_vit_large"), find_model("mae_vit_large_patch16"));
   EXPECT_EQ(find_model("mae_vit_huge"), find_model("mae_vit_huge_patch14"));
 }
 
-TEST(Registry, UnknownModelListsTheKnownOnes) {
+TEST(Registry, AnUnknownModelListsTheKnownOnes) {
   for (const std::string name : {"deit_tiny", "resnet50", "", "DEIT3_SMALL", "deit3_small "}) {
     try {
       find_model(name);
@@ -100,7 +100,7 @@ TEST(Registry, UnknownModelListsTheKnownOnes) {
   }
 }
 
-TEST(Description, SurvivesTheRoundTrip) {
+TEST(Description, IsReadAsItWasWritten) {
   for (const std::string& name : known_models()) {
     VitOptions options = find_model(name);
     options.num_classes = 17;
@@ -109,7 +109,7 @@ TEST(Description, SurvivesTheRoundTrip) {
   }
 }
 
-TEST(Description, RefusesWhatIsNone) {
+TEST(Description, RefusesInvalidTexts) {
   const std::string good = describe_model(find_model("deit3_small"));
   std::string without_depth = good, without_pooling = good, of_text = good, of_many_heads = good;
   without_depth.replace(without_depth.find("depth"), 5, "dapth");

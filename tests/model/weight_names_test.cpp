@@ -1,4 +1,4 @@
-// What wrappers and trainers put around names, several models in one file, and names of other libraries.
+// Prefixes of wrappers and trainers in names, several models in one file, and names of other libraries.
 #include "maskedkd/model/weight_names.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -43,7 +43,7 @@ Tensors merged(Tensors a, const Tensors& b) {
   return a;
 }
 
-// Loads, compares every parameter with what `source` has for it, and returns what was said.
+// Loads the file, compares every parameter with the tensor `source(name)`, and returns the messages.
 std::vector<std::string> load_and_compare(const Tensors& file,
                                           const std::function<std::string(const std::string&)>& source) {
   Vit model = initialised_vit(small(), 1);
@@ -65,7 +65,7 @@ std::string refusal(const Tensors& file, const VitOptions& options = small()) {
 
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
-TEST(WithoutWrappers, RemovesWholeSegmentsOnly) {
+TEST(WithoutWrappers, RemovesOnlyWholeSegments) {
   EXPECT_EQ(without_wrappers("_orig_mod.norm.bias"), "norm.bias");
   EXPECT_EQ(without_wrappers("module._orig_mod.blocks.0._checkpoint_wrapped_module.norm1.bias"),
             "module.blocks.0.norm1.bias");
@@ -75,7 +75,7 @@ TEST(WithoutWrappers, RemovesWholeSegmentsOnly) {
   EXPECT_EQ(without_wrappers(""), "");
 }
 
-TEST(LoadBehindPrefix, OfAnyNameIsTheSameAsWithout) {
+TEST(LoadBehindPrefix, AnyPrefixIsRemoved) {
   for (const char* prefix : {"module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "net.",
                              "student.", "backbone.", "a.b.c.", "model._orig_mod.module.", "_forward_module.model."}) {
     const auto named = [&](const std::string& name) { return prefix + name; };
@@ -84,7 +84,7 @@ TEST(LoadBehindPrefix, OfAnyNameIsTheSameAsWithout) {
   }
 }
 
-TEST(LoadBehindPrefix, TakesWrappersInsideOfTheModel) {
+TEST(LoadBehindPrefix, WrappersInsideOfTheModelAreRemoved) {
   for (const char* wrapper : {"_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "module."}) {
     for (const std::string prefix : {"", "model."}) {
       const auto named = [&](const std::string& name) {
@@ -96,26 +96,26 @@ TEST(LoadBehindPrefix, TakesWrappersInsideOfTheModel) {
   }
 }
 
-TEST(LoadBehindPrefix, PassesOverWhatIsNoPartOfTheModelAndSaysSo) {
+TEST(LoadBehindPrefix, OtherTensorsAreIgnoredWithAMessage) {
   Tensors file = behind("model.", small());
   file["criterion.weight"] = at::randn({5});
   file["n_averaged"] = at::randn({1});
   const auto told = load_and_compare(file, [](const std::string& name) { return "model." + name; });
   ASSERT_EQ(told.size(), 2U);
   EXPECT_EQ(told[1], "file: 2 other tensors are ignored, e.g. criterion.weight, n_averaged");
-  // Without a prefix they are a part of it.
+  // Without a prefix they count as part of the model.
   file = behind("", small());
   file["criterion.weight"] = at::randn({5});
   EXPECT_TRUE(contains(refusal(file), "unexpected criterion.weight"));
 }
 
-TEST(LoadBehindPrefix, TakesAHeadBesideTheEncoder) {
+TEST(LoadBehindPrefix, AHeadBesideTheEncoderIsFound) {
   for (const std::string outer : {"", "module.", "_orig_mod.module.", "a.b."}) {
     const auto named = [&](const std::string& name) {
       return outer + (name.rfind("head.", 0) == 0 ? name : "backbone." + name);
     };
     Tensors file = parameters(small(), named);
-    file["head.weight"] = outer.empty() ? file["head.weight"] : at::randn({7, 3});  // of something else
+    file["head.weight"] = outer.empty() ? file["head.weight"] : at::randn({7, 3});  // of another model
     file["other.head.weight"] = at::randn({8, 3});
     load_and_compare(file, named);
     TensorInfos infos;
@@ -126,7 +126,7 @@ TEST(LoadBehindPrefix, TakesAHeadBesideTheEncoder) {
   }
 }
 
-TEST(LoadBehindPrefix, TakesTheStudentBesideItsTeacher) {
+TEST(LoadBehindPrefix, TheStudentIsTakenNotItsTeacher) {
   for (const std::string before : {"", "module.", "model."}) {
     const Tensors file = merged(behind(before + "teacher.", small()), behind(before + "student.", small()));
     const auto told = load_and_compare(file, [&](const std::string& name) { return before + "student." + name; });
@@ -137,26 +137,26 @@ TEST(LoadBehindPrefix, TakesTheStudentBesideItsTeacher) {
   }
 }
 
-TEST(LoadBehindPrefix, TakesTheModelBesideItsAverage) {
+TEST(LoadBehindPrefix, TheModelIsTakenNotItsAverage) {
   for (const char* average : {"model_ema.", "ema_model.module.", "averaged_model.", "model_momentum."}) {
     const Tensors file = merged(behind(average, small()), behind("model.", small()));
     load_and_compare(file, [&](const std::string& name) { return "model." + name; });
   }
 }
 
-TEST(LoadBehindPrefix, TakesTheOneThatFits) {
+TEST(LoadBehindPrefix, TheModelThatFitsIsTaken) {
   const Tensors file = merged(behind("teacher.", small()), behind("student.", small(24)));
   const auto told = load_and_compare(file, [](const std::string& name) { return "teacher." + name; });
   EXPECT_TRUE(contains(told[0], "without 'teacher.'")) << told[0];
 }
 
-TEST(LoadBehindPrefix, RefusesAParameterThatIsThereTwice) {
+TEST(LoadBehindPrefix, AParameterWithTwoNamesIsRefused) {
   Tensors file = behind("model.", small());
   file["model._orig_mod.norm.bias"] = at::randn({12});
   EXPECT_TRUE(contains(refusal(file), "norm.bias under two names")) << refusal(file);
 }
 
-TEST(LoadBehindPrefix, EndsSoonWhereThereAreManyPrefixes) {
+TEST(LoadBehindPrefix, ManyPrefixesTakeLittleTime) {
   Tensors file;
   for (int i = 0; i < 2000; ++i) {
     file[fmt::format("p{}.cls_token", i)] = at::Tensor(at::randn({1}));
@@ -165,9 +165,9 @@ TEST(LoadBehindPrefix, EndsSoonWhereThereAreManyPrefixes) {
   EXPECT_TRUE(contains(refusal(file), "does not fit the model"));
 }
 
-// --- one line where nothing fits
+// --- messages if nothing fits
 
-TEST(Refusal, CountsWhereManyNamesDoNotFit) {
+TEST(Refusal, CountsNamesIfManyDoNotFit) {
   Tensors file;
   for (int i = 0; i < 300; ++i) {
     file[fmt::format("layer.{:03}", i)] = at::randn({1});
@@ -182,7 +182,7 @@ TEST(Refusal, CountsWhereManyNamesDoNotFit) {
   EXPECT_LT(message.size(), 300U);
 }
 
-TEST(Refusal, NamesTheLibraryWhoseNamesTheyAre) {
+TEST(Refusal, NamesTheLibraryThatUsesTheNames) {
   const std::vector<std::pair<std::string, std::string>> libraries = {
       {"vit.encoder.layer.0.attention.attention.query.weight|vit.embeddings.patch_embeddings.projection.weight",
        "transformers' names"},

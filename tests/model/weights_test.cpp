@@ -1,5 +1,5 @@
-// Weights from elsewhere: names, what they are taken for, what is missing or too much, positions of another grid,
-// heads.
+// Weights of other programs: their names, the model they belong to, missing and unexpected tensors, positions of
+// another grid, heads.
 #include "maskedkd/model/weights.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -72,7 +72,7 @@ bool contains(const std::string& text, const std::string& part) { return text.fi
 
 // --- names
 
-TEST(StyledName, IsMetasWhereItDiffers) {
+TEST(StyledName, UsesMetasNames) {
   const VitOptions deit3 = find_model("deit3_small"), cait = find_model("cait_s24_224"),
                    deit = find_model("deit_tiny_patch16_224");
   EXPECT_EQ(styled_name("blocks.11.ls1.gamma", NameStyle::meta, deit3), "blocks.11.gamma_1");
@@ -85,7 +85,7 @@ TEST(StyledName, IsMetasWhereItDiffers) {
   EXPECT_THROW(parse_name_style("hugging"), Error);
 }
 
-TEST(Load, TakesEveryStyleBitForBit) {
+TEST(Load, AcceptsEveryStyleBitForBit) {
   for (const VitOptions& options : {small(), small(true), small(false, true)}) {
     const Tensors tensors = random_parameters(options);
     for (const NameStyle style : {NameStyle::timm, NameStyle::meta}) {
@@ -108,7 +108,7 @@ TEST(Load, TakesEveryStyleBitForBit) {
   }
 }
 
-// CaiT's own names of LayerScale are not mistaken for DeiT3's under Meta's.
+// CaiT's names of LayerScale are not confused with Meta's names of DeiT3's.
 TEST(Load, KeepsLayerScaleOfCaitAndDeit3Apart) {
   Tensors tensors = random_parameters(small(true));
   tensors["blocks.0.ls1.gamma"] = tensors.at("blocks.0.gamma_1");
@@ -124,9 +124,9 @@ TEST(Load, RefusesOneParameterWithAndWithoutPrefix) {
   EXPECT_TRUE(contains(refusal(small(), tensors), "norm.bias under two names"));
 }
 
-// --- which model it is
+// --- identifying the model
 
-TEST(IdentifyModel, NamesEveryPublishedOneInEveryStyle) {
+TEST(IdentifyModel, IdentifiesEveryPublishedModelInEveryStyle) {
   for (const PublishedName& published : published_models()) {
     for (const int classes : {1000, 10}) {
       VitOptions options = find_model(published.name);
@@ -136,7 +136,7 @@ TEST(IdentifyModel, NamesEveryPublishedOneInEveryStyle) {
         const std::vector<std::string> names = identify_model(infos);
         EXPECT_TRUE(std::find(names.begin(), names.end(), published.name) != names.end()) << published.name;
         EXPECT_EQ(num_classes_of(infos), classes);
-        for (const std::string& name : names) {  // others are the same but for their training
+        for (const std::string& name : names) {  // some differ only in their training
           VitOptions same = find_model(name);
           same.num_classes = classes;
           EXPECT_EQ(same, options) << name << " for " << published.name;
@@ -146,7 +146,7 @@ TEST(IdentifyModel, NamesEveryPublishedOneInEveryStyle) {
   }
 }
 
-TEST(IdentifyModel, NamesNoneForOtherTensors) {
+TEST(IdentifyModel, IdentifiesNoneForOtherTensors) {
   TensorInfos infos = infos_of(find_model("deit3_small"));
   EXPECT_EQ(identify_model(infos), std::vector<std::string>{"deit3_small_patch16_224"});
   TensorInfos more = infos, fewer = infos, other = infos;
@@ -173,16 +173,16 @@ TensorInfos pretraining_of_mae() {
   return infos;
 }
 
-TEST(IdentifyModel, KnowsAnEncoderOfMaeWhereAHeadMayBeNew) {
+TEST(IdentifyModel, IdentifiesAnEncoderOfMaeIfTheHeadMayBeNew) {
   EXPECT_TRUE(identify_model(pretraining_of_mae()).empty());
   const auto names = identify_model(pretraining_of_mae(), {.reinit_head = true});
   EXPECT_TRUE(std::find(names.begin(), names.end(), "mae_vit_base_patch16") != names.end());
   EXPECT_EQ(num_classes_of(pretraining_of_mae()), 0);
 }
 
-// --- a student's start
+// --- a student's initial weights
 
-TEST(ReinitHead, LeavesTheHeadAsItWasAndLoadsTheRest) {
+TEST(ReinitHead, KeepsTheHeadAndLoadsTheRest) {
   for (VitOptions options : {small(), small(true), small(false, true)}) {
     const Vit fresh = initialised_vit(options, 3);
     VitOptions other = options;
@@ -200,7 +200,7 @@ TEST(ReinitHead, LeavesTheHeadAsItWasAndLoadsTheRest) {
   }
 }
 
-TEST(ReinitHead, LeavesBothHeadsOfADistilledModel) {
+TEST(ReinitHead, KeepsBothHeadsOfADistilledModel) {
   VitOptions options = small();
   options.layer_scale = false;
   options.position_on_class_token = options.distilled = true;
@@ -213,14 +213,14 @@ TEST(ReinitHead, LeavesBothHeadsOfADistilledModel) {
   EXPECT_EQ(model.parameters().back().first, "head_dist.bias");
 }
 
-TEST(ReinitHead, IsAskedForWhereOnlyTheHeadDiffers) {
+TEST(ReinitHead, IsSuggestedIfOnlyTheHeadDiffers) {
   const VitOptions options = small();
   VitOptions other = options;
   other.num_classes = 9;
   EXPECT_TRUE(contains(refusal(options, random_parameters(other)), "--reinit-head"));
   EXPECT_TRUE(
       contains(refusal(options, random_parameters(other)), "it has 9 classes, the model 5 (head.weight is [9, 12])"));
-  Tensors wider = random_parameters(options);  // of the same classes
+  Tensors wider = random_parameters(options);  // with the same classes
   wider["head.weight"] = at::randn({5, 13});
   EXPECT_TRUE(contains(refusal(options, wider), "head.weight is [5, 13] instead of [5, 12]"));
   Tensors without = random_parameters(options);
@@ -234,7 +234,7 @@ TEST(ReinitHead, IsAskedForWhereOnlyTheHeadDiffers) {
   EXPECT_TRUE(contains(refusal(options, without, {.reinit_head = true}), "missing norm.bias"));
 }
 
-TEST(ReinitHead, TakesTheEncoderOfMaesPretraining) {
+TEST(ReinitHead, LoadsTheEncoderOfMaesPretraining) {
   const VitOptions options = small(false, true);
   VitOptions token_pool = options;
   token_pool.average_pool = false;
@@ -251,23 +251,23 @@ TEST(ReinitHead, TakesTheEncoderOfMaesPretraining) {
   const auto told = model.load(file, "file", {.reinit_head = true});
   ASSERT_EQ(told.size(), 2U);
   EXPECT_TRUE(contains(told[0], "the head and the fc_norm before it are new")) << told[0];
-  EXPECT_TRUE(contains(told[1], "5 tensors that only pretraining uses")) << told[1];  // and norm's two
+  EXPECT_TRUE(contains(told[1], "5 tensors that only pretraining uses")) << told[1];  // including two of norm
   for (const auto& [name, parameter] : model.parameters()) {
     if (file.count(name) != 0) {
       EXPECT_TRUE(parameter.equal(file.at(name))) << name;
     }
   }
-  file["fc_norm.weight"] = at::randn({12});  // half of one
+  file["fc_norm.weight"] = at::randn({12});  // without its bias
   EXPECT_TRUE(contains(refusal(options, file, {.reinit_head = true}), "missing fc_norm.bias"));
   file.erase("fc_norm.weight");
-  // The class token's model takes norm with the rest.
+  // A model that reads the class token also loads norm.
   Vit other = initialised_vit(token_pool, 3);
   EXPECT_TRUE(contains(other.load(file, "file", {.reinit_head = true})[1], "3 tensors"));
 }
 
 // --- positions of another grid
 
-TEST(Positions, AreTimmsInterpolation) {
+TEST(Positions, AreInterpolatedAsTimmDoes) {
   const Tensors tensors =
       read_safetensors(std::filesystem::path(MASKEDKD_REFERENCE_DIR) / "positions.safetensors").tensors;
   std::size_t compared = 0;
@@ -282,7 +282,7 @@ TEST(Positions, AreTimmsInterpolation) {
   EXPECT_EQ(compared, 10U);
 }
 
-TEST(Positions, OfAnotherGridAreInterpolatedAndTold) {
+TEST(Positions, OfAnotherGridAreInterpolatedWithAMessage) {
   for (const VitOptions& options : {small(), small(true), small(false, true)}) {
     VitOptions other = options;
     other.input_size = 28;
@@ -305,7 +305,7 @@ TEST(Positions, OfNoGridOrAnotherWidthAreRefused) {
     file["pos_embed"] = at::randn(shape);
     EXPECT_TRUE(contains(refusal(small(), file), "pos_embed is [")) << refusal(small(), file);
   }
-  // Positions of the class token are no positions of patches: a DeiT's 10 into a DeiT3 that has 9.
+  // The position of the class token is not one of a patch: a DeiT's 10 positions do not fit a DeiT3 with 9.
   EXPECT_THROW(resample_positions(at::randn({1, 10, 12}), 0, 4), Error);
 }
 
@@ -319,13 +319,13 @@ TEST(Load, NamesTensorsWithNanOrInfinity) {
   const auto told = model.load(file, "some/file");
   EXPECT_EQ(told, (std::vector<std::string>{"some/file: blocks.1.mlp.fc1.weight holds NaN or infinity",
                                             "some/file: norm.bias holds NaN or infinity"}));
-  // A sum that overflows is no infinity.
+  // A sum that overflows is not reported as infinity.
   file = random_parameters(small());
   file["head.weight"] = at::full({5, 12}, 3e38);
   EXPECT_TRUE(model.load(file, "some/file").empty());
 }
 
-// Whatever a file calls its tensors, the message is one line of printable text.
+// The message is one line of printable text, whatever the names are.
 TEST(Load, NamesOfTheFileStayInOneLine) {
   Tensors file = random_parameters(small());
   file["evil\nname\x1b[31m" + std::string(500, 'x')] = at::randn({1});
@@ -336,7 +336,7 @@ TEST(Load, NamesOfTheFileStayInOneLine) {
   EXPECT_LT(message.size(), 400U);
 }
 
-TEST(Load, LetsGoOfEachTensorAsItIsCopied) {
+TEST(Load, ReleasesEachTensorAfterItIsCopied) {
   Tensors file = random_parameters(small());
   const at::Tensor first = file.at("cls_token");
   EXPECT_GT(first.use_count(), 1);

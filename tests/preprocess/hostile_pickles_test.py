@@ -1,4 +1,4 @@
-"""Files of torch.save that were made to do harm: python hostile_pickles_test.py SCRIPT"""
+"""Malicious files of torch.save: python hostile_pickles_test.py SCRIPT"""
 import os
 import resource
 import sys
@@ -11,7 +11,7 @@ from pth_case import Case, weights
 
 
 class RunsACommand:
-    """Pickled, it would leave a file behind when it is read."""
+    """Leaves a file behind if its pickle is loaded."""
 
     def __init__(self, witness):
         self.witness = witness
@@ -21,19 +21,19 @@ class RunsACommand:
 
 
 class HostilePickles(Case):
-    def test_a_pickle_that_would_run_a_command(self):
+    def test_a_pickle_that_would_run_a_command_is_refused(self):
         for legacy in [False, True]:
             witness = self.place / 'witness'
             path = self.save({'model': weights(), 'extra': RunsACommand(witness)}, legacy=legacy)
             self.assert_refused(['in.pth: it calls posix.system when torch opens it', 'nothing of it was run'],
                                 path, self.place / 'out.safetensors', cwd=self.place)
             self.assertFalse(witness.exists())
-            torch.load(path, weights_only=False)  # the file is what it is taken for
+            torch.load(path, weights_only=False)  # the file is really malicious
             self.assertTrue(witness.exists())
             witness.unlink()
 
-    def test_calls_of_all_kinds_run_nothing(self):
-        """By every opcode that calls, with functions that are no harm where only their being called would show."""
+    def test_calls_by_every_opcode_run_nothing(self):
+        """Every opcode that calls, with harmless functions whose call would be visible."""
         witness = self.place / 'witness'
         name = repr(str(witness)).encode()
         attacks = [b"cos\nsystem\n(S'touch %s'\ntR." % name[1:-1], b"(S'touch %s'\nios\nsystem\n." % name[1:-1],
@@ -64,7 +64,7 @@ class HostilePickles(Case):
             self.assert_refused('in.pth', self.place / 'in.pth', self.place / 'out.safetensors',
                                 preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (2 ** 31, 2 ** 31)))
 
-    def test_tensors_outside_of_their_storage(self):
+    def test_tensors_outside_of_their_storage_are_refused(self):
         path, out = self.save({'w': torch.arange(6.0).reshape(2, 3)}), self.place / 'out.safetensors'
         with zipfile.ZipFile(path) as archive:
             records = {name: archive.read(name) for name in archive.namelist()}

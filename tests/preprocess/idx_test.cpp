@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-TEST(Idx, PixelsAndLabelsAreNumpysPlainAndCompressed) {
+TEST(Idx, PixelsAndLabelsEqualNumpysPlainAndCompressed) {
   const auto expected = read_safetensors(reference_path("idx.safetensors")).tensors;
   const std::uint8_t* pixels = expected.at("images").const_data_ptr<std::uint8_t>();
   const std::uint8_t* labels = expected.at("labels").const_data_ptr<std::uint8_t>();
@@ -68,7 +68,7 @@ class IdxDamage : public ::testing::Test {
   const std::string labels_ = idx({0x801, 2}, std::string("\1\0", 2));
 };
 
-TEST_F(IdxDamage, IsRefusedInOneLine) {
+TEST_F(IdxDamage, InvalidFilesAreRefusedInOneLine) {
   EXPECT_EQ(refusal(images_, labels_), "");
   expect_contains(refusal(labels_, images_), "images is not a valid IDX file: its magic number is not that of images");
   expect_contains(refusal(images_, images_), "labels is not a valid IDX file: its magic number is not that of labels");

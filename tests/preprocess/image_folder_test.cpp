@@ -36,7 +36,7 @@ void expect_listed_as(const ImageFolder& folder, const fs::path& root, const nlo
   EXPECT_EQ(labels, expected_labels);
 }
 
-// Ranks as threads: each waits for what all have said.
+// Runs ranks as threads, each of which waits for the messages of all.
 std::vector<ImageFolder> scan_together(const fs::path& root, const ClassOptions& classes, int ranks) {
   std::barrier meeting(ranks);
   std::vector<std::string> said(static_cast<std::size_t>(ranks));
@@ -62,12 +62,12 @@ std::vector<ImageFolder> scan_together(const fs::path& root, const ClassOptions&
   return folders;
 }
 
-TEST(ImageFolder, AFolderWhoseNameLooksLikeThatInTheMapIsExplained) {
+TEST(ImageFolder, TheDifferenceOfAFolderToANameInTheMapIsExplained) {
   const TemporaryDirectory place;
   const fs::path image = reference_path("plain") / "class 1" / "001.jpg";
   const fs::path map = place.path() / "map.txt";
   const std::vector<std::array<std::string, 3>> cases = {
-      // in the map, the folder, what is said
+      // name in the map, folder, message
       {"caf\u00e9", "cafe\u0301", "the same text in another Unicode normalisation (U+0065 U+0301 instead of U+00E9)"},
       {"Tabby", "tabby", "'tabby' instead of 'Tabby', the same text but for upper and lower case"},
       {"n01", "n02", "give it a line"}};
@@ -92,7 +92,7 @@ TEST(ImageFolder, ClassesAndFilesComeInTorchvisionsOrder) {
     ASSERT_GT(expected.at("files").size(), 30u);
     const ImageFolder folder = ImageFolder::scan(root);
     expect_listed_as(folder, root, expected);
-    // Ranks that share the folders out list the same, all of them.
+    // Ranks that share the folders list the same files.
     for (const int ranks : {2, 3, 7}) {
       for (const ImageFolder& told : scan_together(root, {}, ranks)) {
         expect_listed_as(told, root, expected);
@@ -102,7 +102,7 @@ TEST(ImageFolder, ClassesAndFilesComeInTorchvisionsOrder) {
   }
 }
 
-TEST(ImageFolder, FilesGoThroughUnchangedAndRawPixelsArePils) {
+TEST(ImageFolder, FilesAreUnchangedAndRawPixelsEqualPils) {
   const fs::path root = reference_path("plain");
   const ImageFolder folder = ImageFolder::scan(root);
   const auto pixels = read_safetensors(reference_path("plain.safetensors")).tensors;
@@ -126,7 +126,7 @@ TEST(ImageFolder, FilesGoThroughUnchangedAndRawPixelsArePils) {
   }
 }
 
-TEST(ImageFolder, AnotherFolderIsAnotherIdentity) {
+TEST(ImageFolder, AnotherFolderHasAnotherIdentity) {
   const TemporaryDirectory folder;
   fs::create_directories(folder.path() / "a");
   const auto write = [&](const std::string& name, const std::string& text) {
@@ -145,7 +145,7 @@ TEST(ImageFolder, AnotherFolderIsAnotherIdentity) {
   EXPECT_NE(ImageFolder::scan(folder.path()).identity(), two);
 }
 
-TEST(ImageFolder, WhatIsNoTreeOfImagesIsRefusedByName) {
+TEST(ImageFolder, OtherFoldersAreRefusedByName) {
   const TemporaryDirectory folder;
   const auto refusal = [](const fs::path& path) {
     try {
@@ -176,10 +176,10 @@ TEST(ImageFolder, WhatIsNoTreeOfImagesIsRefusedByName) {
   EXPECT_NE(refusal(root).find("bee/circle leads back to a folder that contains it"), std::string::npos);
   fs::remove(root / "bee" / "circle");
   fs::create_directories(root / "bee" / "deep");
-  fs::create_directory_symlink(folder.path(), root / "bee" / "deep" / "up");  // to what the root itself lies in
+  fs::create_directory_symlink(folder.path(), root / "bee" / "deep" / "up");  // to the parent of the root
   EXPECT_NE(refusal(root).find("deep/up leads back"), std::string::npos);
   fs::remove(root / "bee" / "deep" / "up");
-  fs::create_directory_symlink("../bee", root / "wasp");  // a second way to a folder, but no circle
+  fs::create_directory_symlink("../bee", root / "wasp");  // a second path to a folder, but no circle
   EXPECT_EQ(refusal(root), "");
   fs::remove(root / "wasp");
   for (const char* set : {"train", "val"}) {
@@ -193,7 +193,7 @@ TEST(ImageFolder, WhatIsNoTreeOfImagesIsRefusedByName) {
   EXPECT_NE(refusal(root).find("not UTF-8"), std::string::npos);
 }
 
-TEST(ImageFolder, BrokenImagesAreToldFromUnreadableOnes) {
+TEST(ImageFolder, BrokenImagesAreDistinguishedFromUnreadableFiles) {
   const ImageFolder folder = ImageFolder::scan(reference_path("broken"));
   int num_broken = 0;
   for (std::int64_t i = 0; i < folder.size(); ++i) {
@@ -244,7 +244,7 @@ TEST(ImageFolder, AFileThatChangedAfterItWasListedIsNoBrokenImage) {
   }
 }
 
-// ImageNet's val: a flat folder and a file of labels.
+// The layout of ImageNet's val: a flat folder and a file of labels.
 TEST(ImageFolder, LabelsComeFromAFileAndClassesFromAMap) {
   const TemporaryDirectory place;
   const fs::path root = place.path() / "val", labels = place.path() / "labels.txt", map = place.path() / "map.txt";
@@ -263,7 +263,7 @@ TEST(ImageFolder, LabelsComeFromAFileAndClassesFromAMap) {
       EXPECT_EQ(folder.size_bytes(i), names[static_cast<std::size_t>(i)].size());
     }
   }
-  // The same classes as the folders of a training set have them.
+  // The classes are those of the folders of a training set.
   write(map, "n02 goldfish, Carassius auratus\nn01\ttench\nn03\n");
   write(labels, "b.JPEG n01\na b.JPEG n02\nd.jpg tench\nmore/c.png 2\n");
   const ImageFolder mapped = ImageFolder::scan(root, {map, labels});
@@ -307,7 +307,7 @@ TEST(ImageFolder, LabelsComeFromAFileAndClassesFromAMap) {
   expect_refused("b.JPEG 0\ne.jpg 1\n", "e.jpg: No such file");
   write(map, "n01 tench\nn02 goldfish\nn01 again\n");
   EXPECT_NE(refusal(root, {map, labels}).find("map.txt:3: the folder 'n01' is listed twice"), std::string::npos);
-  // ImageNet has two: a bird and a machine.
+  // ImageNet has two classes of this name: a bird and a machine.
   write(map, "n02 crane\nn03 tench\nn31 crane\nn32 wall\n");
   write(labels, "b.JPEG n32\nd.jpg n31\n");
   EXPECT_NE(refusal(root, {map, labels}).find("map.txt:3: the class name 'crane' is used for two folders"),
@@ -319,8 +319,8 @@ TEST(ImageFolder, LabelsComeFromAFileAndClassesFromAMap) {
   EXPECT_NE(refusal(root, {map, labels}).find("labels.txt:2: 'whale' is not a class of the map"), std::string::npos);
 }
 
-// MASKEDKD_FILES=1000000: the figure is in tests/bench/README.md.
-TEST(ImageFolder, AClassOfManyFilesIsListedInNoTime) {
+// MASKEDKD_FILES=N sets the number of files.
+TEST(ImageFolder, AClassOfManyFilesIsListedInLinearTime) {
   const char* asked = std::getenv("MASKEDKD_FILES");
   const int num_files = asked != nullptr ? std::atoi(asked) : 20000;
   const TemporaryDirectory place;

@@ -1,5 +1,5 @@
-// What a folder holds besides images, classes without images, and the order of classes. That order is compared with
-// what `sort -V` of coreutils makes of the names, the list of classes with torchvision's.
+// Other files in a folder of images, classes without images, and the order of classes. The order is compared with `sort
+// -V` of coreutils, the list of classes with torchvision's.
 #include "maskedkd/base/error.hpp"
 #include "pack_program.hpp"
 #include "preprocess/class_order.hpp"
@@ -60,7 +60,7 @@ TEST_F(LeftOutOfASet, KnownFoldersAndFilesAreNoDataOnAnyLevel) {
   for (const char* name : {"a/x.jpg", "b/x.jpg", ".ipynb_checkpoints/x.jpg", "__MACOSX/a/x.jpg", ".Trash-1000/x.jpg",
                            "System Volume Information/x.jpg", "a/@eaDir/x.jpg/THUMB.jpg", "a/.thumbnails/x.jpg",
                            "b/deep/.git/x.jpg", "b/.AppleDouble/x.jpg", "a/._photo.jpg"}) {
-    image(name);  // the last of them is a photograph, whatever its name
+    image(name);  // the last one is a photograph despite its name
   }
   fs::create_directories(root_ / "lost+found");
   write(root_ / "a" / "._x.jpg", apple_double);
@@ -79,7 +79,7 @@ TEST_F(LeftOutOfASet, KnownFoldersAndFilesAreNoDataOnAnyLevel) {
   expect_said(pack({"--class-map", (place_.path() / "map.txt").string()}), " 4 images of 3 classes");
 }
 
-TEST_F(LeftOutOfASet, WhatCannotBeReadObeysOnBroken) {
+TEST_F(LeftOutOfASet, UnreadableFilesObeyOnBroken) {
   image("a/x.jpg");
   fs::create_symlink("nowhere", root_ / "a" / "link.jpg");
   expect_said(pack(),
@@ -95,7 +95,7 @@ TEST_F(LeftOutOfASet, WhatCannotBeReadObeysOnBroken) {
   expect_said(result, " 1 images of 1 classes");
 }
 
-// Root may read everything, so nobody packs.
+// Root may read everything, so the user nobody packs.
 TEST_F(LeftOutOfASet, FilesAndFoldersOfOthersObeyOnBrokenToo) {
   for (const char* name : {"a/x.jpg", "a/secret.jpg", "a/locked/x.jpg"}) {
     image(name);
@@ -128,7 +128,7 @@ TEST_F(LeftOutOfASet, FilesAndFoldersOfOthersObeyOnBrokenToo) {
   expect_said(pack_as_nobody({}), "secret.jpg can't be read: Permission denied", 1);
 }
 
-TEST_F(LeftOutOfASet, AClassOfTheMapMayHaveNoImages) {
+TEST_F(LeftOutOfASet, ClassesOfTheMapMayHaveNoImages) {
   image("a/x.jpg");
   fs::create_directories(root_ / "c");
   write(place_.path() / "map.txt", "a\nb\nc\n");
@@ -177,7 +177,7 @@ TEST_F(LeftOutOfASet, NaturalOrderIsThatOfSortV) {
   EXPECT_EQ(found, expected);
 }
 
-TEST_F(LeftOutOfASet, TheOrderOfNumbersIsSaidWhereItDiffersFromTorchvisions) {
+TEST_F(LeftOutOfASet, AnOrderOfNumbersThatDiffersFromTorchvisionsIsReported) {
   for (const char* name : {"0", "1", "2", "9"}) {
     image(std::string(name) + "/x.jpg");
   }
@@ -195,7 +195,7 @@ TEST_F(LeftOutOfASet, TheOrderOfNumbersIsSaidWhereItDiffersFromTorchvisions) {
               "--class-map already defines the order of the classes", 2);
 }
 
-TEST_F(LeftOutOfASet, ListsOfLabelsComeInManyForms) {
+TEST_F(LeftOutOfASet, ListsOfLabelsInSeveralFormatsAreReadOrRefused) {
   for (const char* name : {"v_1.JPEG", "v_2.JPEG", "v_3.JPEG"}) {
     image(name);
   }
@@ -210,12 +210,12 @@ TEST_F(LeftOutOfASet, ListsOfLabelsComeInManyForms) {
     write(list, text);
     return pack({"--labels-file", list.string()});
   };
-  // Labels that count from 1; images that are not listed.
+  // Labels that count from 1, and images that are not listed.
   expect_said(pack_list("\xEF\xBB\xBFv_1.JPEG 1\r\nv_2.JPEG 2\r\n"), "no file has label 0, the smallest is 1");
   expect_said(pack_list("v_1.JPEG 0\nv_2.JPEG 1\n"), "left out 1 images that " + list.string() + " does not list");
   expect_said(pack_list("v_1.JPEG 0\nv_2.JPEG 3\n"), "2 of 4 classes have no images here: '1', '2'");
   expect_said(pack_list("v_1.JPEG 0\nv_8.JPEG 1\nv_9.JPEG 1\n"), "lists 2 files that do not exist", 2);
-  // Kaggle's.
+  // The format of Kaggle.
   const std::string header = "ImageId,PredictionString\n";
   write(list, header + "v_3,n02 1 2 3 4 n02 5 6 7 8 \nv_1,n01 1 2 3 4\n");
   const ImageFolder solution = ImageFolder::scan(root_, options);
@@ -230,7 +230,7 @@ TEST_F(LeftOutOfASet, ListsOfLabelsComeInManyForms) {
             std::string::npos);
   EXPECT_NE(said(header + "v_7,n02 1 2 3 4\n", options).find(":2: "), std::string::npos);
   EXPECT_NE(said(header + "v_1,n02 1 2 3\n", options).find(":2: expected objects"), std::string::npos);
-  // The development kit's, lists with commas, and labels alone.
+  // The format of the development kit, lists with commas, and labels without paths.
   EXPECT_NE(said("490\n361\n171\n", options).find(":1: a number without a path"), std::string::npos);
   EXPECT_NE(said("v_1.JPEG,0\n", options).find(":1: a comma where a tab or a blank belongs"), std::string::npos);
   EXPECT_NE(said("n01751748\n", options).find(":1: a path or a label is missing"), std::string::npos);

@@ -1,4 +1,4 @@
-// What a user gets wrong: one clear line, an exit code that is not 0, within 10 seconds, on two ranks.
+// Mistakes of users give one clear line and an exit code other than 0 within 10 seconds, on two ranks.
 #include "maskedkd/io/posix.hpp"
 #include "pack_program.hpp"
 #include "support/temporary_directory.hpp"
@@ -29,7 +29,7 @@ void expect_refused(int ranks, const std::vector<std::string>& arguments, const 
   EXPECT_EQ(count_of(result.output, "terminate called"), 0u) << result.output;
 }
 
-TEST(PackBadInput, IsAnsweredWithOneLine) {
+TEST(PackBadInput, WrongPathsAndOptionsGiveOneLine) {
   const TemporaryDirectory folder;
   const auto make = [&](const std::string& name) {
     fs::create_directories(folder.path() / name);
@@ -60,7 +60,7 @@ TEST(PackBadInput, IsAnsweredWithOneLine) {
   EXPECT_FALSE(fs::exists(plain + "/shards"));
 }
 
-TEST(PackBadInput, OddValuesAreRefusedByOneRankToo) {
+TEST(PackBadInput, InvalidValuesAreRefusedByOneRankToo) {
   const std::string plain = reference_path("plain").string();
   for (const auto& [arguments, message] : std::vector<std::pair<std::vector<std::string>, std::string>>{
            {{"--source", "tar"}, "choose from imagefolder, idx"},
@@ -84,7 +84,7 @@ TEST(PackBadInput, OddValuesAreRefusedByOneRankToo) {
   EXPECT_FALSE(fs::exists("/tmp/maskedkd-never-made"));
 }
 
-TEST(PackBadInput, HelpIsReadable) {
+TEST(PackBadInput, HelpShowsOptionsAndIsPrintedByOneRank) {
   const ProcessResult result = run_pack(2, {"pack", "--help"});
   EXPECT_EQ(result.exit_code, 0) << result.output;
   for (const char* part : {"Packs images", "For example", "srun -n", "--data-path", "--output-dir", "--on-broken",

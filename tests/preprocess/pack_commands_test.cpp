@@ -1,4 +1,4 @@
-// info, extract, and records that are made anew, against PIL and h5py.
+// Compares the commands info and extract, and re-encoded records, with PIL and h5py.
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/shards/shard_reader.hpp"
 #include "pack_program.hpp"
@@ -18,7 +18,7 @@ ProcessResult python(const std::string& program, const std::vector<std::string>&
   return run_process(command);
 }
 
-TEST(PackCommands, NoneOfThemLoadsLibTorch) {
+TEST(PackCommands, DoNotLoadLibTorch) {
   const ProcessResult result = run_process({"ldd", std::string(MASKEDKD_BIN_DIR) + "/maskedkd_pack"});
   EXPECT_NE(result.output.find("libhdf5"), std::string::npos) << result.output;
   for (const char* library : {"libtorch", "libc10", "libcuda"}) {
@@ -26,7 +26,7 @@ TEST(PackCommands, NoneOfThemLoadsLibTorch) {
   }
 }
 
-TEST(PackCommands, InfoSaysWhatH5pySees) {
+TEST(PackCommands, InfoAgreesWithH5py) {
   const TemporaryDirectory folder;
   const std::string set = (folder.path() / "set").string();
   ASSERT_EQ(run_pack(0, {"pack", "--data-path", reference_path("plain").string(), "--output-dir", set, "--shard-size",
@@ -74,7 +74,7 @@ TEST(PackCommands, InfoSaysWhatH5pySees) {
   EXPECT_NE(text.output.find("####"), std::string::npos) << text.output;
 }
 
-TEST(PackCommands, ExtractGivesTheFileBackOrThePixelsAsPng) {
+TEST(PackCommands, ExtractWritesTheOriginalFileOrThePixelsAsPng) {
   const TemporaryDirectory folder;
   const std::string files = (folder.path() / "files").string(), pixels = (folder.path() / "pixels").string();
   const std::string plain = reference_path("plain").string();
@@ -107,8 +107,8 @@ TEST(PackCommands, ExtractGivesTheFileBackOrThePixelsAsPng) {
   EXPECT_NE(none.output.find("has no index.json"), std::string::npos) << none.output;
 }
 
-// PNG sources, so that only resizing and the new JPEG are compared: byte for byte what a script with PIL would save.
-TEST(PackCommands, ResizedImagesAreTheBytesThatPilSaves) {
+// The sources are PNG, so that only resizing and the new JPEG are compared: the bytes equal those of a script with PIL.
+TEST(PackCommands, ResizedImagesEqualTheFilesThatPilSaves) {
   const TemporaryDirectory folder;
   const std::string set = (folder.path() / "set").string();
   const ProcessResult result = run_pack(2, {"--data-path", reference_path("plain").string(), "--output-dir", set,

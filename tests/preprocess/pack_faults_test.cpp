@@ -1,4 +1,4 @@
-// What goes wrong while the real program packs, and files that are not what one expects.
+// Errors while the real program packs, and unusual files.
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/shards/shard_reader.hpp"
 #include "pack_program.hpp"
@@ -20,7 +20,7 @@ std::vector<std::string> packing_plain(const fs::path& out, const std::string& p
           per_shard};
 }
 
-// PIL makes them and says which of them it can read.
+// PIL makes the files and decides which of them can be read.
 TEST(PackFaults, OddFilesArePackedAsPilReadsThemAndBrokenOnesNamed) {
   const TemporaryDirectory folder;
   const std::string odd = (folder.path() / "odd").string(), out = (folder.path() / "out").string();
@@ -60,7 +60,7 @@ TEST(PackFaults, OddFilesArePackedAsPilReadsThemAndBrokenOnesNamed) {
   }
 }
 
-TEST(PackFaults, ABrokenFileOfAnyNameIsOneCleanLine) {
+TEST(PackFaults, ABrokenFileOfAnyNameGivesOneCleanLine) {
   const TemporaryDirectory folder;
   const fs::path root = folder.path() / "in";
   fs::create_directories(root / "a");
@@ -75,9 +75,9 @@ TEST(PackFaults, ABrokenFileOfAnyNameIsOneCleanLine) {
   }
 }
 
-// A JPEG whose data was cut and closed again, and a PNG of good chunks that hold half its rows: no walk over the
-// structure can tell.
-TEST(PackFaults, ImagesThatOnlyDecodingFindsBrokenAreNamedAndTakenOutLater) {
+// A JPEG that was truncated and closed again, and a PNG of valid chunks with half of its rows: the structure check
+// can't find these.
+TEST(PackFaults, ImagesThatOnlyDecodingFindsBrokenCanBeRemovedLater) {
   const TemporaryDirectory folder;
   const std::string in = (folder.path() / "in").string(), out = (folder.path() / "out").string();
   const ProcessResult made = run_process(
@@ -147,7 +147,7 @@ TEST(PackFaults, FilesOutsideOfClassFoldersAreReportedOnce) {
   }
 }
 
-TEST(PackFaults, NamesOfAllKindsComeThrough) {
+TEST(PackFaults, NamesOfAllKindsArePacked) {
   const TemporaryDirectory folder;
   const ProcessResult result = run_pack(3, {"--data-path", reference_path("nasty").string(), "--output-dir",
                                             folder.path().string(), "--shard-size", "4KiB", "--shuffle", "false"});
@@ -167,9 +167,9 @@ TEST(PackFaults, NamesOfAllKindsComeThrough) {
   }
 }
 
-// A file system of our own, which only root can mount; where a limit on files would stand for it (see
-// tests/shards/shard_writer_test.cpp), MPI itself can't start.
-TEST(PackFaults, AFullDiskIsOneLineAndTheNextStartGoesOnWhereItWas) {
+// Only root can mount a file system. A limit on file sizes (as in tests/shards/shard_writer_test.cpp) can't replace it,
+// because MPI could not start.
+TEST(PackFaults, AFullDiskGivesOneLineAndTheNextStartContinues) {
   const TemporaryDirectory folder;
   const fs::path whole = folder.path() / "whole", out = folder.path() / "out";
   ASSERT_EQ(run_pack(0, packing_plain(whole, "20")).exit_code, 0);
@@ -177,12 +177,12 @@ TEST(PackFaults, AFullDiskIsOneLineAndTheNextStartGoesOnWhereItWas) {
   if (mount("tmpfs", out.c_str(), "tmpfs", 0, "size=100k") != 0) {
     GTEST_SKIP() << "no file system can be mounted here";
   }
-  // One thread, so that the first shards are whole: of several at once none need be when the disk is full.
+  // One thread, so that the first shards are complete; several threads might have completed none when the disk is full.
   std::vector<std::string> one_thread = packing_plain(out, "20");
   one_thread.insert(one_thread.end(), {"--threads", "1"});
   const ProcessResult full = run_pack(0, one_thread);
   EXPECT_EQ(full.exit_code, 1) << full.output;
-  // Which file meets the end, a shard or the note beside it, is decided by how the file system counts.
+  // Whether a shard or the note beside it does not fit depends on how the file system counts.
   EXPECT_NE(full.output.find("can't write " + (out / "").string()), std::string::npos) << full.output;
   EXPECT_NE(full.output.find("No space left on device; free some space"), std::string::npos) << full.output;
   EXPECT_FALSE(fs::exists(out / "index.json"));
@@ -195,7 +195,7 @@ TEST(PackFaults, AFullDiskIsOneLineAndTheNextStartGoesOnWhereItWas) {
   umount(out.c_str());
 }
 
-TEST(PackFaults, LeftoversAreSweptAndARecordThatRottedIsPackedAgain) {
+TEST(PackFaults, LeftoversAreSweptAndADamagedRecordIsPackedAgain) {
   const TemporaryDirectory folder;
   const fs::path& out = folder.path();
   const fs::path half = out / ".tmp-shard-00001.h5-4711.1.0badcafe.00000001";
@@ -209,7 +209,7 @@ TEST(PackFaults, LeftoversAreSweptAndARecordThatRottedIsPackedAgain) {
   ASSERT_EQ(run_pack(2, packing_plain(out)).exit_code, 0);
   const auto expected = digests_of(out);
   EXPECT_EQ(expected.size(), 14u) << "13 shards and an index";
-  // A bit of a record, which opening does not see, beside a shard that is lost, which it does.
+  // A flipped bit of a record, which opening does not notice, beside a lost shard, which it does.
   const ShardIndex index = read_shard_index(out);
   const auto at = static_cast<std::streamoff>(index.shards[4].bytes_offset + 50);
   {
@@ -224,8 +224,8 @@ TEST(PackFaults, LeftoversAreSweptAndARecordThatRottedIsPackedAgain) {
   EXPECT_EQ(digests_of(out), expected);
 }
 
-// Shards that no packing of ours left are somebody's data: neither removed nor replaced.
-TEST(PackFaults, ShardsOfSomebodyElseAreRefusedAndStay) {
+// Shards that were not left by an interrupted packing are a user's data: neither removed nor replaced.
+TEST(PackFaults, ForeignShardsAreRefusedAndKept) {
   for (const char* name : {"shard-00002.h5", "shard-00099.h5"}) {
     const TemporaryDirectory folder;
     const fs::path file = folder.path() / name;
@@ -245,7 +245,7 @@ TEST(PackFaults, ShardsOfSomebodyElseAreRefusedAndStay) {
   }
 }
 
-TEST(PackFaults, OnlyWhatAnotherInterruptedPackingLeftIsSwept) {
+TEST(PackFaults, OnlyLeftoversOfAnInterruptedPackingAreSwept) {
   const TemporaryDirectory folder;
   const fs::path larger = folder.path() / "shard-00099.h5", named = folder.path() / "shard-train.h5";
   write_file_atomically(folder.path() / ".packing", "0123");
@@ -255,7 +255,7 @@ TEST(PackFaults, OnlyWhatAnotherInterruptedPackingLeftIsSwept) {
   ASSERT_EQ(packed.exit_code, 0) << packed.output;
   EXPECT_FALSE(fs::exists(larger));
   EXPECT_EQ(read_text_file(named), "not from here");
-  // A set that is mended has the shards of its index; another one beside them came later.
+  // A repaired set has the shards of its index; another shard beside them was added later.
   std::ofstream(larger) << "not from here";
   fs::remove(folder.path() / "shard-00003.h5");
   const ProcessResult mended = run_pack(0, packing_plain(folder.path()));
@@ -263,7 +263,7 @@ TEST(PackFaults, OnlyWhatAnotherInterruptedPackingLeftIsSwept) {
   EXPECT_EQ(read_text_file(larger), "not from here");
 }
 
-TEST(PackFaults, ThreadsAndSeedsChangeWhatTheyShould) {
+TEST(PackFaults, ThreadsDoNotChangeTheSetAndSeedsDo) {
   const TemporaryDirectory folder;
   const auto packed = [&](const std::string& name, std::vector<std::string> more) {
     std::vector<std::string> arguments = packing_plain(folder.path() / name);

@@ -1,4 +1,5 @@
-// kill -9 at many points of a packing: nothing passes for finished, and the next start completes the same bytes.
+// A packing is killed at sampled moments: no incomplete set passes for a finished one, and the next start completes the
+// same bytes.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/shards/shard_reader.hpp"
@@ -47,7 +48,7 @@ class PackKilled : public ::testing::Test {
     return count;
   }
 
-  // The processes whose command line names `out` and whose program is maskedkd_pack.
+  // The processes of maskedkd_pack whose command line contains `out`.
   static std::vector<pid_t> packers_of(const fs::path& out) {
     std::vector<pid_t> found;
     for (const auto& entry : fs::directory_iterator("/proc")) {
@@ -63,7 +64,7 @@ class PackKilled : public ::testing::Test {
     return found;
   }
 
-  // After a kill: no set, or, where the index had been written, the whole of it. Then the next start.
+  // After a kill there is no set, or, if the index was written, the whole set. Then starts the packing again.
   void expect_unharmed(const fs::path& out, int ranks) {
     if (fs::exists(out / "index.json")) {
       EXPECT_NO_THROW(ShardSet{out});
@@ -87,7 +88,7 @@ class PackKilled : public ::testing::Test {
   int num_unfinished_ = 0, num_partial_ = 0;
 };
 
-TEST_F(PackKilled, AfterEachShard) {
+TEST_F(PackKilled, AfterEveryFourthShardItIsCompletedByTheNextStart) {
   for (int wanted = 0; wanted < kShards; wanted += 4) {
     const fs::path out = folder_.path() / ("after-" + std::to_string(wanted));
     BackgroundProcess packer(pack_command(0, arguments_for(out)));
@@ -102,9 +103,7 @@ TEST_F(PackKilled, AfterEachShard) {
   EXPECT_GE(num_partial_, 3);
 }
 
-// MASKEDKD_KILLS=60 on 24 November 2026 (2 cores, Zen 4): 47 of 60 killed before the end, all went on to the same
-// bytes.
-// Finished shards of an interrupted packing are not thrown away for a mistyped flag.
+// Finished shards of an interrupted packing are not deleted because of a mistyped flag.
 TEST_F(PackKilled, OtherOptionsDoNotReplaceAnUnfinishedSet) {
   const fs::path out = folder_.path() / "other";
   const ProcessResult whole = run_pack(0, arguments_for(out));
@@ -123,14 +122,14 @@ TEST_F(PackKilled, OtherOptionsDoNotReplaceAnUnfinishedSet) {
   EXPECT_FALSE(fs::exists(out / ".packing"));
 }
 
-TEST_F(PackKilled, AfterAnyTime) {
+TEST_F(PackKilled, AfterRandomTimesItIsCompletedByTheNextStart) {
   const char* asked = std::getenv("MASKEDKD_KILLS");
   const int num_kills = asked != nullptr ? std::atoi(asked) : 4;
   std::mt19937 random(1);
   for (int trial = 0; trial < num_kills; ++trial) {
     const fs::path out = folder_.path() / ("delay-" + std::to_string(trial));
     BackgroundProcess packer(pack_command(0, arguments_for(out)));
-    while (packer.running() && !fs::exists(out / ".lock")) {  // MPI's own start is of no interest
+    while (packer.running() && !fs::exists(out / ".lock")) {  // skip the start of MPI
       std::this_thread::sleep_for(200us);
     }
     std::this_thread::sleep_for(std::chrono::microseconds(random() % 150000));
@@ -141,7 +140,7 @@ TEST_F(PackKilled, AfterAnyTime) {
   std::printf("%d of %d packings had not ended\n", num_unfinished_, num_kills);
 }
 
-TEST_F(PackKilled, OneRankOfTwo) {
+TEST_F(PackKilled, KillingOneRankOfTwoEndsTheJobAndTheNextStartCompletesIt) {
   for (const int wanted : {1, 10}) {
     const fs::path out = folder_.path() / ("rank-" + std::to_string(wanted));
     BackgroundProcess packer(pack_command(2, arguments_for(out)));

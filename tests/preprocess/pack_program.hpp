@@ -1,4 +1,4 @@
-// maskedkd_pack as a user starts it, and what it leaves in a folder.
+// Runs maskedkd_pack as a user does.
 #pragma once
 
 #include "support/digests.hpp"

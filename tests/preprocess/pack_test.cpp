@@ -44,7 +44,7 @@ TEST(Pack, TheFilesAreTheSameForEveryNumberOfRanks) {
   }
 }
 
-TEST(Pack, RawPixelsArePilsAndGrayStaysGrayFromIdx) {
+TEST(Pack, RawPixelsEqualPilsAndGrayStaysGrayFromIdx) {
   const TemporaryDirectory folder;
   const fs::path raw = folder.path() / "raw", idx = folder.path() / "idx";
   ProcessResult result = run_pack(2, {"--data-path", reference_path("plain").string(), "--output-dir", raw.string(),
@@ -77,7 +77,7 @@ TEST(Pack, RawPixelsArePilsAndGrayStaysGrayFromIdx) {
   }
 }
 
-// The records of each shard of a set: how many, and their bytes.
+// For each shard of a set: the number of its records, and their bytes.
 std::vector<std::pair<std::int64_t, std::uint64_t>> fillings(const fs::path& directory) {
   std::vector<std::pair<std::int64_t, std::uint64_t>> found;
   const ShardSet set(directory);
@@ -91,7 +91,7 @@ std::vector<std::pair<std::int64_t, std::uint64_t>> fillings(const fs::path& dir
   return found;
 }
 
-// Shards of at most `most` bytes filled one after the other with records of these sizes.
+// Fills shards of at most `most` bytes one after the other with records of these sizes.
 std::vector<std::pair<std::int64_t, std::uint64_t>> filled(const std::vector<std::uint64_t>& sizes,
                                                            std::uint64_t most) {
   std::vector<std::pair<std::int64_t, std::uint64_t>> shards;
@@ -134,7 +134,7 @@ TEST(Pack, ShardsOfPixelsAreFilledToTheStatedSize) {
   EXPECT_EQ(fillings(out), filled(resized, 2048));
 }
 
-TEST(Pack, ImagesWithoutAHeaderTakeNoPartOfAShardOfPixels) {
+TEST(Pack, ImagesWithoutAHeaderTakeNoSpaceInAShardOfPixels) {
   const TemporaryDirectory folder;
   const ProcessResult result =
       run_pack(2, {"--data-path", reference_path("broken").string(), "--output-dir", folder.path().string(),
@@ -148,8 +148,8 @@ TEST(Pack, ImagesWithoutAHeaderTakeNoPartOfAShardOfPixels) {
   EXPECT_EQ(records, 9);
 }
 
-// A colour profile and notes before the header of the frame that are longer than a first look at the file.
-TEST(Pack, AHeaderBehindALongProfileIsFound) {
+// A colour profile and comments before the frame's header, longer than the part of the file that is read first.
+TEST(Pack, AHeaderAfterALongProfileIsFound) {
   const TemporaryDirectory folder;
   const fs::path source = folder.path() / "images" / "one";
   fs::create_directories(source);
@@ -162,7 +162,7 @@ TEST(Pack, AHeaderBehindALongProfileIsFound) {
     std::string bytes = read_text_file(path);
     if (path.extension() == ".jpg") {
       std::string profile;
-      for (int part = 1; part <= 3; ++part) {  // of the markers that ICC.1:2022, annex B.4, spreads a profile over
+      for (int part = 1; part <= 3; ++part) {  // ICC.1:2022, annex B.4, splits a profile into markers
         profile += "\xff\xe2\xff\xff" + std::string("ICC_PROFILE\0", 12) + static_cast<char>(part) + '\3' +
                    std::string(65535 - 16, 'p');
       }
@@ -183,7 +183,7 @@ TEST(Pack, AHeaderBehindALongProfileIsFound) {
   EXPECT_GT(fillings(out).size(), 1u);
 }
 
-TEST(Pack, BrokenImagesEndItOrAreNamedAndLeftOut) {
+TEST(Pack, BrokenImagesEndThePackingOrAreNamedAndLeftOut) {
   const TemporaryDirectory folder;
   const std::string broken = reference_path("broken").string(), out = (folder.path() / "out").string();
   const ProcessResult fatal = run_pack(2, {"--data-path", broken, "--output-dir", out, "--shuffle", "false"});
@@ -199,7 +199,7 @@ TEST(Pack, BrokenImagesEndItOrAreNamedAndLeftOut) {
     EXPECT_NE(skip.output.find(name), std::string::npos) << name << " in " << skip.output;
   }
   EXPECT_EQ(ShardSet(out).num_records(), 9);
-  // Complete is what was asked for: without skip the set lacks three images.
+  // Without skip the set is not complete, as it lacks three images.
   const ProcessResult strict = run_pack(2, {"--data-path", broken, "--output-dir", out, "--records-per-shard", "5"});
   EXPECT_EQ(strict.exit_code, 2) << strict.output;
   EXPECT_NE(strict.output.find("lacks 3 broken images"), std::string::npos) << strict.output;
@@ -243,7 +243,7 @@ TEST(Pack, ASecondCallFindsItPackedAndALostShardIsPackedAgain) {
   EXPECT_EQ(mended.exit_code, 0) << mended.output;
   EXPECT_NE(mended.output.find("5 shards kept from before"), std::string::npos) << mended.output;
   EXPECT_EQ(digests_of(folder.path()), expected);
-  // Another set does not overwrite this one.
+  // A packing of other images does not overwrite this set.
   const ProcessResult other = run_pack(2, {"--data-path", reference_path("plain").string(), "--output-dir",
                                            folder.path().string(), "--records-per-shard", "11"});
   EXPECT_EQ(other.exit_code, 2) << other.output;
@@ -251,7 +251,7 @@ TEST(Pack, ASecondCallFindsItPackedAndALostShardIsPackedAgain) {
   EXPECT_EQ(digests_of(folder.path()), expected);
 }
 
-TEST(Pack, TwoPackersOfOneFolder) {
+TEST(Pack, OfTwoPackersOfOneFolderOneIsRefused) {
   const TemporaryDirectory folder;
   const fs::path out = folder.path() / "out", alone = folder.path() / "alone";
   const std::vector<std::string> arguments = {"--data-path", reference_path("plain").string(), "--records-per-shard",

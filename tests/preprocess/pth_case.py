@@ -1,4 +1,4 @@
-"""What the tests of pth_to_safetensors.py share: weights, objects, and how the script is run and judged."""
+"""Shared by the tests of pth_to_safetensors.py: weights, objects, and how the script is run and its result checked."""
 import argparse
 import collections
 import contextlib
@@ -42,7 +42,7 @@ class Settings(enum.Enum):
 
 
 class OwnOptions(dict):
-    """As EasyDict and the configurations of many projects are made."""
+    """Like EasyDict and the configurations of many projects."""
     __getattr__ = dict.get
 
 
@@ -69,7 +69,7 @@ class Case(unittest.TestCase):
         return self.place / name
 
     def run_script(self, *words, **how):
-        """In a process of its own only where `how` says something about it: importing torch takes seconds."""
+        """Runs the script in a separate process only if `how` has arguments for it: importing torch takes seconds."""
         command = [SCRIPT, *map(str, words)]
         if how:
             return subprocess.run([sys.executable, *command], capture_output=True, text=True, **how)

@@ -1,4 +1,4 @@
-"""Files of torch.save as Meta, MAE and timm write them, and what is none: python pth_to_safetensors_test.py SCRIPT"""
+"""Files of torch.save as Meta, MAE and timm write them, and other files: python pth_to_safetensors_test.py SCRIPT"""
 import argparse
 import errno
 import os
@@ -19,7 +19,7 @@ from pth_case import Case, SCRIPT, OwnOptions, harmless_objects, weights
 
 
 class Reads(Case):
-    def test_both_formats_and_every_place(self):
+    def test_weights_in_both_formats_and_under_every_key_are_found(self):
         for legacy in [False, True]:
             for key in ['', 'model', 'state_dict', 'model_ema', 'state_dict_ema', 'module']:
                 with self.subTest(key=key, legacy=legacy):
@@ -27,7 +27,7 @@ class Reads(Case):
                     self.assert_wrote(weights())
                     self.assertIn(f"'{key}' of" if key else 'in.pth', said)
 
-    def test_a_training_checkpoint_of_mae(self):
+    def test_a_training_checkpoint_of_mae_is_read(self):
         model = torch.nn.Linear(3, 4)
         optimizer = torch.optim.AdamW(model.parameters())
         model(torch.ones(1, 3)).sum().backward()
@@ -47,18 +47,18 @@ class Reads(Case):
         self.assertIn("'state_dict_ema' of", self.convert(path, '--key', 'state_dict_ema'))
         self.assert_wrote(weights(2))
 
-    def test_what_is_no_tensor_is_named_and_left_out(self):
+    def test_other_objects_are_named_and_left_out(self):
         said = self.convert(self.save({**weights(), 'epoch': 3, 'note': 'text', 'more': {'inner': torch.ones(1)}}))
         self.assertIn('epoch (int), note (str), more (dict)', said)
         self.assert_wrote(weights())
 
-    def test_what_torch_puts_off_is_done(self):
+    def test_lazily_negated_tensors_are_resolved(self):
         for dtype in [torch.float32, torch.bfloat16, torch.float16, torch.int64]:
             values = torch.arange(1.0, 9.0).to(dtype)
             self.convert(self.save({'negated': torch._neg_view(values), 'plain': values}))
             self.assert_wrote({'negated': -values, 'plain': values})
 
-    def test_objects_in_a_checkpoint_hinder_nothing(self):
+    def test_objects_in_a_checkpoint_are_ignored(self):
         for protocol in [2, 3, 4, 5]:
             for legacy in [False, True]:
                 with self.subTest(protocol=protocol, legacy=legacy):
@@ -66,7 +66,7 @@ class Reads(Case):
                     self.convert(self.save(content, legacy=legacy, protocol=protocol))
                     self.assert_wrote(weights())
 
-    def test_classes_that_are_not_here_are_not_looked_for(self):
+    def test_missing_classes_are_not_imported(self):
         module = types.ModuleType('private_project.options')
         exec('class Options:\n    pass', module.__dict__)
         with mock.patch.dict(sys.modules, {'private_project.options': module, 'private_project': module}):
@@ -84,17 +84,17 @@ class Reads(Case):
                 self.convert(self.save(content, legacy=legacy))
                 self.assert_wrote(model.state_dict())
 
-    def test_places_inside_of_places(self):
+    def test_nested_weights_are_found(self):
         said = self.convert(self.save({'model': {'epoch': 1, 'state_dict': weights(1)}, 'ema': {'module': weights(2)}}))
         self.assertIn("'model.state_dict' of", said)
         self.assertIn('ema.module (--key', said)
         self.assert_wrote(weights(1))
         self.convert(self.place / 'in.pth', '--key', 'ema.module')
         self.assert_wrote(weights(2))
-        self.convert(self.save({'our_net': OwnOptions(weights(3)), 'epoch': 1}))  # nowhere else are tensors
+        self.convert(self.save({'our_net': OwnOptions(weights(3)), 'epoch': 1}))  # the only entry with tensors
         self.assert_wrote(weights(3))
 
-    def test_what_no_program_reads_is_left_out(self):
+    def test_unsupported_tensors_are_left_out(self):
         content = {'fine': torch.ones(1), 'twice': torch.ones(2).double(), 'mask': torch.ones(2).bool(),
                    'few': torch.eye(3).to_sparse(), 'short': torch.ones(2).short(), 'complex': torch.ones(1).cfloat(),
                    'eight': torch.ones(2).to(torch.float8_e4m3fn), 'quantised': torch.quantize_per_tensor(
@@ -105,36 +105,36 @@ class Reads(Case):
                           'eight (float8_e4m3fn tensor), quantised (qtensor)', said)
             self.assert_wrote({name: content[name] for name in ['fine', 'twice', 'mask', 'int', 'byte']})
 
-    def test_a_file_without_checksums_is_whole(self):
+    def test_a_file_without_checksums_is_read(self):
         torch.serialization.set_crc32_options(False)
         self.addCleanup(torch.serialization.set_crc32_options, True)
         self.convert(self.save(weights()))
         self.assert_wrote(weights())
 
-    def test_large_files_of_several_storages(self):
+    def test_files_of_several_storages_are_read(self):
         content = {str(i): torch.randn(i * 999 + 1, generator=torch.Generator().manual_seed(i)) for i in range(12)}
         content |= {'expanded': torch.ones(1).expand(5, 1000), 'none': torch.empty(0, 3), 'part': content['11'][5:9]}
         for legacy in [False, True]:
             self.convert(self.save(content, legacy=legacy))
             self.assert_wrote(content)
 
-    def test_a_name_that_safetensors_keeps_is_refused(self):
+    def test_a_name_reserved_by_safetensors_is_refused(self):
         path = self.save({**weights(), '__metadata__': torch.ones(1)})
         self.assert_refused('a tensor named __metadata__', path, self.place / 'out.safetensors')
 
-    def test_views_and_shared_memory(self):
+    def test_views_and_shared_memory_are_copied(self):
         base = torch.arange(24.0).reshape(4, 6)
         content = {'whole': base, 'again': base, 'row': base[1], 'turned': base.t(), 'tied': torch.nn.Parameter(base),
                    'strided': torch.arange(10.0)[::2], 'end': torch.arange(100.0)[90:]}
         self.convert(self.save(content))
         self.assert_wrote(content)
 
-    def test_an_older_out_is_replaced_by_a_readable_file(self):
+    def test_an_existing_output_is_replaced_by_a_readable_file(self):
         (self.place / 'out.safetensors').write_text('old')
         self.convert(self.save(weights()))
         self.assert_wrote(weights())
 
-    def test_a_file_system_that_cannot_sync_is_no_failure_but_a_full_one_is(self):
+    def test_a_file_system_without_sync_is_no_error_but_a_full_one_is(self):
         path = self.save(weights())
         for code in [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY, 524]:
             with mock.patch('os.fsync', side_effect=OSError(code, 'no')):
@@ -144,7 +144,7 @@ class Reads(Case):
             with mock.patch('os.fsync', side_effect=OSError(code, os.strerror(code))):
                 self.assert_refused(os.strerror(code), path, self.place / 'other.safetensors')
 
-    def test_the_umask_decides_on_permissions(self):
+    def test_the_umask_decides_the_permissions(self):
         path, before = self.save(weights()), os.umask(0)
         self.addCleanup(os.umask, before)
         for mask in [0o022, 0o027, 0o077, 0o002, 0]:
@@ -157,7 +157,7 @@ class Reads(Case):
 
 
 class Refuses(Case):
-    def test_what_other_libraries_write_is_named(self):
+    def test_formats_of_other_libraries_are_named(self):
         out = self.place / 'out.safetensors'
         script = self.place / 'script.pt'
         torch.jit.script(torch.nn.Linear(2, 2)).save(script)
@@ -181,7 +181,7 @@ class Refuses(Case):
         (folder / 'model.safetensors').write_bytes(b'')
         self.assert_refused('model.safetensors as it is', folder, out)
 
-    def test_what_is_no_file_of_torch_save(self):
+    def test_files_of_other_kinds_are_named(self):
         out = self.place / 'out.safetensors'
 
         def file(name, content):
@@ -198,7 +198,7 @@ class Refuses(Case):
         for size in [len(whole) - 1, len(whole) // 2, 64]:
             self.assert_refused('has lost its end', file('cut.pth', whole[:size]), out)
         flipped = bytearray(whole)
-        at = whole.index(weights()['scalar'].numpy().tobytes())  # a weight's own byte
+        at = whole.index(weights()['scalar'].numpy().tobytes())  # a byte of a weight
         flipped[at + 1] ^= 16
         self.assert_refused(['is damaged', 'has another checksum'], file('flipped.pth', bytes(flipped)), out)
         self.assert_refused('is no whole file of torch.save', file('cut.pth', legacy[:-7]), out)
@@ -207,7 +207,7 @@ class Refuses(Case):
             archive.writestr('a.txt', 'x')
         self.assert_refused('none of torch.save: it holds a.txt', self.place / 'photos.pth', out)
 
-    def test_no_weights_inside(self):
+    def test_files_without_weights_are_refused(self):
         out = self.place / 'out.safetensors'
         self.assert_refused(['no state dict', 'epoch, args'], self.save({'epoch': 3, 'args': {}}), out)
         self.assert_refused('holds a list', self.save([torch.ones(2)]), out)
@@ -215,12 +215,12 @@ class Refuses(Case):
         self.assert_refused('no weights there; it has them under: model',
                             self.save({'model': weights(), 'epoch': 3}), out, '--key', 'epoch')
 
-    def test_dtypes_that_no_program_reads(self):
+    def test_files_with_only_unsupported_dtypes_are_refused(self):
         self.assert_refused('short (int16 tensor), few (sparse tensor)',
                             self.save({'model': {'short': torch.ones(2).short(), 'few': torch.eye(3).to_sparse()}}),
                             self.place / 'out.safetensors')
 
-    def test_places(self):
+    def test_wrong_paths_and_flags_are_refused(self):
         path, out = self.save(weights()), self.place / 'out.safetensors'
         before = path.read_bytes()
         (self.place / 'link.pth').symlink_to(path)
@@ -237,7 +237,7 @@ class Refuses(Case):
         self.assertEqual(out.read_text(), 'the older one')
         self.assert_refused('--kye', path, out, '--kye', 'model')
 
-    def test_a_full_disk_leaves_nothing(self):
+    def test_a_full_disk_leaves_no_file(self):
         path = self.save({'a': torch.randn(100_000)})
         out = self.place / 'out.safetensors'
         out.write_text('the older one')
@@ -245,7 +245,7 @@ class Refuses(Case):
             resource.RLIMIT_FSIZE, (100_000, 100_000)))
         self.assertEqual(out.read_text(), 'the older one')
 
-    def test_a_python_without_numpy_says_so(self):
+    def test_a_python_without_numpy_reports_it(self):
         path, fake = self.save(weights()), self.place / 'fake'
         fake.mkdir()
         (fake / 'numpy.py').write_text('raise ImportError("no", name="numpy")')
@@ -262,8 +262,8 @@ class Refuses(Case):
         self.assertEqual((result.returncode, result.stderr), (0, ''))
         self.assert_wrote(weights())
 
-    def test_a_python_without_numpy_takes_the_installed_one(self):
-        bare = sys._base_executable  # that this one's environment was made from
+    def test_a_python_without_numpy_uses_the_installed_environment(self):
+        bare = sys._base_executable  # of which this virtual environment was made
         if subprocess.run([bare, '-c', 'import numpy'], capture_output=True).returncode == 0:
             self.skipTest(f'{bare} has numpy')
         out = self.place / 'out.safetensors'

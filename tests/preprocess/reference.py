@@ -32,7 +32,7 @@ def list_of(root):
 
 
 def nasty_tree():
-    """What trips sorting: upper case, digits, spaces, dashes beside slashes, Unicode, hidden files, links, nesting."""
+    """Names that are difficult to sort: upper case, digits, spaces, dashes beside slashes, Unicode, hidden files, links, nesting."""
     root = OUT / "nasty"
     for name in ["b/1.jpg", "b/10.jpg", "b/2.jpg", "b/A.JPG", "b/a.jpeg", "b/Z.JpEg", "b/z.PNG", "b/a b.png", "b/.hidden.jpg",
                  "b/sub/1.png", "b/sub/deeper/0.jpg", "b/sub-x/1.png", "b/sub x/1.png", "b/Sub/1.png", "b/sub.d/q.jpg",
@@ -56,7 +56,7 @@ def nasty_tree():
 
 
 def plain_tree():
-    """What the packing tests pack; with the pixels as PIL reads them."""
+    """The images of the packing tests, with the pixels as PIL reads them."""
     root = OUT / "plain"
     for i in range(61):
         write_image(root / f"class {i % 4}" / f"{i:03}.{'png' if i % 3 == 0 else 'jpg'}")
@@ -74,7 +74,7 @@ def plain_tree():
 
 
 def idx():
-    """Fashion-MNIST's test images where Debian's package has put them, else as many made up."""
+    """Fashion-MNIST's test images if Debian's package is installed, else as many random ones."""
     installed = pathlib.Path("/usr/share/datasets/fashion-mnist")
     names = ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
     if (installed / (names[0] + ".gz")).exists():

@@ -1,4 +1,4 @@
-// Damage anywhere in a set is found, and said where it is.
+// Damage anywhere in a set is found and located.
 #include "preprocess/verify.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/io/posix.hpp"
@@ -22,7 +22,7 @@
 
 namespace {
 
-// Of every file: where this program's pread() fails.
+// The range of every file in which this program's pread() fails.
 std::atomic<std::int64_t> bad_begin = 0, bad_end = 0;
 
 }  // namespace
@@ -101,8 +101,8 @@ TEST_F(Verify, TheProgramNamesEachDamagedRecordOnAnyNumberOfRanks) {
   }
 }
 
-// What the trainer refuses, verify must not pass.
-TEST_F(Verify, AnIndexThatSaysOtherNumbersThanTheShardsIsDamage) {
+// verify must refuse what the trainer refuses.
+TEST_F(Verify, AnIndexThatDisagreesWithTheShardsIsDamage) {
   const auto expect_refused = [&](const std::string& part) {
     write_file_atomically(set() / kShardIndexName, serialise(index_));
     EXPECT_THROW(ShardSet{set()}, Error);
@@ -124,13 +124,13 @@ TEST_F(Verify, AnIndexThatSaysOtherNumbersThanTheShardsIsDamage) {
   expect_refused("shard-00000.h5 does not agree with the set's index");
 }
 
-TEST_F(Verify, ADiskThatFailsWithinOneRecordCostsThatRecord) {
+TEST_F(Verify, AReadErrorWithinARecordIsReportedForThatRecord) {
   const ShardTables tables(shard(2));
   bad_begin = static_cast<std::int64_t>(tables.offset(4));
   bad_end = static_cast<std::int64_t>(tables.offset(4) + tables.num_bytes(4));
   const std::vector<std::string> lines = verified(2);
   std::atomic<std::int64_t> bytes = 0;
-  EXPECT_TRUE(verify_shard(set(), index_, 2, false, bytes).unreadable) << "it may be whole";
+  EXPECT_TRUE(verify_shard(set(), index_, 2, false, bytes).unreadable) << "it may be undamaged";
   bad_end = bad_begin = 0;
   EXPECT_FALSE(verify_shard(set(), index_, 2, false, bytes).unreadable);
   ASSERT_EQ(lines.size(), 1u);
@@ -143,8 +143,8 @@ TEST_F(Verify, ADiskThatFailsWithinOneRecordCostsThatRecord) {
   EXPECT_TRUE(none[0].starts_with(shard(2).string())) << none[0];
 }
 
-// MASKEDKD_FLIPS=10000 on 25 November 2026 (two cores of an AMD EPYC, Zen 4): 5,000 flips and 5,000 cuts, none passed.
-TEST_F(Verify, AnyFlipAndAnyCutIsFound) {
+// MASKEDKD_FLIPS=N sets the number of flips and cuts.
+TEST_F(Verify, RandomFlipsAndCutsAreFound) {
   const char* asked = std::getenv("MASKEDKD_FLIPS");
   const int num_trials = asked != nullptr ? std::atoi(asked) : 400;
   std::mt19937_64 random(11);

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kLong(60000);
 
-TEST(WorkerThreads, DoAllThereIsOnce) {
+TEST(WorkerThreads, DoEachPieceOnce) {
   for (const int num_threads : {1, 2, 7}) {
     std::atomic<int> next = 0;
     std::mutex mutex;
@@ -33,7 +33,7 @@ TEST(WorkerThreads, DoAllThereIsOnce) {
   }
 }
 
-TEST(WorkerThreads, WhatOneThrowsStopsTheOthersAndComesOut) {
+TEST(WorkerThreads, AnErrorOfOneStopsTheOthersAndIsThrown) {
   std::atomic<int> calls = 0;
   WorkerThreads threads(3, [&](const std::atomic<bool>&) -> bool {
     if (++calls == 50) {
@@ -50,7 +50,7 @@ TEST(WorkerThreads, WhatOneThrowsStopsTheOthersAndComesOut) {
   }
 }
 
-TEST(WorkerThreads, EndWithTheObjectWhateverIsThrownBeside) {
+TEST(WorkerThreads, EndWithTheObjectIfAnotherErrorIsThrown) {
   std::atomic<int> running = 0;
   try {
     const WorkerThreads threads(2, [&](const std::atomic<bool>& stop) {
@@ -68,8 +68,8 @@ TEST(WorkerThreads, EndWithTheObjectWhateverIsThrownBeside) {
   EXPECT_EQ(running, 0);
 }
 
-// Their stacks find no room. A limit on threads would not hold for root.
-TEST(WorkerThreads, ThatCantBeStartedAreAnErrorThatNamesTheOption) {
+// The limit on addresses leaves no space for their stacks. A limit on threads would not apply to root.
+TEST(WorkerThreads, FailureToStartIsAnErrorThatNamesTheOption) {
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
   std::uint64_t pages = 0;

@@ -1,4 +1,4 @@
-// A small packed set of raw images, written by the code that maskedkd_pack uses.
+// A small packed set of raw images, written by the classes that maskedkd_pack uses.
 #pragma once
 
 #include "maskedkd/io/posix.hpp"
@@ -18,7 +18,7 @@ struct PackedSet {
   std::vector<Record> records;
 };
 
-// Images of sides 1 .. 20, some gray; labels 0 .. num_classes - 1.
+// An image with sides of 1 to 20, some gray, and a label from 0 to num_classes - 1.
 inline Record random_record(std::mt19937_64& random, std::int64_t num_classes) {
   Record record;
   record.shape = {static_cast<int>(random() % 20 + 1), static_cast<int>(random() % 20 + 1), random() % 3 == 0 ? 1 : 3};

@@ -1,5 +1,5 @@
-// Reading from a file system that misbehaves. pread() and open() of this program are the ones below: they fail as
-// asked, else do what the system does.
+// Reading from a faulty file system. This program's pread() and open() are defined below: they fail on demand, else
+// call the system.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/shards/shard_reader.hpp"
 #include "packed_set.hpp"
@@ -24,7 +24,7 @@ namespace {
 
 std::atomic<int> failures_left = 0;  // of pread
 std::atomic<int> failure = EIO;
-std::atomic<std::size_t> most_bytes = 0;  // that one pread returns; 0: all
+std::atomic<std::size_t> most_bytes = 0;  // most bytes that a pread returns; 0: unlimited
 std::atomic<int> calls = 0;
 std::vector<std::pair<off_t, off_t>> advised;  // offset and length of posix_fadvise
 
@@ -59,7 +59,7 @@ extern "C" int posix_fadvise64(int file, off_t offset, off_t length, int advice)
 namespace maskedkd::testing {
 namespace {
 
-// Whether `works` holds in a child that may open so many files: a hard limit that was lowered stays low.
+// Runs `works` in a child with so many descriptors: a lowered hard limit can't be raised again.
 bool with_descriptors(rlim_t most, const std::function<bool()>& works) {
   const pid_t child = ::fork();
   if (child == 0) {
@@ -95,7 +95,7 @@ class Reading : public ::testing::Test {
   ShardSet set_;
 };
 
-TEST_F(Reading, ShortReadsAndInterruptionsAreGoneOnWith) {
+TEST_F(Reading, ReadingContinuesAfterShortReadsAndInterruptions) {
   most_bytes = 7;
   expect_all();
   most_bytes = 0;
@@ -105,7 +105,7 @@ TEST_F(Reading, ShortReadsAndInterruptionsAreGoneOnWith) {
   EXPECT_EQ(failures_left, 0);
 }
 
-TEST_F(Reading, AFailureThatPassesIsWaitedFor) {
+TEST_F(Reading, ATransientErrorIsRetried) {
   for (const int reason : {EIO, ESTALE, ETIMEDOUT}) {
     failure = reason;
     failures_left = 3;  // 0.1 + 0.2 + 0.4 s
@@ -114,7 +114,7 @@ TEST_F(Reading, AFailureThatPassesIsWaitedFor) {
   }
 }
 
-TEST_F(Reading, AFailureThatStaysEndsInSecondsAndIsNamed) {
+TEST_F(Reading, AnErrorThatPersistsIsReportedAfterSeconds) {
   failure = EIO;
   failures_left = 1000000;
   const auto began = std::chrono::steady_clock::now();
@@ -129,10 +129,10 @@ TEST_F(Reading, AFailureThatStaysEndsInSecondsAndIsNamed) {
   }
   EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(20));
   failures_left = 0;
-  expect_all();  // and the set is as good as before
+  expect_all();  // the set can be read again
 }
 
-TEST_F(Reading, AFailureForGoodIsNotTriedAgain) {
+TEST_F(Reading, APermanentErrorIsNotRetried) {
   failure = EBADF;
   failures_left = 1;
   calls = 0;
@@ -140,7 +140,7 @@ TEST_F(Reading, AFailureForGoodIsNotTriedAgain) {
   EXPECT_EQ(calls, 1);
 }
 
-TEST_F(Reading, AShardThatWasCutOrRemovedMeanwhileIsNamed) {
+TEST_F(Reading, AShardThatWasTruncatedOrRemovedMeanwhileIsNamed) {
   std::filesystem::resize_file(folder_.path() / shard_name(2), packed_.index.shards[2].bytes_offset + 1);
   try {
     set_.read(11);
@@ -157,8 +157,8 @@ TEST_F(Reading, AShardThatWasCutOrRemovedMeanwhileIsNamed) {
   }
 }
 
-// More shards than descriptors: the process may open 40, the set has 60 shards, eight threads read them crosswise.
-TEST_F(Reading, MoreShardsThanDescriptors) {
+// The process may open 40 files, the set has 60 shards, and eight threads read them in different orders.
+TEST_F(Reading, MoreShardsThanDescriptorsCanBeRead) {
   const TemporaryDirectory folder;
   const PackedSet packed = write_set(folder.path(), 120, 2);
   EXPECT_TRUE(with_descriptors(40, [&] {
@@ -184,7 +184,7 @@ TEST_F(Reading, MoreShardsThanDescriptors) {
   }));
 }
 
-// Two sets in one process, which together have more shards than it may open: neither knows of the other.
+// Two sets of one process together have more shards than it may open files.
 TEST_F(Reading, TwoSetsShareTheDescriptors) {
   const TemporaryDirectory one, two;
   const PackedSet first = write_set(one.path(), 80, 2, 5), second = write_set(two.path(), 80, 2, 6);
@@ -200,8 +200,9 @@ TEST_F(Reading, TwoSetsShareTheDescriptors) {
   }));
 }
 
-// Of a shard that is open, the record's bytes and no others; of one that is not, nothing, as opening waits.
-TEST_F(Reading, ReadaheadIsAskedForTheRecordsBytesOfOpenShards) {
+// Readahead is requested for exactly the record's bytes of an open shard, and not for other shards, as opening would
+// block.
+TEST_F(Reading, ReadaheadIsRequestedForTheRecordsBytesOfOpenShards) {
   advised.clear();
   set_.will_need(9);
   EXPECT_TRUE(advised.empty());

@@ -1,4 +1,4 @@
-// A set that is incomplete or damaged is refused when it is opened, in one line that names the shard.
+// An incomplete or damaged set is refused when it is opened, in one line that names the shard.
 #include "maskedkd/shards/shard_reader.hpp"
 #include "maskedkd/base/error.hpp"
 #include "packed_set.hpp"
@@ -19,7 +19,7 @@ class ShardReader : public ::testing::Test {
  protected:
   void SetUp() override { set_ = write_set(folder_.path(), 20, 6); }
 
-  // The message when the set is opened; "" where it opens.
+  // The message of opening the set; "" if it can be opened.
   std::string refusal() const {
     try {
       const ShardSet opened(folder_.path());
@@ -44,9 +44,8 @@ class ShardReader : public ::testing::Test {
     ASSERT_NE(at, std::string::npos) << from;
     write_file_atomically(index(), text.replace(at, from.size(), to));
   }
-  // h5py changes shard 1 as each line of Python says, always beginning with the original, and makes its checksum right;
-  // the index describes the changed file. Opening the set must fail with the message beside the line ("": must
-  // succeed).
+  // h5py changes a copy of shard 1 by each line of Python and corrects its checksum, and the index describes the
+  // changed file. Opening the set must fail with the message beside the line ("": must succeed).
   void expect_forged_shards_refused(const std::vector<std::pair<std::string, std::string>>& changes) {
     const TemporaryDirectory forged;
     std::vector<std::string> command = {MASKEDKD_PYTHON, "-c",
@@ -87,7 +86,7 @@ class ShardReader : public ::testing::Test {
 
 TEST_F(ShardReader, TheWholeSetOpens) { EXPECT_EQ(refusal(), ""); }
 
-TEST_F(ShardReader, NoFolderOrNoIndex) {
+TEST_F(ShardReader, AMissingFolderOrIndexIsRefused) {
   EXPECT_NE(
       [&] {
         try {
@@ -108,12 +107,12 @@ TEST_F(ShardReader, NoFolderOrNoIndex) {
   EXPECT_EQ(refusal().find("interrupted"), std::string::npos);
 }
 
-TEST_F(ShardReader, AMissingMember) {
+TEST_F(ShardReader, AMissingShardIsRefused) {
   fs::remove(shard(2));
   expect_refused("shard-00002.h5 is missing");
 }
 
-TEST_F(ShardReader, ATruncatedMember) {
+TEST_F(ShardReader, ATruncatedShardIsRefused) {
   const std::uint64_t size = fs::file_size(shard(3));
   for (const std::uint64_t length : {size - 1, size / 2, std::uint64_t{8}, std::uint64_t{0}}) {
     fs::resize_file(shard(3), length);
@@ -121,13 +120,13 @@ TEST_F(ShardReader, ATruncatedMember) {
   }
 }
 
-TEST_F(ShardReader, AMemberOfAnotherSetOrPlace) {
+TEST_F(ShardReader, AShardOfAnotherSetOrPlaceIsRefused) {
   const TemporaryDirectory other;
   const PackedSet foreign =
       write_set(other.path(), set_.records, 6, set_.index.class_names, RecordEncoding::raw, "4567");
   fs::copy_file(other.path() / shard_name(1), shard(1), fs::copy_options::overwrite_existing);
   expect_refused("shard-00001.h5");
-  // The same with an index that knows the file: only the set's name tells.
+  // With an index that describes the file, only the set_id reveals it.
   set_.index.shards[1] = foreign.index.shards[1];
   write_file_atomically(index(), serialise(set_.index));
   expect_refused("shard-00001.h5 belongs to another set");
@@ -135,8 +134,8 @@ TEST_F(ShardReader, AMemberOfAnotherSetOrPlace) {
   expect_refused("shard-00001.h5");
 }
 
-TEST_F(ShardReader, ForeignFiles) {
-  // An HDF5 file of something else, and a file that is no HDF5, both vouched for by the index.
+TEST_F(ShardReader, ForeignFilesAreRefused) {
+  // Another HDF5 file and a file that is not HDF5, both described by the index.
   const hid_t file = H5Fcreate(shard(1).c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
   ASSERT_GE(file, 0);
   H5Fclose(file);
@@ -152,7 +151,7 @@ TEST_F(ShardReader, ForeignFiles) {
   expect_refused("shard-00001.h5 is not a valid shard");
 }
 
-// --stage-to makes a folder of this name.
+// --stage-to creates a folder with this name.
 TEST_F(ShardReader, ASetIdThatIsAPathOrNotHexadecimalIsRefused) {
   for (const char* id : {"", "/../../../OWNED0", "..", "ABCD", "0123 abcd", "x\\ny"}) {
     write_file_atomically(index(), serialise(set_.index));
@@ -162,7 +161,7 @@ TEST_F(ShardReader, ASetIdThatIsAPathOrNotHexadecimalIsRefused) {
   }
 }
 
-TEST_F(ShardReader, WhatTheIndexNamesIsShownInOneLine) {
+TEST_F(ShardReader, TextsOfTheIndexAreShownInOneLine) {
   change_index("\"raw\"", R"("a\nb\u001b[31m")");
   expect_refused("it has the unknown encoding 'a?b?[31m'");
 }
@@ -185,7 +184,7 @@ TEST_F(ShardReader, TablesThatContradictThemselvesAreRefused) {
        {"f.attrs.modify('encoding', 'zip')", "its encoding 'zip' is unknown"}});
 }
 
-TEST_F(ShardReader, ABrokenIndex) {
+TEST_F(ShardReader, AnInvalidIndexIsRefused) {
   const std::string whole = read_text_file(index());
   for (std::size_t length = 0; length < whole.size() - 2; length += 7) {
     write_file_atomically(index(), whole.substr(0, length));
@@ -209,7 +208,7 @@ TEST_F(ShardReader, ABrokenIndex) {
   change("\"bytes_offset\": ", "\"bytes_offset\": -", "shard-00000.h5");
   change("\"num_bytes\": ", "\"num_bytes\": 99999999999", "shard-00000.h5");
   change("\"bee\"", "\"bug\"", "does not agree with the set's index");
-  // What this program always writes is required.
+  // Fields that this program always writes are required.
   change("\"sha256\"", "\"sha512\"", "it lacks sha256");
   change("\"check\"", "\"checks\"", "it lacks check");
   change("\"structure\"", "\"none\"", "has the unknown check 'none'");
@@ -218,8 +217,8 @@ TEST_F(ShardReader, ABrokenIndex) {
   EXPECT_EQ(refusal(), "");
 }
 
-// The folder of sets is named for a set now and then.
-TEST_F(ShardReader, TheFolderThatHoldsASetNamesIt) {
+// Users sometimes name the parent folder of the sets.
+TEST_F(ShardReader, TheErrorForAParentFolderNamesTheSet) {
   const TemporaryDirectory parent;
   write_set(parent.path() / "val", 4, 2);
   try {
@@ -232,7 +231,7 @@ TEST_F(ShardReader, TheFolderThatHoldsASetNamesIt) {
   }
 }
 
-// Names are said where the shard has them, and left out where they can no longer be trusted.
+// Names are reported if the shard has them, and left out when they can no longer be trusted.
 TEST_F(ShardReader, ADamagedRecordIsNamedByTheFileThatItCameFrom) {
   const TemporaryDirectory folder;
   const fs::path path = folder.path() / shard_name(0);

@@ -18,7 +18,7 @@ void expect_same(const Record& a, const Record& b) {
   EXPECT_EQ(a.shape, b.shape);
 }
 
-TEST(Shard, RecordsComeBackAsTheyWere) {
+TEST(Shard, RecordsAreReadAsTheyWereWritten) {
   for (const auto& [num_records, per_shard] : {std::pair(1, 1), {7, 7}, {8, 3}, {100, 9}, {30, 1000}}) {
     const TemporaryDirectory folder;
     const PackedSet set = write_set(folder.path(), num_records, per_shard, static_cast<std::uint64_t>(num_records));
@@ -38,10 +38,10 @@ TEST(Shard, RecordsComeBackAsTheyWere) {
   }
 }
 
-TEST(Shard, TheSameContentIsTheSameBytes) {
+TEST(Shard, TheSameContentGivesTheSameBytes) {
   const TemporaryDirectory one, two;
   write_set(one.path(), 20, 6);
-  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // a time in the file would show
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // a time in the file would differ
   write_set(two.path(), 20, 6);
   for (const char* name : {"shard-00000.h5", "shard-00003.h5", "index.json"}) {
     EXPECT_EQ(sha256_of_file(one.path() / name), sha256_of_file(two.path() / name)) << name;
@@ -60,7 +60,7 @@ TEST(Shard, AThousandClassesWithLongNamesFit) {
   EXPECT_EQ(ShardSet(folder.path()).class_names(), names);
 }
 
-TEST(Shard, ManyThreadsReadAtOnce) {
+TEST(Shard, ManyThreadsCanReadAtOnce) {
   const TemporaryDirectory folder;
   const PackedSet set = write_set(folder.path(), 60, 7);
   const ShardSet read(folder.path());
@@ -81,7 +81,7 @@ TEST(Shard, ManyThreadsReadAtOnce) {
   EXPECT_EQ(wrong, std::vector<int>(8, 0));
 }
 
-// The lines of Python in the header are the promise: they are taken from there.
+// The lines of Python that document the format are extracted from the header.
 std::string python_of_the_header() {
   std::istringstream header(
       read_text_file(std::filesystem::path(MASKEDKD_SOURCE_DIR) / "include/maskedkd/shards/shard.hpp"));
@@ -95,7 +95,7 @@ std::string python_of_the_header() {
   return program;
 }
 
-TEST(Shard, TheHeadersLinesOfH5pyReadARecord) {
+TEST(Shard, ThePythonLinesOfTheHeaderReadARecord) {
   const TemporaryDirectory folder;
   std::vector<Record> records;
   std::vector<std::string> names;

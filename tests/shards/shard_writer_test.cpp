@@ -1,4 +1,4 @@
-// A shard that is written record by record: what comes out, with and without a forecast, and where it can't be written.
+// Shards that are written record by record: the result with and without a forecast, and errors.
 #include "maskedkd/shards/shard_writer.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/shards/shard_reader.hpp"
@@ -52,7 +52,7 @@ ShardIndexEntry write(const fs::path& path, const Content& content, const std::o
   return writer.finish();
 }
 
-// Against the file itself: sizes from the file system, digests and tables from Python.
+// Compares an entry with the file: sizes of the file system, digests and tables by Python.
 void expect_described(const ShardIndexEntry& entry, const fs::path& path, const Content& content) {
   EXPECT_EQ(entry.name, path.filename());
   EXPECT_EQ(entry.num_records, static_cast<std::int64_t>(content.records.size()));
@@ -70,8 +70,8 @@ void expect_described(const ShardIndexEntry& entry, const fs::path& path, const 
             fmt::format("{} {} {} {}\n", entry.bytes_offset, entry.num_bytes, entry.frame_sha256, entry.sha256));
 }
 
-// Ranks on two machines or in two containers may have one process number.
-TEST(ShardWriter, UnfinishedFilesAreOfOneWriter) {
+// Ranks on two machines or in two containers may have the same process number.
+TEST(ShardWriter, EveryWriterHasItsOwnUnfinishedFile) {
   const TemporaryDirectory folder;
   const ShardWriter one(folder.path() / shard_name(3), header()), other(folder.path() / shard_name(3), header());
   std::set<std::string> names;
@@ -82,7 +82,7 @@ TEST(ShardWriter, UnfinishedFilesAreOfOneWriter) {
   EXPECT_EQ(names.size(), 2u);
 }
 
-// The digests that are computed while writing are those of the finished file.
+// The digests computed while writing equal those of the finished file.
 TEST(ShardWriter, ItsEntryDescribesTheFileWhateverWasForecast) {
   for (const std::size_t num_records : {0u, 1u, 2u, 57u, 3000u}) {
     const TemporaryDirectory folder;
@@ -110,7 +110,7 @@ TEST(ShardWriter, ItsEntryDescribesTheFileWhateverWasForecast) {
   }
 }
 
-TEST(ShardWriter, NamesAreH5pysAndAShardWithoutThemIsReadToo) {
+TEST(ShardWriter, NamesAreReadByH5pyAndAreOptional) {
   const TemporaryDirectory folder;
   const Content content = random_content(40, 4);
   const fs::path path = folder.path() / shard_name(0);
@@ -132,7 +132,7 @@ TEST(ShardWriter, NamesAreH5pysAndAShardWithoutThemIsReadToo) {
   EXPECT_EQ(read_record_names(path, 40).size(), 0u);
 }
 
-// A limit on a file's size stands for the disk: cut at any byte there is an Error, and no shard.
+// A limit on file sizes stands for a full disk: a cut at any byte gives an Error and no shard.
 TEST(ShardWriter, AFullDiskAnywhereIsAnErrorAndLeavesNothing) {
   const TemporaryDirectory folder;
   const Content content = random_content(2500, 9);
@@ -166,7 +166,7 @@ TEST(ShardWriter, AFullDiskAnywhereIsAnErrorAndLeavesNothing) {
   }
 }
 
-TEST(ShardWriter, APlaceThatIsNotThereAndAnUnfinishedShard) {
+TEST(ShardWriter, AMissingFolderIsAnErrorAndAnUnfinishedShardIsRemoved) {
   const TemporaryDirectory folder;
   const std::string message =
       error_of([&] { ShardWriter writer(folder.path() / "missing" / shard_name(0), header()); });

@@ -20,7 +20,7 @@ namespace {
 bool is_memory = false;
 }  // namespace
 
-// Stands before the C library's: while is_memory, every folder is of a tmpfs that was mounted with size=0, no limit.
+// Replaces the C library's function: while is_memory is true, every folder is on a tmpfs mounted with size=0, no limit.
 extern "C" int statfs(const char* path, struct statfs* status) noexcept {
   const long result = ::syscall(SYS_statfs, path, status);
   if (result == 0 && is_memory) {
@@ -69,7 +69,7 @@ class StagingTest : public ::testing::Test {
   ShardSet set_;
 };
 
-TEST_F(StagingTest, EverythingIsReadFromCopiesThatHaveTheIndexsDigest) {
+TEST_F(StagingTest, RecordsAreReadFromCopiesWithTheDigestOfTheIndex) {
   const Staging staging(set_, options());
   const Staging::Progress progress = finish(staging);
   EXPECT_EQ(progress.num_staged, kShards);
@@ -85,7 +85,7 @@ TEST_F(StagingTest, EverythingIsReadFromCopiesThatHaveTheIndexsDigest) {
   expect_all(set_);
 }
 
-TEST_F(StagingTest, TheNodesRanksShareTheWork) {
+TEST_F(StagingTest, RanksOfANodeShareTheCopying) {
   std::vector<ShardSet> sets;
   for (int rank = 0; rank < 3; ++rank) {
     sets.emplace_back(source_.path());
@@ -122,7 +122,7 @@ TEST_F(StagingTest, ASecondRunFindsTheCopiesAndComparesThem) {
   expect_all(again);
 }
 
-TEST_F(StagingTest, SpaceIsLeftForOthers) {
+TEST_F(StagingTest, TheRequiredFreeSpaceIsKept) {
   StagingOptions most = options();
   most.leave_free = 0.9999;
   const Staging staging(set_, most);
@@ -146,7 +146,7 @@ TEST_F(StagingTest, ADamagedShardIsNotCopiedAndADamagedCopyNotUsed) {
   EXPECT_EQ(finish(staging).num_staged, kShards - 1);
   EXPECT_FALSE(fs::exists(copies() / shard_name(2)));
   EXPECT_THROW(set_.read(8), BadRecord);
-  // A copy that goes bad or goes away under the run: the original is read again.
+  // If a copy is damaged or removed during the run, the original is read again.
   flip_byte(copies() / shard_name(4), packed_.index.shards[4].bytes_offset, 0x01);
   fs::remove(copies() / shard_name(6));
   fs::resize_file(copies() / shard_name(7), 50);
@@ -155,7 +155,7 @@ TEST_F(StagingTest, ADamagedShardIsNotCopiedAndADamagedCopyNotUsed) {
   }
 }
 
-TEST_F(StagingTest, EndsInTheMiddleAndLeavesNoHalfCopy) {
+TEST_F(StagingTest, EndingDuringACopyLeavesNoPartialCopy) {
   const TemporaryDirectory source;
   const PackedSet large = [&] {
     std::vector<Record> records;
@@ -180,7 +180,7 @@ TEST_F(StagingTest, EndsInTheMiddleAndLeavesNoHalfCopy) {
   EXPECT_EQ(set.read(7).bytes, large.records[7].bytes);
 }
 
-TEST_F(StagingTest, WhatAKilledProcessLeftIsSweptAndWhatALiveOneWritesIsNot) {
+TEST_F(StagingTest, FilesOfDeadProcessesAreSweptAndThoseOfLivingOnesAreKept) {
   fs::create_directories(copies());
   const pid_t child = ::fork();
   if (child == 0) {
@@ -190,7 +190,7 @@ TEST_F(StagingTest, WhatAKilledProcessLeftIsSweptAndWhatALiveOneWritesIsNot) {
   ASSERT_EQ(::waitpid(child, nullptr, 0), child);
   const fs::path dead = fs::directory_iterator(copies())->path();
   const fs::path live = unfinished_path(copies() / "shard-00001.h5");
-  // Another container's copy, whose writer has a number that no process has here.
+  // A copy of another container, whose writer has a number that no process has here.
   std::string name = dead.string();
   const fs::path elsewhere = name.replace(name.rfind('.') - 8, 8, "0badcafe");
   std::ofstream(live) << "half";
@@ -201,7 +201,7 @@ TEST_F(StagingTest, WhatAKilledProcessLeftIsSweptAndWhatALiveOneWritesIsNot) {
   EXPECT_TRUE(fs::exists(elsewhere)) << "unknown is not dead";
 }
 
-TEST_F(StagingTest, BadPlacesAreRefused) {
+TEST_F(StagingTest, InvalidFoldersAndSharesAreRefused) {
   StagingOptions file = options();
   file.directory = source_.path() / shard_name(0);
   EXPECT_THROW(Staging(set_, file), Error);

@@ -1,4 +1,4 @@
-// The norm of gradients of real sizes against PyTorch's in float64; clipping against clip_grad_norm_ is in steps_test.
+// Compares the norm of gradients of real sizes with PyTorch's in float64; steps_test compares clipping.
 #include "maskedkd/train/gradient_norm.hpp"
 
 #include "maskedkd/model/registry.hpp"
@@ -16,19 +16,19 @@
 namespace maskedkd {
 namespace {
 
-// Values of many sizes, as gradients have them: log-normal, of both signs.
+// Values of many magnitudes, like gradients: log-normal, of both signs.
 at::Tensor heavy_tailed(std::int64_t count) { return at::randn({count}).mul_(at::randn({count}).mul_(2).exp_()); }
 
 double norm_in_float64(const at::Tensor& values) { return values.to(at::kDouble).norm().item<double>(); }
 
-TEST(GradientNorm, IsThatOfFloat64AtTheSizesOfDeiT) {
+TEST(GradientNorm, EqualsFloat64AtTheSizesOfDeiT) {
   for (const char* name : {"deit_tiny_patch16_224", "deit_small_patch16_224", "deit_base_patch16_224"}) {
     const at::Tensor values = heavy_tailed(count_parameters(find_model(name)));
     EXPECT_NEAR(euclidean_norm(values) / norm_in_float64(values), 1, 1e-9) << name;
   }
 }
 
-TEST(GradientNorm, IsThatOfFloat64AtSizesAroundThoseOfItsParts) {
+TEST(GradientNorm, EqualsFloat64AtSizesAroundThoseOfItsParts) {
   for (const std::int64_t count : {1, 2, 15, 16, 17, 65535, 65536, 65537, 131072, 196609}) {
     const at::Tensor values = heavy_tailed(count);
     EXPECT_NEAR(euclidean_norm(values) / norm_in_float64(values), 1, 1e-12) << count;
@@ -36,7 +36,7 @@ TEST(GradientNorm, IsThatOfFloat64AtSizesAroundThoseOfItsParts) {
   EXPECT_EQ(euclidean_norm(at::empty({0})), 0);
 }
 
-// sqrt(n) x exactly; the squares of these are out of float32's range.
+// The norm is exactly sqrt(n) x; the squares of these values are out of float32's range.
 TEST(GradientNorm, HasTheRangeOfFloat64) {
   for (const double value : {1e30, 1e-30}) {
     EXPECT_NEAR(euclidean_norm(at::full({1'000'000}, value)) / (1000 * static_cast<double>(static_cast<float>(value))),
@@ -44,7 +44,7 @@ TEST(GradientNorm, HasTheRangeOfFloat64) {
   }
 }
 
-TEST(GradientNorm, ShowsAValueThatIsNotFinite) {
+TEST(GradientNorm, IsNotFiniteIfAValueIsNot) {
   at::Tensor values = heavy_tailed(200'000);
   EXPECT_TRUE(std::isfinite(euclidean_norm(values)));
   for (const std::int64_t place : {0, 65535, 131072, 199'999}) {

@@ -1,5 +1,4 @@
-// The time limit of a job that is suspended and resumed. In squeue's place is a script that writes what Slurm 22.05
-// does.
+// The time limit of a job that is suspended and resumed. A script that prints what Slurm 22.05 does replaces squeue.
 #include "maskedkd/train/job_clock.hpp"
 
 #include "maskedkd/train/slurm_end.hpp"
@@ -36,8 +35,8 @@ class JobClockTest : public ::testing::Test {
   const std::string path_ = std::getenv("PATH");
 };
 
-// Dates are in the time zone of who asks, and in the format that the user has set; of an array all jobs are shown.
-TEST_F(JobClockTest, ReadsTheEndOfItsOwnJobWhateverTheUserHasSet) {
+// Dates are printed in the user's time zone and format; for an array all jobs are shown.
+TEST_F(JobClockTest, ReadsTheEndOfItsJobWhateverTheUsersSettingsAre) {
   write_squeue(R"([ "$*" = "--noheader --jobs=$(cat "$0.job") --format=%A %e" ] || exit 1
 [ -z "$SLURM_TIME_FORMAT$SQUEUE_STATES$SLURM_CLUSTERS" ] || { echo "7 Tomorr 12:34"; exit; }
 echo "6 2030-01-01T00:00:00"
@@ -62,7 +61,7 @@ echo "9 NONE"
   }
 }
 
-TEST_F(JobClockTest, NoAnswerIsNone) {
+TEST_F(JobClockTest, InvalidAnswersGiveNoEnd) {
   for (const char* script :
        {"exit 1", "echo squeue: error: Unable to contact slurm controller >&2; exit 1", "echo 7", "echo 7 Unknown",
         "echo 7 2030-01-01", "echo 7 2030-01-01T00:00:00+09:00", "kill -9 $$", "exec >&-; sleep 1"}) {
@@ -73,10 +72,10 @@ TEST_F(JobClockTest, NoAnswerIsNone) {
   EXPECT_EQ(ask_slurm_for_end("7").get(), std::nullopt) << "not executable";
   std::filesystem::remove(squeue_);
   setenv("PATH", place_.path().c_str(), 1);
-  EXPECT_EQ(ask_slurm_for_end("7").get(), std::nullopt) << "there is no squeue, as in many containers";
+  EXPECT_EQ(ask_slurm_for_end("7").get(), std::nullopt) << "squeue is missing, as in many containers";
 }
 
-TEST_F(JobClockTest, NobodyWaitsForASqueueThatHangs) {
+TEST_F(JobClockTest, ASqueueThatHangsIsKilled) {
   write_squeue("echo $$ >\"$0.pid\"; exec sleep 60");
   const auto began = std::time(nullptr);
   auto answer = ask_slurm_for_end("7", std::chrono::seconds(2));
@@ -93,7 +92,7 @@ std::string in_seconds(double seconds) {
   return std::to_string(std::time(nullptr) + static_cast<std::time_t>(seconds));
 }
 
-// A job whose limit is a minute is stopped for three seconds. What is left afterwards is to be between the two.
+// Stops a job with a limit of a minute for three seconds. The remaining time must be between the two values.
 bool after_a_pause(const std::string& slurm_job, double least, double most) {
   return in_child(
       [&] {
@@ -105,7 +104,7 @@ bool after_a_pause(const std::string& slurm_job, double least, double most) {
         bool never_wrong = true;
         const auto began = std::chrono::steady_clock::now();
         while (std::chrono::steady_clock::now() - began < std::chrono::seconds(7)) {
-          never_wrong = never_wrong && !clock.within(54);  // it ran for 4 s
+          never_wrong = never_wrong && !clock.within(54);  // it has run for 4 s
           usleep(1000);
         }
         return never_wrong && !clock.within(least) && clock.within(most);
@@ -116,12 +115,12 @@ bool after_a_pause(const std::string& slurm_job, double least, double most) {
       });
 }
 
-TEST_F(JobClockTest, APauseDoesNotCountAndSlurmIsAskedForTheNewEnd) {
+TEST_F(JobClockTest, APauseDoesNotCountAndSlurmIsQueriedForTheNewEnd) {
   write_squeue("date --utc --date='+1000 seconds' '+7 %FT%T'");
   EXPECT_TRUE(after_a_pause("7", 980, 1001));
 }
 
-TEST_F(JobClockTest, APauseDoesNotCountWhereSlurmDoesNotAnswer) {
+TEST_F(JobClockTest, APauseDoesNotCountIfSlurmDoesNotAnswer) {
   write_squeue("exit 1");
   EXPECT_TRUE(after_a_pause("7", 54, 57)) << "60 s less 4";
   EXPECT_TRUE(after_a_pause("", 54, 57)) << "no Slurm";

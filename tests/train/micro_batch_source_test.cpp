@@ -24,7 +24,7 @@ SamplerOptions sampler(int repeats) {
 
 constexpr std::int64_t kEpochs = 3;
 
-// Adds what all ranks together are given from (epoch, step) on, until `steps` steps are done; returns where they
+// Collects what all ranks together receive from (epoch, step) on, until `steps` steps are done; returns where they
 // stopped.
 std::pair<std::int64_t, std::int64_t> collect(const SamplerOptions& options, int world_size, std::int64_t epoch,
                                               std::int64_t step, std::int64_t steps, Order& order) {
@@ -39,7 +39,7 @@ std::pair<std::int64_t, std::int64_t> collect(const SamplerOptions& options, int
       }
       const bool is_new =
           order.emplace(Place(request->epoch, request->step, request->micro_batch), request->indices).second;
-      EXPECT_TRUE(is_new) << "given twice";
+      EXPECT_TRUE(is_new) << "received twice";
     }
   }
   const std::int64_t done = epoch * options.steps_per_epoch() + step + steps;
@@ -58,7 +58,7 @@ TEST(MicroBatchSource, EveryRankCountSeesTheSameOrderAlsoAcrossChanges) {
       collect(options, world_size, 0, 0, all, shared);
       EXPECT_EQ(alone, shared) << world_size << " ranks";
     }
-    // A resume on another number of ranks every few steps, for every pair of numbers.
+    // The number of ranks changes every few steps, for every pair of numbers.
     for (int before = 1; before <= 6; ++before) {
       for (int after = 1; after <= 6; ++after) {
         Order changing;
@@ -72,7 +72,7 @@ TEST(MicroBatchSource, EveryRankCountSeesTheSameOrderAlsoAcrossChanges) {
   }
 }
 
-// The nodes of halves of halves, as the sums of a single rank cut them.
+// Collects the nodes of the tree of halves of halves that a single rank sums.
 void collect_nodes(int first, int last, std::set<std::pair<int, int>>& nodes) {
   nodes.insert({first, last});
   if (last - first > 1) {
@@ -82,7 +82,7 @@ void collect_nodes(int first, int last, std::set<std::pair<int, int>>& nodes) {
   }
 }
 
-TEST(MicroBatchShare, CoversAStepAndIsANodeOfTheTree) {
+TEST(MicroBatchShare, SharesCoverAStepAndAreNodesOfTheTree) {
   for (int count = 1; count <= 100; ++count) {
     std::set<std::pair<int, int>> nodes;
     collect_nodes(0, count, nodes);

@@ -1,5 +1,5 @@
-// Weights, optimizer, average and loss scale as one state: a step from a summed gradient, the step that an overflow
-// skips, and a state that is saved and restored.
+// Weights, optimizer, average and loss scale as one state: the step of a summed gradient, a step that is skipped
+// because of an overflow, saving and restoring.
 #include "maskedkd/train/model_state.hpp"
 
 #include "maskedkd/base/error.hpp"
@@ -27,7 +27,7 @@ class ModelStateTest : public ::testing::Test {
     state->start_average();
     return state;
   }
-  // Everything that a checkpoint holds, copied.
+  // Copies everything that a checkpoint contains.
   static std::map<std::string, std::map<std::string, at::Tensor>> copy_of(const ModelState& state) {
     std::map<std::string, std::map<std::string, at::Tensor>> copies;
     for (const auto& [group, tensors] : state.groups()) {
@@ -61,7 +61,8 @@ TEST_F(ModelStateTest, TheSumOfScaledGradientsIsUnscaledAndAveraged) {
   EXPECT_TRUE(same(copy_of(*plain), *scaled)) << "powers of two change no bit";
 }
 
-// torch.amp.GradScaler: the step is left out, the scale halved; moments, their count and the average stay.
+// As torch.amp.GradScaler does, an overflow skips the step and halves the scale; moments, their count and the average
+// are unchanged.
 TEST_F(ModelStateTest, AnOverflowSkipsTheStepAndHalvesTheScale) {
   ModelStateOptions options = testing::small_model_state();
   options.scales_loss = true;
@@ -87,7 +88,7 @@ TEST_F(ModelStateTest, AnOverflowSkipsTheStepAndHalvesTheScale) {
   EXPECT_FALSE(same(before, *state));
 }
 
-TEST_F(ModelStateTest, WhatNoScaleMendsIsRefused) {
+TEST_F(ModelStateTest, AnOverflowThatNoScaleAvoidsIsRefused) {
   ModelStateOptions options = testing::small_model_state();
   const auto plain = make(options);
   const auto before = copy_of(*plain);
@@ -109,7 +110,7 @@ TEST_F(ModelStateTest, WhatNoScaleMendsIsRefused) {
   EXPECT_EQ(skipped, 26) << "from 65536 to 1/1024";
 }
 
-TEST_F(ModelStateTest, IsRestoredBitForBitAndGoesOnAlike) {
+TEST_F(ModelStateTest, IsRestoredBitForBitAndContinuesAlike) {
   ModelStateOptions options = testing::small_model_state();
   options.ema_decay = 0.99;
   options.clip_gradient_norm = 0.5;
@@ -152,7 +153,7 @@ TEST_F(ModelStateTest, ACheckpointThatLacksAGroupIsRefused) {
   }
 }
 
-TEST_F(ModelStateTest, TheAverageIsLentToTheStudent) {
+TEST_F(ModelStateTest, TheStudentCanUseTheAverageForAnEvaluation) {
   ModelStateOptions options = testing::small_model_state();
   options.ema_decay = 0.5;
   const auto state = make(options);

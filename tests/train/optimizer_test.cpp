@@ -1,4 +1,4 @@
-// The parts around the weights: flat parameters, AdamW's groups, the average, the loss scale.
+// Flat parameters, AdamW's groups, the average, the loss scale.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/model/registry.hpp"
 #include "maskedkd/train/adamw.hpp"
@@ -45,7 +45,7 @@ TEST(FlatParameters, KeepsValuesAndTheModelsOwnTensors) {
   }
 }
 
-// 50 tensors of deit_tiny decay, 102 do not (what the official code's groups hold).
+// 50 tensors of deit_tiny decay, 102 do not, as in the groups of the official code.
 TEST(FlatParameters, DecaysWhatDeiTDecays) {
   const Vit model(find_model("deit_tiny_patch16_224"));
   int decayed = 0, others = 0;
@@ -70,8 +70,8 @@ TEST(FlatParameters, RefusesTensorsOfAnotherModel) {
   EXPECT_THROW(parameters.copy_named(tensors, "", parameters.values()), Error);
 }
 
-// A state that is saved and loaded goes on with the same bits.
-TEST(AdamW, StateGoesOn) {
+// A state that is saved and loaded continues with the same bits.
+TEST(AdamW, ASavedStateContinuesWithTheSameBits) {
   Vit first = testing::initialised_vit(small(), 1);
   Vit second = testing::initialised_vit(small(), 1);
   const FlatParameters first_parameters(first), second_parameters(second);
@@ -110,8 +110,8 @@ TEST(WeightAverage, IsTheGeometricSum) {
   EXPECT_NEAR(average.values().mean().item<double>(), 3 - 2 * std::pow(0.9, 10), 1e-5);
 }
 
-// torch.amp.GradScaler: 65536, doubled after 2000 good steps in a row, halved by each overflow.
-TEST(LossScaler, GrowsAndBacksOff) {
+// As torch.amp.GradScaler: 65536, doubled after 2000 finite steps in a row, halved by each overflow.
+TEST(LossScaler, GrowsAfterFiniteStepsAndShrinksAfterAnOverflow) {
   LossScaler scaler(true);
   EXPECT_EQ(scaler.scale(), 65536);
   for (int step = 0; step < 1999; ++step) {

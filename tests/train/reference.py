@@ -18,7 +18,7 @@ STEPS, SMOOTHING, ALPHA, RATE = 5, 0.1, 0.5, 5e-4
 
 
 def randomise(model, generator):
-    """Attention and outputs that are far from uniform, so that the choice of patches is not a toss-up."""
+    """Attention and outputs that are far from uniform, so that the choice of patches does not depend on rounding."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
@@ -53,7 +53,7 @@ def kept_patches(criterion, keep, student_attention, teacher, teacher_attention,
 
 
 def make_images(size, batch, generator):
-    """Coarse blobs of colour: patches differ. [steps, B, S, S, 3] uint8"""
+    """Coarse blobs of colour, so that patches differ. [steps, B, S, S, 3] uint8"""
     images = torch.rand(STEPS, batch, 3, 9, 9, generator=generator).flatten(0, 1)
     images = (F.interpolate(images, size, mode="bicubic").clamp(0, 1) * 255).round().to(torch.uint8)
     return images.permute(0, 2, 3, 1).reshape(STEPS, batch, size, size, 3).contiguous()

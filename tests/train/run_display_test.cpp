@@ -1,4 +1,4 @@
-// The status that others look at: where the run is, how fast, how long still; of this process and this epoch.
+// The published status: the position of the run, its speed and remaining time, for this process and this epoch.
 #include "maskedkd/train/run_display.hpp"
 
 #include <gtest/gtest.h>
@@ -24,18 +24,18 @@ RunState at(std::int64_t epoch, std::int64_t step) {
   return state;
 }
 
-TEST_F(RunDisplayTest, TellsWhereTheRunIs) {
+TEST_F(RunDisplayTest, ShowsThePositionOfTheRun) {
   display_.show(at(2, 3), "starting");
   EXPECT_EQ(published_.state, "starting");
   EXPECT_EQ(published_.epoch, 2);
   EXPECT_EQ(published_.epochs, 5);
   EXPECT_EQ(published_.step, 23);
   EXPECT_EQ(published_.steps, 50);
-  EXPECT_EQ(published_.images_per_second, 0) << "no step of it was timed";
+  EXPECT_EQ(published_.images_per_second, 0) << "no step was timed";
 }
 
-// It began in the middle of the epoch: 3 steps in 0.3 s or a little more.
-TEST_F(RunDisplayTest, RatesAreOfTheStepsOfThisProcess) {
+// The process began in the middle of the epoch: 3 steps in a little more than 0.3 s.
+TEST_F(RunDisplayTest, RatesCountOnlyTheStepsOfThisProcess) {
   display_.begin_epoch(at(2, 4), /*waited_s=*/7);
   const auto began = RunningClock::now();
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
@@ -47,7 +47,7 @@ TEST_F(RunDisplayTest, RatesAreOfTheStepsOfThisProcess) {
   EXPECT_EQ(published_.state, "running");
 }
 
-TEST_F(RunDisplayTest, AnEpochsRatesCountItsWaitingAlone) {
+TEST_F(RunDisplayTest, RatesOfAnEpochCountOnlyItsOwnWaiting) {
   display_.begin_epoch(at(1, 5), /*waited_s=*/20);
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
   const auto rates = display_.epoch_rates(20.1);
@@ -58,12 +58,12 @@ TEST_F(RunDisplayTest, AnEpochsRatesCountItsWaitingAlone) {
   EXPECT_NEAR(rates->waiting_share * 5 * 32, 0.1 * rates->images_per_second, 1e-6);
 }
 
-TEST_F(RunDisplayTest, AnEpochThatWasDoneBeforeHasNoRates) {
+TEST_F(RunDisplayTest, AnEpochOfAnEarlierProcessHasNoRates) {
   display_.begin_epoch(at(1, 10), 0);
   EXPECT_FALSE(display_.epoch_rates(1));
 }
 
-TEST_F(RunDisplayTest, TheNewestCheckpointStaysUntilThereIsAnother) {
+TEST_F(RunDisplayTest, TheNewestCheckpointIsShownUntilThereIsANewerOne) {
   display_.record_checkpoint("step-000000010", 1234);
   display_.record_checkpoint("", 0);
   display_.show(at(1, 2), "stopped");

@@ -1,5 +1,5 @@
-// When a run is saved and what becomes of failures, with one rank and a real folder: what is due, what is skipped,
-// which checkpoint is the best one, the last one before the end.
+// When a run is saved and how failures are handled, with one rank and a real folder: due and skipped checkpoints, the
+// best checkpoint, the last one before the end.
 #include "maskedkd/train/run_saver.hpp"
 
 #include "maskedkd/base/activity.hpp"
@@ -47,7 +47,7 @@ class RunSaverTest : public ::testing::Test {
                                                                         RetentionOptions{options_.keep_checkpoints}));
   }
 
-  // After `step` steps, in the middle of an epoch or at its evaluated end.
+  // Sets the state after `step` steps, in the middle of an epoch or at its evaluated end.
   void go_to(std::int64_t step, bool at_end_of_epoch = false) {
     state_.global_step = step;
     state_.step = at_end_of_epoch ? 0 : 5;
@@ -61,7 +61,7 @@ class RunSaverTest : public ::testing::Test {
     return names;
   }
 
-  // As long as it lives nothing can be written where checkpoints go.
+  // While it exists no checkpoint can be written.
   struct BlockedFolder {
     fs::path folder, aside;
     explicit BlockedFolder(const fs::path& path) : folder(path), aside(path.string() + "-aside") {
@@ -92,10 +92,10 @@ TEST_F(RunSaverTest, ACheckpointIsDueByStepsOrByTime) {
   options_.checkpoint_steps = 0;
   EXPECT_FALSE(saver->is_due(10));
   options_.checkpoint_minutes = 1e-9;
-  EXPECT_TRUE(saver->is_due(11)) << "so long has passed since the saver was made";
+  EXPECT_TRUE(saver->is_due(11)) << "that time has passed since the saver was created";
 }
 
-TEST_F(RunSaverTest, WhatIsSavedIsTheStateThatItsNameSays) {
+TEST_F(RunSaverTest, TheSavedStateIsThatOfItsName) {
   auto saver = make();
   go_to(10);
   saver->start();
@@ -111,8 +111,8 @@ TEST_F(RunSaverTest, WhatIsSavedIsTheStateThatItsNameSays) {
   }
 }
 
-// The copy is made when the save starts: what the next steps change is not in it.
-TEST_F(RunSaverTest, TheStepsAfterItDoNotReachTheSave) {
+// The copy is made when the save starts: later steps do not change it.
+TEST_F(RunSaverTest, LaterStepsDoNotChangeASave) {
   auto saver = make();
   go_to(10);
   const auto groups = model_.groups();
@@ -144,7 +144,7 @@ TEST_F(RunSaverTest, TheBestEvaluationIsMarkedAndNoOther) {
   EXPECT_EQ(state_.best.step, 40);
 }
 
-TEST_F(RunSaverTest, ABestOneThatCouldNotBeSavedIsNotTheBest) {
+TEST_F(RunSaverTest, ABestEvaluationThatCouldNotBeSavedIsNotTheBest) {
   auto saver = make();
   go_to(10, true);
   saver->record_evaluation({50, 0, 10});
@@ -180,7 +180,7 @@ TEST_F(RunSaverTest, AFailureIsReportedOnceAndTheNextSaveWorks) {
   EXPECT_EQ(on_disk(), Names{"step-000000020"});
 }
 
-TEST_F(RunSaverTest, TheRunEndsWhereNoneHasWorkedForTooLong) {
+TEST_F(RunSaverTest, TheRunEndsIfNoSaveHasSucceededForTooLong) {
   options_.max_checkpoint_age_minutes = 1e-6;
   auto saver = make();
   const BlockedFolder blocked(checkpoints());
@@ -190,11 +190,11 @@ TEST_F(RunSaverTest, TheRunEndsWhereNoneHasWorkedForTooLong) {
   EXPECT_THROW(saver->poll(), Error);
 }
 
-TEST_F(RunSaverTest, TheLastOneIsSavedOnceAndOnlyWhereSomethingIsNew) {
+TEST_F(RunSaverTest, TheLastCheckpointIsSavedOnceAndOnlyIfSomethingIsNew) {
   auto saver = make();
   go_to(0);
   EXPECT_TRUE(saver->save_at_end(2));
-  EXPECT_EQ(on_disk(), Names{}) << "a start from the beginning is as good";
+  EXPECT_EQ(on_disk(), Names{}) << "nothing to save before the first step";
   go_to(7);
   EXPECT_TRUE(saver->save_at_end(2));
   EXPECT_EQ(on_disk(), Names{"step-000000007"});
@@ -212,7 +212,7 @@ TEST_F(RunSaverTest, NothingIsSavedRightAfterARestore) {
   EXPECT_EQ(on_disk(), Names{});
 }
 
-TEST_F(RunSaverTest, TheLastOneIsTriedAgainAndThenGivenUp) {
+TEST_F(RunSaverTest, TheLastSaveIsRetriedAndThenGivenUp) {
   auto saver = make();
   go_to(7);
   {

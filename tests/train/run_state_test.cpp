@@ -21,7 +21,7 @@ RunState example() {
   state.epoch = 17;
   state.step = 3;
   state.global_step = 21270;
-  state.epoch_loss_sum = 0.1 + 0.2;  // no short decimal
+  state.epoch_loss_sum = 0.1 + 0.2;  // not a short decimal
   state.best.accuracy = 100.0 / 3;
   state.best.epoch = 15;
   state.best.step = 20016;
@@ -42,7 +42,7 @@ RunState example() {
   return state;
 }
 
-TEST(RunState, ComesBackBitForBit) {
+TEST(RunState, IsRestoredBitForBit) {
   const RunState before = example();
   const RunState after = parse_run_state(to_json(before), "state.json");
   EXPECT_EQ(after.epoch, before.epoch);
@@ -70,7 +70,7 @@ TEST(RunState, ComesBackBitForBit) {
   }
 }
 
-TEST(RunState, RefusesWhatIsNoState) {
+TEST(RunState, RefusesInvalidTexts) {
   std::vector<std::string> texts = {"", "{}", "[1]", "{\"epoch\": \"one\"}"};
   for (const char* field :
        {"\"epoch\"", "\"teacher_model\"", "\"ranks\"", "\"threads\"", "\"device\"", "\"history\""}) {
@@ -83,7 +83,7 @@ TEST(RunState, RefusesWhatIsNoState) {
   }
 }
 
-TEST(RunState, AResumedRunMayChangeSomeThingsOnly) {
+TEST(RunState, AResumedRunMayChangeOnlySomeOptions) {
   const auto refusal = [](const std::function<void(RunState&)>& change) {
     RunState now = example();
     change(now);
@@ -105,7 +105,7 @@ TEST(RunState, AResumedRunMayChangeSomeThingsOnly) {
   RunState now = example();
   now.options[1].text = "1e-3";
   now.options[2].text = "b";
-  now.model = " " + now.model;  // other text, the same model
+  now.model = " " + now.model;  // another text for the same model
   EXPECT_EQ(compare_runs(example(), now), std::vector<std::string>{"--lr changes from 5e-4 to 1e-3"});
 }
 
@@ -117,15 +117,15 @@ TEST(RunState, AFixedOptionIsRefusedAlsoWithoutAState) {
   EXPECT_THROW(refuse_fixed_changes(example().options, now), Error);
 }
 
-// A program that has one option more or less goes on.
-TEST(RunState, AnOptionThatOneOfBothLacksIsNotCompared) {
+// A program with one option more or less can resume the run.
+TEST(RunState, AnOptionThatOneOfTheTwoLacksIsNotCompared) {
   RunState now = example();
   now.options.push_back({"stride", "2", OnResume::fixed});
   now.options.erase(now.options.begin() + 1);
   EXPECT_EQ(compare_runs(example(), now), std::vector<std::string>());
 }
 
-// One file is two teachers where its positions are interpolated for another grid.
+// One file gives two teachers if its positions are interpolated for another grid.
 TEST(RunState, TheSameFileAsAnotherTeacherModelIsRefused) {
   RunState now = example();
   now.teacher_model = model_of_width(192);
@@ -138,8 +138,8 @@ TEST(RunState, TheSameFileAsAnotherTeacherModelIsRefused) {
   }
 }
 
-// Sums in another order differ in their last bits; a power of two of ranks keeps the order.
-TEST(RunState, WhatChangesTheRoundingIsReported) {
+// Sums in another order differ in their last bits; powers of two of ranks keep the order.
+TEST(RunState, ChangesThatAffectRoundingAreReported) {
   RunState before = example();
   before.threads = 1;
   const auto changes = [&](int ranks, int threads, const std::string& device) {

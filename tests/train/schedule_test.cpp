@@ -33,11 +33,11 @@ TEST(Schedule, PerStepPassesThroughTheOfficialPointsWithoutTheirLag) {
   for (std::int64_t epoch = 0; epoch < 299; ++epoch) {
     EXPECT_EQ(learning_rate_at(by_step, 512, epoch, 0, 100), learning_rate_at(by_epoch, 512, epoch + 1, 0, 100));
   }
-  // Half a warm-up of five epochs: half way up.
+  // After half of a warm-up of five epochs the rate is half way up.
   EXPECT_DOUBLE_EQ(learning_rate_at(by_step, 512, 2, 50, 100), (1e-6 + 5e-4) / 2);
 }
 
-TEST(Schedule, ScalesWithTheGlobalBatchButForTheEnds) {
+TEST(Schedule, ScalesWithTheGlobalBatchExceptTheSmallestRate) {
   ScheduleOptions options;
   options.warmup_epochs = 0;
   EXPECT_DOUBLE_EQ(learning_rate_at(options, 2048, 0, 0, 10), 4 * 5e-4);
@@ -45,7 +45,7 @@ TEST(Schedule, ScalesWithTheGlobalBatchButForTheEnds) {
   EXPECT_NEAR(learning_rate_at(options, 2048, 299, 999999, 1000000), options.min_rate, 1e-12);
 }
 
-TEST(Schedule, RefusesNonsense) {
+TEST(Schedule, RefusesInvalidOptions) {
   const auto refuses = [](auto change) {
     ScheduleOptions options;
     change(options);

@@ -1,6 +1,7 @@
-// On a CPU a micro-batch passes through the models in slices. Loss and gradient must be those of the whole micro-batch
-// at once: every random decision (mixing, drop path, random patches) belongs to an image of the micro-batch, not to its
-// place in a slice. The whole one is computed here from the parts that have references of their own: Vit, loss, mixing.
+// On a CPU a micro-batch passes through the models in slices. Loss and gradient must equal those of the whole
+// micro-batch: every random decision (mixing, drop path, random patches) belongs to an image of the micro-batch, not to
+// its place in a slice. The whole micro-batch is computed here from parts that have their own references: Vit, loss,
+// mixing.
 #include "maskedkd/base/philox.hpp"
 #include "maskedkd/data/batch.hpp"
 #include "maskedkd/distill/patch_selection.hpp"
@@ -79,7 +80,7 @@ class Slices : public ::testing::TestWithParam<SlicesCase> {
     batch_.erasures.resize(batch_.request.indices.size());
   }
 
-  // [L, 2, B], as DistillationStep documents them: 24 bits of each word of the stream
+  // [L, 2, B], as documented for DistillationStep: 24 bits of each word of the stream
   at::Tensor uniforms() const {
     const at::Tensor values = at::empty({options_.student.depth, 2, GetParam().images}, at::kFloat);
     PhiloxStream random = stream(RandomPurpose::drop_path);
@@ -113,7 +114,7 @@ class Slices : public ::testing::TestWithParam<SlicesCase> {
   MicroBatch batch_;
 };
 
-TEST_P(Slices, LossAndGradientAreTheWholeMicroBatchs) {
+TEST_P(Slices, LossAndGradientEqualThoseOfTheWholeMicroBatch) {
   constexpr double kLossScale = 8;
   const FlatParameters parameters(student_);
   const at::Tensor found = at::zeros_like(parameters.values()), wanted = at::zeros_like(parameters.values());

@@ -1,5 +1,4 @@
-// Reports of all ranks, packed, gathered and merged: losses in the step's order on every number of ranks, and who
-// decides what.
+// Reports of all ranks are packed, gathered and merged: losses come in the step's order on every number of ranks.
 #include "maskedkd/train/step_report.hpp"
 
 #include "maskedkd/train/micro_batch_source.hpp"
@@ -13,7 +12,7 @@
 namespace maskedkd {
 namespace {
 
-// Micro-batch m has the loss losses[m]; `change` alters one rank's report.
+// Merges reports in which micro-batch m has the loss losses[m]; `change` alters one rank's report.
 StepReport exchanged(const std::vector<double>& losses, int ranks,
                      const std::function<void(int rank, RankReport&)>& change = {}) {
   const int per_step = static_cast<int>(losses.size());
@@ -27,7 +26,7 @@ StepReport exchanged(const std::vector<double>& losses, int ranks,
       change(rank, report);
     }
     const std::vector<double> packed = pack_report(report, per_step, ranks);
-    EXPECT_TRUE(length == 0 || length == packed.size()) << "a gather takes as many of every rank";
+    EXPECT_TRUE(length == 0 || length == packed.size()) << "a gather needs the same length from every rank";
     length = packed.size();
     gathered.insert(gathered.end(), packed.begin(), packed.end());
   }
@@ -49,7 +48,7 @@ TEST(StepReport, LossesComeInTheStepsOrderOnEveryNumberOfRanks) {
   }
 }
 
-TEST(StepReport, AnyRankStopsFailsAndSavesButRank0AloneMakesACheckpointDue) {
+TEST(StepReport, AnyRankCanStopAndFailButOnlyRank0MakesACheckpointDue) {
   for (int speaker = 0; speaker < 4; ++speaker) {
     const auto said = [&](bool RankReport::*flag) {
       return exchanged({1, 2, 3, 4, 5, 6, 7}, 4, [&](int rank, RankReport& report) { report.*flag = rank == speaker; });

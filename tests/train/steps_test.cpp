@@ -1,5 +1,5 @@
-// Five steps of the real thing against PyTorch's (reference.py): DeiT-Tiny, plain and distilled, from a DeiT3-Small
-// that sees 98 of 196 patches; small models of other grids and input sizes; other criteria than the paper's.
+// Compares five training steps with PyTorch's (reference.py): DeiT-Tiny, plain and distilled, from a DeiT3-Small that
+// sees 98 of 196 patches; small models with other grids and input sizes; other criteria than the paper's.
 #include "maskedkd/data/batch.hpp"
 #include "maskedkd/distill/teacher_view.hpp"
 #include "maskedkd/io/safetensors.hpp"
@@ -76,9 +76,8 @@ std::vector<StepsCase> cases() {
       {"clipped", tiny, deit3, "deit3_small", 98, DistillationType::soft, MaskCriterion::student, 0.5}};
 }
 
-// A key's bias adds the same to all scores of a query, which softmax takes away again: its gradient is exactly 0, and
-// what floating point leaves of it Adam makes into steps of any size. So the middle third of a qkv.bias is nothing to
-// compare.
+// A key's bias adds the same to all scores of a query, which does not change the softmax: its gradient is exactly 0,
+// and Adam turns rounding errors into steps of any size. So the middle third of a qkv.bias can't be compared.
 at::Tensor without_key_bias(const std::string& name, const at::Tensor& value) {
   if (name.find("qkv.bias") == std::string::npos) {
     return value.reshape({-1});
@@ -126,7 +125,7 @@ class Steps : public ::testing::TestWithParam<StepsCase> {
   std::optional<Teacher> teacher_;
 };
 
-TEST_P(Steps, LossesGradientsAndWeightsArePyTorchs) {
+TEST_P(Steps, LossesGradientsAndWeightsEqualPyTorchs) {
   student_.set_requires_grad(true);
   const FlatParameters parameters(student_);
   AdamW optimizer(parameters, options_.adamw);
@@ -154,7 +153,7 @@ TEST_P(Steps, LossesGradientsAndWeightsArePyTorchs) {
     }
     if (GetParam().clip > 0) {
       const double norm = euclidean_norm(gradient);
-      EXPECT_GT(norm, 2 * GetParam().clip) << "it is to be clipped";
+      EXPECT_GT(norm, 2 * GetParam().clip) << "otherwise it is not clipped";
       if (step == 0) {
         EXPECT_NEAR(norm / expected_.at("norm").item<double>(), 1, 1e-5);
       }
@@ -177,14 +176,14 @@ TEST_P(Steps, LossesGradientsAndWeightsArePyTorchs) {
   EXPECT_LT(worst_gradient, 1e-5);
   EXPECT_LT(weights, 1e-5);
   EXPECT_LT(move, 1e-3);
-  // Adam makes a gradient that is next to 0 into a step of any size, so that a single weight of millions can go another
-  // way: PyTorch in float32 is as far from PyTorch in float64 (4e-6 to 3e-5 over some seeds).
+  // Adam turns a gradient near 0 into a step of any size, so that single weights of millions can move in another
+  // direction: PyTorch in float32 differs as much from PyTorch in float64 (4e-6 to 3e-5 for several seeds).
   EXPECT_LT(worst_tensor, 1e-4);
 }
 
 class StepsWithTeacher : public Steps {};
 
-// The losses above would tell too, but not which patches.
+// The losses above depend on the patches too, but do not show which ones were kept.
 TEST_P(StepsWithTeacher, TheTeacherSeesPyTorchsPatches) {
   const at::NoGradGuard no_grad;
   const at::Tensor images = normalised_images(batch_of(0), at::kCPU);

@@ -1,4 +1,4 @@
-// When a run stops: by steps, by its time limit with room for a step and a save, by a signal.
+// When a run stops: after a number of steps, at its time limit with enough time for a step and a save, by a signal.
 #include "maskedkd/train/stop_policy.hpp"
 
 #include "maskedkd/train/stop_signal.hpp"
@@ -20,8 +20,8 @@ TEST(StopPolicy, StopsAfterSoManyStepsOfThisProcess) {
     EXPECT_FALSE(policy.is_requested_after_step()) << step;
     policy.record_step(0.1);
   }
-  EXPECT_TRUE(policy.is_requested_after_step()) << "the third is under way";
-  EXPECT_FALSE(policy.is_requested()) << "only steps count here";
+  EXPECT_TRUE(policy.is_requested_after_step()) << "the third step is running";
+  EXPECT_FALSE(policy.is_requested()) << "neither a time limit nor a signal";
   EXPECT_EQ(policy.num_steps(), 2);
 }
 
@@ -32,7 +32,7 @@ TEST(StopPolicy, NeverStopsByItselfWithoutALimit) {
   EXPECT_FALSE(policy.is_requested_after_step());
 }
 
-// 2 minutes are left: 2 steps, 2 saves and 15 s must fit.
+// With 2 minutes left, 2 steps, 2 saves and 15 s must fit.
 TEST(StopPolicy, LeavesTimeForAStepAndASave) {
   StopPolicy policy(clock_of("2"), 0);
   policy.record_step(20);
@@ -41,10 +41,10 @@ TEST(StopPolicy, LeavesTimeForAStepAndASave) {
   policy.expect_save(35);
   EXPECT_TRUE(policy.is_requested()) << "125 s are needed";
   policy.expect_save(0);
-  EXPECT_TRUE(policy.is_at_time_limit()) << "once and for all";
+  EXPECT_TRUE(policy.is_at_time_limit()) << "and stays so";
 }
 
-TEST(StopPolicy, ALongStepIsForgottenInSomeHundredOthers) {
+TEST(StopPolicy, ALongStepIsForgottenAfterSomeHundredOthers) {
   StopPolicy policy(clock_of("2"), 0);
   policy.record_step(50);
   for (int step = 0; step < 300; ++step) {
@@ -54,7 +54,7 @@ TEST(StopPolicy, ALongStepIsForgottenInSomeHundredOthers) {
   EXPECT_FALSE(policy.is_requested()) << "2 x 2.5 + 2 x 40 + 15 s are needed";
 }
 
-TEST(StopPolicy, ASignalStopsItAndIsToldFromTheTimeLimit) {
+TEST(StopPolicy, ASignalStopsTheRunAndDiffersFromTheTimeLimit) {
   watch_stop_signals();
   StopPolicy policy(clock_of("none"), 0);
   EXPECT_FALSE(policy.is_signalled());

@@ -1,4 +1,4 @@
-// When a job ends, as Slurm's environment and sbatch's notation have it.
+// The end of a job, from Slurm's environment and in sbatch's notation.
 #include "maskedkd/train/time_limit.hpp"
 
 #include "support/error_of.hpp"
@@ -25,8 +25,8 @@ std::string in_seconds(double seconds) {
   return std::to_string(static_cast<std::int64_t>(now.count() + seconds));
 }
 
-// man 1 sbatch, --time.
-TEST(TimeLimit, IsWrittenAsSbatchWritesIt) {
+// The notation of man 1 sbatch, --time.
+TEST(TimeLimit, IsReadInSbatchsNotation) {
   const std::map<std::string, double> cases = {{"90", 5400},        {"0:30", 30},         {"90:15", 5415},
                                                {"1:30:00", 5400},   {"2-0", 172800},      {"2-12", 216000},
                                                {"2-12:30", 217800}, {"1-00:00:05", 86405}};
@@ -40,7 +40,7 @@ TEST(TimeLimit, IsWrittenAsSbatchWritesIt) {
   }
 }
 
-TEST(TimeLimit, ComesFromTheJob) {
+TEST(TimeLimit, AutoReadsTheEndOfTheJob) {
   EXPECT_FALSE(limit("none", {{"SLURM_JOB_END_TIME", in_seconds(100)}}).seconds_left());
   EXPECT_FALSE(limit("auto").seconds_left());
   EXPECT_FALSE(limit("auto").within(1e9));
@@ -55,8 +55,8 @@ TEST(TimeLimit, ComesFromTheJob) {
             std::string::npos);
 }
 
-// Another job's, or by a clock that is wrong: obeyed, it would end every start at its first step.
-TEST(TimeLimit, AnEndInThePastIsSaidAndNotObeyed) {
+// The end of another job, or of a wrong clock, would stop every start at its first step.
+TEST(TimeLimit, AnEndInThePastIsReportedAndIgnored) {
   for (const std::string& past : {in_seconds(-5), std::string("0"), std::string("1000")}) {
     for (const char* name : {"MASKEDKD_JOB_END", "SLURM_JOB_END_TIME"}) {
       const TimeLimit given = limit("auto", {{name, past}});
@@ -71,8 +71,8 @@ TEST(TimeLimit, AnEndInThePastIsSaidAndNotObeyed) {
   EXPECT_EQ(limit("auto", {{"MASKEDKD_JOB_END", in_seconds(50)}}).remark(), "");
 }
 
-// In milliseconds, say: more than nanoseconds of 64 bits hold.
-TEST(TimeLimit, ManyYearsAreNoTimeInThePast) {
+// Values in milliseconds, for example, exceed the nanoseconds that 64 bits can hold.
+TEST(TimeLimit, ManyYearsAreNotInThePast) {
   EXPECT_FALSE(limit("auto", {{"MASKEDKD_JOB_END", "999999999999"}}).within(1e9));
   EXPECT_FALSE(limit("999999999").within(1e9)) << "minutes";
   EXPECT_FALSE(limit("99999-0").within(1e9)) << "days";
@@ -86,7 +86,7 @@ TEST(TimeLimit, MovesWithTheJobsEnd) {
   given.end_at(std::stod(in_seconds(-500)));
   EXPECT_NEAR(*given.seconds_left(), 500, 2) << "past";
   given.end_at(std::numeric_limits<double>::infinity());
-  EXPECT_FALSE(given.seconds_left()) << "none any more";
+  EXPECT_FALSE(given.seconds_left()) << "no limit any more";
   EXPECT_FALSE(limit("1:00:00").is_end_of_job());
 }
 
