@@ -31,24 +31,23 @@ class BadInput : public TrainingRun {
   static Arguments arguments(const Arguments& more, const std::string& output = "run") {
     return student_arguments(data(), teacher(), path(output), more);
   }
-  // A copy of the data that can be damaged.
   static fs::path data_copy(const std::string& name) {
     fs::copy(data(), path(name), fs::copy_options::recursive);
     return path(name);
   }
 
-  static void expect_refusal(const ProcessResult& result, int exit_code, const std::vector<std::string>& said) {
+  static void expect_refusal(const ProcessResult& result, int exit_code, const std::vector<std::string>& parts) {
     EXPECT_EQ(result.exit_code, exit_code) << result.output;
     EXPECT_LT(result.seconds, 10.0);
     const std::vector<std::string> lines = error_lines(result.output);
     ASSERT_EQ(lines.size(), 1U) << result.output;
-    for (const std::string& part : said) {
+    for (const std::string& part : parts) {
       EXPECT_NE(lines.front().find(part), std::string::npos) << "no '" << part << "' in: " << lines.front();
     }
   }
-  static void expect_train_refuses(const Arguments& arguments, const std::vector<std::string>& said, int exit_code = 2,
+  static void expect_train_refuses(const Arguments& arguments, const std::vector<std::string>& parts, int exit_code = 2,
                                    int ranks = 2) {
-    expect_refusal(run_process(on_ranks(ranks, "maskedkd_train", arguments)), exit_code, said);
+    expect_refusal(run_process(on_ranks(ranks, "maskedkd_train", arguments)), exit_code, parts);
   }
 };
 
@@ -135,7 +134,6 @@ TEST_F(BadInput, DamagedShardsAreRefused) {
   fs::copy_file(path("other") / "shard-00000.h5", foreign / "shard-00000.h5", fs::copy_options::overwrite_existing);
   expect_train_refuses(arguments({"--data-path", foreign}), {"shard-00000.h5"});
 
-  // A flipped bit in an image is found during the training.
   const fs::path flipped = data_copy("flipped");
   flip_a_bit(flipped / "shard-00001.h5");
   const ProcessResult result =

@@ -87,7 +87,6 @@ TEST_F(DataTest, ADamagedRecordStopsOrIsSkippedUpToALimit) {
       << limited.output;
 }
 
-// If damaged records may be skipped, one in the evaluation set must not end an epoch.
 TEST_F(DataTest, ADamagedRecordOfTheEvaluationSetStopsOrIsSkipped) {
   damage({40}, "val");
   const ProcessResult stopped = train(data_, "stopped", {});

@@ -66,7 +66,6 @@ TEST(Evaluate, EveryImageIsEvaluatedOnceOnAnyNumberOfRanksAsByTimm) {
   EXPECT_NEAR(one["test_loss"].get<double>(), expected["test_loss"].get<double>(), 1e-5);
 }
 
-// Compares all figures of all epochs, of the weights and of their average, with the run's precision, crop and batches.
 TEST(Evaluate, ACheckpointHasTheFiguresOfTheRunsLog) {
   const TemporaryDirectory place;
   const fs::path data = place.path() / "data", test = place.path() / "test", figures = place.path() / "figures";

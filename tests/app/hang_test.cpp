@@ -42,7 +42,6 @@ class Hang : public TrainingRun {
     }
     return all;
   }
-  // An undisturbed run on that many ranks, made once.
   static fs::path undisturbed_on(int ranks) {
     const std::string name = "undisturbed-" + std::to_string(ranks);
     if (!fs::exists(run_folder(name))) {

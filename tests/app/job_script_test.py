@@ -17,7 +17,7 @@ touch {folder}/started
 sleep 0.0$((RANDOM % 9 + 1))
 exit {code}
 '''
-SAID = {0: 'finished', 2: 'ended with code 2: not restarted', 85: 'stopped early',
+MESSAGES = {0: 'finished', 2: 'ended with code 2: not restarted', 85: 'stopped early',
         93: 'not restarted: see the error above'}
 LOST = {138, 143}  # the code of mpiexec may be lost if a signal arrives while it ends
 
@@ -54,20 +54,20 @@ class JobScript(unittest.TestCase):
         return script, script.communicate(timeout=60)[0]
 
     def test_ends_with_the_code_of_its_ranks(self):
-        for code, words in SAID.items():
-            script, said = self.ended(code)
-            self.assertEqual(script.returncode, code, said)
-            self.assertIn(words, said)
+        for code, words in MESSAGES.items():
+            script, output = self.ended(code)
+            self.assertEqual(script.returncode, code, output)
+            self.assertIn(words, output)
 
     def test_reads_a_long_recipe(self):
         recipe = self.folder / 'long.conf'
         recipe.write_text(f'data_path = {self.folder}/mine\noutput-dir = {self.folder}/run\n' + '# a comment\n' * 100000)
         self.program.write_text('#!/usr/bin/env bash\nprintf "<%s>" "$@"\n')
         self.program.chmod(0o755)
-        said = self.run_script('jobs/train.sbatch', recipe).communicate(timeout=60)[0]
-        self.assertIn(f'<--config><{recipe}>', said)
-        self.assertNotIn('<--data-path>', said)  # it would override the recipe's
-        self.assertNotIn('<--output-dir>', said)
+        output = self.run_script('jobs/train.sbatch', recipe).communicate(timeout=60)[0]
+        self.assertIn(f'<--config><{recipe}>', output)
+        self.assertNotIn('<--data-path>', output)  # it would override the recipe's
+        self.assertNotIn('<--output-dir>', output)
 
     def test_device_is_cuda_where_the_site_has_gpus(self):
         self.program.write_text('#!/usr/bin/env bash\nprintf "<%s>" "$@"\n')
@@ -83,8 +83,8 @@ class JobScript(unittest.TestCase):
         (self.folder / 'bin/maskedkd_evaluate').symlink_to(self.program)
         for gpus, command, expected in cases:
             self.site.write_text(plain.replace('site_gpus_per_node=0', f'site_gpus_per_node={gpus}'))
-            said = self.run_script(*command).communicate(timeout=60)[0]
-            self.assertEqual('<--device><cuda>' in said, expected, (gpus, command, said))
+            output = self.run_script(*command).communicate(timeout=60)[0]
+            self.assertEqual('<--device><cuda>' in output, expected, (gpus, command, output))
 
     # Settings of Slurm's output for this user must not change the end of the job that the ranks get.
     def test_exports_the_end_of_the_job_whatever_the_users_time_format(self):
@@ -120,17 +120,17 @@ esac
     # A trap whose kill found no ranks once ended the script silently (set -e).
     def test_logs_how_its_ranks_ended_despite_many_signals(self):
         lost = 0
-        for code, words in SAID.items():
-            for hail in range(HAILS):
-                script, said = self.ended(code, pause=(0.0005, 0.02, 0.1)[hail % 3])
+        for code, words in MESSAGES.items():
+            for trial in range(HAILS):
+                script, output = self.ended(code, pause=(0.0005, 0.02, 0.1)[trial % 3])
                 if script.returncode in LOST:
                     lost += 1
                     words_now = 'killed (code'
                 else:
-                    self.assertEqual(script.returncode, code, said)
+                    self.assertEqual(script.returncode, code, output)
                     words_now = words
-                self.assertIn(words_now, said)
-        print(f'{HAILS * len(SAID)} trials, the code was lost in {lost}')
+                self.assertIn(words_now, output)
+        print(f'{HAILS * len(MESSAGES)} trials, the code was lost in {lost}')
 
 
 if __name__ == '__main__':

@@ -88,9 +88,9 @@ TEST_F(Mask, AScheduleKeepsFewerPatchesEachEpoch) {
 TEST_F(Mask, ATeacherMayHaveAnotherGridAndInputSize) {
   const std::string output = train_to_the_end(2, "finer-student", "finer", {"--epochs", "2", "--keep", "0.25"});
   EXPECT_EQ(logged("finer-student", "kept_patches"), (Values{9, 9}));
-  for (const char* said : {"sees 9 of 36 patches", "16 x 16 pixels are resized to its 24 x 24",
+  for (const char* part : {"sees 9 of 36 patches", "16 x 16 pixels are resized to its 24 x 24",
                            "4 x 4 patches is resampled to its 6 x 6"}) {
-    EXPECT_NE(output.find(said), std::string::npos) << "no '" << said << "' in: " << output;
+    EXPECT_NE(output.find(part), std::string::npos) << "no '" << part << "' in: " << output;
   }
   // more patches than the student has, and a student of 8 x 8 patches, more than the teacher has
   train_to_the_end(1, "many", "finer", {"--epochs", "1", "--keep", "20"});
@@ -99,7 +99,6 @@ TEST_F(Mask, ATeacherMayHaveAnotherGridAndInputSize) {
   EXPECT_EQ(logged("finer-student-patches", "kept_patches"), (Values{8}));
 }
 
-// The patches depend on epoch and step, not on the rank or the number of restarts.
 TEST_F(Mask, RandomPatchesAndAScheduleGiveTheSameBitsOnRanksAndAcrossAStop) {
   const Arguments kind = {"--epochs", "3", "--mask-criterion", "random", "--keep-schedule", "cosine", "--keep", "0.1"};
   train_to_the_end(1, "one-rank", "finer", kind);
@@ -123,9 +122,9 @@ TEST_F(Mask, AResumedRunReportsChangedOptions) {
                                     {"--stop-after-steps", "2", "--keep", "4", "--mask-criterion", "lowest",
                                      "--keep-schedule", "linear", "--keep-start", "12"});
   EXPECT_EQ(other.exit_code, 85) << other.output;
-  for (const char* told : {"--keep changes from 0.5 to 4", "--mask-criterion changes from student to lowest",
+  for (const char* part : {"--keep changes from 0.5 to 4", "--mask-criterion changes from student to lowest",
                            "--keep-schedule changes from constant to linear", "--keep-start changes from 1.0 to 12"}) {
-    EXPECT_NE(other.output.find(told), std::string::npos) << "no '" << told << "' in: " << other.output;
+    EXPECT_NE(other.output.find(part), std::string::npos) << "no '" << part << "' in: " << other.output;
   }
 }
 

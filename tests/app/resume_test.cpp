@@ -89,7 +89,6 @@ TEST_F(Resume, StopSignalsEndAfterTheStepWithTheRequeueCode) {
   expect_same_run(expected, run_folder("signalled"), kSteps);
 }
 
-// MASKEDKD_KILLS=N sets the number of kills.
 TEST_F(Resume, KillsAtRandomTimesChangeNoBit) {
   const fs::path expected = undisturbed("plain");
   const char* text = std::getenv("MASKEDKD_KILLS");

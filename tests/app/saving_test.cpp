@@ -30,7 +30,7 @@ class Saving : public TrainingRun {
   }
 };
 
-bool says(const ProcessResult& result, const std::string& part) {
+bool prints(const ProcessResult& result, const std::string& part) {
   return result.output.find(part) != std::string::npos;
 }
 
@@ -61,7 +61,6 @@ class OwnDisk {
     }
   }
   bool mounted() const { return mounted_; }
-  // Writes a file that leaves so many bytes free.
   void fill_up_to(std::uint64_t free_bytes) const {
     std::ofstream filler(folder_ / "filler", std::ios::binary);
     const std::string block(4096, 'x');
@@ -87,8 +86,8 @@ TEST_F(Saving, AFullDiskCostsCheckpointsAndNotTheRun) {
   fs::remove(run_folder("full") / "filler");
   const ProcessResult finished = training.wait();
   EXPECT_EQ(finished.exit_code, 0) << finished.output;
-  EXPECT_TRUE(says(finished, "not enough space for a checkpoint") &&
-              says(finished, "the run continues, and tries again"))
+  EXPECT_TRUE(prints(finished, "not enough space for a checkpoint") &&
+              prints(finished, "the run continues, and tries again"))
       << finished.output;
   expect_same_run(expected, run_folder("full"), kSteps);
 }
@@ -104,7 +103,7 @@ TEST_F(Saving, ADiskThatStaysFullEndsTheRunAfterTheAllowedAge) {
   disk.fill_up_to(200 << 10);
   const ProcessResult ended = training.wait();
   EXPECT_EQ(ended.exit_code, 1) << ended.output;
-  EXPECT_TRUE(says(ended, "no checkpoint could be written for")) << ended.output;
+  EXPECT_TRUE(prints(ended, "no checkpoint could be written for")) << ended.output;
   fs::remove(run_folder("stays-full") / "filler");
   EXPECT_EQ(run_process(alone("stays-full", {"--stop-after-steps", "1", "--epochs", "400"})).exit_code, 85);
 }
@@ -116,8 +115,8 @@ TEST_F(Saving, ADiskWithoutSpaceIsAnErrorBeforeTheFirstStep) {
   }
   const ProcessResult refused = train(2, "small");
   EXPECT_EQ(refused.exit_code, 1) << refused.output;
-  EXPECT_TRUE(says(refused, "not enough space for a checkpoint in")) << refused.output;
-  EXPECT_FALSE(says(refused, "epoch 1")) << refused.output;
+  EXPECT_TRUE(prints(refused, "not enough space for a checkpoint in")) << refused.output;
+  EXPECT_FALSE(prints(refused, "epoch 1")) << refused.output;
 }
 
 // The state at the end of the epoch is saved before the evaluation, which the next start repeats.
@@ -166,7 +165,7 @@ TEST_F(Saving, StopsInTimeBeforeTheJobEnds) {
   const ProcessResult stopped = train(2, "limited", {"--epochs", "100000"});
   EXPECT_EQ(stopped.exit_code, 85) << stopped.output;
   EXPECT_LT(stopped.seconds, 30);
-  EXPECT_TRUE(says(stopped, "with a checkpoint, before the time limit")) << stopped.output;
+  EXPECT_TRUE(prints(stopped, "with a checkpoint, before the time limit")) << stopped.output;
   EXPECT_FALSE(newest("limited").empty());
   EXPECT_EQ(status_of(run_folder("limited")).value("state", ""), "stopped");
   unsetenv("MASKEDKD_JOB_END");
@@ -188,10 +187,10 @@ TEST_F(Saving, AFinishedRunHasAMarkThatEndsTheNextStartAtOnce) {
   *(std::find(again.begin(), again.end(), "--teacher-path") + 1) = place->path() / "gone";
   const ProcessResult ended = run_process(on_ranks(2, "maskedkd_train", again));
   EXPECT_EQ(ended.exit_code, 0) << ended.output;
-  EXPECT_TRUE(says(ended, "is finished: 6 epochs, 48 steps")) << ended.output;
+  EXPECT_TRUE(prints(ended, "is finished: 6 epochs, 48 steps")) << ended.output;
   const ProcessResult other = train(1, run.filename(), {"--seed", "3"});
   EXPECT_EQ(other.exit_code, 2) << other.output;
-  EXPECT_TRUE(says(other, "--seed 0, now it is 3")) << other.output;
+  EXPECT_TRUE(prints(other, "--seed 0, now it is 3")) << other.output;
   // A mark that a power cut truncated is ignored; the checkpoint is used.
   fs::copy(run, run_folder("halved"), fs::copy_options::recursive | fs::copy_options::copy_symlinks);
   fs::resize_file(run_folder("halved") / "finished.json", 20);
@@ -201,7 +200,7 @@ TEST_F(Saving, AFinishedRunHasAMarkThatEndsTheNextStartAtOnce) {
   fs::remove_all(run_folder("halved") / "checkpoints");
   const ProcessResult without = train(1, "halved");
   EXPECT_EQ(without.exit_code, 0) << without.output;
-  EXPECT_TRUE(says(without, "step-000000048, which no longer exists")) << without.output;
+  EXPECT_TRUE(prints(without, "step-000000048, which no longer exists")) << without.output;
 }
 
 // The cluster has killed the job repeatedly before its first new checkpoint: another start would not help.
@@ -236,14 +235,13 @@ TEST_F(Saving, RestartsWithoutNewCheckpointEndWith93) {
   setenv("SLURM_RESTART_COUNT", "4", 1);
   const ProcessResult refused = run_process(alone("vain", epochs));
   EXPECT_EQ(refused.exit_code, 93) << refused.output;
-  EXPECT_TRUE(says(refused, "3 restarts in a row ended without a new checkpoint")) << refused.output;
+  EXPECT_TRUE(prints(refused, "3 restarts in a row ended without a new checkpoint")) << refused.output;
   // A job that a user submits may continue.
   setenv("SLURM_JOB_ID", "18", 1);
   unsetenv("SLURM_RESTART_COUNT");
   EXPECT_EQ(train(1, "vain", five).exit_code, 85);
 }
 
-// A state larger than --checkpoint-file-mb is split into files of several ranks.
 TEST_F(Saving, LargeStatesAreSplitIntoFilesOfSeveralRanks) {
   const Arguments large = {"--width", "192", "--heads", "4", "--epochs", "1", "--model-ema-decay", "0.9"};
   const fs::path expected = undisturbed("large", large);
@@ -281,9 +279,9 @@ TEST_F(Saving, SkippedCheckpointsAreReported) {
                                       "--epochs", "1", "--checkpoint-steps", "1", "--stop-after-steps", "40"});
   ASSERT_EQ(result.exit_code, 85) << result.output;
   const std::string once = "is skipped, as the previous one is still being written";
-  EXPECT_TRUE(says(result, once)) << result.output;
+  EXPECT_TRUE(prints(result, once)) << result.output;
   EXPECT_EQ(result.output.find(once), result.output.rfind(once)) << result.output;
-  EXPECT_TRUE(says(result, "of 40 checkpoints of --checkpoint-steps 1 were skipped")) << result.output;
+  EXPECT_TRUE(prints(result, "of 40 checkpoints of --checkpoint-steps 1 were skipped")) << result.output;
 }
 
 TEST_F(Saving, AFailedPartOfAnotherRankIsReportedAndRetried) {

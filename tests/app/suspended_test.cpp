@@ -41,9 +41,9 @@ TEST_F(Suspended, AnEndInThePastStopsNothing) {
   setenv("MASKEDKD_JOB_END", std::to_string(std::time(nullptr) - 3600).c_str(), 1);
   const ProcessResult finished = train(2, "past");
   EXPECT_EQ(finished.exit_code, 0) << finished.output;
-  const std::size_t said = finished.output.find("lies in the past");
-  ASSERT_NE(said, std::string::npos) << finished.output;
-  EXPECT_EQ(finished.output.find("lies in the past", said + 1), std::string::npos) << "once, not by every rank";
+  const std::size_t first = finished.output.find("lies in the past");
+  ASSERT_NE(first, std::string::npos) << finished.output;
+  EXPECT_EQ(finished.output.find("lies in the past", first + 1), std::string::npos) << "once, not by every rank";
 }
 
 }  // namespace

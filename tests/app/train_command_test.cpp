@@ -66,7 +66,7 @@ class TrainCommandTest : public ::testing::Test {
   inline static TemporaryDirectory* place = nullptr;
 };
 
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
+#define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
 // The sizes are those of timm.
 TEST_F(TrainCommandTest, APublishedModelShowsItsSizes) {
@@ -114,29 +114,28 @@ TEST_F(TrainCommandTest, TheDefaultMicroBatchFitsTheBatchSize) {
     EXPECT_EQ(refusal(given, 1), "") << batch;
   }
   EXPECT_EQ(in_force({"--batch-size", "32", "--micro-batch", "8"})["micro-batch"], "8");
-  EXPECT_SAYS(refusal({"--batch-size", "262"}, 1), "--batch-size 262 is not a multiple of --micro-batch 128");
-  EXPECT_SAYS(refusal({"--batch-size", "262"}, 1), "--batch-size 384");
-  EXPECT_SAYS(refusal({"--batch-size", "0"}, 1), "--batch-size 0");
-  EXPECT_SAYS(refusal({"--micro-batch", "-1"}, 1), "--micro-batch -1");
+  EXPECT_CONTAINS(refusal({"--batch-size", "262"}, 1), "--batch-size 262 is not a multiple of --micro-batch 128");
+  EXPECT_CONTAINS(refusal({"--batch-size", "262"}, 1), "--batch-size 384");
+  EXPECT_CONTAINS(refusal({"--batch-size", "0"}, 1), "--batch-size 0");
+  EXPECT_CONTAINS(refusal({"--micro-batch", "-1"}, 1), "--micro-batch -1");
 }
 
 // All suggested values must work; the difference to the official code's batch size is explained first.
 TEST_F(TrainCommandTest, MoreRanksThanMicroBatchesGiveAnErrorThatExplainsTheBatchSize) {
   for (const auto& [batch, ranks] : std::vector<std::pair<int, int>>{{128, 2}, {32, 2}, {256, 3}, {96, 6}, {2, 4}}) {
-    const std::string said = refusal({"--batch-size", std::to_string(batch)}, ranks);
-    EXPECT_SAYS(said, "--batch-size counts the images of all ranks (in the official code those of each)");
-    // Tries every suggested pair of values, and the suggested number of ranks.
+    const std::string message = refusal({"--batch-size", std::to_string(batch)}, ranks);
+    EXPECT_CONTAINS(message, "--batch-size counts the images of all ranks (in the official code those of each)");
     const std::regex offer("--batch-size ([0-9]+) --micro-batch ([0-9]+)"), most("start at most ([0-9]+)");
-    const std::string hint = said.substr(said.find("; "));
+    const std::string hint = message.substr(message.find("; "));
     int offers = 0;
     for (auto match = std::sregex_iterator(hint.begin(), hint.end(), offer); match != std::sregex_iterator(); ++match) {
-      EXPECT_EQ(refusal({"--batch-size", (*match)[1], "--micro-batch", (*match)[2]}, ranks), "") << said;
+      EXPECT_EQ(refusal({"--batch-size", (*match)[1], "--micro-batch", (*match)[2]}, ranks), "") << message;
       ++offers;
     }
-    EXPECT_EQ(offers, batch >= 2 * ranks ? 2 : 1) << said;
+    EXPECT_EQ(offers, batch >= 2 * ranks ? 2 : 1) << message;
     std::smatch number;
-    ASSERT_TRUE(std::regex_search(hint, number, most)) << said;
-    EXPECT_EQ(refusal({"--batch-size", std::to_string(batch)}, std::stoi(number[1])), "") << said;
+    ASSERT_TRUE(std::regex_search(hint, number, most)) << message;
+    EXPECT_EQ(refusal({"--batch-size", std::to_string(batch)}, std::stoi(number[1])), "") << message;
   }
 }
 
@@ -228,17 +227,17 @@ TEST_F(TrainCommandTest, EveryOptionIsFixedReportedOrFreeOnResume) {
     const std::string& name = before.options[i].name;
     RunState now = before;
     now.options[i].text = "another";
-    std::string refused, told;
+    std::string refused, report;
     try {
       for (const std::string& line : compare_runs(before, now)) {
-        told += line;
+        report += line;
       }
     } catch (const Error& error) {
       refused = error.what();
     }
     const std::string change = fmt::format("{} to another", before.options[i].text);
     EXPECT_EQ(refused.find("--" + name + " ") != std::string::npos, fixed.count(name) == 1) << name << ": " << refused;
-    EXPECT_EQ(told, reported.count(name) == 1 ? fmt::format("--{} changes from {}", name, change) : "");
+    EXPECT_EQ(report, reported.count(name) == 1 ? fmt::format("--{} changes from {}", name, change) : "");
     EXPECT_EQ(fixed.count(name) + free.count(name) + reported.count(name), 1U) << name;
   }
 }
@@ -254,11 +253,11 @@ TEST_F(TrainCommandTest, APlanShowsTheResolvedThreadsWorkersAndDevice) {
   for (const char* idle : {" threads=0 ", " workers=0 ", " prefetch=0 ", " device=auto "}) {
     EXPECT_EQ(result.output.find(idle), std::string::npos) << idle << result.output;
   }
-  EXPECT_SAYS(result.output, " prefetch=6 ");  // of two micro-batches of a step, and four
+  EXPECT_CONTAINS(result.output, " prefetch=6 ");  // of two micro-batches of a step, and four
   const fs::path state = run / "checkpoints" / "step-000000001" / "state.json";
   const auto options = nlohmann::json::parse(file_bytes(state)).at("options");
   for (const char* name : {"threads", "workers", "device", "prefetch", "eval-data-path", "num-classes"}) {
-    EXPECT_SAYS(result.output, fmt::format(" {}={}", name, options.at(name).get<std::string>()));
+    EXPECT_CONTAINS(result.output, fmt::format(" {}={}", name, options.at(name).get<std::string>()));
   }
 }
 

@@ -196,8 +196,8 @@ class WeightNames(unittest.TestCase):
             taken = self.place / 'taken.safetensors'
             self.call(sys.executable, CONVERTER, path, taken, '--overwrite')
             path = taken
-        said = self.call(PROGRAM, 'convert', path, out, '--to', 'timm', '--overwrite', *more)
-        return load_file(out), said
+        output = self.call(PROGRAM, 'convert', path, out, '--to', 'timm', '--overwrite', *more)
+        return load_file(out), output
 
     def assert_same(self, expected, found):
         self.assertEqual(sorted(expected), sorted(found))
@@ -212,10 +212,10 @@ class WeightNames(unittest.TestCase):
                 expected = {key: value.clone() for key, value in model(1).state_dict().items()}
                 path = self.place / ('in.safetensors' if save is safetensors_file else 'in.pth')
                 save(wrap(model(1)), path)
-                found, said = self.convert(path)
+                found, output = self.convert(path)
                 self.assert_same(expected, found)
-                if 'teacher' in said:
-                    teacher, _ = self.convert(path, '--prefix', said.partition("model under '")[2].partition("'")[0])
+                if 'teacher' in output:
+                    teacher, _ = self.convert(path, '--prefix', output.partition("model under '")[2].partition("'")[0])
                     self.assert_same(model(9).state_dict(), teacher)
         print(f'{len(cases)} of {len(all_cases())} files of weights')
 

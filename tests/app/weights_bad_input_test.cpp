@@ -47,17 +47,17 @@ class WeightsBadInput : public ::testing::Test {
     }
     return names;
   }
-  static void expect_refused(const ProcessResult& result, const std::vector<std::string>& said) {
+  static void expect_refused(const ProcessResult& result, const std::vector<std::string>& parts) {
     EXPECT_EQ(result.exit_code, 2) << result.output;
     EXPECT_EQ(std::count(result.output.begin(), result.output.end(), '\n'), 1) << result.output;
     EXPECT_NE(result.output.find(" error "), std::string::npos) << result.output;
-    for (const std::string& part : said) {
+    for (const std::string& part : parts) {
       EXPECT_NE(result.output.find(part), std::string::npos) << "no '" << part << "' in: " << result.output;
     }
   }
-  static void expect_refused(const Arguments& arguments, const std::vector<std::string>& said) {
+  static void expect_refused(const Arguments& arguments, const std::vector<std::string>& parts) {
     const std::set<std::string> before = listing();
-    expect_refused(run(arguments), said);
+    expect_refused(run(arguments), parts);
     EXPECT_EQ(listing(), before);
   }
   // The output of `check` for `tensors`; expects its exit code.
@@ -75,7 +75,7 @@ class WeightsBadInput : public ::testing::Test {
 TemporaryDirectory* WeightsBadInput::place = nullptr;
 NamedTensors WeightsBadInput::whole;
 
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
+#define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
 TEST_F(WeightsBadInput, WrongCommandsAndMissingArgumentsAreRefused) {
   expect_refused(Arguments{}, {"a command is missing; choose from list, show, convert, check"});
@@ -96,10 +96,10 @@ TEST_F(WeightsBadInput, HelpIsPrintedForTheProgramAndEachCommand) {
   const ProcessResult all = run({"--help"});
   EXPECT_EQ(all.exit_code, 0);
   for (const char* command : {"list", "show", "convert", "check"}) {
-    EXPECT_SAYS(all.output, std::string("\n  ") + command + " ");
+    EXPECT_CONTAINS(all.output, std::string("\n  ") + command + " ");
     const ProcessResult one = run({command, "--help"});
     EXPECT_EQ(one.exit_code, 0);
-    EXPECT_SAYS(one.output, std::string("maskedkd_weights ") + command);
+    EXPECT_CONTAINS(one.output, std::string("maskedkd_weights ") + command);
   }
 }
 
@@ -114,10 +114,10 @@ TEST_F(WeightsBadInput, OtherFilesAreRefused) {
       {file("cut", whole_bytes.substr(0, whole_bytes.size() - 1)), {"cut"}},
       {file("none", ""), {"none"}},
   };
-  for (const auto& [given, said] : files) {
-    expect_refused({"show", given}, said);
-    expect_refused({"check", given, "--model", "deit3_small"}, said);
-    expect_refused({"convert", given, path("out"), "--to", "timm"}, said);
+  for (const auto& [given, parts] : files) {
+    expect_refused({"show", given}, parts);
+    expect_refused({"check", given, "--model", "deit3_small"}, parts);
+    expect_refused({"convert", given, path("out"), "--to", "timm"}, parts);
   }
   expect_refused({"convert", path("whole"), path("out"), "--to", "timm", "--ema"}, {"--ema", "ema.safetensors"});
 }
@@ -163,11 +163,11 @@ TEST_F(WeightsBadInput, UnknownModelsAreNotConverted) {
                  {"is not deit_base_patch16_224"});
   const ProcessResult shown = run({"show", path("odd")});
   EXPECT_EQ(shown.exit_code, 0);
-  EXPECT_SAYS(shown.output, "model: not a published one\n");
+  EXPECT_CONTAINS(shown.output, "model: not a published one\n");
 }
 
 TEST_F(WeightsBadInput, CheckNamesEveryTensor) {
-  EXPECT_SAYS(check(whole, 0), "fits deit_tiny_patch16_224 with 1000 classes\n");
+  EXPECT_CONTAINS(check(whole, 0), "fits deit_tiny_patch16_224 with 1000 classes\n");
 
   NamedTensors odd;
   for (const auto& [name, tensor] : whole) {
@@ -177,12 +177,12 @@ TEST_F(WeightsBadInput, CheckNamesEveryTensor) {
     odd.emplace_back(name, name == "norm.weight" ? at::zeros({9}) : tensor);
   }
   odd.emplace_back("stray", at::zeros({2, 3}));
-  const std::string said = check(odd, 2);
+  const std::string printed = check(odd, 2);
   for (const char* line :
        {"missing: cls_token [1, 1, 192]\n", "missing: blocks.3.norm1.weight [192]\n", "unexpected: stray [2, 3]\n",
         "wrong: norm.weight is [9] instead of [192]\n",
         "does not fit deit_tiny_patch16_224 with 1000 classes: 2 tensors missing, 1 unexpected, 1 wrong"}) {
-    EXPECT_SAYS(said, line);
+    EXPECT_CONTAINS(printed, line);
   }
 }
 
@@ -207,18 +207,18 @@ TEST_F(WeightsBadInput, AMissingPrefixIsRefused) {
   expect_refused({"show", path("two"), "--prefix", "ema"}, {"--prefix ema", "student., teacher."});
   const ProcessResult shown = run({"show", path("two"), "--prefix", "teacher"});
   EXPECT_EQ(shown.exit_code, 0);
-  EXPECT_SAYS(shown.output, "note: its names are taken without 'teacher.'");
+  EXPECT_CONTAINS(shown.output, "note: its names are taken without 'teacher.'");
 }
 
 TEST_F(WeightsBadInput, CheckReportsAHeadOfOtherClasses) {
-  EXPECT_SAYS(check(whole, 2, {"--num-classes", "10"}), "1000 classes");
-  EXPECT_SAYS(check(whole, 0, {"--num-classes", "10", "--reinit-head"}),
-              "fits deit_tiny_patch16_224 with 10 classes\n");
+  EXPECT_CONTAINS(check(whole, 2, {"--num-classes", "10"}), "1000 classes");
+  EXPECT_CONTAINS(check(whole, 0, {"--num-classes", "10", "--reinit-head"}),
+                  "fits deit_tiny_patch16_224 with 10 classes\n");
   NamedTensors headless;
   std::copy_if(whole.begin(), whole.end(), std::back_inserter(headless),
                [](const auto& it) { return it.first.rfind("head.", 0) != 0; });
-  EXPECT_SAYS(check(headless, 2), "missing: head.weight [1000, 192]\n");
-  EXPECT_SAYS(check(headless, 0, {"--reinit-head"}), "fits deit_tiny");
+  EXPECT_CONTAINS(check(headless, 2), "missing: head.weight [1000, 192]\n");
+  EXPECT_CONTAINS(check(headless, 0, {"--reinit-head"}), "fits deit_tiny");
 }
 
 TEST_F(WeightsBadInput, CheckWarnsOfValuesThatAreNotFinite) {
@@ -232,10 +232,10 @@ TEST_F(WeightsBadInput, CheckWarnsOfValuesThatAreNotFinite) {
       odd.back().second.narrow(0, 5, 1).fill_(-std::numeric_limits<float>::infinity());
     }
   }
-  const std::string said = check(odd, 0);
-  EXPECT_SAYS(said, "warning norm.bias: 2 of 192 values are NaN or infinite\n");
-  EXPECT_SAYS(said, "warning blocks.7.mlp.fc1.bias: 1 of 768 values are NaN or infinite\n");
-  EXPECT_SAYS(said, "fits deit_tiny_patch16_224");
+  const std::string printed = check(odd, 0);
+  EXPECT_CONTAINS(printed, "warning norm.bias: 2 of 192 values are NaN or infinite\n");
+  EXPECT_CONTAINS(printed, "warning blocks.7.mlp.fc1.bias: 1 of 768 values are NaN or infinite\n");
+  EXPECT_CONTAINS(printed, "fits deit_tiny_patch16_224");
   EXPECT_EQ(check(whole, 0).find("warning"), std::string::npos);
 }
 

@@ -36,7 +36,6 @@ void expect_converts(const fs::path& in, const fs::path& out, const std::string&
   EXPECT_NE(result.output.find("tensors of"), std::string::npos) << result.output;
 }
 
-// Compares names, dtypes, shapes and bytes.
 void expect_same_tensors(const fs::path& a, const fs::path& b) {
   const auto expected = read_safetensors(a).tensors, found = read_safetensors(b).tensors;
   ASSERT_EQ(expected.size(), found.size()) << a << ' ' << b;

@@ -1,4 +1,3 @@
-// Tests whether two samples come from one distribution.
 #pragma once
 
 #include <algorithm>

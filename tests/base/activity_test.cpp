@@ -39,20 +39,19 @@ TEST(Activity, NestedCollectivesReportTheInnerOneWhileItLasts) {
   EXPECT_EQ(activity.read().beats, 4);
 }
 
-// A text that is read while it is replaced is one of the two texts, never a mixture.
 TEST(Activity, ReadersNeverSeeAPartlyWrittenText) {
   const Activity activity;
-  const std::set<std::string> told = {"", std::string(90, 'a'), std::string(40, 'b'), std::string(70, 'c')};
+  const std::set<std::string> texts = {"", std::string(90, 'a'), std::string(40, 'b'), std::string(70, 'c')};
   std::atomic<bool> done{false};
   std::thread reader([&] {
     int read = 0;
     for (; !done || read == 0; ++read) {
       const std::string text = activity.read().text;
-      ASSERT_TRUE(told.contains(text)) << text;
+      ASSERT_TRUE(texts.contains(text)) << text;
     }
   });
   for (int round = 0; round < 200'000; ++round) {
-    for (const std::string& text : told) {
+    for (const std::string& text : texts) {
       activity.now(text);
     }
   }

@@ -33,7 +33,6 @@ TEST(Error, UsageErrorNamesItsCallerAndHasExitCodeTwo) {
   EXPECT_TRUE(Error("plain").hint().empty());
 }
 
-// Job scripts depend on these numbers.
 TEST(Error, ExitCodesAreThoseThatJobScriptsExpect) {
   EXPECT_EQ(static_cast<int>(ExitCode::finished), 0);
   EXPECT_EQ(static_cast<int>(ExitCode::requeue), 85);

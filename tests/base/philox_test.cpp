@@ -58,7 +58,6 @@ TEST(PhiloxStream, TheSameAddressGivesTheSameNumbers) {
   }
 }
 
-// Addresses with every field at its limits and at every power of two share no block, whatever their purposes.
 TEST(PhiloxStream, NoTwoAddressesShareNumbers) {
   std::vector<RandomAddress> addresses;
   for (int purpose = 0; purpose <= static_cast<int>(RandomPurpose::drop_path); ++purpose) {

@@ -37,8 +37,8 @@ struct Child {
   pid_t pid = -1;  // in this process's namespace
 
   explicit Child(bool in_own_namespace = false) {
-    int told[2];
-    EXPECT_EQ(pipe(told), 0);
+    int pipe_ends[2];
+    EXPECT_EQ(pipe(pipe_ends), 0);
     pid = fork();
     if (pid == 0) {
       if (in_own_namespace) {
@@ -56,16 +56,16 @@ struct Child {
       prctl(PR_SET_PDEATHSIG, SIGKILL);
       const ProcessIdentity me = this_process_identity();
       const std::string text = me.host + "\n" + me.boot + "\n" + std::to_string(me.process) + "\n" + me.process_started;
-      if (write(told[1], text.data(), text.size()) < 0) {
+      if (write(pipe_ends[1], text.data(), text.size()) < 0) {
         _exit(1);
       }
-      close(told[1]);
+      close(pipe_ends[1]);
       pause();
     }
-    close(told[1]);
+    close(pipe_ends[1]);
     std::string text(4096, '\0');
-    const ssize_t length = read(told[0], text.data(), text.size());
-    close(told[0]);
+    const ssize_t length = read(pipe_ends[0], text.data(), text.size());
+    close(pipe_ends[0]);
     text.resize(static_cast<std::size_t>(std::max<ssize_t>(length, 0)));
     const std::size_t a = text.find('\n'), b = text.find('\n', a + 1), c = text.find('\n', b + 1);
     if (c != std::string::npos) {

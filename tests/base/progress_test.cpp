@@ -100,7 +100,6 @@ TEST(Progress, DrawsAtMostTenTimesASecond) {
   EXPECT_LE(drawings, 1 + elapsed_s / 0.1);
 }
 
-// If more is done than announced, no time is negative and no share is above one.
 TEST(Progress, MoreThanTheTotalGivesNoNegativeTime) {
   const std::string drawn = on_terminal(120, [] {
     Progress progress("packing", "img", 100, true);

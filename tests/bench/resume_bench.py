@@ -89,12 +89,12 @@ def main():
             later = [first] + [screen.when(r"loss \d") for _ in range(3)]
             steps += [b - a for a, b in zip(later, later[1:])]
             time.sleep(random.uniform(0, statistics.median(steps)))
-            told = time.monotonic()
+            sent = time.monotonic()
             screen.process.send_signal(signal.SIGUSR1)
             code = screen.end()
             if code != REQUEUE:
                 raise SystemExit(f"ended with {code}")
-            notices.append(time.monotonic() - told)
+            notices.append(time.monotonic() - sent)
             last = json.loads((run / "status.json").read_text())["last_checkpoint"]
             megabytes = sum(file.stat().st_size for file in (run / "checkpoints" / last).iterdir()) / 1e6
             if i > 0:

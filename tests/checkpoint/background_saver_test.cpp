@@ -23,7 +23,7 @@ TEST(BackgroundSaver, SavesMarksTheBestAndRetainsTheNewest) {
     EXPECT_EQ(result->error, "");
     EXPECT_EQ(result->path, checkpoint_path(run.path(), step));
     EXPECT_GT(result->seconds, 0);
-    EXPECT_FALSE(saver.take_result()) << "told once";
+    EXPECT_FALSE(saver.take_result()) << "reported once";
   }
   EXPECT_EQ(names_in(run.path()),
             (std::set<std::string>{"best", "step-000000002", "step-000000004", "step-000000005"}));

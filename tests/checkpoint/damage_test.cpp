@@ -20,14 +20,15 @@ class Damage : public ::testing::Test {
   }
   // Whether the previous checkpoint is loaded instead of the newest, with a message that names folder and file.
   ::testing::AssertionResult falls_back(const std::string& file) {
-    std::vector<std::string> told;
-    const auto found = find_newest_checkpoint(root_.path(), [&](const std::string& what) { told.push_back(what); });
+    std::vector<std::string> messages;
+    const auto found = find_newest_checkpoint(root_.path(), [&](const std::string& what) { messages.push_back(what); });
     if (!found || !is_example_state(*found, 10)) {
       return ::testing::AssertionFailure() << (found ? "took the damaged one" : "found none");
     }
-    if (told.size() != 1 || told[0].find("step-000000020") == std::string::npos ||
-        told[0].find(file) == std::string::npos) {
-      return ::testing::AssertionFailure() << "told " << told.size() << ": " << (told.empty() ? "" : told[0]);
+    if (messages.size() != 1 || messages[0].find("step-000000020") == std::string::npos ||
+        messages[0].find(file) == std::string::npos) {
+      return ::testing::AssertionFailure()
+             << "told " << messages.size() << ": " << (messages.empty() ? "" : messages[0]);
     }
     try {
       load_checkpoint(newest_);
@@ -114,7 +115,6 @@ TEST_F(Damage, RandomCutsAreNoticed) {
 TEST_F(Damage, TruncatedEmptyLongerAndMissingFilesAreNoticed) {
   for (const std::string& name : kFiles) {
     const std::string sound = read_bytes(newest_ / name);
-    // The manifest's last byte, a newline, is not needed.
     for (const std::size_t size : {std::size_t{0}, std::size_t{1}, sound.size() / 2, sound.size() - 2}) {
       write_bytes(newest_ / name, sound.substr(0, size));
       EXPECT_TRUE(falls_back(name)) << name << " cut to " << size;
@@ -133,7 +133,6 @@ TEST_F(Damage, TruncatedEmptyLongerAndMissingFilesAreNoticed) {
   ASSERT_TRUE(is_example_state(load_checkpoint(newest_), 20));
 }
 
-// A file of another checkpoint is valid, but does not belong to this one.
 TEST_F(Damage, FilesOfAnotherCheckpointAreNoticed) {
   for (const std::string& name : kFiles) {
     const std::string sound = read_bytes(newest_ / name);
@@ -145,22 +144,22 @@ TEST_F(Damage, FilesOfAnotherCheckpointAreNoticed) {
 
 TEST_F(Damage, AnEmptyFolderOfACheckpointIsSkipped) {
   fs::create_directory(root_.path() / "step-000000030");
-  std::vector<std::string> told;
-  const auto found = find_newest_checkpoint(root_.path(), [&](const std::string& what) { told.push_back(what); });
+  std::vector<std::string> messages;
+  const auto found = find_newest_checkpoint(root_.path(), [&](const std::string& what) { messages.push_back(what); });
   EXPECT_TRUE(found && is_example_state(*found, 20));
-  ASSERT_EQ(told.size(), 1u);
-  EXPECT_NE(told[0].find("step-000000030"), std::string::npos) << told[0];
+  ASSERT_EQ(messages.size(), 1u);
+  EXPECT_NE(messages[0].find("step-000000030"), std::string::npos) << messages[0];
 }
 
 // A run whose checkpoints are all damaged must not silently start from the beginning.
 TEST_F(Damage, AllDamagedIsAnErrorAndEachIsReported) {
   fs::resize_file(newest_ / "model.safetensors", 100);
   fs::remove(checkpoint_path(root_.path(), 10) / "manifest.json");
-  int told = 0;
+  int num_messages = 0;
   const std::string message =
-      error_of([&] { find_newest_checkpoint(root_.path(), [&](const std::string&) { ++told; }); });
+      error_of([&] { find_newest_checkpoint(root_.path(), [&](const std::string&) { ++num_messages; }); });
   EXPECT_NE(message.find("none of the 2 checkpoints in"), std::string::npos) << message;
-  EXPECT_EQ(told, 2);
+  EXPECT_EQ(num_messages, 2);
 }
 
 // Writes a newer format version with a valid checksum, as a later version of this program would.

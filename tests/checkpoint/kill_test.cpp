@@ -21,7 +21,6 @@ void save_as_training_does(const RunFolder& run, const CheckpointContent& conten
   retain_checkpoints(run.lease(), run.path(), {2});
 }
 
-// MASKEDKD_KILLS=N sets the number of kills.
 TEST(Kill, LeavesTheOldOrTheNewCheckpointWhole) {
   const int kills = count_from_environment("MASKEDKD_KILLS", 40);
   RunFolder root;

@@ -112,7 +112,6 @@ TEST(Lease, AnOwnerOnAnotherMachineIsJudgedByItsHeartbeat) {
     EXPECT_NE(message.find("job 17"), std::string::npos) << message;
     EXPECT_NE(waited.find("maskedkd_train on host7"), std::string::npos) << waited;
   }
-  // An owner without heartbeat loses the lease after the patience has passed, not before.
   const TemporaryDirectory other;
   const Lease silent(other.path(), somewhere_else(), kQuick);
   const auto started = std::chrono::steady_clock::now();
@@ -259,7 +258,6 @@ TEST(Lease, AFolderThatIsMissingForAMomentIsNotTakenOver) {
   EXPECT_THROW(lease.check(), Fenced);
 }
 
-// A lease is taken over while its owner writes as fast as it can.
 TEST(Lease, NothingIsWrittenAfterATakeover) {
   const int rounds = count_from_environment("MASKEDKD_TAKE_OVERS", 15);
   const TemporaryDirectory place;
@@ -316,12 +314,12 @@ void expect_that_one_of_many_gets(const fs::path& run) {
     children.push_back(child);
   }
   close(answers[1]);
-  int holders = 0, told = 0;
-  for (char word; told < kMany && read(answers[0], &word, 1) == 1; ++told) {
+  int holders = 0, num_answers = 0;
+  for (char word; num_answers < kMany && read(answers[0], &word, 1) == 1; ++num_answers) {
     holders += word == 'y' ? 1 : 0;
   }
   close(hold[1]);
-  EXPECT_EQ(told, kMany);
+  EXPECT_EQ(num_answers, kMany);
   EXPECT_EQ(holders, 1);
   for (const pid_t child : children) {
     int status = 0;

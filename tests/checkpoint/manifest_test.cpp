@@ -14,12 +14,12 @@ class HostileManifest : public ::testing::Test {
     sound_ = nlohmann::json::parse(read_bytes(checkpoint_ / "manifest.json"));
   }
   // The message for a manifest that is sealed with its SHA-256 as save_checkpoint does.
-  std::string said_of(nlohmann::json manifest) {
+  std::string message_of(nlohmann::json manifest) {
     manifest.erase("manifest_sha256");
     manifest["manifest_sha256"] = sha256_of_text(manifest.dump());
-    return said_of_text(manifest.dump(2));
+    return message_of_text(manifest.dump(2));
   }
-  std::string said_of_text(const std::string& text) {
+  std::string message_of_text(const std::string& text) {
     write_bytes(checkpoint_ / "manifest.json", text);
     const std::string message = error_of([&] { load_checkpoint(checkpoint_); });
     EXPECT_EQ(message.find('\n'), std::string::npos) << message;
@@ -32,8 +32,9 @@ class HostileManifest : public ::testing::Test {
   nlohmann::json sound_;
 };
 
-::testing::AssertionResult has(const std::string& said, const std::string& part) {
-  return (said.find(part) != std::string::npos ? ::testing::AssertionSuccess() : ::testing::AssertionFailure()) << said;
+::testing::AssertionResult has(const std::string& message, const std::string& part) {
+  return (message.find(part) != std::string::npos ? ::testing::AssertionSuccess() : ::testing::AssertionFailure())
+         << message;
 }
 
 TEST_F(HostileManifest, TheOriginalOfTheseTestsIsRead) {
@@ -48,14 +49,14 @@ TEST_F(HostileManifest, NamesOutsideOfTheFolderAreRefused) {
   for (const std::string name : {"../model.safetensors", "/etc/passwd", "a/b", "..", ".", "", "line\nbreak/"}) {
     auto manifest = sound_;
     manifest["files"][name] = sound_["files"]["state.json"];
-    EXPECT_TRUE(has(said_of(manifest), "malformed entry for '"));
+    EXPECT_TRUE(has(message_of(manifest), "malformed entry for '"));
   }
   auto manifest = sound_;
   manifest["files"][std::string("state.json\0x", 12)] = sound_["files"]["state.json"];
-  EXPECT_TRUE(has(said_of(manifest), "malformed entry for 'state.json?x'"));
+  EXPECT_TRUE(has(message_of(manifest), "malformed entry for 'state.json?x'"));
   manifest = sound_;
   manifest["files"][std::string(5000, 'a')] = sound_["files"]["state.json"];
-  EXPECT_LT(said_of(manifest).size(), 500U);
+  EXPECT_LT(message_of(manifest).size(), 500U);
 }
 
 TEST_F(HostileManifest, InvalidNumbersAreRefused) {
@@ -64,14 +65,14 @@ TEST_F(HostileManifest, InvalidNumbersAreRefused) {
     for (const std::string key : {"step", "format_version"}) {
       auto manifest = sound_;
       manifest[key] = number;
-      EXPECT_TRUE(has(said_of(manifest), "lacks format_version, step or files")) << key << number;
+      EXPECT_TRUE(has(message_of(manifest), "lacks format_version, step or files")) << key << number;
     }
     auto manifest = sound_;
     manifest["files"]["state.json"]["size_bytes"] = number;
-    EXPECT_TRUE(has(said_of(manifest), "malformed entry for 'state.json'")) << number;
+    EXPECT_TRUE(has(message_of(manifest), "malformed entry for 'state.json'")) << number;
   }
   sound_["format_version"] = 0;
-  EXPECT_TRUE(has(said_of(sound_), "lacks format_version"));
+  EXPECT_TRUE(has(message_of(sound_), "lacks format_version"));
 }
 
 TEST_F(HostileManifest, InvalidSha256AreRefused) {
@@ -79,19 +80,19 @@ TEST_F(HostileManifest, InvalidSha256AreRefused) {
                                                         std::string(65, 'a'), 3, nullptr}) {
     auto manifest = sound_;
     manifest["files"]["model.safetensors"]["sha256"] = sha256;
-    EXPECT_TRUE(has(said_of(manifest), "malformed entry for 'model.safetensors'"));
+    EXPECT_TRUE(has(message_of(manifest), "malformed entry for 'model.safetensors'"));
   }
 }
 
 TEST_F(HostileManifest, TextsThatWouldTakeMuchMemoryAreRefused) {
-  EXPECT_TRUE(has(said_of_text("{\"files\":" + std::string(500'000, '[')), "nested too deep"));
+  EXPECT_TRUE(has(message_of_text("{\"files\":" + std::string(500'000, '[')), "nested too deep"));
   std::string list = "{\"files\":[0";
   for (int i = 0; i < 100'000; ++i) {
     list += ",0";
   }
-  EXPECT_TRUE(has(said_of_text(list + "]}"), "a list of more than"));
-  EXPECT_TRUE(has(said_of_text("{\"step\":1,\"step\":2}"), "names 'step' twice"));
-  EXPECT_TRUE(has(said_of_text("[]"), "not JSON"));
+  EXPECT_TRUE(has(message_of_text(list + "]}"), "a list of more than"));
+  EXPECT_TRUE(has(message_of_text("{\"step\":1,\"step\":2}"), "names 'step' twice"));
+  EXPECT_TRUE(has(message_of_text("[]"), "not JSON"));
   // A sparse file of a terabyte, which does not fit into memory.
   fs::resize_file(checkpoint_ / "manifest.json", std::uint64_t{1} << 40);
   EXPECT_TRUE(has(error_of([&] { load_checkpoint(checkpoint_); }), "more than any manifest"));

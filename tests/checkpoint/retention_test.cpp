@@ -38,7 +38,6 @@ TEST(Retention, KeepsTheNewestAndTheBest) {
   EXPECT_EQ(fs::read_symlink(root.path() / "best"), "step-000000009");  // relative, as a run's folder may be moved
 }
 
-// The checkpoint from before an evaluation is removed as soon as the one from after it exists.
 TEST(Retention, AnEvaluatedStepCountsOnce) {
   const RunFolder root;
   for (std::int64_t step = 1; step <= 3; ++step) {

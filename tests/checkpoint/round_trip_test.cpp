@@ -98,7 +98,6 @@ TEST(Checkpoint, AnEmptyFolderIsNoError) {
   EXPECT_NE(error_of([&] { load_checkpoint(root.path() / "none"); }).find("no such folder"), std::string::npos);
 }
 
-// The manifest agrees with sha256sum and Python's json.
 TEST(Checkpoint, TheManifestAgreesWithOtherTools) {
   const RunFolder root;
   const fs::path path = save_checkpoint(root.lease(), root.path(), example_state(7));
@@ -130,7 +129,6 @@ TEST(Checkpoint, AStepThatIsSavedTwiceIsWrittenOnce) {
   EXPECT_EQ(save_checkpoint(root.lease(), root.path(), example_state(7)), path);
   EXPECT_EQ(fs::last_write_time(path / "manifest.json"), written);  // not written again
   EXPECT_EQ(names_in(root.path()), std::set<std::string>{"step-000000007"});
-  // A damaged one is replaced.
   fs::resize_file(path / "model.safetensors", 10);
   EXPECT_EQ(save_checkpoint(root.lease(), root.path(), example_state(7)), path);
   EXPECT_TRUE(is_example_state(load_checkpoint(path), 7));

@@ -1,4 +1,3 @@
-// The first word of a command line chooses the command.
 #include "maskedkd/cli/commands.hpp"
 
 #include "maskedkd/base/error.hpp"

@@ -20,7 +20,6 @@ inline constexpr const char* kManyWords =
     "This purpose is longer than one line of the help, as that of a program is that explains what it does and how an "
     "interrupted run goes on.";
 
-// A variable of every kind that an option can fill.
 struct Settings {
   std::string model = "deit_tiny";
   std::filesystem::path output_dir;
@@ -95,6 +94,6 @@ class Options : public ::testing::Test {
   bool wants_to_run_ = false;
 };
 
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
+#define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
 }  // namespace maskedkd

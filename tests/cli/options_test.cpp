@@ -39,13 +39,13 @@ TEST_F(Options, PathsWithOtherShellSyntaxAreRefused) {
   ::setenv("MASKEDKD_TEST_EMPTY", "", 1);
   for (const std::string name : {"MASKEDKD_TEST_NOTHING", "MASKEDKD_TEST_EMPTY"}) {
     const std::string text = refusal({"--output-dir", "/x/$" + name + "/y"}, true);
-    EXPECT_SAYS(text, "--output-dir: '/x/$" + name + "/y': " + name + " is not set on host ");
-    EXPECT_SAYS(text, "write the path out");
+    EXPECT_CONTAINS(text, "--output-dir: '/x/$" + name + "/y': " + name + " is not set on host ");
+    EXPECT_CONTAINS(text, "write the path out");
   }
   for (const char* path : {"${HOME:-x}", "a/$(hostname)", "$1", "${", "$?"}) {
-    EXPECT_SAYS(refusal({"--output-dir", path}, true), "only $NAME and ${NAME} are expanded");
+    EXPECT_CONTAINS(refusal({"--output-dir", path}, true), "only $NAME and ${NAME} are expanded");
   }
-  EXPECT_SAYS(refusal({"--output-dir", "~somebody/runs"}, true), "the home folder of another user");
+  EXPECT_CONTAINS(refusal({"--output-dir", "~somebody/runs"}, true), "the home folder of another user");
 }
 
 TEST_F(Options, OptionsThatAreNotGivenKeepTheirDefaults) {
@@ -112,75 +112,75 @@ TEST_F(Options, BoolsTakeTheUsualWords) {
     parse({fmt::format("--ema={}", word)});
     EXPECT_FALSE(settings_.ema) << word;
   }
-  EXPECT_SAYS(refusal({"--ema=perhaps"}), "--ema: 'perhaps' is neither true nor false");
+  EXPECT_CONTAINS(refusal({"--ema=perhaps"}), "--ema: 'perhaps' is neither true nor false");
   parse({"--ema", "off", "--resume-always", "--epochs", "3"});
   EXPECT_FALSE(settings_.ema);
   EXPECT_TRUE(settings_.resume_always);
-  EXPECT_SAYS(refusal({"--ema", "no", "yes"}), "unexpected argument 'yes'");
+  EXPECT_CONTAINS(refusal({"--ema", "no", "yes"}), "unexpected argument 'yes'");
 }
 
 TEST_F(Options, AMisspeltFlagSuggestsTheNearest) {
-  EXPECT_SAYS(refusal({"--epoch", "3"}), "did you mean --epochs?");
-  EXPECT_SAYS(refusal({"--epcohs=3"}), "did you mean --epochs?");
-  EXPECT_SAYS(refusal({"--learning-rat", "3"}), "did you mean --learning-rate?");
-  EXPECT_SAYS(refusal({"--lerning_rate=3"}), "did you mean --learning-rate?");
-  EXPECT_SAYS(refusal({"--outputdir", "x"}), "did you mean --output-dir?");
-  EXPECT_SAYS(refusal({"--hlep"}), "did you mean --help?");
+  EXPECT_CONTAINS(refusal({"--epoch", "3"}), "did you mean --epochs?");
+  EXPECT_CONTAINS(refusal({"--epcohs=3"}), "did you mean --epochs?");
+  EXPECT_CONTAINS(refusal({"--learning-rat", "3"}), "did you mean --learning-rate?");
+  EXPECT_CONTAINS(refusal({"--lerning_rate=3"}), "did you mean --learning-rate?");
+  EXPECT_CONTAINS(refusal({"--outputdir", "x"}), "did you mean --output-dir?");
+  EXPECT_CONTAINS(refusal({"--hlep"}), "did you mean --help?");
   const std::string nothing_near = refusal({"--weight-decay", "3"});
-  EXPECT_SAYS(nothing_near, "unknown option --weight-decay");
-  EXPECT_SAYS(nothing_near, "maskedkd_try --help");
+  EXPECT_CONTAINS(nothing_near, "unknown option --weight-decay");
+  EXPECT_CONTAINS(nothing_near, "maskedkd_try --help");
   EXPECT_EQ(nothing_near.find("did you mean"), std::string::npos) << nothing_near;
 }
 
 TEST_F(Options, NothingIsGuessedFromAPrefix) {
-  EXPECT_SAYS(refusal({"--epo", "3"}), "unknown option --epo");
+  EXPECT_CONTAINS(refusal({"--epo", "3"}), "unknown option --epo");
   EXPECT_EQ(settings_.epochs, 300);
 }
 
 TEST_F(Options, AMissingValueIsNamed) {
-  EXPECT_SAYS(refusal({"--epochs"}), "--epochs");
-  EXPECT_SAYS(refusal({"--epochs="}), "--epochs");
+  EXPECT_CONTAINS(refusal({"--epochs"}), "--epochs");
+  EXPECT_CONTAINS(refusal({"--epochs="}), "--epochs");
   const std::string swallowed = refusal({"--model", "--epochs", "3"});
-  EXPECT_SAYS(swallowed, "--model has no value");
-  EXPECT_SAYS(refusal({"--model", "--epoch", "3"}), "--model has no value");
+  EXPECT_CONTAINS(swallowed, "--model has no value");
+  EXPECT_CONTAINS(refusal({"--model", "--epoch", "3"}), "--model has no value");
 }
 
 TEST_F(Options, NumbersOfTheWrongKindAreRefused) {
   for (const char* text : {"ten", "1.5", "1e3", "3x", " 3", "3 ", "0x10", "+-1", "", "--3"}) {
-    EXPECT_SAYS(refusal({fmt::format("--epochs"), text}), "--epochs") << text;
+    EXPECT_CONTAINS(refusal({fmt::format("--epochs"), text}), "--epochs") << text;
   }
-  EXPECT_SAYS(refusal({"--epochs", "3x"}), "'3x' is not a whole number");
-  EXPECT_SAYS(refusal({"--epochs", "2147483648"}), "2147483648 is out of range");
-  EXPECT_SAYS(refusal({"--epochs", "-2147483649"}), "out of range");
-  EXPECT_SAYS(refusal({"--num-images", "9223372036854775808"}), "out of range");
-  EXPECT_SAYS(refusal({"--seed", "18446744073709551616"}), "out of range");
-  EXPECT_SAYS(refusal({"--seed", "-1"}), "'-1' is not a whole number >= 0");
-  EXPECT_SAYS(refusal({"--learning-rate", "5e-4,"}), "'5e-4,' is not a number");
-  EXPECT_SAYS(refusal({"--learning-rate", "1e999"}), "out of range");
+  EXPECT_CONTAINS(refusal({"--epochs", "3x"}), "'3x' is not a whole number");
+  EXPECT_CONTAINS(refusal({"--epochs", "2147483648"}), "2147483648 is out of range");
+  EXPECT_CONTAINS(refusal({"--epochs", "-2147483649"}), "out of range");
+  EXPECT_CONTAINS(refusal({"--num-images", "9223372036854775808"}), "out of range");
+  EXPECT_CONTAINS(refusal({"--seed", "18446744073709551616"}), "out of range");
+  EXPECT_CONTAINS(refusal({"--seed", "-1"}), "'-1' is not a whole number >= 0");
+  EXPECT_CONTAINS(refusal({"--learning-rate", "5e-4,"}), "'5e-4,' is not a number");
+  EXPECT_CONTAINS(refusal({"--learning-rate", "1e999"}), "out of range");
   for (const char* text : {"nan", "NaN", "inf", "-inf", "infinity", "-nan"}) {
-    EXPECT_SAYS(refusal({"--learning-rate", text}), "not a number") << text;
+    EXPECT_CONTAINS(refusal({"--learning-rate", text}), "not a number") << text;
   }
 }
 
 TEST_F(Options, AnEnumerationListsItsNames) {
-  EXPECT_SAYS(refusal({"--precision", "fp8"}), "'fp8' is unknown; choose from bf16, fp32");
+  EXPECT_CONTAINS(refusal({"--precision", "fp8"}), "'fp8' is unknown; choose from bf16, fp32");
 }
 
 TEST_F(Options, AFlagGivenTwiceIsRefused) {
-  EXPECT_SAYS(refusal({"--epochs", "3", "--epochs", "4"}), "--epochs");
-  EXPECT_SAYS(refusal({"--num_images=3", "--num-images=3"}), "--num-images");
-  EXPECT_SAYS(refusal({"--ema", "--ema=false"}), "--ema");
+  EXPECT_CONTAINS(refusal({"--epochs", "3", "--epochs", "4"}), "--epochs");
+  EXPECT_CONTAINS(refusal({"--num_images=3", "--num-images=3"}), "--num-images");
+  EXPECT_CONTAINS(refusal({"--ema", "--ema=false"}), "--ema");
 }
 
 TEST_F(Options, AWordThatBelongsToNoFlagIsNamed) {
-  EXPECT_SAYS(refusal({"train"}), "unexpected argument 'train'");
-  EXPECT_SAYS(refusal({"--epochs", "3", "4"}), "unexpected argument '4'");
-  EXPECT_SAYS(refusal({"-e", "3"}), "unexpected argument '-e'");
+  EXPECT_CONTAINS(refusal({"train"}), "unexpected argument 'train'");
+  EXPECT_CONTAINS(refusal({"--epochs", "3", "4"}), "unexpected argument '4'");
+  EXPECT_CONTAINS(refusal({"-e", "3"}), "unexpected argument '-e'");
 }
 
 TEST_F(Options, ARequiredOptionMustBeGivenAndNotEmpty) {
-  EXPECT_SAYS(refusal({"--epochs", "3"}, true), "--output-dir is missing");
-  EXPECT_SAYS(refusal({"--output-dir", ""}, true), "--output-dir");
+  EXPECT_CONTAINS(refusal({"--epochs", "3"}, true), "--output-dir is missing");
+  EXPECT_CONTAINS(refusal({"--output-dir", ""}, true), "--output-dir");
 }
 
 TEST_F(Options, HelpShowsGroupsDefaultsAndUnitsWithoutRequiredOptions) {

@@ -1,4 +1,3 @@
-// Positional arguments.
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/cli/options.hpp"
 
@@ -55,7 +54,7 @@ std::string refusal(const std::vector<std::string>& words) {
   return "nothing was refused";
 }
 
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
+#define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
 TEST(Positional, ArgumentsAreTakenInOrderBetweenAnyFlags) {
   const std::vector<std::vector<std::string>> ways = {{"a_b", "c", "--to", "meta", "--overwrite"},
@@ -78,14 +77,14 @@ TEST(Positional, ArgumentsAreTakenInOrderBetweenAnyFlags) {
 }
 
 TEST(Positional, MissingOrTooManyArgumentsGiveOneLineWithTheSyntax) {
-  EXPECT_SAYS(refusal({}), "IN is missing; maskedkd_try convert IN OUT [LOG]; see maskedkd_try convert --help");
-  EXPECT_SAYS(refusal({"a"}), "OUT is missing");
-  EXPECT_SAYS(refusal({"a", "--to", "meta"}), "OUT is missing");
-  EXPECT_SAYS(refusal({"", "b"}), "IN is missing");
-  EXPECT_SAYS(refusal({"a", "b", "c", "d"}), "unexpected argument 'd'; maskedkd_try convert IN OUT [LOG]");
-  EXPECT_SAYS(refusal({"a", "-v", "b"}), "unexpected argument '-v'");
-  EXPECT_SAYS(refusal({"a", "b", "--too", "meta"}), "unknown option --too; did you mean --to?");
-  EXPECT_SAYS(refusal({"a", "b", "--to"}), "--to has no value");
+  EXPECT_CONTAINS(refusal({}), "IN is missing; maskedkd_try convert IN OUT [LOG]; see maskedkd_try convert --help");
+  EXPECT_CONTAINS(refusal({"a"}), "OUT is missing");
+  EXPECT_CONTAINS(refusal({"a", "--to", "meta"}), "OUT is missing");
+  EXPECT_CONTAINS(refusal({"", "b"}), "IN is missing");
+  EXPECT_CONTAINS(refusal({"a", "b", "c", "d"}), "unexpected argument 'd'; maskedkd_try convert IN OUT [LOG]");
+  EXPECT_CONTAINS(refusal({"a", "-v", "b"}), "unexpected argument '-v'");
+  EXPECT_CONTAINS(refusal({"a", "b", "--too", "meta"}), "unknown option --too; did you mean --to?");
+  EXPECT_CONTAINS(refusal({"a", "b", "--to"}), "--to has no value");
 }
 
 TEST(Positional, HelpShowsArgumentsAndNeedsNone) {
@@ -108,7 +107,7 @@ TEST(Positional, HelpShowsArgumentsAndNeedsNone) {
 TEST(Positional, ArgumentsCanNotBeGivenAsFlags) {
   const OptionTexts expected = {{"to", "timm"}, {"overwrite", "false"}};
   EXPECT_EQ(parsed({"a", "b"}).resolved, expected);
-  EXPECT_SAYS(refusal({"a", "--OUT", "b"}), "unknown option --OUT");
+  EXPECT_CONTAINS(refusal({"a", "--OUT", "b"}), "unknown option --OUT");
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ using testing::run_process;
 struct Ending {
   const char* how;
   int code;
-  const char* says;  // the whole line after its time; nullptr: no message
+  const char* message;  // the whole line after its time; nullptr: no message
 };
 
 const Ending kEndings[] = {
@@ -71,16 +71,16 @@ void expect_one_line_and_code(const std::string& arguments, const std::string& e
     const ProcessResult result = alone(arguments + " --how=" + ending.how, standard_output, environment);
     EXPECT_EQ(result.exit_code, ending.code) << ending.how << '\n' << result.output;
     EXPECT_EQ(standard_output, "") << ending.how;
-    if (ending.says == nullptr) {
+    if (ending.message == nullptr) {
       EXPECT_EQ(result.output, "") << ending.how;
     } else {
       EXPECT_EQ(std::count(result.output.begin(), result.output.end(), '\n'), 1) << result.output;
       // The hint for one process mentions neither micro-batches nor ranks.
-      const std::string says = arguments.empty() || std::string(ending.how).find("memory") == std::string::npos
-                                   ? ending.says
-                               : ending.how == std::string("memory") ? "error out of memory\n"
-                                                                     : "Tried to allocate 2.00 GiB.\n";
-      EXPECT_NE(result.output.find(says), std::string::npos) << result.output;
+      const std::string message = arguments.empty() || std::string(ending.how).find("memory") == std::string::npos
+                                      ? ending.message
+                                  : ending.how == std::string("memory") ? "error out of memory\n"
+                                                                        : "Tried to allocate 2.00 GiB.\n";
+      EXPECT_NE(result.output.find(message), std::string::npos) << result.output;
     }
   }
 }
@@ -97,7 +97,7 @@ TEST(RunMain, AProgramWithoutMpiEndsTheSameWay) {
 
 TEST(RunMain, OneFailingRankEndsAllWithItsCodeAndItsLine) {
   for (const Ending& ending : kEndings) {
-    if (ending.says == nullptr ||
+    if (ending.message == nullptr ||
         std::string("memory gpu-memory standard lost-mapping").find(ending.how) != std::string::npos) {
       continue;  // covered by the tests above
     }
@@ -106,11 +106,11 @@ TEST(RunMain, OneFailingRankEndsAllWithItsCodeAndItsLine) {
       const ProcessResult result = under_mpiexec(3, {std::string("--how=") + ending.how, "--who", std::to_string(who)});
       EXPECT_EQ(result.exit_code, ending.code) << ending.how << '\n' << result.output;
       EXPECT_LT(result.seconds, 10.0) << ending.how;
-      const auto said = lines_with(result.output, "error ");
-      ASSERT_EQ(said.size(), 1U) << result.output;
-      std::string expected = ending.says;
+      const auto printed_lines = lines_with(result.output, "error ");
+      ASSERT_EQ(printed_lines.size(), 1U) << result.output;
+      std::string expected = ending.message;
       expected.insert(expected.find(' ') + 1, "[rank " + std::to_string(who) + "] ");
-      EXPECT_NE(said[0].find(expected), std::string::npos) << said[0];
+      EXPECT_NE(printed_lines[0].find(expected), std::string::npos) << printed_lines[0];
     }
   }
 }
@@ -134,9 +134,9 @@ TEST(RunMain, AMistakeOfAllRanksIsPrintedOnceByTheFirst) {
   for (const std::string how : {"usage", "failure"}) {
     const ProcessResult result = under_mpiexec(4, {"--how=" + how});
     EXPECT_EQ(result.exit_code, how == "usage" ? 2 : 1);
-    const auto said = lines_with(result.output, "error ");
-    ASSERT_EQ(said.size(), 1U) << result.output;
-    EXPECT_NE(said[0].find("[rank 0]"), std::string::npos) << said[0];
+    const auto printed_lines = lines_with(result.output, "error ");
+    ASSERT_EQ(printed_lines.size(), 1U) << result.output;
+    EXPECT_NE(printed_lines[0].find("[rank 0]"), std::string::npos) << printed_lines[0];
   }
 }
 
@@ -144,9 +144,9 @@ TEST(RunMain, AMisspeltFlagOnManyRanksIsOneLine) {
   const ProcessResult result = under_mpiexec(4, {"--hwo=failure"});
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_LT(result.seconds, 10.0);
-  const auto said = lines_with(result.output, "--how");
-  ASSERT_EQ(said.size(), 1U) << result.output;
-  EXPECT_NE(said[0].find("unknown option --hwo; did you mean --how?"), std::string::npos) << said[0];
+  const auto printed_lines = lines_with(result.output, "--how");
+  ASSERT_EQ(printed_lines.size(), 1U) << result.output;
+  EXPECT_NE(printed_lines[0].find("unknown option --hwo; did you mean --how?"), std::string::npos) << printed_lines[0];
 }
 
 // All ranks return the code of a stop signal; mpiexec returns it too.

@@ -113,9 +113,9 @@ class Environment(unittest.TestCase):
         def pack(*flags, **environment):
             return run('srun', '--mpi=pmix', '--nodes=1', '--ntasks=2', *flags, BUILD / 'bin/maskedkd_pack',
                        *self.work.write_images(), '--output-dir', folder, env={**os.environ, **environment}).stdout
-        told = pack(SLURM_CPU_BIND='quiet,mask_cpu:0x1')
-        self.assertRegex(told, r'ranks 0, 1 on n1 may only run on core 0, although the job could use 2 cores there')
-        self.assertEqual(told.count('may only run on'), 1, told)
+        output = pack(SLURM_CPU_BIND='quiet,mask_cpu:0x1')
+        self.assertRegex(output, r'ranks 0, 1 on n1 may only run on core 0, although the job could use 2 cores there')
+        self.assertEqual(output.count('may only run on'), 1, output)
         # Both remedies of the warning.
         self.assertNotIn('may only run on', pack('--cpu-bind=cores', SLURM_CPU_BIND='quiet,mask_cpu:0x1'))
         self.assertNotIn('may only run on', pack())

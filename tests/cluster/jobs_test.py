@@ -152,13 +152,13 @@ class Jobs(harness.ClusterTest):
 
     def test_mistakes_are_reported_before_a_job_waits_in_the_queue(self):
         before = jobs_in_queue()
-        for words, told in ((['train', 'no-such'], 'no recipe is called no-such'),
+        for words, expected in ((['train', 'no-such'], 'no recipe is called no-such'),
                             (['--export=NONE', 'train', 'try'], 'would not see MASKEDKD_SITE'),
                             (['sweep', 'keep', 'deit_tiny'], 'needs --array'),
                             (['train', '--dry-run', 'try'], 'submit.sh [--dry-run]')):
             done = run('jobs/submit.sh', *words, check=False)
             self.assertEqual(done.returncode, 2, done.stdout)
-            self.assertIn(told, done.stdout)
+            self.assertIn(expected, done.stdout)
         done = run('jobs/submit.sh', 'train', 'try', check=False,
                    env={**os.environ, 'MASKEDKD_SITE': 'no/site.sh'})
         self.assertEqual(done.returncode, 2)

@@ -83,8 +83,8 @@ class Requeue(harness.ClusterTest):
     def test_many_signals_while_the_ranks_stop_do_not_prevent_the_requeue(self):
         wanted, sent = count('MASKEDKD_SIGNAL_HAILS', 1), 0
         expected = self.work.undisturbed('--epochs', EPOCHS)
-        for hail in range(wanted):
-            name = f'hail-{hail}'
+        for trial in range(wanted):
+            name = f'signalled-{trial}'
             job = self.work.submit(name, '--epochs', EPOCHS)
             wait_for('a checkpoint', lambda: newest_step(self.work.folder(name)) >= 20, 90)
             self.assertEqual(job.state(), 'RUNNING', job.output())

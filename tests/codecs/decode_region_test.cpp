@@ -75,10 +75,9 @@ JpegLayout some_layout(std::mt19937_64& random) {
   return layout;
 }
 
-// MASKEDKD_REGIONS=N sets the number of files.
 TEST(DecodeRegion, EqualsTheBoxOfTheWholeForRandomLayoutsOfJpeg) {
-  const char* asked = std::getenv("MASKEDKD_REGIONS");
-  const int num_files = asked != nullptr ? std::atoi(asked) : 1500;
+  const char* setting = std::getenv("MASKEDKD_REGIONS");
+  const int num_files = setting != nullptr ? std::atoi(setting) : 1500;
   std::mt19937_64 random(31);
   for (int i = 0; i < num_files; ++i) {
     const JpegLayout layout = some_layout(random);

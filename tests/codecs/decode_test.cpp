@@ -18,7 +18,7 @@ Bytes file_of(const std::string& name) {
   return {text.begin(), text.end()};
 }
 
-// The message of the Error, "" where there is none.
+// The message of the Error; "" if there is none.
 template <typename Function>
 std::string refusal(const Function& function) {
   try {
@@ -171,8 +171,8 @@ TEST(Decode, AHeaderOfImpossibleSizeAllocatesNothing) {
 // Damage must give an image of the right size or an Error, never a crash; the checksums of PNG reveal every flipped
 // byte. MASKEDKD_FLIPS=N sets the number of flips.
 TEST(Decode, FlippedBytesNeverCrash) {
-  const char* asked = std::getenv("MASKEDKD_FLIPS");
-  const long num_flips = asked != nullptr ? std::atol(asked) : 4000;
+  const char* setting = std::getenv("MASKEDKD_FLIPS");
+  const long num_flips = setting != nullptr ? std::atol(setting) : 4000;
   std::vector<std::pair<std::string, Bytes>> files;
   for (const char* name :
        {"420_31x17.jpg", "progressive_31x17.jpg", "cmyk_31x17.jpg", "ycck_8x8.jpg", "restart_31x17.jpg",

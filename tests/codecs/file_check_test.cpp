@@ -102,8 +102,8 @@ TEST(FileCheck, TheOtherFormatsThatPilWritesAreNamed) {
       check_image_file(Bytes(text.begin(), text.end()));
       ADD_FAILURE() << name << " is taken for a JPEG or PNG";
     } catch (const Error& error) {
-      const std::string said = error.what();
-      EXPECT_TRUE(said.starts_with("neither JPEG nor PNG but " + name)) << said;
+      const std::string message = error.what();
+      EXPECT_TRUE(message.starts_with("neither JPEG nor PNG but " + name)) << message;
     }
     ++num_formats;
   }
@@ -126,10 +126,9 @@ TEST(FileCheck, AFileThatIsCutOffIsNeverCertain) {
   EXPECT_GE(num_cuts, 10000);
 }
 
-// MASKEDKD_MUTATIONS=N sets the number of files.
 TEST(FileCheck, ResultsForMutatedFilesAgreeWithTheDecoders) {
-  const char* asked = std::getenv("MASKEDKD_MUTATIONS");
-  const int num_mutations = asked != nullptr ? std::atoi(asked) : 15000;
+  const char* setting = std::getenv("MASKEDKD_MUTATIONS");
+  const int num_mutations = setting != nullptr ? std::atoi(setting) : 15000;
   std::vector<NamedFile> sources;
   for (auto& file : files()) {
     if (file.bytes.size() < 6000) {

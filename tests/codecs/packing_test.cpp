@@ -1,4 +1,3 @@
-// What the packer does with images that it changes.
 #include "maskedkd/base/error.hpp"
 #include "reference.hpp"
 

@@ -40,7 +40,6 @@ inline Image resized(const Image& image, const PixelBox& box, int height, int wi
   return result;
 }
 
-// The difference of levels of two images of one size.
 struct Difference {
   std::size_t num_values = 0;
   std::size_t num_different = 0;

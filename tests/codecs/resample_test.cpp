@@ -68,8 +68,8 @@ ImageRegion cut(const Image& image, const PixelBox& box) {
 // A region with exactly the pixels_needed() gives the window of the whole image. MASKEDKD_RESAMPLES=N sets the number
 // of cases.
 TEST(Resample, EveryImplementationGivesTheSameBitsFromThePixelsNeeded) {
-  const char* asked = std::getenv("MASKEDKD_RESAMPLES");
-  const int num_cases = asked != nullptr ? std::atoi(asked) : 1000;
+  const char* setting = std::getenv("MASKEDKD_RESAMPLES");
+  const int num_cases = setting != nullptr ? std::atoi(setting) : 1000;
   std::mt19937_64 random(7);
   const auto below = [&](int bound) { return static_cast<int>(random() % static_cast<std::uint64_t>(bound)); };
   for (int i = 0; i < num_cases; ++i) {

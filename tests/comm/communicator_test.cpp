@@ -85,7 +85,6 @@ TEST_F(OverMpi, UnsupportedTensorsAreRefused) {
   EXPECT_THROW(communicator_->broadcast(also_four, size_), Error);
 }
 
-// Messages of two communicators and of the session are not mixed up.
 TEST_F(OverMpi, CommunicatorsDoNotReceiveEachOthersMessages) {
   const auto second = make_communicator(mpi_session(), at::kCPU);
   at::Tensor ones = at::full({3}, 1.0), twos = at::full({3}, 2.0);

@@ -26,7 +26,7 @@ std::vector<RankCores> on_one_host(const std::vector<std::vector<int>>& allowed,
   return ranks;
 }
 
-std::string told(const std::vector<RankCores>& ranks) {
+std::string warning(const std::vector<RankCores>& ranks) {
   const std::vector<std::string> lines = crowded_cores(ranks, "unbind them");
   EXPECT_LE(lines.size(), 1U);
   return lines.empty() ? "" : lines.front();
@@ -34,34 +34,34 @@ std::string told(const std::vector<RankCores>& ranks) {
 
 // This is the effect of an inherited SLURM_CPU_BIND=mask_cpu:0x1.
 TEST(CoreBinding, AllRanksOnOneCoreAreNamed) {
-  EXPECT_EQ(told(on_one_host({{0}, {0}}, 2)),
+  EXPECT_EQ(warning(on_one_host({{0}, {0}}, 2)),
             "ranks 0, 1 on n1 may only run on core 0, although the job could use 2 cores there: they slow each other "
             "down; unbind them");
 }
 
 TEST(CoreBinding, OnlyTheCrowdedCoresAreNamed) {
-  EXPECT_NE(told(on_one_host({{0}, {1}, {1}, {3}}, 4)).find("ranks 1, 2 on n1 may only run on core 1,"),
+  EXPECT_NE(warning(on_one_host({{0}, {1}, {1}, {3}}, 4)).find("ranks 1, 2 on n1 may only run on core 1,"),
             std::string::npos);
-  EXPECT_NE(
-      told(on_one_host({{0, 1}, {0, 1}, {0, 1}, {2, 3, 4}}, 8)).find("ranks 0, 1, 2 on n1 may only run on cores 0, 1,"),
-      std::string::npos);
-  EXPECT_NE(told(on_one_host({{0}, {0}, {0, 1, 2, 3}}, 4)).find("ranks 0, 1 on n1"), std::string::npos)
+  EXPECT_NE(warning(on_one_host({{0, 1}, {0, 1}, {0, 1}, {2, 3, 4}}, 8))
+                .find("ranks 0, 1, 2 on n1 may only run on cores 0, 1,"),
+            std::string::npos);
+  EXPECT_NE(warning(on_one_host({{0}, {0}, {0, 1, 2, 3}}, 4)).find("ranks 0, 1 on n1"), std::string::npos)
       << "one rank is not bound";
 }
 
 TEST(CoreBinding, RanksThatCanSpreadAreFine) {
-  EXPECT_EQ(told(on_one_host({{0}, {1}}, 2)), "") << "bound apart";
-  EXPECT_EQ(told(on_one_host({{0, 1}, {0, 1}}, 2)), "") << "not bound";
-  EXPECT_EQ(told(on_one_host({{0, 1}, {1, 2}, {2, 0}}, 64)), "") << "overlapping, with a core for each";
-  EXPECT_EQ(told(on_one_host({{5}}, 64)), "") << "a single rank";
-  EXPECT_EQ(told(on_one_host({{}, {}}, 0)), "") << "not known";
+  EXPECT_EQ(warning(on_one_host({{0}, {1}}, 2)), "") << "bound apart";
+  EXPECT_EQ(warning(on_one_host({{0, 1}, {0, 1}}, 2)), "") << "not bound";
+  EXPECT_EQ(warning(on_one_host({{0, 1}, {1, 2}, {2, 0}}, 64)), "") << "overlapping, with a core for each";
+  EXPECT_EQ(warning(on_one_host({{5}}, 64)), "") << "a single rank";
+  EXPECT_EQ(warning(on_one_host({{}, {}}, 0)), "") << "not known";
 }
 
 TEST(CoreBinding, MoreRanksThanCoresAreFineIfAllCoresAreUsed) {
-  EXPECT_EQ(told(on_one_host({{0, 1}, {0, 1}, {0, 1}, {0, 1}}, 2)), "");
-  EXPECT_EQ(told(on_one_host({{0}, {0}, {1}, {1}}, 2)), "");
-  EXPECT_EQ(told(on_one_host({{0}, {0}}, 1)), "") << "the job has one core";
-  EXPECT_NE(told(on_one_host({{0}, {0}, {0}, {0}}, 2)), "") << "one of two cores is idle";
+  EXPECT_EQ(warning(on_one_host({{0, 1}, {0, 1}, {0, 1}, {0, 1}}, 2)), "");
+  EXPECT_EQ(warning(on_one_host({{0}, {0}, {1}, {1}}, 2)), "");
+  EXPECT_EQ(warning(on_one_host({{0}, {0}}, 1)), "") << "the job has one core";
+  EXPECT_NE(warning(on_one_host({{0}, {0}, {0}, {0}}, 2)), "") << "one of two cores is idle";
 }
 
 TEST(CoreBinding, EachHostIsCheckedSeparately) {

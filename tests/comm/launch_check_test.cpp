@@ -220,7 +220,6 @@ TEST(OtherLauncher, OneProcessIsFineWhateverItInherited) {
   EXPECT_EQ(refusal(1, {{"PMI_SIZE", "2"}, {"OMPI_COMM_WORLD_SIZE", "1"}}), "");
 }
 
-// The hint's remedy for inherited variables works: without the variables that it names nothing is refused.
 TEST(OtherLauncher, UnsettingTheVariablesOfTheHintIsEnough) {
   for (const auto& [name, recorded] : kOtherLaunchers) {
     Environment environment = recorded;

@@ -59,9 +59,9 @@ TEST(MpiSession, BroadcastsTextOfEveryRoot) {
   const MpiSession& session = mpi_session();
   for (int root = 0; root < session.size(); ++root) {
     for (const std::size_t length : {std::size_t{0}, std::size_t{1}, std::size_t{5'000'001}}) {
-      const std::string told(length, static_cast<char>('A' + root));
-      const std::string mine = session.rank() == root ? told : "what others pass does not count";
-      EXPECT_TRUE(session.broadcast(mine, root) == told) << root << ' ' << length;
+      const std::string text(length, static_cast<char>('A' + root));
+      const std::string mine = session.rank() == root ? text : "what others pass does not count";
+      EXPECT_TRUE(session.broadcast(mine, root) == text) << root << ' ' << length;
     }
   }
 }

@@ -86,7 +86,6 @@ TEST_F(OverNccl, IsOrderedOnTheDevicesStream) {
   EXPECT_TRUE(tensor.cpu().equal(at::full({1 << 22}, 50.0)));
 }
 
-// The tree over GPUs gives the bits of the tree over MPI.
 TEST_F(OverNccl, TreeSumHasTheBitsOfTheCpus) {
   const auto over_mpi = make_communicator(mpi_session(), at::kCPU);
   at::Tensor on_cpu = noise_of(rank_, 100'003);

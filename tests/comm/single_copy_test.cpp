@@ -38,7 +38,6 @@ TEST(SingleCopy, KeepsTheSettingOfTheUserOrOpenMpiIfItIsAllowed) {
   unsetenv("OMPI_MCA_smsc");
 }
 
-// Two ranks that exchange tensors of up to a megabyte.
 ProcessResult ranks_without_process_vm(const std::string& mechanism) {
   std::vector<std::string> command = {MASKEDKD_FORBID_PROCESS_VM, MASKEDKD_MPIEXEC, "--quiet", "-n", "2"};
   if (!mechanism.empty()) {

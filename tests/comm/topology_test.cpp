@@ -49,7 +49,7 @@ Error refusal(const std::vector<RankPlace>& places, DeviceChoice choice) {
   return Error("");
 }
 
-bool says(const Error& error, const std::string& text) {
+bool mentions(const Error& error, const std::string& text) {
   return std::string(error.what()).find(text) != std::string::npos;
 }
 
@@ -76,8 +76,8 @@ TEST(AssignDevices, MoreRanksThanGpusAreRefusedWithTheTable) {
     for (const DeviceChoice choice : {DeviceChoice::cuda, DeviceChoice::automatic}) {
       const Error error = refusal(all_visible(2, gpus + 1, gpus), choice);
       EXPECT_EQ(error.code(), ExitCode::usage);
-      EXPECT_TRUE(says(error, "GPUs seen")) << error.what();
-      EXPECT_TRUE(says(error, "node0") && says(error, "node1")) << error.what();
+      EXPECT_TRUE(mentions(error, "GPUs seen")) << error.what();
+      EXPECT_TRUE(mentions(error, "node0") && mentions(error, "node1")) << error.what();
       EXPECT_NE(error.hint().find("one rank a GPU"), std::string::npos) << error.hint();
     }
   }
@@ -94,10 +94,9 @@ TEST(AssignDevices, OneVisibleGpuPerRankIsUsed) {
 TEST(AssignDevices, TheSameSingleGpuForTwoRanksIsRefused) {
   const Error error = refusal(ranks({place("a", 0, {"A0"}), place("a", 1, {"A0"})}), DeviceChoice::cuda);
   EXPECT_EQ(error.code(), ExitCode::usage);
-  EXPECT_TRUE(says(error, "ranks 0 and 1 would share one GPU of a")) << error.what();
+  EXPECT_TRUE(mentions(error, "ranks 0 and 1 would share one GPU of a")) << error.what();
 }
 
-// The same UUID on two hosts means two GPUs (it happens with virtual machines).
 TEST(AssignDevices, EqualUuidsOnTwoHostsAreTwoGpus) {
   EXPECT_EQ(assign_devices(ranks({place("a", 0, {"X"}), place("b", 0, {"X"})}), DeviceChoice::cuda), (Devices{0, 0}));
 }
@@ -107,7 +106,7 @@ TEST(AssignDevices, VisibleGpusMayBeListedInAnotherOrderForEachRank) {
   EXPECT_EQ(assign_devices(crossed, DeviceChoice::cuda), (Devices{0, 1}));
   // Rank 1 sees the GPUs in reverse order: its number 1 is rank 0's number 0.
   const auto turned = ranks({place("a", 0, {"A0", "A1"}), place("a", 1, {"A1", "A0"})});
-  EXPECT_TRUE(says(refusal(turned, DeviceChoice::cuda), "would share"));
+  EXPECT_TRUE(mentions(refusal(turned, DeviceChoice::cuda), "would share"));
 }
 
 TEST(AssignDevices, NodesMayHaveDifferentNumbersOfGpus) {
@@ -116,7 +115,7 @@ TEST(AssignDevices, NodesMayHaveDifferentNumbersOfGpus) {
   EXPECT_EQ(assign_devices(places, DeviceChoice::cuda), (Devices{0, 1, 2, 0}));
   auto crowded = places;
   crowded.push_back(place("small", 1, {"0"}));
-  EXPECT_TRUE(says(refusal(ranks(crowded), DeviceChoice::cuda), "small"));
+  EXPECT_TRUE(mentions(refusal(ranks(crowded), DeviceChoice::cuda), "small"));
 }
 
 // Ranks are distributed round-robin over the nodes (srun --distribution=cyclic).
@@ -136,7 +135,7 @@ TEST(AssignDevices, AutomaticWithoutAnyGpuIsCpuAndCudaIsRefused) {
   EXPECT_EQ(assign_devices(places, DeviceChoice::automatic), Devices(6, -1));
   const Error error = refusal(places, DeviceChoice::cuda);
   EXPECT_EQ(error.code(), ExitCode::usage);
-  EXPECT_TRUE(says(error, "see no GPU")) << error.what();
+  EXPECT_TRUE(mentions(error, "see no GPU")) << error.what();
   EXPECT_NE(error.hint().find("--device cpu"), std::string::npos) << error.hint();
 }
 
@@ -145,7 +144,7 @@ TEST(AssignDevices, AMixOfRanksWithAndWithoutGpuIsRefused) {
   for (const DeviceChoice choice : {DeviceChoice::cuda, DeviceChoice::automatic}) {
     const Error error = refusal(places, choice);
     EXPECT_EQ(error.code(), ExitCode::usage);
-    EXPECT_TRUE(says(error, "some ranks see no GPU")) << error.what();
+    EXPECT_TRUE(mentions(error, "some ranks see no GPU")) << error.what();
   }
 }
 

@@ -124,10 +124,10 @@ TEST_F(LoaderTest, AnImageThatIsDecodedDespiteDamageGivesOneWarning) {
     EXPECT_EQ(loader.counts().bad_records, 0);
   }
   spdlog::set_default_logger(logger);
-  const std::string said = text.str();
-  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 2) << said;
-  EXPECT_NE(said.find("the image is damaged (Corrupt JPEG data"), std::string::npos) << said;
-  EXPECT_NE(said.find("10 damaged images so far"), std::string::npos) << said;
+  const std::string messages = text.str();
+  EXPECT_EQ(std::count(messages.begin(), messages.end(), '\n'), 2) << messages;
+  EXPECT_NE(messages.find("the image is damaged (Corrupt JPEG data"), std::string::npos) << messages;
+  EXPECT_NE(messages.find("10 damaged images so far"), std::string::npos) << messages;
 }
 
 TEST_F(LoaderTest, ASetThatIsDamagedAllOverEndsTheLoading) {

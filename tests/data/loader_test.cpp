@@ -85,7 +85,6 @@ TEST_F(LoaderTest, ARecordThatSeveralBatchesWantIsDecodedOnceForThem) {
   }
 }
 
-// A batch's memory is reused, but never while a reference to it exists.
 TEST_F(LoaderTest, ReferencedBatchesAreNotOverwritten) {
   Loader loader(*set_, options_of(3, 2), requests(60));
   std::vector<std::pair<at::Tensor, std::vector<std::uint8_t>>> kept;

@@ -71,7 +71,6 @@ TEST_P(TeacherTest, AnswersAsTheModelDoesWithoutGradients) {
   }
 }
 
-// The teacher's attention has no gradient and equals the model's.
 TEST_P(TeacherTest, ItsAttentionIsThatOfAPassOverAllPatches) {
   const Teacher teacher(options_, directory_.path() / "model.safetensors", at::kCPU, at::kFloat);
   VitForward how;

@@ -17,7 +17,7 @@ namespace {
 }
 
 TEST(CheckpointErrors, AtSampledCallsNothingIsLostAndEveryMessageSaysWhatToDo) {
-  int done = 0, told = 0, went_on = 0;
+  int done = 0, num_reported = 0, num_continued = 0;
   for (const CheckpointScenario& scenario : checkpoint_scenarios()) {
     const TemporaryDirectory place;
     const fs::path run = place.path() / "run";
@@ -44,19 +44,20 @@ TEST(CheckpointErrors, AtSampledCallsNothingIsLostAndEveryMessageSaysWhatToDo) {
       if (end.exit_code == 1) {
         EXPECT_TRUE(is_clear(end.promised, run));
         EXPECT_FALSE(is_harmless(point) || tries_again) << end.promised.message;
-        ++told;
+        ++num_reported;
       } else {
         EXPECT_EQ(end.promised.step, scenario.last);
-        ++went_on;
+        ++num_continued;
       }
       EXPECT_TRUE(is_unharmed(scenario, run, end.promised));
       fs::remove_all(run);
       ++done;
     }
   }
-  std::printf("%d errors: %d ended the work with a message, %d did not disturb it\n", done, told, went_on);
-  EXPECT_GT(told, 50);
-  EXPECT_GT(went_on, 10);
+  std::printf("%d errors: %d ended the work with a message, %d did not disturb it\n", done, num_reported,
+              num_continued);
+  EXPECT_GT(num_reported, 50);
+  EXPECT_GT(num_continued, 10);
 }
 
 }  // namespace

@@ -21,7 +21,6 @@ struct ProgramEnd {
 ProgramEnd run_faulty_program(const std::vector<std::string>& command, const std::filesystem::path& root,
                               const FaultPoint& point, const std::filesystem::path& log = {});
 
-// The lines of the output that are errors.
 std::vector<std::string> error_lines(const std::string& output);
 
 }  // namespace maskedkd::testing

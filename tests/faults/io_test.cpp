@@ -89,7 +89,6 @@ TEST(Io, WritesAreDurableWhenTheyReturn) {
   }
 }
 
-// Two writers of the same file, on any machines, must not write into each other's temporary file.
 TEST(Io, EveryWriterHasItsOwnTemporaryFile) {
   const TemporaryDirectory place;
   std::string names[2];

@@ -72,7 +72,7 @@ TEST_F(PackFaults, KilledAtSampledCallsItIsCompletedByTheNextStart) {
 }
 
 TEST_F(PackFaults, AfterErrorsAtSampledCallsItIsCompletedByTheNextStart) {
-  int done = 0, told = 0;
+  int done = 0, num_reported = 0;
   for (const FaultPoint& point : chosen_points(error_points(operations_), 10)) {
     fs::remove_all(disk());
     fs::create_directory(disk());
@@ -88,13 +88,13 @@ TEST_F(PackFaults, AfterErrorsAtSampledCallsItIsCompletedByTheNextStart) {
       ASSERT_EQ(lines.size(), 1U) << end.output;
       EXPECT_NE(lines[0].find(disk().string()), std::string::npos) << lines[0];
       EXPECT_NE(lines[0].find("; "), std::string::npos) << "no hint: " << lines[0];
-      ++told;
+      ++num_reported;
     }
     expect_completes(disk());
     ++done;
   }
-  std::printf("%d errors, %d of them ended the packing with a line\n", done, told);
-  EXPECT_GT(told, 3);
+  std::printf("%d errors, %d of them ended the packing with a line\n", done, num_reported);
+  EXPECT_GT(num_reported, 3);
 }
 
 TEST_F(PackFaults, AfterPowerCutsAtSampledCallsItIsCompletedByTheNextStart) {
@@ -120,7 +120,7 @@ TEST_F(PackFaults, AfterPowerCutsAtSampledCallsItIsCompletedByTheNextStart) {
   std::printf("%d power cuts\n", done);
   EXPECT_GT(done, 5);
   power_cut_->rebuild(operations_, operations_.size(), Survival::synced_only, 0, after_cut);
-  EXPECT_NO_THROW(ShardSet{after_cut / "a" / "set"}) << "what was said to be packed is lost";
+  EXPECT_NO_THROW(ShardSet{after_cut / "a" / "set"}) << "the packed set is lost";
 }
 
 }  // namespace

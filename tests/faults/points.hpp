@@ -11,11 +11,11 @@ namespace maskedkd::testing {
 
 template <typename Point>
 std::vector<Point> chosen_points(const std::vector<Point>& all, std::size_t by_default = 0) {
-  const char* wish = std::getenv("MASKEDKD_FAULTS");
+  const char* setting = std::getenv("MASKEDKD_FAULTS");
   const char* seed = std::getenv("MASKEDKD_FAULTS_SEED");
   std::size_t count = by_default > 0 ? by_default : all.size() / 10 + 1;
-  if (wish != nullptr) {
-    count = std::string(wish) == "all" ? all.size() : static_cast<std::size_t>(std::max(1, std::atoi(wish)));
+  if (setting != nullptr) {
+    count = std::string(setting) == "all" ? all.size() : static_cast<std::size_t>(std::max(1, std::atoi(setting)));
   }
   const std::size_t stride = std::max<std::size_t>(1, all.size() / std::max<std::size_t>(1, count));
   std::vector<Point> chosen;

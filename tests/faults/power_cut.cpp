@@ -78,7 +78,6 @@ int PowerCut::add(const fs::path& path) {
   return index;
 }
 
-// Replays recorded calls.
 class Disk {
  public:
   explicit Disk(const PowerCut& before) : root_(before.root_), nodes_(before.nodes_), by_inode_(before.by_inode_) {}
@@ -129,7 +128,6 @@ class Disk {
     }
   }
 
-  // Changes that were not synced are lost, or survive by chance.
   void fail(Survival survival, std::uint64_t seed) {
     random_.seed(seed);
     for (const Renaming& renaming : pending_) {

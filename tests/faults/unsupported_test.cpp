@@ -1,5 +1,5 @@
-// Operations that a file system does not support: every kind of call, with every errno that file systems return for it.
-// Either the work is done and one message reports the missing support, or it ends with one line; nothing is lost.
+// On a file system without support for a call (unsupported.hpp), the work is done and one message reports it, or it
+// ends with one line; nothing is lost.
 #include "faults/unsupported.hpp"
 #include "faults/checkpoint_scenario.hpp"
 #include "faults/faulty_program.hpp"
@@ -33,7 +33,7 @@ TEST_F(Unsupported, PackingWorksOrEndsWithOneLineAndTheNextOneCompletesIt) {
   start_anew();
   ASSERT_EQ(run_process(packing(disk() / "set")).exit_code, 0);
   const auto expected = digests_of(disk() / "set");
-  int done = 0, told = 0;
+  int done = 0, num_reported = 0;
   for (const FaultPoint& point : chosen_points(unsupported_points(), 24)) {
     start_anew();
     const ProgramEnd end = run_faulty_program(packing(disk() / "set"), disk(), point);
@@ -47,13 +47,13 @@ TEST_F(Unsupported, PackingWorksOrEndsWithOneLineAndTheNextOneCompletesIt) {
       ASSERT_EQ(lines.size(), 1U) << end.output;
       EXPECT_NE(lines[0].find(disk().string()), std::string::npos) << lines[0];
       EXPECT_NE(lines[0].find("; "), std::string::npos) << "no hint: " << lines[0];
-      ++told;
+      ++num_reported;
     }
     EXPECT_EQ(run_process(packing(disk() / "set")).exit_code, 0);
     EXPECT_EQ(digests_of(disk() / "set"), expected);
     ++done;
   }
-  std::printf("%d pairs, %d of them ended the packing with a line\n", done, told);
+  std::printf("%d pairs, %d of them ended the packing with a line\n", done, num_reported);
 }
 
 // Module files of clusters may set this variable, which takes precedence over the program's setting in HDF5.
@@ -72,7 +72,7 @@ TEST_F(Unsupported, ShardsAreReadWithoutLocksWhateverTheEnvironmentSays) {
 }
 
 TEST_F(Unsupported, CheckpointsAreSavedOrOneLineSaysWhyNot) {
-  int done = 0, told = 0;
+  int done = 0, num_reported = 0;
   for (const CheckpointScenario& scenario : checkpoint_scenarios()) {
     for (const FaultPoint& point : chosen_points(unsupported_points(), 24)) {
       start_anew();
@@ -84,7 +84,7 @@ TEST_F(Unsupported, CheckpointsAreSavedOrOneLineSaysWhyNot) {
         EXPECT_FALSE(must_work(point)) << end.promised.message;
         EXPECT_NE(std::string(end.promised.message).find(disk().string()), std::string::npos) << end.promised.message;
         EXPECT_NE(end.promised.hint[0], '\0') << end.promised.message;
-        ++told;
+        ++num_reported;
       } else {
         EXPECT_EQ(end.promised.step, scenario.last);
       }
@@ -92,7 +92,7 @@ TEST_F(Unsupported, CheckpointsAreSavedOrOneLineSaysWhyNot) {
       ++done;
     }
   }
-  std::printf("%d pairs, %d of them ended the work with a message\n", done, told);
+  std::printf("%d pairs, %d of them ended the work with a message\n", done, num_reported);
 }
 
 }  // namespace

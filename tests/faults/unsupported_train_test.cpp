@@ -38,7 +38,7 @@ class UnsupportedTrain : public ::testing::Test {
   // begun: the folder that the run's state is copied from; empty for a new run. Returns how many pairs met a call.
   static int try_all(const fs::path& begun) {
     const fs::path disk = place->path() / "disk";
-    int done = 0, untouched = 0, told = 0;
+    int done = 0, untouched = 0, num_reported = 0;
     for (const FaultPoint& point : chosen_points(unsupported_points(), 6)) {
       fs::remove_all(disk);
       fs::create_directory(disk);
@@ -60,7 +60,7 @@ class UnsupportedTrain : public ::testing::Test {
         EXPECT_EQ(lines.size(), 1U) << end.output;
         EXPECT_NE(lines.at(0).find(disk.string()), std::string::npos) << lines[0];
         EXPECT_NE(lines.at(0).find("; "), std::string::npos) << "no hint: " << lines[0];
-        ++told;
+        ++num_reported;
       }
       if (end.fired == 0) {
         ++untouched;
@@ -71,7 +71,7 @@ class UnsupportedTrain : public ::testing::Test {
       expect_whole(disk, !no_best);
     }
     std::printf("%d pairs, %d of them of calls that are not made, %d ended the training with a line\n", done, untouched,
-                told);
+                num_reported);
     return done - untouched;
   }
 

@@ -72,7 +72,6 @@ inline void mend_checksums(Bytes& bytes) {
 
 class ImageMutator {
  public:
-  // Reads the files of a folder, in the order of their names.
   explicit ImageMutator(const std::filesystem::path& folder) {
     std::vector<std::filesystem::path> paths;
     for (const auto& entry : std::filesystem::directory_iterator(folder)) {

@@ -134,7 +134,7 @@ TEST(Hdf5, MisuseIsAnErrorThatSaysWhatIsWrong) {
   const auto path = directory.path() / "example.h5";
   write_example(path);
   const Handle file = open_file(path);
-  const auto says = [](auto&& work, const std::string& text) {
+  const auto expect_error = [](auto&& work, const std::string& text) {
     try {
       work();
       ADD_FAILURE() << "no Error: " << text;
@@ -142,17 +142,17 @@ TEST(Hdf5, MisuseIsAnErrorThatSaysWhatIsWrong) {
       EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
     }
   };
-  says([&] { read_dataset<std::int64_t>(file, "labels"); }, "labels");
-  says([&] { read_dataset<std::int64_t>(file, "int32"); }, "holds int32 instead of int64");
-  says([&] { read_integer_attribute(file, "none"); }, "none");
-  says([&] { read_integer_attribute(file, "text"); }, "another type");
-  says([&] { read_string_attribute(file, "number"); }, "another type");
-  says([&] { read_integer_attribute(file, "numbers"); }, "not a single number");
-  says([&] { read_string_attribute(file, "texts"); }, "not a single string");
-  says([&] { open_file(directory.path() / "none.h5"); }, "none.h5");
+  expect_error([&] { read_dataset<std::int64_t>(file, "labels"); }, "labels");
+  expect_error([&] { read_dataset<std::int64_t>(file, "int32"); }, "holds int32 instead of int64");
+  expect_error([&] { read_integer_attribute(file, "none"); }, "none");
+  expect_error([&] { read_integer_attribute(file, "text"); }, "another type");
+  expect_error([&] { read_string_attribute(file, "number"); }, "another type");
+  expect_error([&] { read_integer_attribute(file, "numbers"); }, "not a single number");
+  expect_error([&] { read_string_attribute(file, "texts"); }, "not a single string");
+  expect_error([&] { open_file(directory.path() / "none.h5"); }, "none.h5");
   std::ofstream(directory.path() / "text.h5") << "this is no HDF5 file, whatever it is called";
-  says([&] { open_file(directory.path() / "text.h5"); }, "text.h5");
-  says([&] { write_attribute(file, "more", std::int64_t{1}); }, "more");  // opened for reading
+  expect_error([&] { open_file(directory.path() / "text.h5"); }, "text.h5");
+  expect_error([&] { write_attribute(file, "more", std::int64_t{1}); }, "more");  // opened for reading
 }
 
 // With times in the file, packing the same images twice would give two different sets.

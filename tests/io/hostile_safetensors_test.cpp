@@ -126,13 +126,12 @@ TEST(HostileSafetensors, RepeatedNamesAreRefused) {
   refuses(R"({"head.weight":{"dtype":"U8","dtype":"U8","shape":[2],"data_offsets":[0,2]}})", 2, "'dtype' twice");
 }
 
-// A message is one line of sensible length, whatever the name is.
 TEST(HostileSafetensors, NamesAreShownInOneShortLine) {
-  const auto said_of_name = [](const std::string& name) {
+  const auto refusal_of_name = [](const std::string& name) {
     return refusal(with_length("{\"" + name + R"(":{"dtype":"F33","shape":[1],"data_offsets":[0,4]}})", 4));
   };
-  EXPECT_NE(said_of_name(R"(a\nb\u0000\u001b[31m)").find("tensor 'a?b??[31m' has"), std::string::npos);
-  const std::string message = said_of_name(std::string(119, 'a') + "ä" + std::string(100'000, 'b'));
+  EXPECT_NE(refusal_of_name(R"(a\nb\u0000\u001b[31m)").find("tensor 'a?b??[31m' has"), std::string::npos);
+  const std::string message = refusal_of_name(std::string(119, 'a') + "ä" + std::string(100'000, 'b'));
   EXPECT_NE(message.find("aaa...' has the unknown"), std::string::npos) << message;
 }
 
@@ -294,7 +293,6 @@ TEST(HostileSafetensors, ManyTensorsTakeNoLongerThanTheirText) {
   const TemporaryDirectory directory;
   write(directory.path() / "many", with_length(header + "}", 0));
   EXPECT_EQ(read_safetensors_header(directory.path() / "many").tensors.size(), 100'000U);
-  // Texts with too many values are refused while they are parsed.
   std::string values = "{";
   for (int i = 0; i < 1'100'000; ++i) {
     values += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":0";

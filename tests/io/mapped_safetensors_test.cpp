@@ -78,7 +78,6 @@ TEST(MappedSafetensors, LargeTensorsAreMappedAndUnmappedOneByOne) {
   EXPECT_TRUE(holds(row, numbers(), 8 + kLarge + kLarge / 2));
 }
 
-// Tensors that are not aligned for their dtype are copied.
 TEST(MappedSafetensors, MisalignedTensorsAreCopied) {
   const TemporaryDirectory directory;
   const auto path = directory.path() / "two";

@@ -137,7 +137,6 @@ TEST(WriteFileAtomically, AFailureLeavesTheOldOneAndNothingElse) {
   EXPECT_EQ(names_in(directory.path()), (std::set<std::string>{"folder", "log.txt"}));
 }
 
-// Under constant reading and a kill at a random instant, the file is always one of the two, complete.
 TEST(WriteFileAtomically, ReadersAndKillsSeeTheOldOrTheNew) {
   const TemporaryDirectory directory;
   const auto path = directory.path() / "log.txt";

@@ -19,20 +19,20 @@ void put(const fs::path& path) { std::ofstream(path) << "half"; }
 
 // The name that a process, which has ended since, gave its file.
 fs::path name_of_a_dead_writer(const fs::path& final_path) {
-  int told[2];
-  EXPECT_EQ(pipe(told), 0);
+  int pipe_ends[2];
+  EXPECT_EQ(pipe(pipe_ends), 0);
   const pid_t child = fork();
   if (child == 0) {
     const std::string name = unfinished_path(final_path).string();
-    _exit(write(told[1], name.data(), name.size()) == static_cast<ssize_t>(name.size()) ? 0 : 1);
+    _exit(write(pipe_ends[1], name.data(), name.size()) == static_cast<ssize_t>(name.size()) ? 0 : 1);
   }
   std::string name(4096, '\0');
-  const ssize_t length = read(told[0], name.data(), name.size());
+  const ssize_t length = read(pipe_ends[0], name.data(), name.size());
   EXPECT_GT(length, 0);
   name.resize(static_cast<std::size_t>(length));
   EXPECT_EQ(waitpid(child, nullptr, 0), child);
-  close(told[0]);
-  close(told[1]);
+  close(pipe_ends[0]);
+  close(pipe_ends[1]);
   return name;
 }
 
@@ -73,7 +73,7 @@ TEST(Unfinished, OnlyFilesOfDeadWritersAreSwept) {
   make_old(of_another_program);
   make_old(finished);
   sweep_abandoned(folder.path());
-  EXPECT_FALSE(fs::exists(elsewhere)) << "nobody has written for an hour";
+  EXPECT_FALSE(fs::exists(elsewhere)) << "it was not written for an hour";
   EXPECT_TRUE(fs::exists(of_another_program)) << "its name is none of ours, however old it is";
   EXPECT_TRUE(fs::exists(live));
   EXPECT_TRUE(fs::exists(finished));

@@ -14,7 +14,6 @@ namespace {
 
 using Exactly = std::pair<int, std::size_t>;
 
-// MASKEDKD_AUGMENT_PLANS=N sets the number of plans.
 int num_plans() {
   const char* given = std::getenv("MASKEDKD_AUGMENT_PLANS");
   return given == nullptr ? 1000 : std::atoi(given);

@@ -65,7 +65,6 @@ TEST_P(Gradients, WithDropPathEqualPyTorchs) {
 INSTANTIATE_TEST_SUITE_P(AllModels, Gradients, ::testing::ValuesIn(reference_cases()),
                          [](const auto& instance) { return instance.param.name; });
 
-// Under bf16 the gradients have float32 values and the direction of the exact gradients.
 TEST(GradientsBf16, ReachMasterWeightsInFp32) {
   for (const char* name :
        {"deit_tiny_patch16_224", "small_plain", "small_distilled", "small_deit3", "small_cait", "small_mae"}) {

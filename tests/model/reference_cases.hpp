@@ -73,7 +73,6 @@ inline double relative_error(const at::Tensor& actual, const at::Tensor& expecte
   return std::isnan(error) ? INFINITY : error;
 }
 
-// Prints a measured value.
 inline void report(const std::string& what, double value) { std::printf("    %-60s %.2e\n", what.c_str(), value); }
 
 }  // namespace maskedkd::testing

@@ -47,11 +47,11 @@ Tensors merged(Tensors a, const Tensors& b) {
 std::vector<std::string> load_and_compare(const Tensors& file,
                                           const std::function<std::string(const std::string&)>& source) {
   Vit model = initialised_vit(small(), 1);
-  const std::vector<std::string> told = model.load(file, "file");
+  const std::vector<std::string> messages = model.load(file, "file");
   for (const auto& [name, parameter] : model.parameters()) {
     EXPECT_TRUE(parameter.equal(file.at(source(name)))) << name << " is not " << source(name);
   }
-  return told;
+  return messages;
 }
 
 std::string refusal(const Tensors& file, const VitOptions& options = small()) {
@@ -79,8 +79,8 @@ TEST(LoadBehindPrefix, AnyPrefixIsRemoved) {
   for (const char* prefix : {"module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "net.",
                              "student.", "backbone.", "a.b.c.", "model._orig_mod.module.", "_forward_module.model."}) {
     const auto named = [&](const std::string& name) { return prefix + name; };
-    const auto told = load_and_compare(parameters(small(), named), named);
-    EXPECT_EQ(told, std::vector<std::string>{std::string("file: its names are taken without '") + prefix + "'"});
+    const auto messages = load_and_compare(parameters(small(), named), named);
+    EXPECT_EQ(messages, std::vector<std::string>{std::string("file: its names are taken without '") + prefix + "'"});
   }
 }
 
@@ -100,9 +100,9 @@ TEST(LoadBehindPrefix, OtherTensorsAreIgnoredWithAMessage) {
   Tensors file = behind("model.", small());
   file["criterion.weight"] = at::randn({5});
   file["n_averaged"] = at::randn({1});
-  const auto told = load_and_compare(file, [](const std::string& name) { return "model." + name; });
-  ASSERT_EQ(told.size(), 2U);
-  EXPECT_EQ(told[1], "file: 2 other tensors are ignored, e.g. criterion.weight, n_averaged");
+  const auto messages = load_and_compare(file, [](const std::string& name) { return "model." + name; });
+  ASSERT_EQ(messages.size(), 2U);
+  EXPECT_EQ(messages[1], "file: 2 other tensors are ignored, e.g. criterion.weight, n_averaged");
   // Without a prefix they count as part of the model.
   file = behind("", small());
   file["criterion.weight"] = at::randn({5});
@@ -129,11 +129,11 @@ TEST(LoadBehindPrefix, AHeadBesideTheEncoderIsFound) {
 TEST(LoadBehindPrefix, TheStudentIsTakenNotItsTeacher) {
   for (const std::string before : {"", "module.", "model."}) {
     const Tensors file = merged(behind(before + "teacher.", small()), behind(before + "student.", small()));
-    const auto told = load_and_compare(file, [&](const std::string& name) { return before + "student." + name; });
-    ASSERT_EQ(told.size(), 3U);
-    EXPECT_TRUE(contains(told[0], "without '" + before + "student.'")) << told[0];
-    EXPECT_TRUE(contains(told[2], "another model under '" + before + "teacher.'")) << told[2];
-    EXPECT_TRUE(contains(told[2], "maskedkd_weights convert --prefix")) << told[2];
+    const auto messages = load_and_compare(file, [&](const std::string& name) { return before + "student." + name; });
+    ASSERT_EQ(messages.size(), 3U);
+    EXPECT_TRUE(contains(messages[0], "without '" + before + "student.'")) << messages[0];
+    EXPECT_TRUE(contains(messages[2], "another model under '" + before + "teacher.'")) << messages[2];
+    EXPECT_TRUE(contains(messages[2], "maskedkd_weights convert --prefix")) << messages[2];
   }
 }
 
@@ -146,8 +146,8 @@ TEST(LoadBehindPrefix, TheModelIsTakenNotItsAverage) {
 
 TEST(LoadBehindPrefix, TheModelThatFitsIsTaken) {
   const Tensors file = merged(behind("teacher.", small()), behind("student.", small(24)));
-  const auto told = load_and_compare(file, [](const std::string& name) { return "teacher." + name; });
-  EXPECT_TRUE(contains(told[0], "without 'teacher.'")) << told[0];
+  const auto messages = load_and_compare(file, [](const std::string& name) { return "teacher." + name; });
+  EXPECT_TRUE(contains(messages[0], "without 'teacher.'")) << messages[0];
 }
 
 TEST(LoadBehindPrefix, AParameterWithTwoNamesIsRefused) {
@@ -164,8 +164,6 @@ TEST(LoadBehindPrefix, ManyPrefixesTakeLittleTime) {
   }
   EXPECT_TRUE(contains(refusal(file), "does not fit the model"));
 }
-
-// --- messages if nothing fits
 
 TEST(Refusal, CountsNamesIfManyDoNotFit) {
   Tensors file;
@@ -194,14 +192,14 @@ TEST(Refusal, NamesTheLibraryThatUsesTheNames) {
       {"visual.transformer.resblocks.0.ln_1.weight", "CLIP's names"},
       {"base_model.model.blocks.0.attn.qkv.lora_A.default.weight", "adapters of PEFT"},
   };
-  for (const auto& [names, said] : libraries) {
+  for (const auto& [names, library] : libraries) {
     Tensors file;
     for (std::size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
       end = names.find('|', begin);
       file[names.substr(begin, end - begin)] = at::randn({1});
     }
     EXPECT_TRUE(contains(refusal(file), "these are ")) << refusal(file);
-    EXPECT_TRUE(contains(refusal(file), said)) << refusal(file);
+    EXPECT_TRUE(contains(refusal(file), library)) << refusal(file);
   }
   EXPECT_FALSE(contains(refusal(behind("", small(24))), "names"));
 }

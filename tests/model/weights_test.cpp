@@ -70,8 +70,6 @@ std::string refusal(const VitOptions& options, const Tensors& tensors, const Loa
 
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
-// --- names
-
 TEST(StyledName, UsesMetasNames) {
   const VitOptions deit3 = find_model("deit3_small"), cait = find_model("cait_s24_224"),
                    deit = find_model("deit_tiny_patch16_224");
@@ -108,7 +106,6 @@ TEST(Load, AcceptsEveryStyleBitForBit) {
   }
 }
 
-// CaiT's names of LayerScale are not confused with Meta's names of DeiT3's.
 TEST(Load, KeepsLayerScaleOfCaitAndDeit3Apart) {
   Tensors tensors = random_parameters(small(true));
   tensors["blocks.0.ls1.gamma"] = tensors.at("blocks.0.gamma_1");
@@ -123,8 +120,6 @@ TEST(Load, RefusesOneParameterWithAndWithoutPrefix) {
   tensors["module.norm.bias"] = at::randn({12});
   EXPECT_TRUE(contains(refusal(small(), tensors), "norm.bias under two names"));
 }
-
-// --- identifying the model
 
 TEST(IdentifyModel, IdentifiesEveryPublishedModelInEveryStyle) {
   for (const PublishedName& published : published_models()) {
@@ -180,8 +175,6 @@ TEST(IdentifyModel, IdentifiesAnEncoderOfMaeIfTheHeadMayBeNew) {
   EXPECT_EQ(num_classes_of(pretraining_of_mae()), 0);
 }
 
-// --- a student's initial weights
-
 TEST(ReinitHead, KeepsTheHeadAndLoadsTheRest) {
   for (VitOptions options : {small(), small(true), small(false, true)}) {
     const Vit fresh = initialised_vit(options, 3);
@@ -189,8 +182,8 @@ TEST(ReinitHead, KeepsTheHeadAndLoadsTheRest) {
     other.num_classes = 9;
     for (const Tensors& file : {random_parameters(other), random_parameters(options)}) {
       Vit model = initialised_vit(options, 3);
-      const auto told = model.load(file, "file", {.reinit_head = true});
-      EXPECT_EQ(told, std::vector<std::string>{"file: the head is new"});
+      const auto messages = model.load(file, "file", {.reinit_head = true});
+      EXPECT_EQ(messages, std::vector<std::string>{"file: the head is new"});
       for (std::size_t i = 0; i < fresh.parameters().size(); ++i) {
         const auto& [name, value] = model.parameters()[i];
         const bool head = name.rfind("head", 0) == 0;
@@ -248,10 +241,10 @@ TEST(ReinitHead, LoadsTheEncoderOfMaesPretraining) {
   EXPECT_TRUE(contains(message, "missing fc_norm.weight")) << message;
   EXPECT_TRUE(contains(message, "--reinit-head")) << message;
   Vit model = initialised_vit(options, 3);
-  const auto told = model.load(file, "file", {.reinit_head = true});
-  ASSERT_EQ(told.size(), 2U);
-  EXPECT_TRUE(contains(told[0], "the head and the fc_norm before it are new")) << told[0];
-  EXPECT_TRUE(contains(told[1], "5 tensors that only pretraining uses")) << told[1];  // including two of norm
+  const auto messages = model.load(file, "file", {.reinit_head = true});
+  ASSERT_EQ(messages.size(), 2U);
+  EXPECT_TRUE(contains(messages[0], "the head and the fc_norm before it are new")) << messages[0];
+  EXPECT_TRUE(contains(messages[1], "5 tensors that only pretraining uses")) << messages[1];  // including two of norm
   for (const auto& [name, parameter] : model.parameters()) {
     if (file.count(name) != 0) {
       EXPECT_TRUE(parameter.equal(file.at(name))) << name;
@@ -264,8 +257,6 @@ TEST(ReinitHead, LoadsTheEncoderOfMaesPretraining) {
   Vit other = initialised_vit(token_pool, 3);
   EXPECT_TRUE(contains(other.load(file, "file", {.reinit_head = true})[1], "3 tensors"));
 }
-
-// --- positions of another grid
 
 TEST(Positions, AreInterpolatedAsTimmDoes) {
   const Tensors tensors =
@@ -288,9 +279,9 @@ TEST(Positions, OfAnotherGridAreInterpolatedWithAMessage) {
     other.input_size = 28;
     const Tensors file = random_parameters(other);
     Vit model = initialised_vit(options, 1);
-    const auto told = model.load(file, "file");
-    ASSERT_EQ(told.size(), 1U);
-    EXPECT_TRUE(contains(told[0], "pos_embed is interpolated from 7 x 7 to 4 x 4 patches")) << told[0];
+    const auto messages = model.load(file, "file");
+    ASSERT_EQ(messages.size(), 1U);
+    EXPECT_TRUE(contains(messages[0], "pos_embed is interpolated from 7 x 7 to 4 x 4 patches")) << messages[0];
     const std::int64_t front = options.position_on_class_token ? 1 : 0;
     for (const auto& [name, parameter] : model.parameters()) {
       EXPECT_TRUE(parameter.equal(name == "pos_embed" ? resample_positions(file.at(name), front, 4) : file.at(name)));
@@ -309,23 +300,20 @@ TEST(Positions, OfNoGridOrAnotherWidthAreRefused) {
   EXPECT_THROW(resample_positions(at::randn({1, 10, 12}), 0, 4), Error);
 }
 
-// --- values
-
 TEST(Load, NamesTensorsWithNanOrInfinity) {
   Tensors file = random_parameters(small());
   file["blocks.1.mlp.fc1.weight"][3][4] = std::numeric_limits<float>::quiet_NaN();
   file["norm.bias"][2] = -std::numeric_limits<float>::infinity();
   Vit model = initialised_vit(small(), 1);
-  const auto told = model.load(file, "some/file");
-  EXPECT_EQ(told, (std::vector<std::string>{"some/file: blocks.1.mlp.fc1.weight holds NaN or infinity",
-                                            "some/file: norm.bias holds NaN or infinity"}));
+  const auto messages = model.load(file, "some/file");
+  EXPECT_EQ(messages, (std::vector<std::string>{"some/file: blocks.1.mlp.fc1.weight holds NaN or infinity",
+                                                "some/file: norm.bias holds NaN or infinity"}));
   // A sum that overflows is not reported as infinity.
   file = random_parameters(small());
   file["head.weight"] = at::full({5, 12}, 3e38);
   EXPECT_TRUE(model.load(file, "some/file").empty());
 }
 
-// The message is one line of printable text, whatever the names are.
 TEST(Load, NamesOfTheFileStayInOneLine) {
   Tensors file = random_parameters(small());
   file["evil\nname\x1b[31m" + std::string(500, 'x')] = at::randn({1});

@@ -39,15 +39,15 @@ void expect_listed_as(const ImageFolder& folder, const fs::path& root, const nlo
 // Runs ranks as threads, each of which waits for the messages of all.
 std::vector<ImageFolder> scan_together(const fs::path& root, const ClassOptions& classes, int ranks) {
   std::barrier meeting(ranks);
-  std::vector<std::string> said(static_cast<std::size_t>(ranks));
-  std::vector<std::optional<ImageFolder>> found(said.size());
+  std::vector<std::string> texts(static_cast<std::size_t>(ranks));
+  std::vector<std::optional<ImageFolder>> found(texts.size());
   std::vector<std::thread> threads;
   for (int rank = 0; rank < ranks; ++rank) {
     threads.emplace_back([&, rank] {
       const Peers peers{rank, ranks, [&, rank](const std::string& text) {
-                          said[static_cast<std::size_t>(rank)] = text;
+                          texts[static_cast<std::size_t>(rank)] = text;
                           meeting.arrive_and_wait();
-                          std::vector<std::string> all = said;
+                          std::vector<std::string> all = texts;
                           meeting.arrive_and_wait();
                           return all;
                         }};
@@ -55,7 +55,7 @@ std::vector<ImageFolder> scan_together(const fs::path& root, const ClassOptions&
     });
   }
   std::vector<ImageFolder> folders;
-  for (std::size_t rank = 0; rank < said.size(); ++rank) {
+  for (std::size_t rank = 0; rank < texts.size(); ++rank) {
     threads[rank].join();
     folders.push_back(*found[rank]);
   }
@@ -71,7 +71,7 @@ TEST(ImageFolder, TheDifferenceOfAFolderToANameInTheMapIsExplained) {
       {"caf\u00e9", "cafe\u0301", "the same text in another Unicode normalisation (U+0065 U+0301 instead of U+00E9)"},
       {"Tabby", "tabby", "'tabby' instead of 'Tabby', the same text but for upper and lower case"},
       {"n01", "n02", "give it a line"}};
-  for (const auto& [line, folder, said] : cases) {
+  for (const auto& [line, folder, explanation] : cases) {
     const fs::path root = place.path() / ("images of " + folder);
     fs::create_directories(root / folder);
     fs::copy_file(image, root / folder / "1.jpg");
@@ -80,7 +80,7 @@ TEST(ImageFolder, TheDifferenceOfAFolderToANameInTheMapIsExplained) {
       ImageFolder::scan(root, {map, {}});
       ADD_FAILURE() << folder << " was taken for " << line;
     } catch (const Error& error) {
-      EXPECT_NE(error.hint().find(said), std::string::npos) << error.hint();
+      EXPECT_NE(error.hint().find(explanation), std::string::npos) << error.hint();
     }
   }
 }
@@ -94,9 +94,9 @@ TEST(ImageFolder, ClassesAndFilesComeInTorchvisionsOrder) {
     expect_listed_as(folder, root, expected);
     // Ranks that share the folders list the same files.
     for (const int ranks : {2, 3, 7}) {
-      for (const ImageFolder& told : scan_together(root, {}, ranks)) {
-        expect_listed_as(told, root, expected);
-        EXPECT_EQ(told.identity(), folder.identity());
+      for (const ImageFolder& listed : scan_together(root, {}, ranks)) {
+        expect_listed_as(listed, root, expected);
+        EXPECT_EQ(listed.identity(), folder.identity());
       }
     }
   }
@@ -289,8 +289,8 @@ TEST(ImageFolder, LabelsComeFromAFileAndClassesFromAMap) {
   };
   const auto expect_refused = [&](const std::string& text, const std::string& message) {
     write(labels, text);
-    const std::string said = refusal(root, {{}, labels});
-    EXPECT_NE(said.find(message), std::string::npos) << "'" << said << "' instead of " << message;
+    const std::string error_text = refusal(root, {{}, labels});
+    EXPECT_NE(error_text.find(message), std::string::npos) << "'" << error_text << "' instead of " << message;
   };
   EXPECT_NE(refusal(train, {map, {}}).find("map.txt does not name the class folder"), std::string::npos);
   expect_refused("b.JPEG 0\n\nd.jpg x\n", "labels.txt:3: the label 'x' is not the number of a class");
@@ -319,10 +319,9 @@ TEST(ImageFolder, LabelsComeFromAFileAndClassesFromAMap) {
   EXPECT_NE(refusal(root, {map, labels}).find("labels.txt:2: 'whale' is not a class of the map"), std::string::npos);
 }
 
-// MASKEDKD_FILES=N sets the number of files.
 TEST(ImageFolder, AClassOfManyFilesIsListedInLinearTime) {
-  const char* asked = std::getenv("MASKEDKD_FILES");
-  const int num_files = asked != nullptr ? std::atoi(asked) : 20000;
+  const char* setting = std::getenv("MASKEDKD_FILES");
+  const int num_files = setting != nullptr ? std::atoi(setting) : 20000;
   const TemporaryDirectory place;
   fs::create_directories(place.path() / "only");
   for (int i = 0; i < num_files; ++i) {

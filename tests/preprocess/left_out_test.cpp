@@ -37,7 +37,7 @@ class LeftOutOfASet : public ::testing::Test {
     arguments.insert(arguments.end(), more.begin(), more.end());
     return run_pack(ranks, arguments);
   }
-  void expect_said(const ProcessResult& result, const std::string& part, int exit_code = 0) {
+  void expect_printed(const ProcessResult& result, const std::string& part, int exit_code = 0) {
     EXPECT_EQ(result.exit_code, exit_code) << result.output;
     EXPECT_NE(result.output.find(part), std::string::npos) << "'" << result.output << "' instead of " << part;
   }
@@ -69,30 +69,31 @@ TEST_F(LeftOutOfASet, KnownFoldersAndFilesAreNoDataOnAnyLevel) {
   write(root_ / "a" / "Thumbs.db", "x");
   for (const int ranks : {0, 2}) {
     const ProcessResult result = pack({}, ranks);
-    expect_said(result, " 3 images of 2 classes");
-    expect_said(result,
-                "1 .AppleDouble, 1 .DS_Store, 1 .Trash-*, 2 ._* (AppleDouble), 1 .git, 1 .ipynb_checkpoints, "
-                "1 .thumbnails, 1 @eaDir, 1 System Volume Information, 1 Thumbs.db, 1 __MACOSX, 1 lost+found");
+    expect_printed(result, " 3 images of 2 classes");
+    expect_printed(result,
+                   "1 .AppleDouble, 1 .DS_Store, 1 .Trash-*, 2 ._* (AppleDouble), 1 .git, 1 .ipynb_checkpoints, "
+                   "1 .thumbnails, 1 @eaDir, 1 System Volume Information, 1 Thumbs.db, 1 __MACOSX, 1 lost+found");
   }
   write(place_.path() / "map.txt", "a\nb\n.git\n");
   image(".git/x.jpg");
-  expect_said(pack({"--class-map", (place_.path() / "map.txt").string()}), " 4 images of 3 classes");
+  expect_printed(pack({"--class-map", (place_.path() / "map.txt").string()}), " 4 images of 3 classes");
 }
 
 TEST_F(LeftOutOfASet, UnreadableFilesObeyOnBroken) {
   image("a/x.jpg");
   fs::create_symlink("nowhere", root_ / "a" / "link.jpg");
-  expect_said(pack(),
-              "link.jpg can't be read: it is a dangling link; make it readable, or pack with --on-broken skip, which "
-              "leaves it out",
-              1);
-  expect_said(pack({"--on-broken", "skip"}, 2), " 1 images of 1 classes");
+  expect_printed(
+      pack(),
+      "link.jpg can't be read: it is a dangling link; make it readable, or pack with --on-broken skip, which "
+      "leaves it out",
+      1);
+  expect_printed(pack({"--on-broken", "skip"}, 2), " 1 images of 1 classes");
   fs::remove(root_ / "a" / "link.jpg");
   ASSERT_EQ(::mkfifo((root_ / "a" / "pipe.png").c_str(), 0600), 0);
-  expect_said(pack(), "pipe.png can't be read: it is neither a file nor a folder", 1);
+  expect_printed(pack(), "pipe.png can't be read: it is neither a file nor a folder", 1);
   const ProcessResult result = pack({"--on-broken", "skip"});
-  expect_said(result, "pipe.png: it is neither a file nor a folder");
-  expect_said(result, " 1 images of 1 classes");
+  expect_printed(result, "pipe.png: it is neither a file nor a folder");
+  expect_printed(result, " 1 images of 1 classes");
 }
 
 // Root may read everything, so the user nobody packs.
@@ -119,13 +120,13 @@ TEST_F(LeftOutOfASet, FilesAndFoldersOfOthersObeyOnBrokenToo) {
     command.insert(command.end(), more.begin(), more.end());
     return run_process(command);
   };
-  expect_said(pack_as_nobody({}), "locked can't be read: Permission denied", 1);
+  expect_printed(pack_as_nobody({}), "locked can't be read: Permission denied", 1);
   const ProcessResult result = pack_as_nobody({"--on-broken", "skip"});
-  expect_said(result, "left out " + (root_ / "a" / "locked").string() + ": Permission denied");
-  expect_said(result, "secret.jpg: Permission denied");
-  expect_said(result, " 1 images of 1 classes");
+  expect_printed(result, "left out " + (root_ / "a" / "locked").string() + ": Permission denied");
+  expect_printed(result, "secret.jpg: Permission denied");
+  expect_printed(result, " 1 images of 1 classes");
   fs::permissions(root_ / "a" / "locked", fs::perms::all);
-  expect_said(pack_as_nobody({}), "secret.jpg can't be read: Permission denied", 1);
+  expect_printed(pack_as_nobody({}), "secret.jpg can't be read: Permission denied", 1);
 }
 
 TEST_F(LeftOutOfASet, ClassesOfTheMapMayHaveNoImages) {
@@ -133,9 +134,9 @@ TEST_F(LeftOutOfASet, ClassesOfTheMapMayHaveNoImages) {
   fs::create_directories(root_ / "c");
   write(place_.path() / "map.txt", "a\nb\nc\n");
   const ProcessResult result = pack({"--class-map", (place_.path() / "map.txt").string()}, 2);
-  expect_said(result, " 1 images of 3 classes");
-  expect_said(result, "2 of 3 classes have no images here: 'b', 'c'");
-  expect_said(pack(), "c contains no images", 2);
+  expect_printed(result, " 1 images of 3 classes");
+  expect_printed(result, "2 of 3 classes have no images here: 'b', 'c'");
+  expect_printed(pack(), "c contains no images", 2);
 }
 
 TEST_F(LeftOutOfASet, NaturalOrderIsThatOfSortV) {
@@ -183,16 +184,16 @@ TEST_F(LeftOutOfASet, AnOrderOfNumbersThatDiffersFromTorchvisionsIsReported) {
   }
   EXPECT_EQ(pack().output.find("order"), std::string::npos) << "both orders are the same";
   image("10/x.jpg");
-  expect_said(pack({}, 2), "class 2 is '10', not '2'; --class-order natural or a --class-map changes that");
+  expect_printed(pack({}, 2), "class 2 is '10', not '2'; --class-order natural or a --class-map changes that");
   EXPECT_EQ(ImageFolder::scan(root_).class_names(), (std::vector<std::string>{"0", "1", "10", "2", "9"}));
   ClassOptions natural;
   natural.order = ClassOrder::natural;
   EXPECT_EQ(ImageFolder::scan(root_, natural).class_names(), (std::vector<std::string>{"0", "1", "2", "9", "10"}));
   EXPECT_NE(ImageFolder::scan(root_, natural).identity(), ImageFolder::scan(root_).identity());
-  expect_said(pack({"--class-order", "natural"}), "class 2 is '2'; in torchvision's ImageFolder it is '10'");
+  expect_printed(pack({"--class-order", "natural"}), "class 2 is '2'; in torchvision's ImageFolder it is '10'");
   write(place_.path() / "map.txt", "a\n");
-  expect_said(pack({"--class-order", "natural", "--class-map", (place_.path() / "map.txt").string()}),
-              "--class-map already defines the order of the classes", 2);
+  expect_printed(pack({"--class-order", "natural", "--class-map", (place_.path() / "map.txt").string()}),
+                 "--class-map already defines the order of the classes", 2);
 }
 
 TEST_F(LeftOutOfASet, ListsOfLabelsInSeveralFormatsAreReadOrRefused) {
@@ -202,7 +203,7 @@ TEST_F(LeftOutOfASet, ListsOfLabelsInSeveralFormatsAreReadOrRefused) {
   const fs::path list = place_.path() / "labels.txt", map = place_.path() / "map.txt";
   ClassOptions options;
   options.labels_file = list;
-  const auto said = [&](const std::string& text, const ClassOptions& classes) {
+  const auto error_for = [&](const std::string& text, const ClassOptions& classes) {
     write(list, text);
     return refusal(root_, classes);
   };
@@ -211,10 +212,10 @@ TEST_F(LeftOutOfASet, ListsOfLabelsInSeveralFormatsAreReadOrRefused) {
     return pack({"--labels-file", list.string()});
   };
   // Labels that count from 1, and images that are not listed.
-  expect_said(pack_list("\xEF\xBB\xBFv_1.JPEG 1\r\nv_2.JPEG 2\r\n"), "no file has label 0, the smallest is 1");
-  expect_said(pack_list("v_1.JPEG 0\nv_2.JPEG 1\n"), "left out 1 images that " + list.string() + " does not list");
-  expect_said(pack_list("v_1.JPEG 0\nv_2.JPEG 3\n"), "2 of 4 classes have no images here: '1', '2'");
-  expect_said(pack_list("v_1.JPEG 0\nv_8.JPEG 1\nv_9.JPEG 1\n"), "lists 2 files that do not exist", 2);
+  expect_printed(pack_list("\xEF\xBB\xBFv_1.JPEG 1\r\nv_2.JPEG 2\r\n"), "no file has label 0, the smallest is 1");
+  expect_printed(pack_list("v_1.JPEG 0\nv_2.JPEG 1\n"), "left out 1 images that " + list.string() + " does not list");
+  expect_printed(pack_list("v_1.JPEG 0\nv_2.JPEG 3\n"), "2 of 4 classes have no images here: '1', '2'");
+  expect_printed(pack_list("v_1.JPEG 0\nv_8.JPEG 1\nv_9.JPEG 1\n"), "lists 2 files that do not exist", 2);
   // The format of Kaggle.
   const std::string header = "ImageId,PredictionString\n";
   write(list, header + "v_3,n02 1 2 3 4 n02 5 6 7 8 \nv_1,n01 1 2 3 4\n");
@@ -226,16 +227,16 @@ TEST_F(LeftOutOfASet, ListsOfLabelsInSeveralFormatsAreReadOrRefused) {
   ClassOptions mapped = options;
   mapped.class_map = map;
   EXPECT_EQ(ImageFolder::scan(root_, mapped).read(0, {}).record.label, 0);
-  EXPECT_NE(said(header + "v_3,n02 1 2 3 4 n01 5 6 7 8\n", options).find(":2: objects of two classes"),
+  EXPECT_NE(error_for(header + "v_3,n02 1 2 3 4 n01 5 6 7 8\n", options).find(":2: objects of two classes"),
             std::string::npos);
-  EXPECT_NE(said(header + "v_7,n02 1 2 3 4\n", options).find(":2: "), std::string::npos);
-  EXPECT_NE(said(header + "v_1,n02 1 2 3\n", options).find(":2: expected objects"), std::string::npos);
+  EXPECT_NE(error_for(header + "v_7,n02 1 2 3 4\n", options).find(":2: "), std::string::npos);
+  EXPECT_NE(error_for(header + "v_1,n02 1 2 3\n", options).find(":2: expected objects"), std::string::npos);
   // The format of the development kit, lists with commas, and labels without paths.
-  EXPECT_NE(said("490\n361\n171\n", options).find(":1: a number without a path"), std::string::npos);
-  EXPECT_NE(said("v_1.JPEG,0\n", options).find(":1: a comma where a tab or a blank belongs"), std::string::npos);
-  EXPECT_NE(said("n01751748\n", options).find(":1: a path or a label is missing"), std::string::npos);
-  EXPECT_NE(said("v_1.JPEG 0\n./v_1.JPEG 1\n", options).find("is listed twice"), std::string::npos);
-  EXPECT_NE(said(std::string("v\0_\0001\0\n\0", 8), options).find("is text in UTF-16LE"), std::string::npos);
+  EXPECT_NE(error_for("490\n361\n171\n", options).find(":1: a number without a path"), std::string::npos);
+  EXPECT_NE(error_for("v_1.JPEG,0\n", options).find(":1: a comma where a tab or a blank belongs"), std::string::npos);
+  EXPECT_NE(error_for("n01751748\n", options).find(":1: a path or a label is missing"), std::string::npos);
+  EXPECT_NE(error_for("v_1.JPEG 0\n./v_1.JPEG 1\n", options).find("is listed twice"), std::string::npos);
+  EXPECT_NE(error_for(std::string("v\0_\0001\0\n\0", 8), options).find("is text in UTF-16LE"), std::string::npos);
 }
 
 }  // namespace

@@ -91,7 +91,7 @@ TEST(PackBadInput, HelpShowsOptionsAndIsPrintedByOneRank) {
                            "[fatal]", "[256MiB]", "Source", "Shards"}) {
     EXPECT_NE(result.output.find(part), std::string::npos) << part;
   }
-  EXPECT_EQ(count_of(result.output, "--records-per-shard"), 1u) << "said by one rank";
+  EXPECT_EQ(count_of(result.output, "--records-per-shard"), 1u) << "printed by one rank";
   for (std::size_t begin = 0, end; begin < result.output.size(); begin = end + 1) {
     end = std::min(result.output.find('\n', begin), result.output.size());
     EXPECT_LE(end - begin, 120u) << result.output.substr(begin, end - begin);

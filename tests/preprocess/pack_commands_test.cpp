@@ -33,9 +33,9 @@ TEST(PackCommands, InfoAgreesWithH5py) {
                          "20KiB"})
                 .exit_code,
             0);
-  const ProcessResult said = run_pack(0, {"info", set, "--json"});
-  ASSERT_EQ(said.exit_code, 0) << said.output;
-  const auto info = nlohmann::json::parse(said.output);
+  const ProcessResult shown = run_pack(0, {"info", set, "--json"});
+  ASSERT_EQ(shown.exit_code, 0) << shown.output;
+  const auto info = nlohmann::json::parse(shown.output);
   const ProcessResult seen = python(
       "import h5py, glob, json, sys, os\n"
       "files = sorted(glob.glob(sys.argv[1] + '/*.h5'))\n"

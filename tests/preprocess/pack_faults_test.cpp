@@ -140,10 +140,10 @@ TEST(PackFaults, FilesOutsideOfClassFoldersAreReportedOnce) {
     const ProcessResult result = run_pack(
         ranks, {"--data-path", images.string(), "--output-dir", (folder.path() / std::to_string(ranks)).string()});
     EXPECT_EQ(result.exit_code, 0) << result.output;
-    const std::string told = "left out 1 files outside of class folders, the first of them ";
-    const std::size_t first = result.output.find(told);
+    const std::string line = "left out 1 files outside of class folders, the first of them ";
+    const std::size_t first = result.output.find(line);
     EXPECT_NE(first, std::string::npos) << result.output;
-    EXPECT_EQ(result.output.find(told, first + 1), std::string::npos) << "once, not by every rank";
+    EXPECT_EQ(result.output.find(line, first + 1), std::string::npos) << "once, not by every rank";
   }
 }
 
@@ -224,7 +224,6 @@ TEST(PackFaults, LeftoversAreSweptAndADamagedRecordIsPackedAgain) {
   EXPECT_EQ(digests_of(out), expected);
 }
 
-// Shards that were not left by an interrupted packing are a user's data: neither removed nor replaced.
 TEST(PackFaults, ForeignShardsAreRefusedAndKept) {
   for (const char* name : {"shard-00002.h5", "shard-00099.h5"}) {
     const TemporaryDirectory folder;

@@ -123,8 +123,8 @@ TEST_F(PackKilled, OtherOptionsDoNotReplaceAnUnfinishedSet) {
 }
 
 TEST_F(PackKilled, AfterRandomTimesItIsCompletedByTheNextStart) {
-  const char* asked = std::getenv("MASKEDKD_KILLS");
-  const int num_kills = asked != nullptr ? std::atoi(asked) : 4;
+  const char* setting = std::getenv("MASKEDKD_KILLS");
+  const int num_kills = setting != nullptr ? std::atoi(setting) : 4;
   std::mt19937 random(1);
   for (int trial = 0; trial < num_kills; ++trial) {
     const fs::path out = folder_.path() / ("delay-" + std::to_string(trial));

@@ -243,7 +243,6 @@ TEST(Pack, ASecondCallFindsItPackedAndALostShardIsPackedAgain) {
   EXPECT_EQ(mended.exit_code, 0) << mended.output;
   EXPECT_NE(mended.output.find("5 shards kept from before"), std::string::npos) << mended.output;
   EXPECT_EQ(digests_of(folder.path()), expected);
-  // A packing of other images does not overwrite this set.
   const ProcessResult other = run_pack(2, {"--data-path", reference_path("plain").string(), "--output-dir",
                                            folder.path().string(), "--records-per-shard", "11"});
   EXPECT_EQ(other.exit_code, 2) << other.output;

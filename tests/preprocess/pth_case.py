@@ -97,13 +97,13 @@ class Case(unittest.TestCase):
                 self.assertEqual(found.dtype, value.dtype, key)
                 self.assertTrue(torch.equal(found, value), key)
 
-    def assert_refused(self, said, *words, **how):
+    def assert_refused(self, expected, *words, **how):
         before = sorted(self.place.iterdir())
         result = self.run_script(*words, **how)
         self.assertEqual(result.returncode, 2, result.stderr)
         self.assertEqual(result.stderr.count('\n'), 1, result.stderr)
         self.assertTrue(result.stderr.startswith('pth_to_safetensors.py: '), result.stderr)
         self.assertEqual(result.stdout, '')
-        for part in [said] if isinstance(said, str) else said:
+        for part in [expected] if isinstance(expected, str) else expected:
             self.assertIn(part, result.stderr)
         self.assertEqual(sorted(self.place.iterdir()), before)

@@ -23,9 +23,9 @@ class Reads(Case):
         for legacy in [False, True]:
             for key in ['', 'model', 'state_dict', 'model_ema', 'state_dict_ema', 'module']:
                 with self.subTest(key=key, legacy=legacy):
-                    said = self.convert(self.save({key: weights(), 'epoch': 3} if key else weights(), legacy=legacy))
+                    output = self.convert(self.save({key: weights(), 'epoch': 3} if key else weights(), legacy=legacy))
                     self.assert_wrote(weights())
-                    self.assertIn(f"'{key}' of" if key else 'in.pth', said)
+                    self.assertIn(f"'{key}' of" if key else 'in.pth', output)
 
     def test_a_training_checkpoint_of_mae_is_read(self):
         model = torch.nn.Linear(3, 4)
@@ -40,16 +40,16 @@ class Reads(Case):
 
     def test_the_average_is_named_and_can_be_chosen(self):
         path = self.save({'state_dict': weights(1), 'state_dict_ema': weights(2), 'arch': 'x', 'version': 2})
-        said = self.convert(path)
-        self.assertIn("'state_dict' of", said)
-        self.assertIn('state_dict_ema (--key', said)
+        output = self.convert(path)
+        self.assertIn("'state_dict' of", output)
+        self.assertIn('state_dict_ema (--key', output)
         self.assert_wrote(weights(1))
         self.assertIn("'state_dict_ema' of", self.convert(path, '--key', 'state_dict_ema'))
         self.assert_wrote(weights(2))
 
     def test_other_objects_are_named_and_left_out(self):
-        said = self.convert(self.save({**weights(), 'epoch': 3, 'note': 'text', 'more': {'inner': torch.ones(1)}}))
-        self.assertIn('epoch (int), note (str), more (dict)', said)
+        output = self.convert(self.save({**weights(), 'epoch': 3, 'note': 'text', 'more': {'inner': torch.ones(1)}}))
+        self.assertIn('epoch (int), note (str), more (dict)', output)
         self.assert_wrote(weights())
 
     def test_lazily_negated_tensors_are_resolved(self):
@@ -85,9 +85,9 @@ class Reads(Case):
                 self.assert_wrote(model.state_dict())
 
     def test_nested_weights_are_found(self):
-        said = self.convert(self.save({'model': {'epoch': 1, 'state_dict': weights(1)}, 'ema': {'module': weights(2)}}))
-        self.assertIn("'model.state_dict' of", said)
-        self.assertIn('ema.module (--key', said)
+        output = self.convert(self.save({'model': {'epoch': 1, 'state_dict': weights(1)}, 'ema': {'module': weights(2)}}))
+        self.assertIn("'model.state_dict' of", output)
+        self.assertIn('ema.module (--key', output)
         self.assert_wrote(weights(1))
         self.convert(self.place / 'in.pth', '--key', 'ema.module')
         self.assert_wrote(weights(2))
@@ -100,9 +100,9 @@ class Reads(Case):
                    'eight': torch.ones(2).to(torch.float8_e4m3fn), 'quantised': torch.quantize_per_tensor(
                        torch.ones(2), 1.0, 0, torch.qint8), 'int': torch.ones(2).int(), 'byte': torch.ones(2).byte()}
         for legacy in [False, True]:
-            said = self.convert(self.save(content, legacy=legacy))
+            output = self.convert(self.save(content, legacy=legacy))
             self.assertIn('left out: few (sparse tensor), short (int16 tensor), complex (complex64 tensor), '
-                          'eight (float8_e4m3fn tensor), quantised (qtensor)', said)
+                          'eight (float8_e4m3fn tensor), quantised (qtensor)', output)
             self.assert_wrote({name: content[name] for name in ['fine', 'twice', 'mask', 'int', 'byte']})
 
     def test_a_file_without_checksums_is_read(self):
@@ -164,13 +164,13 @@ class Refuses(Case):
         self.assert_refused('TorchScript', script, out)
         numpy.savez(self.place / 'vit.npz', **{'Transformer/encoder_norm/scale': numpy.ones(2)})
         self.assert_refused(['is a NumPy archive (.npz)', 'timm.create_model'], self.place / 'vit.npz', out)
-        for name, content, said in [('a.h5', b'\x89HDF\r\n\x1a\n', 'HDF5'), ('a.onnx', b'\x08\x08', 'an ONNX file'),
+        for name, content, expected in [('a.h5', b'\x89HDF\r\n\x1a\n', 'HDF5'), ('a.onnx', b'\x08\x08', 'an ONNX file'),
                                     ('a.msgpack', b'\x81\xa6', 'a Flax file'), ('a.gguf', b'GGUF\x03', 'a GGUF file'),
                                     ('a.npy', b'\x93NUMPY\x01', 'a NumPy array'), ('a.gz', b'\x1f\x8b\x08', 'gzip'),
                                     ('pytorch_model.bin.index.json', b'{"metadata": {}}', 'JSON'),
                                     ('model.ckpt-0.index', b'\0\0\1', 'TensorFlow')]:
             (self.place / name).write_bytes(content)
-            self.assert_refused([said, name], self.place / name, out)
+            self.assert_refused([expected, name], self.place / name, out)
         with tarfile.open(self.place / 'a.tar', 'w') as archive:
             archive.add(self.place / 'a.h5')
         self.assert_refused('a tar archive', self.place / 'a.tar', out)

@@ -143,10 +143,9 @@ TEST_F(Verify, AReadErrorWithinARecordIsReportedForThatRecord) {
   EXPECT_TRUE(none[0].starts_with(shard(2).string())) << none[0];
 }
 
-// MASKEDKD_FLIPS=N sets the number of flips and cuts.
 TEST_F(Verify, RandomFlipsAndCutsAreFound) {
-  const char* asked = std::getenv("MASKEDKD_FLIPS");
-  const int num_trials = asked != nullptr ? std::atoi(asked) : 400;
+  const char* setting = std::getenv("MASKEDKD_FLIPS");
+  const int num_trials = setting != nullptr ? std::atoi(setting) : 400;
   std::mt19937_64 random(11);
   int silent = 0, records = 0, frames = 0, cuts = 0;
   for (int trial = 0; trial < num_trials; ++trial) {

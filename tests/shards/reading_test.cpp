@@ -184,7 +184,6 @@ TEST_F(Reading, MoreShardsThanDescriptorsCanBeRead) {
   }));
 }
 
-// Two sets of one process together have more shards than it may open files.
 TEST_F(Reading, TwoSetsShareTheDescriptors) {
   const TemporaryDirectory one, two;
   const PackedSet first = write_set(one.path(), 80, 2, 5), second = write_set(two.path(), 80, 2, 6);

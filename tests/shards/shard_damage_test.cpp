@@ -52,8 +52,8 @@ TEST(ShardDamage, AFlippedRecordIsNamedAndTheOthersStayReadable) {
 // Every byte of a shard belongs to the frame or to a record, so every flip must be noticed. MASKEDKD_FLIPS=N sets the
 // number of flips.
 TEST(ShardDamage, RandomFlipsAreNoticed) {
-  const char* asked = std::getenv("MASKEDKD_FLIPS");
-  const long num_flips = asked != nullptr ? std::atol(asked) : 1500;
+  const char* setting = std::getenv("MASKEDKD_FLIPS");
+  const long num_flips = setting != nullptr ? std::atol(setting) : 1500;
   const TemporaryDirectory folder;
   const PackedSet set = write_set(folder.path(), 8, 4, 5);
   std::mt19937_64 random(2);

@@ -81,7 +81,6 @@ TEST(Shard, ManyThreadsCanReadAtOnce) {
   EXPECT_EQ(wrong, std::vector<int>(8, 0));
 }
 
-// The lines of Python that document the format are extracted from the header.
 std::string python_of_the_header() {
   std::istringstream header(
       read_text_file(std::filesystem::path(MASKEDKD_SOURCE_DIR) / "include/maskedkd/shards/shard.hpp"));

@@ -82,7 +82,6 @@ TEST(ShardWriter, EveryWriterHasItsOwnUnfinishedFile) {
   EXPECT_EQ(names.size(), 2u);
 }
 
-// The digests computed while writing equal those of the finished file.
 TEST(ShardWriter, ItsEntryDescribesTheFileWhateverWasForecast) {
   for (const std::size_t num_records : {0u, 1u, 2u, 57u, 3000u}) {
     const TemporaryDirectory folder;

@@ -1,4 +1,3 @@
-// The message of an Error, as a user would read it.
 #pragma once
 
 #include "maskedkd/base/error.hpp"

@@ -148,8 +148,8 @@ TEST_F(ModelStateTest, ACheckpointThatLacksAGroupIsRefused) {
     LoadedCheckpoint checkpoint;
     checkpoint.groups = copy_of(*state);
     checkpoint.groups.erase(group);
-    const std::string said = testing::error_of([&] { state->restore(checkpoint, 1, 0); });
-    EXPECT_NE(said.find(std::string("has no ") + group + ".safetensors"), std::string::npos) << said;
+    const std::string message = testing::error_of([&] { state->restore(checkpoint, 1, 0); });
+    EXPECT_NE(message.find(std::string("has no ") + group + ".safetensors"), std::string::npos) << message;
   }
 }
 

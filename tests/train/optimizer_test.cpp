@@ -70,7 +70,6 @@ TEST(FlatParameters, RefusesTensorsOfAnotherModel) {
   EXPECT_THROW(parameters.copy_named(tensors, "", parameters.values()), Error);
 }
 
-// A state that is saved and loaded continues with the same bits.
 TEST(AdamW, ASavedStateContinuesWithTheSameBits) {
   Vit first = testing::initialised_vit(small(), 1);
   Vit second = testing::initialised_vit(small(), 1);

@@ -111,7 +111,6 @@ TEST_F(RunSaverTest, TheSavedStateIsThatOfItsName) {
   }
 }
 
-// The copy is made when the save starts: later steps do not change it.
 TEST_F(RunSaverTest, LaterStepsDoNotChangeASave) {
   auto saver = make();
   go_to(10);

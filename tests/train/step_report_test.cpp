@@ -50,14 +50,14 @@ TEST(StepReport, LossesComeInTheStepsOrderOnEveryNumberOfRanks) {
 
 TEST(StepReport, AnyRankCanStopAndFailButOnlyRank0MakesACheckpointDue) {
   for (int speaker = 0; speaker < 4; ++speaker) {
-    const auto said = [&](bool RankReport::*flag) {
+    const auto merged_with = [&](bool RankReport::*flag) {
       return exchanged({1, 2, 3, 4, 5, 6, 7}, 4, [&](int rank, RankReport& report) { report.*flag = rank == speaker; });
     };
-    EXPECT_TRUE(said(&RankReport::stop).stop);
-    EXPECT_FALSE(said(&RankReport::stop).save_failed);
-    EXPECT_TRUE(said(&RankReport::saving).saving);
-    EXPECT_TRUE(said(&RankReport::save_failed).save_failed);
-    EXPECT_EQ(said(&RankReport::checkpoint_due).checkpoint_due, speaker == 0);
+    EXPECT_TRUE(merged_with(&RankReport::stop).stop);
+    EXPECT_FALSE(merged_with(&RankReport::stop).save_failed);
+    EXPECT_TRUE(merged_with(&RankReport::saving).saving);
+    EXPECT_TRUE(merged_with(&RankReport::save_failed).save_failed);
+    EXPECT_EQ(merged_with(&RankReport::checkpoint_due).checkpoint_due, speaker == 0);
   }
 }
 

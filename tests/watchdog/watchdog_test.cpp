@@ -24,15 +24,14 @@ constexpr double kTimeout_s = 2;
 
 void sleep_s(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
 
-// What a watchdog has found, if anything.
 struct Found {
   std::promise<std::string> promise;
-  std::future<std::string> told = promise.get_future();
+  std::future<std::string> description = promise.get_future();
   WatchdogOptions options() {
     return {kTimeout_s, [this](const std::string& text) { promise.set_value(text); }};
   }
   bool within(double seconds) {
-    return told.wait_for(std::chrono::duration<double>(seconds)) == std::future_status::ready;
+    return description.wait_for(std::chrono::duration<double>(seconds)) == std::future_status::ready;
   }
 };
 
@@ -51,13 +50,13 @@ TEST(Watchdog, EveryRankNamesTheHangingOneWithinTheTimeout) {
       const Activity::Waiting waiting(session.activity(), "exchange");
       ASSERT_TRUE(found.within(kTimeout_s + 5)) << "rank " << hung;
     }
-    const std::string told = found.told.get();
+    const std::string description = found.description.get();
     if (session.rank() == 0) {
-      EXPECT_EQ(told.find("rank " + std::to_string(hung) + " on host "), 0) << told;
-      EXPECT_NE(told.find(" s: step 17: waiting for data"), std::string::npos) << told;
-      EXPECT_EQ(told.find("rank", 1), std::string::npos) << told;
+      EXPECT_EQ(description.find("rank " + std::to_string(hung) + " on host "), 0) << description;
+      EXPECT_NE(description.find(" s: step 17: waiting for data"), std::string::npos) << description;
+      EXPECT_EQ(description.find("rank", 1), std::string::npos) << description;
     } else {
-      EXPECT_EQ(told, "");
+      EXPECT_EQ(description, "");
     }
     watchdog.stop();
     session.barrier();
@@ -131,10 +130,10 @@ TEST(Watchdog, AnErrorOfACommunicatorEndsAllAndNamesItsRank) {
   Watchdog watchdog(session, found.options());
   const Watchdog::Watched watched = watchdog.watch(communicator);
   ASSERT_TRUE(found.within(10));
-  const std::string told = found.told.get();
+  const std::string description = found.description.get();
   if (session.rank() == 0) {
-    EXPECT_EQ(told.find("rank " + std::to_string(broken) + " on host "), 0) << told;
-    EXPECT_NE(told.find(": NCCL: a cable was pulled"), std::string::npos) << told;
+    EXPECT_EQ(description.find("rank " + std::to_string(broken) + " on host "), 0) << description;
+    EXPECT_NE(description.find(": NCCL: a cable was pulled"), std::string::npos) << description;
   }
   watchdog.stop();
   session.barrier();
