@@ -1,7 +1,7 @@
 // Unicode text as code points, and in the one spelling that all its canonically equivalent spellings share (NFD). An
 // accented letter may be one character, or a letter with a combining mark behind it: it looks the same either way, and
-// has other bytes. Some systems and archives change names of folders from one to the other. Wraps utf8proc; called where
-// names are compared.
+// has other bytes. Some systems and archives change names of folders from one to the other. Wraps utf8proc; called
+// where names are compared.
 #pragma once
 
 #include <string>
