@@ -51,7 +51,7 @@ start_ranks() {
     if [ -n "${SLURM_STEP_ID:-}" ] && ! is_batch_script; then export SLURM_OVERLAP=1; fi
     exec srun "${site_srun[@]}" --kill-on-bad-exit=1 "$program" "$@"
   else
-    exec mpiexec -n $((${site_nodes:-1} * ${site_ranks_per_node:-1})) "$program" "$@"
+    exec mpiexec --quiet -n $((${site_nodes:-1} * ${site_ranks_per_node:-1})) "$program" "$@"
   fi
 }
 
@@ -296,6 +296,23 @@ recipe_file() {
     if [ -f "$file" ]; then printf '%s' "$file"; return; fi
   done
   die "no recipe is called $1; there are: $(cd jobs/recipes && printf '%s ' *.conf | sed 's/\.conf//g')"
+}
+
+# sweep_file NAME: prints the path of the sweep: NAME itself, or a name in jobs/sweeps.
+sweep_file() {
+  local file
+  for file in "$1" "jobs/sweeps/$1.txt"; do
+    if [ -f "$file" ]; then printf '%s' "$file"; return; fi
+  done
+  die "no sweep is called '$1'; there are: $(cd jobs/sweeps && printf '%s ' *.txt | sed 's/\.txt//g')"
+}
+
+# has_slurm: whether this machine belongs to a cluster. Slurm's programs may be installed where none was set up.
+has_slurm() {
+  command -v salloc >/dev/null || return 1
+  case $(slurm scontrol ping 2>&1) in
+    *"Could not establish a configuration source"* | *"Unable to process configuration file"*) return 1 ;;
+  esac
 }
 
 # require_slurm COMMAND: exits with a message if the controller of Slurm does not answer.

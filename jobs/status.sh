@@ -7,15 +7,15 @@ export LC_ALL=C
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=jobs/lib.sh
 source jobs/lib.sh
+help() { sed -n '2,4s/^# \{0,1\}//p' jobs/status.sh; }
 watch=
 case ${1:-} in
   --watch)
     watch=${2:-}
     [[ $watch =~ ^[1-9][0-9]*$ ]] || die "--watch needs seconds"
     shift 2 ;;
-  -*)
-    sed -n '4s/^# \{0,1\}//p' jobs/status.sh >&2
-    exit 2 ;;
+  -h | --help) help; exit ;;
+  -*) help >&2; exit 2 ;;
 esac
 
 # field NAME: the field of the JSON object in $json, empty if missing. whole NAME: its integer part, 0 if missing.

@@ -6,13 +6,14 @@
 # --dry-run prints the command without submitting. Flags of sbatch have the form --name=value and override the site's.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-usage() { sed -n '4,6s/^# \{0,1\}//p' jobs/submit.sh >&2; exit 2; }
+help() { sed -n '2,6s/^# \{0,1\}//p' jobs/submit.sh; }
+usage() { help >&2; exit 2; }
 dry=
 given=()
 while [ $# -gt 0 ] && [ "${1#-}" != "$1" ]; do
   case $1 in
     --dry-run) dry=1 ;;
-    -h | --help) usage ;;
+    -h | --help) help; exit ;;
     *) given+=("$1") ;;
   esac
   shift
@@ -33,6 +34,7 @@ if [ "$kind" = sweep ]; then
     *" --array="* | *" -a"*) ;;
     *) die "a sweep needs --array=FIRST-LAST before its name" ;;
   esac
+  sweep_file "${1:-}" >/dev/null
 fi
 mapfile -t flags < <(sbatch_flags)
 command=(sbatch "${flags[@]}" "${given[@]}" "$job" "$@")

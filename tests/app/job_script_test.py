@@ -117,6 +117,37 @@ esac
                                  PATH=f'{tools}:{os.environ["PATH"]}', SLURM_JOB_END_TIME=str(end))
         self.assertIn(f'end={end}\n', script.communicate(timeout=60)[0])
 
+    def test_help_goes_to_standard_output_and_is_no_error(self):
+        for name in ('submit', 'interactive', 'status'):
+            done = subprocess.run(['bash', f'jobs/{name}.sh', '--help'], cwd=ROOT, text=True, capture_output=True)
+            self.assertEqual((done.returncode, done.stderr), (0, ''))
+            self.assertIn(f'jobs/{name}.sh [', done.stdout)
+            wrong = subprocess.run(['bash', f'jobs/{name}.sh', '--no-such-flag'], cwd=ROOT, text=True, capture_output=True)
+            self.assertEqual((wrong.returncode, wrong.stdout), (2, ''))
+
+    def test_an_unknown_sweep_is_refused_before_it_is_submitted(self):
+        script = self.run_script('jobs/submit.sh', '--dry-run', '--array=0-1', 'sweep', 'no-such')
+        output = script.communicate(timeout=60)[0]
+        self.assertEqual(script.returncode, 2, output)
+        self.assertEqual(output, "no sweep is called 'no-such'; there are: keep seeds \n")
+
+    def test_an_interactive_job_runs_by_mpiexec_if_slurm_is_installed_but_not_set_up(self):
+        tools = self.folder / 'tools'
+        tools.mkdir()
+        (tools / 'salloc').write_text('#!/bin/bash\necho "salloc was called"\n')
+        (tools / 'scontrol').write_text('#!/bin/bash\necho "scontrol: fatal: Could not establish a configuration source" >&2\n'
+                                        'exit 1\n')
+        for tool in tools.iterdir():
+            tool.chmod(0o755)
+        self.program.write_text('#!/bin/bash\necho "trained"\n')
+        self.program.chmod(0o755)
+        script = self.run_script('jobs/interactive.sh', 'train', '--output-dir', self.folder / 'run',
+                                 PATH=f'{tools}:{os.environ["PATH"]}')
+        output = script.communicate(timeout=60)[0]
+        self.assertEqual(script.returncode, 0, output)
+        self.assertIn('trained', output)
+        self.assertNotIn('salloc', output)
+
     # A trap whose kill found no ranks once ended the script silently (set -e).
     def test_logs_how_its_ranks_ended_despite_many_signals(self):
         lost = 0

@@ -225,7 +225,7 @@ class Jobs(harness.ClusterTest):
         time.sleep(3.5)
         watching.terminate()
         self.assertGreaterEqual(watching.communicate()[0].count('a-live'), 2)
-        for flag in (['--watch'], ['--watch', 'x'], ['--help']):
+        for flag in (['--watch'], ['--watch', 'x'], ['--no-such-flag']):
             self.assertEqual(run('jobs/status.sh', *flag, check=False, env=environment).returncode, 2)
 
     def train_alone(self, *launcher, folder, more=()):
