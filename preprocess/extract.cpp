@@ -1,5 +1,6 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/cli/options.hpp"
+#include "maskedkd/codecs/file_check.hpp"
 #include "maskedkd/codecs/image.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/shards/shard_tables.hpp"
@@ -59,8 +60,9 @@ int run_extract_command(int argc, const char* const* argv) {
   } else {
     write_file_atomically(output, {reinterpret_cast<const char*>(record.bytes.data()), record.bytes.size()});
   }
-  fmt::print("{}: {} x {} pixels, label {}; {}, {}\n", output.string(), record.shape.width, record.shape.height,
-             record.label, shard.path().string(), shard.describe(i));
+  const char* format = index.encoding == RecordEncoding::raw || !is_jpeg(record.bytes) ? "PNG" : "JPEG";
+  fmt::print("{}: {} of {} x {} pixels, label {}; {}, {}\n", output.string(), format, record.shape.width,
+             record.shape.height, record.label, shard.path().string(), shard.describe(i));
   return 0;
 }
 

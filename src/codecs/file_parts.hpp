@@ -10,8 +10,7 @@
 
 namespace maskedkd {
 
-// Whether the file begins with the signature of the format, and is longer than that.
-bool is_jpeg(std::span<const std::uint8_t> bytes);
+// Whether the file begins with PNG's signature, and is longer than that.
 bool is_png(std::span<const std::uint8_t> bytes);
 
 // Throws Error (usage) for a file that is neither; it names the format where it is known.

@@ -258,7 +258,11 @@ ShardIndex parse_shard_index(std::string_view text, const std::filesystem::path&
 
 ShardIndex read_shard_index(const std::filesystem::path& directory) {
   const std::filesystem::path path = directory / kShardIndexName;
-  if (!is_there(directory) || !std::filesystem::is_directory(directory)) {
+  if (!is_there(directory)) {
+    throw usage_error(fmt::format("the folder {} does not exist", directory.string()),
+                      "check the path, or pack images into it with maskedkd_pack");
+  }
+  if (!std::filesystem::is_directory(directory)) {
     throw usage_error(fmt::format("{} is not a folder with packed images", directory.string()),
                       "pack them with maskedkd_pack");
   }

@@ -136,11 +136,21 @@ std::vector<std::string> compare_runs(const RunState& before, const RunState& no
   };
   compare_models("a model of", before.model, now.model);
   if (before.data_set_id != now.data_set_id) {
-    refuse_change("the data set", before.data_set_id, now.data_set_id);
+    const auto name = [](const RunState& state) {
+      const std::string* path = find_option(state.options, "data-path");
+      return fmt::format("{}{}{}", path != nullptr ? *path : "", path != nullptr ? " with set_id " : "set_id ",
+                         state.data_set_id);
+    };
+    refuse_change("the data set", name(before), name(now));
   }
   if (before.teacher_sha256 != now.teacher_sha256) {
-    const auto name = [](const std::string& digest) { return digest.empty() ? "none" : "of SHA-256 " + digest; };
-    refuse_change("a teacher", name(before.teacher_sha256), name(now.teacher_sha256));
+    const auto name = [](const RunState& state) {
+      const std::string* path = find_option(state.options, "teacher-path");
+      return state.teacher_sha256.empty()
+                 ? "none"
+                 : fmt::format("{} of SHA-256 {}", path != nullptr ? *path : "", state.teacher_sha256);
+    };
+    refuse_change("the teacher", name(before), name(now));
   }
   if (!now.teacher_sha256.empty()) {  // one file can give two teachers: positions are interpolated to another grid
     compare_models("a teacher of", before.teacher_model, now.teacher_model);

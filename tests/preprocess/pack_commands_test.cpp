@@ -87,6 +87,8 @@ TEST(PackCommands, ExtractWritesTheOriginalFileOrThePixelsAsPng) {
     const std::size_t at = result.output.rfind("', ") + 3;
     const std::string name = result.output.substr(at, result.output.find('\n', at) - at);
     EXPECT_EQ(read_text_file(out), read_text_file(fs::path(plain) / name)) << result.output;
+    const char* format = fs::path(name).extension() == ".png" ? ": PNG of " : ": JPEG of ";
+    EXPECT_NE(result.output.find(format), std::string::npos) << result.output;
 
     const std::string png = (folder.path() / "x.png").string();
     const ProcessResult raw = run_pack(0, {"extract", pixels, "--index", std::to_string(index), "--output", png});

@@ -31,4 +31,7 @@ struct ImageFileFacts {
 // its header, as PIL does.
 ImageFileFacts check_image_file(std::span<const std::uint8_t> file_bytes);
 
+// Whether the file begins with JPEG's signature, and is longer than that.
+bool is_jpeg(std::span<const std::uint8_t> bytes);
+
 }  // namespace maskedkd
