@@ -14,7 +14,7 @@ using Indices = std::vector<std::int64_t>;
 
 SamplerOptions options_of(std::int64_t num_records, int micro_batch, int per_step, int repeats = 1,
                           std::uint64_t seed = 7) {
-  return {num_records, micro_batch, per_step, repeats, true, seed};
+  return {num_records, micro_batch, per_step, repeats, seed};
 }
 
 Indices epoch_of(const SamplerOptions& options, std::uint32_t epoch) {
