@@ -4,7 +4,6 @@
 #include "maskedkd/base/running_clock.hpp"
 
 #include <chrono>
-#include <new>
 #include <utility>
 
 namespace maskedkd {
@@ -16,9 +15,9 @@ std::string one_line(const Error& error) {
 
 }  // namespace
 
-BackgroundSaver::BackgroundSaver(const Lease* lease, std::filesystem::path workshop, std::filesystem::path root,
+BackgroundSaver::BackgroundSaver(const Lease* lease, std::filesystem::path staging_folder, std::filesystem::path root,
                                  const RetentionOptions& retention)
-    : lease_(lease), workshop_(std::move(workshop)), root_(std::move(root)), retention_(retention) {}
+    : lease_(lease), staging_folder_(std::move(staging_folder)), root_(std::move(root)), retention_(retention) {}
 
 BackgroundSaver::~BackgroundSaver() {
   cancel();
@@ -53,7 +52,7 @@ SaveResult BackgroundSaver::save(const CheckpointContent& content, bool is_best)
   SaveResult result;
   try {
     if (lease_ == nullptr) {
-      save_checkpoint_part(workshop_, content);
+      save_checkpoint_part(staging_folder_, content);
     } else {
       result.path = save_checkpoint(*lease_, root_, content, &cancelled_);
       if (is_best) {

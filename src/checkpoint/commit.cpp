@@ -72,7 +72,7 @@ void check_free_space(const std::filesystem::path& root, std::uint64_t tensor_by
 
 std::filesystem::path save_checkpoint(const Lease& lease, const std::filesystem::path& root,
                                       const CheckpointContent& content, const std::atomic<bool>* cancelled) {
-  const std::filesystem::path made = unfinished_folder(lease.workshop(), content);
+  const std::filesystem::path made = unfinished_folder(lease.staging_folder(), content);
   const auto failure = [&](const Error& error) {
     std::error_code ignored;
     std::filesystem::remove_all(made, ignored);
@@ -82,13 +82,13 @@ std::filesystem::path save_checkpoint(const Lease& lease, const std::filesystem:
   };
   try {
     create_durable_directories(root);
-    remove_other_attempts(lease.workshop(), made);
+    remove_other_attempts(lease.staging_folder(), made);
     const std::filesystem::path path = checkpoint_path(root, content.step, content.evaluated);
     if (std::filesystem::exists(path)) {
       if (verifies(path)) {
         return path;
       }
-      lease.take_away(path);
+      lease.remove(path);
     }
     check_free_space(root, bytes_of(content) + content.bytes_elsewhere);
     std::filesystem::create_directory(made);  // another writer may have made it
@@ -135,7 +135,7 @@ void retain_checkpoints(const Lease& lease, const std::filesystem::path& root, c
     return whole;
   };
   std::vector<std::filesystem::path> checkpoints = list_checkpoints(root);
-  std::vector<std::filesystem::path> doomed;
+  std::vector<std::filesystem::path> superseded;
   // A run that fell back to before damaged checkpoints saves earlier steps than theirs: if those counted, it would
   // remove the checkpoints that it can resume from.
   int whole = 0;
@@ -145,17 +145,17 @@ void retain_checkpoints(const Lease& lease, const std::filesystem::path& root, c
     const CheckpointName name = *parse_checkpoint_name(checkpoint.filename().string());
     checkpoints.pop_back();
     if (!name.evaluated && evaluated == name.step) {
-      doomed.push_back(checkpoint);
+      superseded.push_back(checkpoint);
     } else if (is_whole(checkpoint)) {
       ++whole;
       evaluated = name.evaluated ? std::optional(name.step) : std::nullopt;
     }
   }
-  checkpoints.insert(checkpoints.end(), doomed.begin(), doomed.end());
+  checkpoints.insert(checkpoints.end(), superseded.begin(), superseded.end());
   const std::filesystem::path best = best_of(root);
   for (const auto& checkpoint : checkpoints) {
     if (checkpoint.filename() != best) {
-      lease.take_away(checkpoint);
+      lease.remove(checkpoint);
       if (verified != nullptr) {
         verified->erase(checkpoint);
       }

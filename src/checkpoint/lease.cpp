@@ -24,15 +24,15 @@ using Clock = std::chrono::steady_clock;
 
 constexpr const char* kGone =
     "another start of this run has taken over its folder (or the run was moved, or .lease in it was removed)";
-constexpr auto kBetweenLooks = std::chrono::milliseconds(200);
-constexpr int kLooksBeforeGone = 5;  // a beat apart
+constexpr auto kPollInterval = std::chrono::milliseconds(200);
+constexpr int kChecksBeforeLost = 5;  // one heartbeat apart
 
 InUse in_use(std::string message) {
   return InUse(std::move(message), "wait for it to end, or choose another folder", ExitCode::usage);
 }
 
-// Whether it may work next time, or fails because another start has taken over.
-bool may_pass_or_fence(int reason) {
+// Whether a later try may succeed, or the call failed because another start has taken over.
+bool is_temporary_or_taken_over(int reason) {
   return reason == EIO || reason == ENOSPC || reason == EDQUOT || reason == ENOENT || reason == ESTALE;
 }
 
@@ -84,9 +84,9 @@ void remove_older(const fs::path& leases, std::int64_t generation, std::chrono::
 void wait_for_end_of(const fs::path& folder, const LeaseOwner& me, const LeaseOptions& options,
                      const std::function<void(const std::string&)>& on_wait) {
   const std::optional<LeaseRecord> record = read_lease_record(folder);
-  const std::string before_us = record ? record->owner.describe() : "another process";
+  const std::string holder = record ? record->owner.describe() : "another process";
   const auto refuse = [&] {
-    throw in_use(fmt::format("{} is in use by {}", folder.parent_path().parent_path().string(), before_us));
+    throw in_use(fmt::format("{} is in use by {}", folder.parent_path().parent_path().string(), holder));
   };
   const std::optional<std::string> before = read_beat(folder);
   if (record) {
@@ -105,11 +105,11 @@ void wait_for_end_of(const fs::path& folder, const LeaseOwner& me, const LeaseOp
   }
   if (on_wait) {
     on_wait(fmt::format("waiting up to {} s for a sign of life of {}, which held this run last",
-                        std::chrono::duration_cast<std::chrono::seconds>(options.patience).count(), before_us));
+                        std::chrono::duration_cast<std::chrono::seconds>(options.patience).count(), holder));
   }
   const Clock::time_point end = Clock::now() + options.patience;
   while (Clock::now() < end) {
-    std::this_thread::sleep_for(kBetweenLooks);
+    std::this_thread::sleep_for(kPollInterval);
     if (options.give_up && options.give_up()) {
       throw Error(fmt::format("asked to stop while waiting for {}", folder.parent_path().parent_path().string()), "",
                   ExitCode::requeue);
@@ -122,7 +122,7 @@ void wait_for_end_of(const fs::path& folder, const LeaseOwner& me, const LeaseOp
 
 }  // namespace
 
-struct Lease::Heart {
+struct Lease::Heartbeat {
   std::mutex mutex;
   std::condition_variable wake;
   bool stop = false;
@@ -143,38 +143,39 @@ Lease::Lease(const fs::path& run, LeaseOwner owner, const LeaseOptions& options,
     generation_ = newest;
   }
   ++generation_;
-  // Until this start says what it resumes from, it counts as one that resumed from where the one before did.
-  note_.starts_in_vain = previous_.starts_in_vain;
-  note_.began_with = previous_.began_with;
+  // Until write_note() says what this start resumes from, it counts as one that resumed from the same checkpoint as
+  // the start before.
+  note_.restarts_without_checkpoint = previous_.restarts_without_checkpoint;
+  note_.resumed_from = previous_.resumed_from;
   run_folder_ = folder_identity(fs::absolute(run));
   // Filled before it gets its name, so that no generation is without an owner. rename() does not replace a folder that
   // is not empty.
   const auto taken = [&] { return in_use(fmt::format("{} has just been taken by another process", run.string())); };
-  workshop_ = leases / claim_name(generation_);
+  staging_folder_ = leases / claim_name(generation_);
   std::error_code ignored;
   try {
-    create_writable_directory(workshop_);
+    create_writable_directory(staging_folder_);
     write_owner();
-    write_beat(workshop_, 0);
+    write_beat(staging_folder_, 0);
   } catch (const std::exception&) {
     if (newest_generation(leases) >= generation_) {  // whoever was first removes the others' claims
       throw taken();
     }
-    fs::remove_all(workshop_, ignored);
+    fs::remove_all(staging_folder_, ignored);
     throw;
   }
   const fs::path claimed = leases / generation_name(generation_);
-  if (std::rename(workshop_.c_str(), claimed.c_str()) != 0) {
+  if (std::rename(staging_folder_.c_str(), claimed.c_str()) != 0) {
     const int reason = errno;
-    fs::remove_all(workshop_, ignored);
+    fs::remove_all(staging_folder_, ignored);
     if (reason == EEXIST || reason == ENOTEMPTY || reason == ENOENT) {
       throw taken();
     }
     throw FileError("can't take", run, reason);
   }
-  workshop_ = claimed;
+  staging_folder_ = claimed;
   if (newest_generation(leases) != generation_) {
-    fs::remove_all(workshop_, ignored);
+    fs::remove_all(staging_folder_, ignored);
     throw taken();
   }
   try {
@@ -187,16 +188,16 @@ Lease::Lease(const fs::path& run, LeaseOwner owner, const LeaseOptions& options,
 
 Lease::~Lease() { release(""); }
 
-void Lease::keep_beating(std::function<void(const Error&)> on_lost, std::function<void()> on_beat) {
-  heart_ = std::make_unique<Heart>();
-  heart_->thread = std::thread([this, on_lost = std::move(on_lost), on_beat = std::move(on_beat)] {
-    std::unique_lock lock(heart_->mutex);
+void Lease::start_heartbeat(std::function<void(const Error&)> on_lost, std::function<void()> on_beat) {
+  heartbeat_ = std::make_unique<Heartbeat>();
+  heartbeat_->thread = std::thread([this, on_lost = std::move(on_lost), on_beat = std::move(on_beat)] {
+    std::unique_lock lock(heartbeat_->mutex);
     for (std::int64_t beats = 1;; ++beats) {
-      if (heart_->wake.wait_for(lock, options_.beat, [&] { return heart_->stop; })) {
+      if (heartbeat_->wake.wait_for(lock, options_.heartbeat_interval, [&] { return heartbeat_->stop; })) {
         return;
       }
       try {
-        write_beat(workshop_, beats);
+        write_beat(staging_folder_, beats);
         if (on_beat) {
           on_beat();
         }
@@ -216,22 +217,23 @@ void Lease::keep_beating(std::function<void(const Error&)> on_lost, std::functio
 }
 
 void Lease::check() const {
-  // A file server that comes back may not find existing files for some seconds: a newer generation is proof, or time.
-  for (int looks = 1;; ++looks) {
+  // A file server that comes back may not find existing files for some seconds, so a missing file proves that the lease
+  // is lost only if a newer generation exists or the file stays missing.
+  for (int checks = 1;; ++checks) {
     // Opened, because a network file system may answer stat() from its cache. Any other error proves nothing.
     int reason = EINTR;
     while (reason == EINTR) {
-      const FileDescriptor beat(::open((workshop_ / kBeatName).c_str(), O_RDONLY | O_CLOEXEC));
+      const FileDescriptor beat(::open((staging_folder_ / kBeatName).c_str(), O_RDONLY | O_CLOEXEC));
       reason = beat.get() < 0 ? errno : 0;
     }
     if (reason != ENOENT && reason != ESTALE) {
       return;
     }
-    if (newest_generation(workshop_.parent_path()) > generation_ || looks == kLooksBeforeGone) {
+    if (newest_generation(staging_folder_.parent_path()) > generation_ || checks == kChecksBeforeLost) {
       throw Fenced(kGone, fmt::format("generation {} of it must not write there any more", generation_),
                    ExitCode::no_requeue);
     }
-    std::this_thread::sleep_for(options_.beat);
+    std::this_thread::sleep_for(options_.heartbeat_interval);
   }
 }
 
@@ -255,7 +257,7 @@ void Lease::put(const fs::path& made, const fs::path& place) const {
 }
 
 void Lease::put_text(std::string_view text, const fs::path& place) const {
-  const fs::path made = workshop_ / place.filename();
+  const fs::path made = staging_folder_ / place.filename();
   try {
     write_file_atomically(made, text);
     put(made, place);
@@ -268,11 +270,11 @@ void Lease::put_text(std::string_view text, const fs::path& place) const {
 }
 
 void Lease::put_link(const fs::path& target, const fs::path& place) const {
-  const fs::path made = workshop_ / place.filename();
+  const fs::path made = staging_folder_ / place.filename();
   std::error_code error;
   fs::remove(made, error);
   fs::create_directory_symlink(target, made, error);
-  if (error && !may_pass_or_fence(error.value())) {  // file systems without links report various errnos
+  if (error && !is_temporary_or_taken_over(error.value())) {  // file systems without links report various errnos
     warn_once("links", fmt::format("{} does not support links: {} is a text file that names its folder",
                                    place.parent_path().string(), place.string()));
     put_text(target.string() + "\n", place);
@@ -289,11 +291,11 @@ void Lease::put_link(const fs::path& target, const fs::path& place) const {
   }
 }
 
-void Lease::take_away(const fs::path& place) const {
-  const fs::path doomed = workshop_ / fmt::format("removed-{}", place.filename().string());
+void Lease::remove(const fs::path& place) const {
+  const fs::path removed = staging_folder_ / fmt::format("removed-{}", place.filename().string());
   std::error_code error;
-  fs::remove_all(doomed, error);
-  if (std::rename(place.c_str(), doomed.c_str()) != 0) {
+  fs::remove_all(removed, error);
+  if (std::rename(place.c_str(), removed.c_str()) != 0) {
     const int reason = errno;
     check();
     if (reason == ENOENT) {
@@ -302,25 +304,25 @@ void Lease::take_away(const fs::path& place) const {
     if (reason != EXDEV) {
       fail("can't remove", place, reason);
     }
-    take_out_of_lower_layer(place, doomed);
+    remove_from_lower_layer(place, removed);
   }
   sync_directory(place.parent_path());
-  fs::remove_all(doomed, error);
+  fs::remove_all(removed, error);
   if (error) {
-    fail("can't remove", doomed, error.value());
+    fail("can't remove", removed, error.value());
   }
 }
 
 // An overlay can't rename a folder of its lower layer, but it can rename files: without its manifest the folder stops
 // being a checkpoint at once, and the rest can be removed file by file.
-void Lease::take_out_of_lower_layer(const fs::path& place, const fs::path& doomed) const {
+void Lease::remove_from_lower_layer(const fs::path& place, const fs::path& removed) const {
   std::error_code error;
-  fs::create_directory(doomed, error);
+  fs::create_directory(removed, error);
   if (error) {
-    fail("can't make", doomed, error.value());
+    fail("can't make", removed, error.value());
   }
   const fs::path manifest = place / kManifestName;
-  if (std::rename(manifest.c_str(), (doomed / kManifestName).c_str()) != 0 && errno != ENOENT) {
+  if (std::rename(manifest.c_str(), (removed / kManifestName).c_str()) != 0 && errno != ENOENT) {
     fail("can't remove", manifest, errno);
   }
   sync_directory(place);
@@ -337,37 +339,38 @@ void Lease::write_note(const LeaseNote& note) {
 
 void Lease::write_owner() const {
   try {
-    write_file_atomically(workshop_ / kOwnerName, lease_record_text({owner_, note_, released_, run_folder_}));
+    write_file_atomically(staging_folder_ / kOwnerName, lease_record_text({owner_, note_, released_, run_folder_}));
   } catch (const Error&) {
-    if (generation_name(generation_) == workshop_.filename()) {
+    if (generation_name(generation_) == staging_folder_.filename()) {
       check();
     }
     throw;
   }
 }
 
-void Lease::release(const std::string& word) noexcept {
+void Lease::release(const std::string& outcome) noexcept {
   if (released_) {
     return;
   }
-  if (heart_) {
+  if (heartbeat_) {
     {
-      const std::lock_guard lock(heart_->mutex);
-      heart_->stop = true;
+      const std::lock_guard lock(heartbeat_->mutex);
+      heartbeat_->stop = true;
     }
-    heart_->wake.notify_one();
-    heart_->thread.join();
-    heart_.reset();
+    heartbeat_->wake.notify_one();
+    heartbeat_->thread.join();
+    heartbeat_.reset();
   }
   released_ = true;
-  note_.ended = word;
+  note_.ended = outcome;
   try {
     write_owner();
   } catch (const Error&) {
     // A full disk, or another start that holds the run: neither concerns this one any more.
   }
   std::error_code ignored;
-  fs::remove(workshop_ / kBeatName, ignored);  // also where the disk is full: a lease without beats counts as ended
+  // Also where the disk is full: a lease without a heartbeat counts as ended.
+  fs::remove(staging_folder_ / kBeatName, ignored);
 }
 
 }  // namespace maskedkd

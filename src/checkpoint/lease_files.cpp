@@ -48,8 +48,8 @@ std::string lease_record_text(const LeaseRecord& record) {
       {"released", record.released},
       {"run_folder", record.run_folder},
       {"ended", record.note.ended},
-      {"began_with", record.note.began_with},
-      {"starts_in_vain", record.note.starts_in_vain},
+      {"began_with", record.note.resumed_from},
+      {"starts_in_vain", record.note.restarts_without_checkpoint},
   };
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
@@ -69,8 +69,8 @@ std::optional<LeaseRecord> read_lease_record(const fs::path& folder) {
     json.at("released").get_to(record.released);
     json.at("run_folder").get_to(record.run_folder);
     json.at("ended").get_to(record.note.ended);
-    json.at("began_with").get_to(record.note.began_with);
-    json.at("starts_in_vain").get_to(record.note.starts_in_vain);
+    json.at("began_with").get_to(record.note.resumed_from);
+    json.at("starts_in_vain").get_to(record.note.restarts_without_checkpoint);
     return record;
   } catch (const nlohmann::json::exception&) {
     return std::nullopt;

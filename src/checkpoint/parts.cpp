@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kNoteSuffix = ".written";
 constexpr const char* kAttempt = "-attempt-";
-constexpr auto kBetweenLooks = std::chrono::milliseconds(50);
+constexpr auto kPollInterval = std::chrono::milliseconds(50);
 
 std::string part_stem(const std::string& group, int part, int num_parts) {
   return num_parts == 1 ? group : fmt::format("{}-{:05}-of-{:05}", group, part + 1, num_parts);
@@ -68,15 +68,15 @@ std::vector<PlannedFile> plan_checkpoint_files(const std::map<std::string, Named
   return files;
 }
 
-fs::path unfinished_folder(const fs::path& workshop, const CheckpointContent& content) {
-  return workshop /
+fs::path unfinished_folder(const fs::path& staging_folder, const CheckpointContent& content) {
+  return staging_folder /
          fmt::format("{}{}{}", to_string(CheckpointName{content.step, content.evaluated}), kAttempt, content.attempt);
 }
 
-void remove_other_attempts(const fs::path& workshop, const fs::path& but) {
+void remove_other_attempts(const fs::path& staging_folder, const fs::path& kept) {
   std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(workshop, ignored)) {
-    if (entry.path() != but && entry.path().filename().string().find(kAttempt) != std::string::npos) {
+  for (const auto& entry : fs::directory_iterator(staging_folder, ignored)) {
+    if (entry.path() != kept && entry.path().filename().string().find(kAttempt) != std::string::npos) {
       fs::remove_all(entry.path(), ignored);
     }
   }
@@ -93,9 +93,9 @@ ManifestFile write_group(const fs::path& folder, const std::string& stem, const 
   return {fs::file_size(file), digest.hex_digest()};
 }
 
-void save_checkpoint_part(const fs::path& workshop, const CheckpointContent& content) {
+void save_checkpoint_part(const fs::path& staging_folder, const CheckpointContent& content) {
   try {
-    const fs::path folder = unfinished_folder(workshop, content);
+    const fs::path folder = unfinished_folder(staging_folder, content);
     fs::create_directory(folder);
     for (const auto& [stem, unused] : content.groups) {
       const ManifestFile file = write_group(folder, stem, content);
@@ -103,7 +103,8 @@ void save_checkpoint_part(const fs::path& workshop, const CheckpointContent& con
       write_file_atomically(folder / (stem + kNoteSuffix), note.dump());
     }
   } catch (const fs::filesystem_error& error) {
-    throw Error(fmt::format("can't save a part of a checkpoint in {}: {}", workshop.string(), error.code().message()));
+    throw Error(
+        fmt::format("can't save a part of a checkpoint in {}: {}", staging_folder.string(), error.code().message()));
   }
 }
 
@@ -120,7 +121,7 @@ void collect_parts(const fs::path& folder, const std::set<std::string>& stems, c
       if (cancelled != nullptr && *cancelled) {
         throw Error(fmt::format("another rank could not write {}", stem + std::string(kGroupSuffix)));
       }
-      std::this_thread::sleep_for(kBetweenLooks);
+      std::this_thread::sleep_for(kPollInterval);
     }
     const auto json = nlohmann::json::parse(read_text_file(note));
     manifest.files[stem + std::string(kGroupSuffix)] = {json.at("size_bytes").get<std::uint64_t>(),

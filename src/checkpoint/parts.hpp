@@ -11,10 +11,10 @@ namespace maskedkd {
 std::string group_of_stem(const std::string& stem);
 
 // The folder that all writers of one save write into.
-std::filesystem::path unfinished_folder(const std::filesystem::path& workshop, const CheckpointContent& content);
+std::filesystem::path unfinished_folder(const std::filesystem::path& staging_folder, const CheckpointContent& content);
 
 // Removes what earlier saves have left there: a writer may have been still writing when the others gave up.
-void remove_other_attempts(const std::filesystem::path& workshop, const std::filesystem::path& but);
+void remove_other_attempts(const std::filesystem::path& staging_folder, const std::filesystem::path& kept);
 
 // Writes and syncs one of the content's files. Returns its entry in the manifest.
 ManifestFile write_group(const std::filesystem::path& folder, const std::string& stem,

@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kFinishedName = "finished.json";
-constexpr int kMaxStartsInVain = 3;
+constexpr int kMaxRestartsWithoutCheckpoint = 3;
 
 constexpr auto kMainThreadTimeout = std::chrono::seconds(10);
 
@@ -87,9 +87,9 @@ RunFolder::RunFolder(const MpiSession& session, const fs::path& folder)
       }
       throw Error(error.what(), error.hint(), ExitCode::requeue, error.where());
     }
-    lease_->keep_beating([this](const Error& error) { end_fenced(error); }, [this] { write_status(); });
+    lease_->start_heartbeat([this](const Error& error) { end_fenced(error); }, [this] { write_status(); });
   }
-  workshop_ = session.broadcast(lease_ ? lease_->workshop().string() : "");
+  staging_folder_ = session.broadcast(lease_ ? lease_->staging_folder().string() : "");
 }
 
 RunFolder::~RunFolder() {
@@ -114,7 +114,7 @@ RunFolder::~RunFolder() {
   lease_.reset();  // its thread uses the members that are destroyed before it
 }
 
-void RunFolder::check() const {
+void RunFolder::check_lease() const {
   if (lost_) {
     lease_->check();
   }
@@ -132,28 +132,28 @@ void RunFolder::end_fenced(const Error& error) {
   std::_Exit(static_cast<int>(error.code()));
 }
 
-void RunFolder::begin_with(const std::string& checkpoint) {
+void RunFolder::record_start(const std::string& checkpoint) {
   if (!lease_) {
     return;
   }
   const LeaseNote& before = lease_->previous();
   LeaseNote note;
-  note.began_with = checkpoint;
-  const bool began_with_same = lease_->generation() > 1 && before.began_with == checkpoint;
+  note.resumed_from = checkpoint;
+  const bool resumed_from_same = lease_->generation() > 1 && before.resumed_from == checkpoint;
   const bool is_restart = lease_->owner().restarts > 0;
-  if (is_restart && began_with_same) {
+  if (is_restart && resumed_from_same) {
     const bool was_asked_to_end = before.ended == "stopped" || before.ended == "finished";
-    note.starts_in_vain = before.starts_in_vain + (was_asked_to_end ? 0 : 1);
+    note.restarts_without_checkpoint = before.restarts_without_checkpoint + (was_asked_to_end ? 0 : 1);
   }
   lease_->write_note(note);
-  if (note.starts_in_vain > kMaxStartsInVain) {
+  if (note.restarts_without_checkpoint > kMaxRestartsWithoutCheckpoint) {
     throw Error(fmt::format("{} restarts in a row ended without a new checkpoint; each resumed from {}",
-                            kMaxStartsInVain, checkpoint.empty() ? "nothing" : checkpoint),
+                            kMaxRestartsWithoutCheckpoint, checkpoint.empty() ? "nothing" : checkpoint),
                 "find out why they ended, then submit the job again", ExitCode::no_requeue);
   }
 }
 
-void RunFolder::show(const RunStatus& status) {
+void RunFolder::set_status(const RunStatus& status) {
   if (lease_) {
     const std::lock_guard lock(mutex_);
     status_ = status;
@@ -219,11 +219,11 @@ void RunFolder::write_finished(const RunState& state, const std::string& checkpo
                    folder_ / kFinishedName);
 }
 
-void RunFolder::end(const RunStatus& status, bool in_vain) {
+void RunFolder::end(const RunStatus& status, bool without_progress) {
   if (!lease_) {
     return;
   }
-  show(status);
+  set_status(status);
   try {
     write_status();
   } catch (const Fenced&) {
@@ -235,7 +235,7 @@ void RunFolder::end(const RunStatus& status, bool in_vain) {
     const std::lock_guard lock(mutex_);
     status_.reset();
   }
-  lease_->release(in_vain ? "in vain" : status.state);
+  lease_->release(without_progress ? "in vain" : status.state);
 }
 
 }  // namespace maskedkd

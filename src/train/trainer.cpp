@@ -104,7 +104,7 @@ StepReport Trainer::exchange_report(std::vector<double> losses) {
                            saver_->is_saving(), saver_->take_failure()};
   const StepReport report =
       merge_reports(session_.all_gather(pack_report(mine, per_step, session_.size())), per_step, session_.size());
-  folder_.check();
+  folder_.check_lease();
   if (const std::optional<int> bad = report.first_not_finite()) {
     throw Error(fmt::format("the loss of micro-batch {} in step {} (epoch {}) is {}", *bad, state_.global_step,
                             state_.epoch + 1, report.losses[static_cast<std::size_t>(*bad)]),
@@ -229,8 +229,8 @@ ExitCode Trainer::end_run() {
                  stop_.is_at_time_limit() ? ", before the time limit" : "");
     show("stopped");
     // After a signal there may have been too little time; any other stop without a new checkpoint would be repeated.
-    const bool in_vain = !session_.any(stop_.is_signalled()) && !(saved && stop_.num_steps() > 0);
-    folder_.end(display_.status(), in_vain);
+    const bool without_progress = !session_.any(stop_.is_signalled()) && !(saved && stop_.num_steps() > 0);
+    folder_.end(display_.status(), without_progress);
     session_.barrier();  // while the watchdog still observes it
     return ExitCode::requeue;
   }

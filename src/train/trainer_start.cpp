@@ -141,7 +141,7 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
       ranks_{make_communicator(session, device), {}},
       stop_(job_clock(session, options), options.stop_after_steps),
       display_({options.schedule.epochs, plan_.sampler.steps_per_epoch(), plan_.sampler.global_batch()},
-               session.rank() == 0, [this](const RunStatus& status) { folder_.show(status); }) {
+               session.rank() == 0, [this](const RunStatus& status) { folder_.set_status(status); }) {
   ranks_.watched = watchdog_.watch(*ranks_.communicator);
   if (teacher_) {
     check_classes_of_weights(options_.teacher_path, data_.train(), mismatch_of(options));
@@ -190,7 +190,7 @@ std::optional<LoadedCheckpoint> Trainer::find_checkpoint() {
                                    /*was_restarted=*/folder_.lease()->owner().restarts > 0);
   }
   std::string chosen = checkpoint ? checkpoint->path.string() : "";
-  folder_.begin_with(std::filesystem::path(chosen).filename().string());
+  folder_.record_start(std::filesystem::path(chosen).filename().string());
   chosen = session_.broadcast(chosen);
   if (session_.rank() == 0) {
     try {
@@ -255,7 +255,7 @@ void Trainer::make_replicas_equal() {
 std::unique_ptr<RunSaver> Trainer::make_saver() {
   const SaverRanks ranks = {session_.rank(), session_.size(), [this](bool mine) { return session_.any(mine); },
                             &session_.activity()};
-  auto background = std::make_unique<BackgroundSaver>(folder_.lease(), folder_.workshop(), folder_.checkpoints(),
+  auto background = std::make_unique<BackgroundSaver>(folder_.lease(), folder_.staging_folder(), folder_.checkpoints(),
                                                       RetentionOptions{options_.keep_checkpoints});
   return std::make_unique<RunSaver>(ranks, options_, state_, model_, class_metadata(data_.train().class_names()),
                                     std::move(background));

@@ -13,7 +13,7 @@ using namespace std::chrono_literals;
 
 TEST(BackgroundSaver, SavesMarksTheBestAndRetainsTheNewest) {
   const RunFolder run;
-  BackgroundSaver saver(&run.lease(), run.lease().workshop(), run.path(), {2});
+  BackgroundSaver saver(&run.lease(), run.lease().staging_folder(), run.path(), {2});
   EXPECT_FALSE(saver.busy());
   EXPECT_FALSE(saver.take_result());
   for (std::int64_t step = 1; step <= 5; ++step) {
@@ -33,10 +33,10 @@ TEST(BackgroundSaver, SavesMarksTheBestAndRetainsTheNewest) {
 
 TEST(BackgroundSaver, AFailureIsReportedAndTheNextSaveWorks) {
   const RunFolder run;
-  BackgroundSaver saver(&run.lease(), run.lease().workshop(), run.path(), {2});
+  BackgroundSaver saver(&run.lease(), run.lease().staging_folder(), run.path(), {2});
   saver.start(example_state(1), false);
   ASSERT_EQ(saver.wait()->error, "");
-  write_bytes(run.lease().workshop() / "step-000000002-attempt-0", "somebody's file stands in the way");
+  write_bytes(run.lease().staging_folder() / "step-000000002-attempt-0", "somebody's file stands in the way");
   saver.start(example_state(2), false);
   const auto failed = saver.wait();
   EXPECT_NE(failed->error.find("can't save a checkpoint in"), std::string::npos) << failed->error;
@@ -53,7 +53,7 @@ TEST(BackgroundSaver, SavesNothingAfterItsLeaseIsTakenOver) {
   LeaseOwner owner = this_process("a test");
   owner.job = "17";
   const Lease old(run.path(), owner);
-  BackgroundSaver saver(&old, old.workshop(), run.path(), {2});
+  BackgroundSaver saver(&old, old.staging_folder(), run.path(), {2});
   owner.restarts = 1;
   const Lease now(run.path(), owner);
   saver.start(example_state(1), true);
@@ -86,8 +86,8 @@ TEST(BackgroundSaver, SeveralWritersMakeOneCheckpoint) {
       const CheckpointContent whole = example_state(9, 20);
       std::vector<std::unique_ptr<BackgroundSaver>> savers;
       for (int writer = 0; writer < num_writers; ++writer) {
-        savers.push_back(std::make_unique<BackgroundSaver>(writer == 0 ? &run.lease() : nullptr, run.lease().workshop(),
-                                                           run.path(), RetentionOptions{2}));
+        savers.push_back(std::make_unique<BackgroundSaver>(
+            writer == 0 ? &run.lease() : nullptr, run.lease().staging_folder(), run.path(), RetentionOptions{2}));
       }
       for (int writer = 0; writer < num_writers; ++writer) {  // writer 0 waits for the others
         savers[static_cast<std::size_t>(writer)]->start(part_of(whole, writer, num_writers, largest_bytes), false);
@@ -107,7 +107,7 @@ TEST(BackgroundSaver, SeveralWritersMakeOneCheckpoint) {
 TEST(BackgroundSaver, WaitingEndsIfAnotherWriterFailed) {
   const RunFolder run;
   const CheckpointContent whole = example_state(9, 20);
-  BackgroundSaver first(&run.lease(), run.lease().workshop(), run.path(), {2});
+  BackgroundSaver first(&run.lease(), run.lease().staging_folder(), run.path(), {2});
   first.start(part_of(whole, 0, 2, 64), false);
   std::this_thread::sleep_for(100ms);
   EXPECT_TRUE(first.busy());
@@ -117,7 +117,7 @@ TEST(BackgroundSaver, WaitingEndsIfAnotherWriterFailed) {
   EXPECT_FALSE(has_leftovers(run.path()));
   // The destructor does not wait forever either.
   {
-    BackgroundSaver going(&run.lease(), run.lease().workshop(), run.path(), {2});
+    BackgroundSaver going(&run.lease(), run.lease().staging_folder(), run.path(), {2});
     going.start(part_of(whole, 0, 2, 64), false);
   }
   EXPECT_TRUE(list_checkpoints(run.path()).empty());

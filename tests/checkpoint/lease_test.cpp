@@ -17,7 +17,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-const LeaseOptions kQuick{.patience = 400ms, .beat = 50ms};
+const LeaseOptions kQuick{.patience = 400ms, .heartbeat_interval = 50ms};
 
 LeaseOwner somewhere_else(const std::string& job = "", std::int64_t restarts = 0) {
   LeaseOwner owner = this_process("maskedkd_train");
@@ -66,13 +66,13 @@ TEST(Lease, GenerationsGrowAndAReleasedRunIsFreeAtOnce) {
   const TemporaryDirectory run;
   for (int generation = 1; generation <= 3; ++generation) {
     const auto started = std::chrono::steady_clock::now();
-    Lease lease(run.path() / "deep" / "run", somewhere_else(), {.patience = 1h, .beat = 1h});
+    Lease lease(run.path() / "deep" / "run", somewhere_else(), {.patience = 1h, .heartbeat_interval = 1h});
     EXPECT_EQ(lease.generation(), generation);
     EXPECT_EQ(lease.previous().ended, generation == 1 ? "" : "stopped");
-    EXPECT_EQ(lease.previous().began_with, generation == 1 ? "" : "step-000000007");
+    EXPECT_EQ(lease.previous().resumed_from, generation == 1 ? "" : "step-000000007");
     EXPECT_LT(std::chrono::steady_clock::now() - started, 10s);
     EXPECT_EQ(names_in(run.path() / "deep" / "run" / ".lease").size(), 1u) << "the older ones are gone";
-    lease.write_note({.ended = "", .began_with = "step-000000007", .starts_in_vain = 2});
+    lease.write_note({.ended = "", .resumed_from = "step-000000007", .restarts_without_checkpoint = 2});
     lease.release("stopped");
   }
 }
@@ -87,7 +87,7 @@ TEST(Lease, ALivingOwnerOnThisMachineBlocksAndADeadOneDoesNot) {
   kill(child, SIGSTOP);  // a stopped process is alive
   EXPECT_NE(error_of([&] { Lease lease(run.path(), here(), kQuick); }).find("in use by"), std::string::npos);
   kill_and_wait(child);
-  const Lease lease(run.path(), here(), {.patience = 1h, .beat = 1h});
+  const Lease lease(run.path(), here(), {.patience = 1h, .heartbeat_interval = 1h});
   EXPECT_EQ(lease.generation(), 2);
 }
 
@@ -96,7 +96,7 @@ TEST(Lease, AReusedProcessNumberIsNotTheOwner) {
   LeaseOwner before = here();
   before.process_started = "1";
   const Lease killed(run.path(), before, kQuick);
-  const Lease lease(run.path(), here(), {.patience = 1h, .beat = 1h});
+  const Lease lease(run.path(), here(), {.patience = 1h, .heartbeat_interval = 1h});
   EXPECT_EQ(lease.generation(), 2);
 }
 
@@ -105,7 +105,7 @@ TEST(Lease, AnOwnerOnAnotherMachineIsJudgedByItsHeartbeat) {
   std::string waited;
   {
     Lease elsewhere(run.path(), somewhere_else("17"), kQuick);
-    elsewhere.keep_beating([](const Error&) {});
+    elsewhere.start_heartbeat([](const Error&) {});
     const std::string message = error_of(
         [&] { Lease lease(run.path(), here("18", 5), kQuick, [&](const std::string& line) { waited = line; }); });
     EXPECT_NE(message.find("in use by maskedkd_train on host7"), std::string::npos) << message;
@@ -131,7 +131,7 @@ TEST(Lease, AnOwnerThatCanNotBeExaminedIsJudgedByItsHeartbeat) {
     hide(hidden);
     const TemporaryDirectory run;
     Lease alive(run.path(), hidden, kQuick);
-    alive.keep_beating([](const Error&) {});
+    alive.start_heartbeat([](const Error&) {});
     EXPECT_NE(error_of([&] { Lease lease(run.path(), here(), kQuick); }).find("is in use by"), std::string::npos);
     EXPECT_NO_THROW(alive.check());
     alive.release("");
@@ -148,11 +148,11 @@ TEST(Lease, AnOwnerThatCanNotBeExaminedIsJudgedByItsHeartbeat) {
 TEST(Lease, AFolderWhoseInodeNumberChangedIsOnlyFreeWithoutAHeartbeat) {
   const TemporaryDirectory run;
   Lease alive(run.path(), somewhere_else(), kQuick);
-  const fs::path record = alive.workshop() / "owner.json";
+  const fs::path record = alive.staging_folder() / "owner.json";
   auto json = nlohmann::json::parse(read_bytes(record));
   json["run_folder"] = "17";
   write_bytes(record, json.dump());
-  alive.keep_beating([](const Error&) {});
+  alive.start_heartbeat([](const Error&) {});
   EXPECT_NE(error_of([&] { Lease lease(run.path(), here(), kQuick); }).find("is in use by"), std::string::npos);
   EXPECT_NO_THROW(alive.check());
 }
@@ -164,7 +164,7 @@ TEST(Lease, AnUnreadableRecordIsNotAMissingOne) {
   fs::permissions(run.path() / "run", fs::perms::all);
   fs::permissions(run.path() / "run" / ".lease", fs::perms::all);
   for (const char* name : {"owner.json", "beat"}) {
-    fs::permissions(lease.workshop() / name, fs::perms::none);
+    fs::permissions(lease.staging_folder() / name, fs::perms::none);
     const uid_t user = geteuid();
     if (user == 0) {
       ASSERT_EQ(seteuid(60001), 0);
@@ -173,18 +173,18 @@ TEST(Lease, AnUnreadableRecordIsNotAMissingOne) {
     ASSERT_EQ(seteuid(user), 0);
     EXPECT_NE(message.find(std::string(name) + ": Permission denied"), std::string::npos) << message;
     EXPECT_NO_THROW(lease.check());
-    fs::permissions(lease.workshop() / name, fs::perms::all);
+    fs::permissions(lease.staging_folder() / name, fs::perms::all);
   }
 }
 
 TEST(Lease, ALaterStartOfTheSameJobTakesOverFromALivingOne) {
   const TemporaryDirectory run;
-  Lease old(run.path(), here("17", 1), {.patience = 1h, .beat = 20ms});
+  Lease old(run.path(), here("17", 1), {.patience = 1h, .heartbeat_interval = 20ms});
   std::atomic<int> lost{0};
-  old.keep_beating([&](const Error& error) { lost = static_cast<int>(error.code()); });
+  old.start_heartbeat([&](const Error& error) { lost = static_cast<int>(error.code()); });
   EXPECT_NE(error_of([&] { Lease lease(run.path(), here("17", 1), kQuick); }).find("in use"), std::string::npos);
   EXPECT_NE(error_of([&] { Lease lease(run.path(), here("17", 0), kQuick); }).find("in use"), std::string::npos);
-  const Lease lease(run.path(), here("17", 2), {.patience = 1h, .beat = 1h});
+  const Lease lease(run.path(), here("17", 2), {.patience = 1h, .heartbeat_interval = 1h});
   EXPECT_EQ(lease.generation(), 2);
   for (int tries = 0; lost == 0 && tries < 500; ++tries) {
     std::this_thread::sleep_for(10ms);
@@ -200,9 +200,9 @@ TEST(Lease, AnEarlierOwnerCanWriteNothing) {
   save_checkpoint(old, root, example_state(1));
   const fs::path second = save_checkpoint(old, root, example_state(2));
   old.put_text("1\n", run / "log.txt");
-  fs::create_directory(old.workshop() / "made");
+  fs::create_directory(old.staging_folder() / "made");
   const int handle =
-      open(old.workshop().c_str(), O_RDONLY | O_DIRECTORY);  // as the client of a network file system holds it
+      open(old.staging_folder().c_str(), O_RDONLY | O_DIRECTORY);  // as the client of a network file system holds it
   const Lease lease(run, here("17", 1), kQuick);
   const auto files = [&] {
     std::map<std::string, std::string> all;
@@ -223,10 +223,10 @@ TEST(Lease, AnEarlierOwnerCanWriteNothing) {
       [&] { mark_best(old, root, second); },
       [&] { retain_checkpoints(old, root, {1}); },
       [&] { old.put_text("2\n", run / "log.txt"); },
-      [&] { old.put(old.workshop() / "made", root / "step-000000009"); },
-      [&] { old.take_away(second); },
+      [&] { old.put(old.staging_folder() / "made", root / "step-000000009"); },
+      [&] { old.remove(second); },
       [&] { old.check(); },
-      [&] { save_checkpoint_part(old.workshop(), example_state(3)); },
+      [&] { save_checkpoint_part(old.staging_folder(), example_state(3)); },
   };
   for (std::size_t i = 0; i < deeds.size(); ++i) {
     const std::string message = error_of(deeds[i]);
@@ -246,15 +246,15 @@ TEST(Lease, AFolderThatIsMissingForAMomentIsNotTakenOver) {
   const TemporaryDirectory run;
   const Lease lease(run.path(), here(), kQuick);
   const fs::path elsewhere = run.path() / "elsewhere";
-  fs::rename(lease.workshop(), elsewhere);
+  fs::rename(lease.staging_folder(), elsewhere);
   std::thread server([&] {
     std::this_thread::sleep_for(100ms);
-    fs::rename(elsewhere, lease.workshop());
+    fs::rename(elsewhere, lease.staging_folder());
   });
   EXPECT_NO_THROW(lease.check());
   server.join();
   EXPECT_NO_THROW(lease.put_text("x", run.path() / "file"));
-  fs::remove_all(lease.workshop());
+  fs::remove_all(lease.staging_folder());
   EXPECT_THROW(lease.check(), Fenced);
 }
 
@@ -355,7 +355,7 @@ TEST(Lease, FilesLeftByAPowerCutAreNoOwner) {
     const TemporaryDirectory run;
     {
       const Lease lease(run.path(), here(), kQuick);
-      write_bytes(lease.workshop() / "owner.json", text);
+      write_bytes(lease.staging_folder() / "owner.json", text);
       const Lease next(run.path(), here(), kQuick);
       EXPECT_EQ(next.generation(), 2) << text;
     }

@@ -38,7 +38,7 @@ TEST(Checkpoint, MetadataOfGroupsIsRestored) {
   CheckpointContent other = content;
   other.elsewhere.clear();
   other.groups = {{"ema-00002-of-00002", {average.begin() + 1, average.end()}}};
-  save_checkpoint_part(root.lease().workshop(), other);
+  save_checkpoint_part(root.lease().staging_folder(), other);
   const fs::path path = save_checkpoint(root.lease(), root.path(), content);
   const LoadedCheckpoint loaded = load_checkpoint(path);
   EXPECT_TRUE(is_example_state(loaded, 3));

@@ -43,7 +43,7 @@ class RunSaverTest : public ::testing::Test {
     fs::create_directories(checkpoints());
     return std::make_unique<RunSaver>(SaverRanks{0, 1, [](bool mine) { return mine; }, &activity_}, options_, state_,
                                       model_, class_metadata({"a", "b", "c"}),
-                                      std::make_unique<BackgroundSaver>(&lease_, lease_.workshop(), checkpoints(),
+                                      std::make_unique<BackgroundSaver>(&lease_, lease_.staging_folder(), checkpoints(),
                                                                         RetentionOptions{options_.keep_checkpoints}));
   }
 

@@ -19,8 +19,8 @@ struct SaveResult {
 
 class BackgroundSaver {
  public:
-  // lease: nullptr in a process that writes parts only. workshop: the lease's. Both outlive this.
-  BackgroundSaver(const Lease* lease, std::filesystem::path workshop, std::filesystem::path root,
+  // lease: nullptr in a process that writes parts only; outlives this. staging_folder: the lease's.
+  BackgroundSaver(const Lease* lease, std::filesystem::path staging_folder, std::filesystem::path root,
                   const RetentionOptions& retention);
   BackgroundSaver(const BackgroundSaver&) = delete;
   BackgroundSaver& operator=(const BackgroundSaver&) = delete;
@@ -41,7 +41,7 @@ class BackgroundSaver {
   SaveResult save(const CheckpointContent& content, bool is_best);
 
   const Lease* lease_;
-  std::filesystem::path workshop_, root_;
+  std::filesystem::path staging_folder_, root_;
   RetentionOptions retention_;
   std::set<std::filesystem::path> verified_;  // the saving thread's
   std::filesystem::path best_;                // to be marked

@@ -6,7 +6,7 @@
 //   <root>/step-000001234-evaluated/...    (the same step, with its evaluation's figures in state.json)
 //   <root>/best -> step-000000987-evaluated    (symbolic link, replaced atomically; or a text file)
 //
-// Everything is written in the lease's workshop (checkpoint/lease.hpp) and renamed from there.
+// Everything is written in the lease's staging folder (checkpoint/lease.hpp) and renamed from there.
 #pragma once
 
 #include "maskedkd/checkpoint/format_version.hpp"
@@ -77,8 +77,8 @@ void check_free_space(const std::filesystem::path& root, std::uint64_t tensor_by
 std::filesystem::path save_checkpoint(const Lease& lease, const std::filesystem::path& root,
                                       const CheckpointContent& content, const std::atomic<bool>* cancelled = nullptr);
 
-// Writes another writer's part, in any process of the run. workshop: the lease's. Throws Error.
-void save_checkpoint_part(const std::filesystem::path& workshop, const CheckpointContent& content);
+// Writes another writer's part, in any process of the run. staging_folder: the lease's. Throws Error.
+void save_checkpoint_part(const std::filesystem::path& staging_folder, const CheckpointContent& content);
 
 // `given`; or, where that is a text file `best` in place of a link, the checkpoint that it names. Throws Error.
 std::filesystem::path follow_best(const std::filesystem::path& given);

@@ -49,25 +49,26 @@ struct LeaseOwner : ProcessIdentity {
 LeaseOwner this_process(std::string program);
 
 struct LeaseOptions {
-  // How long an owner whose process can't be looked at (base/process.hpp) may give no beat before it counts as dead.
+  // How long an owner whose process can't be checked (base/process.hpp) may write no heartbeat before it counts as
+  // dead.
   std::chrono::milliseconds patience = std::chrono::seconds(20);
-  std::chrono::milliseconds beat = std::chrono::seconds(2);
+  std::chrono::milliseconds heartbeat_interval = std::chrono::seconds(2);
   std::function<bool()> give_up = {};  // called while waiting; true ends the wait with an Error (requeue)
 };
 
-// What an owner tells the next generation, in owner.json.
+// What an owner leaves in owner.json for the next generation.
 struct LeaseNote {
-  std::string ended;       // empty: it was killed, or still lives; else the argument of release()
-  std::string began_with;  // the checkpoint that it resumed from; empty: it began the run, or ended before
-  int starts_in_vain = 0;  // automatic restarts in a row that brought no new checkpoint
+  std::string ended;                    // the argument of release(); empty: it was killed, or still runs
+  std::string resumed_from;             // a checkpoint; empty: it began the run, or ended before
+  int restarts_without_checkpoint = 0;  // automatic restarts in a row that brought no new checkpoint
 };
 
 class Lease {
  public:
   // Acquires the run and creates missing folders. At once where nobody holds it, where the owner's process is certainly
-  // dead, or where it is an earlier start of the same job; where that can't be known, after `patience` without a beat.
-  // Throws InUse naming the owner where it lives, and Error where the folder can't be read or written. on_wait: gets
-  // one line that says why it takes long.
+  // dead, or where it is an earlier start of the same job; where that can't be known, after `patience` without a
+  // heartbeat. Throws InUse naming the owner where it lives, and Error where the folder can't be read or written.
+  // on_wait: gets one line that says why it takes long.
   Lease(const std::filesystem::path& run, LeaseOwner owner, const LeaseOptions& options = {},
         const std::function<void(const std::string&)>& on_wait = {});
   Lease(const Lease&) = delete;
@@ -78,43 +79,42 @@ class Lease {
   const LeaseOwner& owner() const noexcept { return owner_; }
   const LeaseNote& previous() const noexcept { return previous_; }  // of the generation before
   // The folder where files are written before they are moved into the run; on the run's file system.
-  const std::filesystem::path& workshop() const noexcept { return workshop_; }
+  const std::filesystem::path& staging_folder() const noexcept { return staging_folder_; }
 
-  // Starts a thread that beats, and calls on_lost once where another generation has taken over; on_lost must end the
-  // process. on_beat: called by that thread after each beat; its exceptions are ignored.
-  void keep_beating(std::function<void(const Error&)> on_lost, std::function<void()> on_beat = {});
+  // Starts a thread that writes the heartbeat, and calls on_lost once where another generation has taken over; on_lost
+  // must end the process. on_beat: called by that thread after each heartbeat; its exceptions are ignored.
+  void start_heartbeat(std::function<void(const Error&)> on_lost, std::function<void()> on_beat = {});
   // Throws Fenced where another generation has taken over.
   void check() const;
 
-  // Moves a file or folder from the workshop to its place in the run, a folder only where nothing exists; syncs both
-  // folders.
-  // Throws Fenced and Error.
+  // Moves a file or folder from the staging folder to its place in the run, a folder only where nothing exists; syncs
+  // both folders. Throws Fenced and Error.
   void put(const std::filesystem::path& made, const std::filesystem::path& place) const;
   void put_text(std::string_view text, const std::filesystem::path& place) const;  // a file, synced
-  // Where the file system has no links: a text file that holds the target's name.
+  // A link, or where the file system has none, a text file with the target's name.
   void put_link(const std::filesystem::path& target, const std::filesystem::path& place) const;
-  // Moves it into the workshop, then removes it; does nothing where it does not exist. A folder in an overlay's lower
-  // layer, which can't be renamed, loses its manifest first.
-  void take_away(const std::filesystem::path& place) const;
+  // Moves it into the staging folder, then removes it; does nothing where it does not exist. A folder in an overlay's
+  // lower layer, which can't be renamed, loses its manifest first. Throws as put().
+  void remove(const std::filesystem::path& place) const;
 
   void write_note(const LeaseNote& note);
-  // Ends the lease: the next generation need not wait. word: how this one ended ("finished", "stopped", "error").
-  void release(const std::string& word) noexcept;
+  // Ends the lease: the next generation need not wait. outcome: "finished", "stopped", "failed", ...
+  void release(const std::string& outcome) noexcept;
 
  private:
-  struct Heart;
+  struct Heartbeat;
   void write_owner() const;
-  void take_out_of_lower_layer(const std::filesystem::path& place, const std::filesystem::path& doomed) const;
+  void remove_from_lower_layer(const std::filesystem::path& place, const std::filesystem::path& removed) const;
   [[noreturn]] void fail(const std::string& what, const std::filesystem::path& path, int reason) const;
 
-  std::filesystem::path workshop_;
+  std::filesystem::path staging_folder_;
   LeaseOwner owner_;
   LeaseOptions options_;
   std::string run_folder_;
   LeaseNote previous_, note_;
   std::int64_t generation_ = 0;
   bool released_ = false;
-  std::unique_ptr<Heart> heart_;
+  std::unique_ptr<Heartbeat> heartbeat_;
 };
 
 }  // namespace maskedkd

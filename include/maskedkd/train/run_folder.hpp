@@ -1,5 +1,5 @@
 // A run's folder, for the ranks of one start: rank 0 holds its lease and writes the files beside the checkpoints; the
-// other ranks know the lease's workshop.
+// other ranks know only the lease's staging folder.
 //
 //   <run>/checkpoints/...   see checkpoint/checkpoint.hpp
 //   <run>/log.txt           a JSON object for each epoch
@@ -20,7 +20,8 @@ namespace maskedkd {
 
 class MpiSession;
 
-// Collective. Whether the run has done as many epochs as requested now. Throws Error (usage) on changed fixed options.
+// Collective. Whether the run has done as many epochs as requested now. Throws Error (usage) where an option has
+// changed that must not (OnResume::fixed).
 bool is_finished(const MpiSession& session, const TrainOptions& options, const OptionTexts& texts);
 
 // The status of a run, for observers.
@@ -42,28 +43,30 @@ class RunFolder {
   ~RunFolder();
 
   const std::filesystem::path& checkpoints() const noexcept { return checkpoints_; }
-  const std::filesystem::path& workshop() const noexcept { return workshop_; }  // the lease's, on every rank
-  const Lease* lease() const noexcept { return lease_ ? &*lease_ : nullptr; }   // rank 0's
+  // The lease's, on every rank.
+  const std::filesystem::path& staging_folder() const noexcept { return staging_folder_; }
+  const Lease* lease() const noexcept { return lease_ ? &*lease_ : nullptr; }  // rank 0's
 
   // The rest does nothing on ranks other than 0.
 
   // checkpoint: what this start resumes from; empty: nothing. Throws Error (no_requeue) after three automatic restarts
   // in a row that were killed, failed, or ended by themselves before one new checkpoint.
-  void begin_with(const std::string& checkpoint);
-  void show(const RunStatus& status);  // written by the lease's thread
+  void record_start(const std::string& checkpoint);
+  void set_status(const RunStatus& status);  // the lease's thread writes it
   void write_log(const std::vector<std::string>& history) const;
   // Writes finished.json. Throws Error.
   void write_finished(const RunState& state, const std::string& checkpoint) const;
   // Throws Fenced where another start has taken the run.
-  void check() const;
-  // Writes nothing more, so that the next start need not wait. in_vain: this start ends by itself without progress.
-  void end(const RunStatus& status, bool in_vain = false);
+  void check_lease() const;
+  // Writes the status and ends the lease, so that the next start need not wait. without_progress: this start ends by
+  // itself and has made no new checkpoint.
+  void end(const RunStatus& status, bool without_progress = false);
 
  private:
   void write_status() const;
   void end_fenced(const Error& error);
 
-  std::filesystem::path folder_, checkpoints_, workshop_;
+  std::filesystem::path folder_, checkpoints_, staging_folder_;
   std::optional<Lease> lease_;
   std::atomic<bool> lost_{false};
   mutable std::mutex mutex_, writing_;
