@@ -41,7 +41,7 @@ std::optional<int> number_in(const Environment& environment, const char* name) {
 
 }  // namespace
 
-void check_launcher(const Environment& environment) {
+void check_pmi(const Environment& environment) {
   const std::string tasks = num_tasks(environment);
   // Set by PMIx, by PMI-1 and PMI-2, and by mpiexec.
   constexpr std::array kSigns = {"PMIX_RANK", "PMI_RANK", "PMI_FD", "PMI_JOBID", "OMPI_COMM_WORLD_SIZE"};
@@ -52,7 +52,7 @@ void check_launcher(const Environment& environment) {
   }
 }
 
-std::string launcher_remark(const Environment& environment) {
+std::string mpiexec_warning(const Environment& environment) {
   const bool under_mpiexec =
       !environment("OMPI_MCA_orte_hnp_uri").empty() || !environment("OMPI_COMM_WORLD_SIZE").empty();
   return under_mpiexec && !environment("SLURM_JOB_ID").empty()
@@ -60,7 +60,7 @@ std::string launcher_remark(const Environment& environment) {
              : "";
 }
 
-void check_launch(int mpi_size, const Environment& environment) {
+void check_num_ranks(int mpi_size, const Environment& environment) {
   // Inside an allocation mpiexec starts its daemons with srun, so the ranks have Open MPI's own variables as well. Open
   // MPI 5 no longer sets its daemon's address; there only a size above 1 proves that mpiexec started them.
   const bool under_mpiexec = environment("OMPI_COMM_WORLD_SIZE") == std::to_string(mpi_size) &&
@@ -94,7 +94,7 @@ std::vector<LaunchSign> launch_signs(const Environment& environment) {
   return signs;
 }
 
-void check_other_launcher(int mpi_size, const std::vector<LaunchSign>& signs, const std::string& mpiexec) {
+void check_foreign_launcher(int mpi_size, const std::vector<LaunchSign>& signs, const std::string& mpiexec) {
   if (mpi_size != 1 || signs.empty()) {
     return;
   }

@@ -26,12 +26,12 @@ inline void check_mpi(int code, const char* call, std::source_location where = s
   }
 }
 
-// MPI counts elements in an int, so longer buffers are sent in pieces: call(offset, count) for each.
-inline constexpr std::int64_t kMpiPiece = std::int64_t{1} << 28;
+// Calls call(offset, count) for each chunk of a buffer: MPI counts elements in an int, so longer buffers are divided.
+inline constexpr std::int64_t kMaxMpiCount = std::int64_t{1} << 28;
 template <typename Call>
-void in_pieces(std::int64_t length, Call&& call, std::int64_t piece = kMpiPiece) {
-  for (std::int64_t offset = 0; offset < length; offset += piece) {
-    call(offset, static_cast<int>(std::min(piece, length - offset)));
+void for_each_chunk(std::int64_t length, Call&& call, std::int64_t chunk = kMaxMpiCount) {
+  for (std::int64_t offset = 0; offset < length; offset += chunk) {
+    call(offset, static_cast<int>(std::min(chunk, length - offset)));
   }
 }
 

@@ -33,21 +33,17 @@ class MpiCommunicator final : public Communicator {
   void all_reduce_sum(at::Tensor& tensor) override {
     float* values = values_of(tensor);
     const Activity::Waiting waiting(activity_, "all-reduce");
-    in_pieces(tensor.numel(), [&](std::int64_t offset, int count) {
+    for_each_chunk(tensor.numel(), [&](std::int64_t offset, int count) {
       check_mpi(MPI_Allreduce(MPI_IN_PLACE, values + offset, count, MPI_FLOAT, MPI_SUM, comm_), "MPI_Allreduce");
     });
   }
 
   void exchange(const at::Tensor& send, at::Tensor& receive, int peer) override {
-    check_movable(send, at::kCPU);
-    float* received = values_of(receive);
-    if (send.numel() != receive.numel() || peer < 0 || peer >= size_) {
-      throw Error(fmt::format("can't exchange {} values for {} with rank {} of {}", send.numel(), receive.numel(), peer,
-                              size_));
-    }
+    check_exchange(send, receive, peer, size_, at::kCPU);
+    float* received = receive.mutable_data_ptr<float>();
     const float* sent = send.const_data_ptr<float>();
     const Activity::Waiting waiting(activity_, "exchange");
-    in_pieces(send.numel(), [&](std::int64_t offset, int count) {
+    for_each_chunk(send.numel(), [&](std::int64_t offset, int count) {
       check_mpi(MPI_Sendrecv(sent + offset, count, MPI_FLOAT, peer, 0, received + offset, count, MPI_FLOAT, peer, 0,
                              comm_, MPI_STATUS_IGNORE),
                 "MPI_Sendrecv");
@@ -57,7 +53,7 @@ class MpiCommunicator final : public Communicator {
   void broadcast(at::Tensor& tensor, int root) override {
     float* values = values_of(tensor);
     const Activity::Waiting waiting(activity_, "broadcast");
-    in_pieces(tensor.numel(), [&](std::int64_t offset, int count) {
+    for_each_chunk(tensor.numel(), [&](std::int64_t offset, int count) {
       check_mpi(MPI_Bcast(values + offset, count, MPI_FLOAT, root, comm_), "MPI_Bcast");
     });
   }

@@ -27,8 +27,8 @@ std::string mpiexec_of_this_mpi() {
 }  // namespace
 
 MpiSession::MpiSession(int& argc, char**& argv) {
-  check_launcher(environment_variable);
-  const std::string remark = launcher_remark(environment_variable);  // MPI_Init sets variables of mpiexec
+  check_pmi(environment_variable);
+  const std::string warning = mpiexec_warning(environment_variable);  // MPI_Init sets variables of mpiexec
   const std::vector<LaunchSign> signs = launch_signs(environment_variable);
   turn_off_forbidden_single_copy(memory_access());
   int provided = MPI_THREAD_SINGLE;
@@ -40,10 +40,10 @@ MpiSession::MpiSession(int& argc, char**& argv) {
   check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &rank_), "MPI_Comm_rank");
   check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &size_), "MPI_Comm_size");
-  check_launch(size_, environment_variable);
-  check_other_launcher(size_, signs, mpiexec_of_this_mpi());
-  if (rank_ == 0 && !remark.empty()) {
-    spdlog::warn("{}", remark);
+  check_num_ranks(size_, environment_variable);
+  check_foreign_launcher(size_, signs, mpiexec_of_this_mpi());
+  if (rank_ == 0 && !warning.empty()) {
+    spdlog::warn("{}", warning);
   }
   MPI_Comm node = MPI_COMM_NULL;
   check_mpi(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &node),
@@ -102,7 +102,7 @@ std::string MpiSession::broadcast(const std::string& text, int root) const {
   std::int64_t length = static_cast<std::int64_t>(text.size());
   check_mpi(MPI_Bcast(&length, 1, MPI_INT64_T, root, MPI_COMM_WORLD), "MPI_Bcast");
   std::string received = rank_ == root ? text : std::string(static_cast<std::size_t>(length), '\0');
-  in_pieces(length, [&](std::int64_t offset, int count) {
+  for_each_chunk(length, [&](std::int64_t offset, int count) {
     check_mpi(MPI_Bcast(received.data() + offset, count, MPI_CHAR, root, MPI_COMM_WORLD), "MPI_Bcast");
   });
   return received;

@@ -88,12 +88,8 @@ class NcclCommunicator final : public Communicator {
   }
 
   void exchange(const at::Tensor& send, at::Tensor& receive, int peer) override {
-    check_movable(send, device_);
-    float* received = values_of(receive);
-    if (send.numel() != receive.numel() || peer < 0 || peer >= size_) {
-      throw Error(fmt::format("can't exchange {} values for {} with rank {} of {}", send.numel(), receive.numel(), peer,
-                              size_));
-    }
+    check_exchange(send, receive, peer, size_, device_);
+    float* received = receive.mutable_data_ptr<float>();
     const Activity::Waiting waiting(activity_, "exchange");
     check(ncclGroupStart(), "ncclGroupStart");
     check(ncclSend(send.const_data_ptr<float>(), send.numel(), ncclFloat, peer, comm_, stream()), "ncclSend");
@@ -122,7 +118,7 @@ class NcclCommunicator final : public Communicator {
   void check_async() {
     ncclResult_t state = ncclSuccess;
     check(aborted_ ? ncclRemoteError : ncclCommGetAsyncError(comm_, &state), "ncclCommGetAsyncError");
-    check(state, "a NCCL operation");
+    check(state, "an NCCL operation");
   }
 
   const Activity& activity_;

@@ -241,7 +241,7 @@ class Jobs(harness.ClusterTest):
             self.assertRegex(line, 'Slurm started 2 tasks, but no PMI connects them; start with srun --mpi=pmix')
         self.assertFalse(self.work.folder('no-pmi').exists())
 
-    def test_mpiexec_in_a_job_gives_a_remark_about_srun(self):
+    def test_mpiexec_in_a_job_logs_a_warning_about_srun(self):
         done = self.train_alone('salloc', '--nodes=1', '--ntasks=2', 'mpiexec', '--quiet', '-n', '2',
                                 folder='by-mpiexec', more=['--stop-after-steps', '1'])
         self.assertEqual(done.returncode, 85, done.stdout)

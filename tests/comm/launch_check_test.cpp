@@ -20,7 +20,7 @@ auto reader(const Environment& environment) {
   };
 }
 
-void check(int mpi_size, const Environment& environment) { check_launch(mpi_size, reader(environment)); }
+void check(int mpi_size, const Environment& environment) { check_num_ranks(mpi_size, reader(environment)); }
 
 Environment step(const std::string& tasks) {
   return {{"SLURM_JOB_ID", "7"},  {"SLURM_NTASKS", tasks},         {"SLURM_PROCID", "0"},
@@ -118,7 +118,7 @@ TEST(LaunchCheck, ALauncherOfAnotherSizeDoesNotProveOne) {
 TEST(Launcher, SrunWithoutPmiIsRefusedBeforeMpiStarts) {
   const Environment none = step("2");
   try {
-    check_launcher(reader(none));
+    check_pmi(reader(none));
     FAIL() << "not refused";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::usage);
@@ -130,20 +130,20 @@ TEST(Launcher, SrunWithoutPmiIsRefusedBeforeMpiStarts) {
 TEST(Launcher, EveryPmiAndASingleTaskAreAccepted) {
   for (const char* sign : {"PMIX_RANK", "PMI_RANK", "PMI_FD", "OMPI_COMM_WORLD_SIZE"}) {
     const Environment known = with(step("2"), {{sign, "0"}});
-    EXPECT_NO_THROW(check_launcher(reader(known))) << sign;
+    EXPECT_NO_THROW(check_pmi(reader(known))) << sign;
   }
   for (const Environment& fine : {Environment{}, step("1")}) {
-    EXPECT_NO_THROW(check_launcher(reader(fine)));
+    EXPECT_NO_THROW(check_pmi(reader(fine)));
   }
 }
 
 TEST(Launcher, MpiexecInsideAJobGivesARemark) {
   const Environment mpiexec = {{"OMPI_COMM_WORLD_SIZE", "2"}, {"OMPI_MCA_orte_hnp_uri", "1.0;tcp"}};
-  EXPECT_EQ(launcher_remark(reader(mpiexec)), "");
+  EXPECT_EQ(mpiexec_warning(reader(mpiexec)), "");
   const Environment job = with(mpiexec, {{"SLURM_JOB_ID", "7"}});
-  EXPECT_NE(launcher_remark(reader(job)).find("srun --mpi=pmix"), std::string::npos);
+  EXPECT_NE(mpiexec_warning(reader(job)).find("srun --mpi=pmix"), std::string::npos);
   const Environment srun = with(step("2"), {{"PMIX_RANK", "0"}});
-  EXPECT_EQ(launcher_remark(reader(srun)), "");
+  EXPECT_EQ(mpiexec_warning(reader(srun)), "");
 }
 
 // Recorded from the second process of `mpiexec -n 2 env` of each MPI.
@@ -182,7 +182,7 @@ const std::map<std::string, Environment> kOtherLaunchers = {
 
 std::string refusal(int mpi_size, const Environment& environment, const std::string& mpiexec = {}) {
   try {
-    check_other_launcher(mpi_size, launch_signs(reader(environment)), mpiexec);
+    check_foreign_launcher(mpi_size, launch_signs(reader(environment)), mpiexec);
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::usage);
     return fmt::format("{}; {}", error.what(), error.hint());

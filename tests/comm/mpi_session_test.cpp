@@ -80,10 +80,10 @@ TEST(MpiSession, NoRankLeavesABarrierBeforeAllEntered) {
   }
 }
 
-TEST(InPieces, CoversALengthOnceAndInOrder) {
+TEST(ForEachChunk, CoversALengthOnceAndInOrder) {
   for (const std::int64_t length : {0, 1, 9, 10, 11, 35}) {
     std::int64_t covered = 0;
-    in_pieces(
+    for_each_chunk(
         length,
         [&](std::int64_t offset, int count) {
           EXPECT_EQ(offset, covered);
@@ -97,7 +97,7 @@ TEST(InPieces, CoversALengthOnceAndInOrder) {
   // Longer than MPI's int can count.
   const std::int64_t five_billion = 5'000'000'000;
   std::int64_t covered = 0;
-  in_pieces(five_billion, [&](std::int64_t, int count) { covered += count; });
+  for_each_chunk(five_billion, [&](std::int64_t, int count) { covered += count; });
   EXPECT_EQ(covered, five_billion);
 }
 
