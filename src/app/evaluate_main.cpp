@@ -142,7 +142,7 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
   for (const std::string& note : model.load(read_safetensors(file).tensors, file.string())) {
     log_on_rank_0(spdlog::level::warn, note);
   }
-  check_classes_of_weights(file, set, command.ignore_class_names ? Mismatch::warned : Mismatch::refused);
+  check_classes_of_weights(file, set, on_mismatch(command.ignore_class_names));
   const at::Device device = choose_device(session, command.device);
   model.to_device(device);
   at::set_num_threads(command.threads > 0 ? command.threads : threads_for_rank(session));

@@ -336,7 +336,7 @@ std::optional<TrainCommand> TrainCommand::parse(int argc, const char* const* arg
   command.train.augment.input_size = command.train.student.input_size;
   check_augmentation(line, command.train.augment, command.train.mixing);
   if (command.train.micro_batch == 0) {
-    command.train.micro_batch = fitting_micro_batch(command.train.global_batch);
+    command.train.micro_batch = default_micro_batch(command.train.global_batch);
   }
   check_mask_flags(line, command.train);
   command.texts = line.resolved();

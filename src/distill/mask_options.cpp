@@ -34,6 +34,9 @@ bool read(const std::string& text, Number& number) {
 
 MaskCriterion parse_mask_criterion(const std::string& text) { return parse_name(kCriteria, text, "--mask-criterion"); }
 std::string to_string(MaskCriterion criterion) { return name_of(kCriteria, criterion); }
+bool uses_student_attention(MaskCriterion criterion) {
+  return criterion == MaskCriterion::student || criterion == MaskCriterion::lowest;
+}
 
 KeepSchedule parse_keep_schedule(const std::string& text) { return parse_name(kSchedules, text, "--keep-schedule"); }
 std::string to_string(KeepSchedule schedule) { return name_of(kSchedules, schedule); }

@@ -17,7 +17,7 @@ std::int64_t TeacherView::num_patches(std::int64_t epoch) const {
 bool TeacherView::is_masked(std::int64_t epoch) const { return num_patches(epoch) < teacher_grid_ * teacher_grid_; }
 
 bool TeacherView::needs_student_attention(std::int64_t epoch) const {
-  return is_masked(epoch) && (mask_.criterion == MaskCriterion::student || mask_.criterion == MaskCriterion::lowest);
+  return is_masked(epoch) && uses_student_attention(mask_.criterion);
 }
 
 bool TeacherView::needs_random_scores(std::int64_t epoch) const {

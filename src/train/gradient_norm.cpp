@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 namespace maskedkd {
@@ -24,10 +25,7 @@ double sum_of_squares(const float* values, std::int64_t count) {
       sums[static_cast<std::size_t>(lane)] += value * value;
     }
   }
-  double total = 0;
-  for (const double sum : sums) {
-    total += sum;
-  }
+  double total = std::accumulate(sums.begin(), sums.end(), 0.0);
   for (std::int64_t i = whole; i < count; ++i) {
     const double value = values[i];
     total += value * value;
@@ -46,11 +44,7 @@ double norm_on_cpu(const at::Tensor& values) {
           sums[static_cast<std::size_t>(chunk)] = sum_of_squares(first + offset, std::min(kChunk, count - offset));
         }
       });
-  double total = 0;
-  for (const double sum : sums) {
-    total += sum;
-  }
-  return std::sqrt(total);
+  return std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0));
 }
 
 // A GPU adds in a tree, which is exact enough within a chunk; a float64 copy would take twice the gradient's memory.

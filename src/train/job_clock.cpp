@@ -10,10 +10,10 @@ namespace maskedkd {
 JobClock::JobClock(TimeLimit limit, std::string slurm_job)
     : limit_(std::move(limit)), slurm_job_(std::move(slurm_job)) {}
 
-bool JobClock::within(double seconds) {
+bool JobClock::has_less_than(double seconds) {
   check_for_pause();
   receive_answer();
-  return limit_.within(seconds);
+  return limit_.has_less_than(seconds);
 }
 
 void JobClock::check_for_pause() {

@@ -18,7 +18,7 @@ RunData::RunData(const MpiSession& session, const TrainOptions& options)
     : train_(options.data_path, beats_of(session)) {
   if (!options.eval_data_path.empty()) {
     evaluation_.emplace(options.eval_data_path, beats_of(session));
-    check_same_classes(train_, *evaluation_, options.ignore_class_names ? Mismatch::warned : Mismatch::refused);
+    check_same_classes(train_, *evaluation_, on_mismatch(options.ignore_class_names));
   }
   if (train_.num_classes() > options.student.num_classes) {
     throw usage_error(fmt::format("{} has {} classes, the student {}", train_.directory().string(),

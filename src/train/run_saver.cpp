@@ -44,7 +44,7 @@ void RunSaver::record_restored(const std::filesystem::path& checkpoint) {
 
 void RunSaver::poll() {
   if (const auto result = background_->take_result()) {
-    take(*result);
+    record_result(*result);
   }
 }
 
@@ -54,7 +54,7 @@ bool RunSaver::is_due(std::int64_t global_step) const {
 }
 
 // Since the current save began: the last successful one may be older by a long pause between two.
-std::string RunSaver::stuck() const {
+std::string RunSaver::why_stuck() const {
   return is_saving() && is_too_long(health_.last_began)
              ? fmt::format("writing a checkpoint has taken {:.0f} minutes so far; {}",
                            minutes_since(health_.last_began), kFileSystemHint)
@@ -149,7 +149,7 @@ bool RunSaver::finish() {
       ranks_.activity->beat();  // a slow file system is not a hang
     }
     if (const auto result = background_->wait()) {
-      take(*result);
+      record_result(*result);
     }
   };
   if (ranks_.rank != 0) {
@@ -197,7 +197,7 @@ void RunSaver::record_outcome(bool saved) {
   being_saved_.reset();
 }
 
-void RunSaver::take(const SaveResult& result) {
+void RunSaver::record_result(const SaveResult& result) {
   health_.longest_s = std::max(0.7 * health_.longest_s, result.seconds);
   if (result.fenced) {
     throw Fenced(result.error, "", ExitCode::no_requeue);

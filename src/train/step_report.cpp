@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace maskedkd {
 namespace {
@@ -16,13 +17,7 @@ std::size_t most_losses(int micro_batches_per_step, int world_size) {
 
 }  // namespace
 
-double StepReport::loss_sum() const {
-  double sum = 0;
-  for (const double loss : losses) {
-    sum += loss;
-  }
-  return sum;
-}
+double StepReport::loss_sum() const { return std::accumulate(losses.begin(), losses.end(), 0.0); }
 
 std::optional<int> StepReport::first_not_finite() const {
   const auto found = std::find_if(losses.begin(), losses.end(), [](double loss) { return !std::isfinite(loss); });

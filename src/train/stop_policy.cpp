@@ -25,7 +25,7 @@ bool StopPolicy::is_requested_after_step() {
 
 bool StopPolicy::is_at_time_limit() {
   constexpr double kMargin_s = 15;
-  time_is_up_ = time_is_up_ || clock_.within(2 * step_s_ + 2 * save_s_ + kMargin_s);
+  time_is_up_ = time_is_up_ || clock_.has_less_than(2 * step_s_ + 2 * save_s_ + kMargin_s);
   return time_is_up_;
 }
 

@@ -48,7 +48,7 @@ TimeLimit::TimeLimit(const std::string& text, const Environment& environment) {
         end_in(left);
         return;
       }
-      remark_ =
+      past_end_warning_ =
           fmt::format("{}={} lies in the past ({:.0f} s ago), so it is not used as this job's end", name, value, -left);
     }
   } else if (text != "none") {
@@ -81,6 +81,6 @@ std::optional<double> TimeLimit::seconds_left() const {
   return std::chrono::duration<double>(*end_ - RunningClock::now()).count();
 }
 
-bool TimeLimit::within(double seconds) const { return end_ && *seconds_left() < seconds; }
+bool TimeLimit::has_less_than(double seconds) const { return end_ && *seconds_left() < seconds; }
 
 }  // namespace maskedkd

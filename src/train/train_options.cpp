@@ -52,7 +52,7 @@ at::ScalarType scalar_type(Precision precision) {
   return at::kFloat;
 }
 
-int fitting_micro_batch(std::int64_t global_batch) {
+int default_micro_batch(std::int64_t global_batch) {
   constexpr int kLargest = 128, kSmallest = 64;
   if (global_batch <= kLargest) {
     return static_cast<int>(global_batch);

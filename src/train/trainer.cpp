@@ -58,7 +58,7 @@ at::Tensor Trainer::summed_gradient(std::vector<double>& losses) {
   if (options_.deterministic) {
     at::Tensor gradient = gradient_tree(plan_.share.first, plan_.share.last, losses);
     report_activity("adding gradients");
-    tree_all_reduce_sum(*ranks_.communicator, gradient);
+    tree_all_reduce_sum(*comm_.communicator, gradient);
     return gradient;
   }
   at::Tensor gradient = model_.zero_gradient();
@@ -66,7 +66,7 @@ at::Tensor Trainer::summed_gradient(std::vector<double>& losses) {
     add_micro_batch(gradient, losses);
   }
   report_activity("adding gradients");
-  ranks_.communicator->all_reduce_sum(gradient);
+  comm_.communicator->all_reduce_sum(gradient);
   return gradient;
 }
 
@@ -94,7 +94,7 @@ void Trainer::add_micro_batch(const at::Tensor& gradient, std::vector<double>& l
 StepReport Trainer::exchange_report(std::vector<double> losses) {
   report_activity("exchanging losses");
   saver_->poll();
-  if (const std::string stuck = saver_->stuck(); !stuck.empty() && session_.rank() == 0) {
+  if (const std::string stuck = saver_->why_stuck(); !stuck.empty() && session_.rank() == 0) {
     spdlog::error("{}", stuck);
     session_.abort(static_cast<int>(ExitCode::failure));  // unwinding would wait for the save
   }

@@ -96,8 +96,7 @@ std::string describe_teacher(const TrainOptions& options, const VitOptions& teac
     text += fmt::format("; the student's images of {0} x {0} pixels are resized to its {1} x {1}", student.input_size,
                         teacher.input_size);
   }
-  const bool attends = mask.criterion == MaskCriterion::student || mask.criterion == MaskCriterion::lowest;
-  if (attends && student.grid_size() != teacher.grid_size()) {
+  if (uses_student_attention(mask.criterion) && student.grid_size() != teacher.grid_size()) {
     text += fmt::format("; the student's attention on {0} x {0} patches is resampled to its {1} x {1}",
                         student.grid_size(), teacher.grid_size());
   }
@@ -109,8 +108,8 @@ JobClock job_clock(const MpiSession& session, const TrainOptions& options) {
   TimeLimit limit(options.time_limit, environment_variable);  // all ranks refuse an invalid time
   if (session.rank() != 0) {
     limit = {"none", environment_variable};
-  } else if (!limit.remark().empty()) {
-    spdlog::warn("{}{}", limit.remark(), limit.seconds_left() ? "" : "; there is no time limit");
+  } else if (!limit.past_end_warning().empty()) {
+    spdlog::warn("{}{}", limit.past_end_warning(), limit.seconds_left() ? "" : "; there is no time limit");
   }
   return {std::move(limit), environment_variable("SLURM_JOB_ID")};
 }
@@ -119,10 +118,6 @@ void warn(const std::vector<std::string>& lines) {
   for (const std::string& line : lines) {
     log_on_rank_0(spdlog::level::warn, line);
   }
-}
-
-Mismatch mismatch_of(const TrainOptions& options) {
-  return options.ignore_class_names ? Mismatch::warned : Mismatch::refused;
 }
 
 }  // namespace
@@ -138,13 +133,13 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
       model_(model_options(options_), device),
       teacher_(make_teacher(options_, device)),
       distillation_(options_, model_.student(), teacher_ ? &*teacher_ : nullptr, device),
-      ranks_{make_communicator(session, device), {}},
+      comm_{make_communicator(session, device), {}},
       stop_(job_clock(session, options), options.stop_after_steps),
       display_({options.schedule.epochs, plan_.sampler.steps_per_epoch(), plan_.sampler.global_batch()},
                session.rank() == 0, [this](const RunStatus& status) { folder_.set_status(status); }) {
-  ranks_.watched = watchdog_.watch(*ranks_.communicator);
+  comm_.watched = watchdog_.watch(*comm_.communicator);
   if (teacher_) {
-    check_classes_of_weights(options_.teacher_path, data_.train(), mismatch_of(options));
+    check_classes_of_weights(options_.teacher_path, data_.train(), on_mismatch(options.ignore_class_names));
     spdlog::info("{}", describe_teacher(options_, teacher_->options()));
     warn(teacher_->warnings());
   }
@@ -153,7 +148,7 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
   if (checkpoint) {
     resume(*checkpoint);
   } else {
-    begin();
+    set_initial_weights();
   }
   make_replicas_equal();
   saver_ = make_saver();
@@ -208,7 +203,7 @@ std::optional<LoadedCheckpoint> Trainer::find_checkpoint() {
   return checkpoint;
 }
 
-void Trainer::begin() {
+void Trainer::set_initial_weights() {
   Vit& student = model_.student();
   if (options_.finetune.empty() || options_.reinit_head) {
     session_.activity().now("drawing the first weights", Activity::Pace::slow);
@@ -218,7 +213,7 @@ void Trainer::begin() {
     const std::filesystem::path file = find_on_rank_0(session_, options_.finetune, "--finetune: ");
     warn(student.load(read_safetensors(file).tensors, file.string(), {.reinit_head = options_.reinit_head}));
     if (!options_.reinit_head) {
-      check_classes_of_weights(file, data_.train(), mismatch_of(options_),
+      check_classes_of_weights(file, data_.train(), on_mismatch(options_.ignore_class_names),
                                "start with a new head (--reinit-head), or ");
     }
   }
@@ -248,7 +243,7 @@ void Trainer::resume(const LoadedCheckpoint& checkpoint) {
 // The same formula gives the same bits only on machines of one kind, so all ranks take rank 0's values.
 void Trainer::make_replicas_equal() {
   for (at::Tensor& values : model_.replicated()) {
-    ranks_.communicator->broadcast(values, 0);
+    comm_.communicator->broadcast(values, 0);
   }
 }
 
@@ -262,14 +257,14 @@ std::unique_ptr<RunSaver> Trainer::make_saver() {
 }
 
 std::unique_ptr<Loader> Trainer::make_loader() const {
-  const int of_a_step = plan_.share.last - plan_.share.first;
+  const int own_per_step = plan_.share.last - plan_.share.first;
   LoaderOptions loading;
   loading.seed = options_.seed;
   loading.augment = options_.augment;
   loading.num_workers = options_.num_workers;
   // An image is decoded once if its repeats are open together.
-  loading.prefetch = options_.micro_batches_ahead(of_a_step);
-  loading.open_together = std::min(options_.sharing_micro_batches(of_a_step), loading.prefetch);
+  loading.prefetch = options_.micro_batches_ahead(own_per_step);
+  loading.open_together = std::min(options_.micro_batches_sharing_images(own_per_step), loading.prefetch);
   loading.on_record = [this] { session_.activity().beat(); };
   loading.bad_records_limit = options_.bad_records_limit;
   loading.device = model_.device();

@@ -104,10 +104,10 @@ bool after_a_pause(const std::string& slurm_job, double least, double most) {
         bool never_wrong = true;
         const auto began = std::chrono::steady_clock::now();
         while (std::chrono::steady_clock::now() - began < std::chrono::seconds(7)) {
-          never_wrong = never_wrong && !clock.within(54);  // it has run for 4 s
+          never_wrong = never_wrong && !clock.has_less_than(54);  // it has run for 4 s
           usleep(1000);
         }
-        return never_wrong && !clock.within(least) && clock.within(most);
+        return never_wrong && !clock.has_less_than(least) && clock.has_less_than(most);
       },
       [](pid_t child) {
         usleep(500'000);

@@ -43,12 +43,12 @@ TEST(TimeLimit, IsReadInSbatchsNotation) {
 TEST(TimeLimit, AutoReadsTheEndOfTheJob) {
   EXPECT_FALSE(limit("none", {{"SLURM_JOB_END_TIME", in_seconds(100)}}).seconds_left());
   EXPECT_FALSE(limit("auto").seconds_left());
-  EXPECT_FALSE(limit("auto").within(1e9));
+  EXPECT_FALSE(limit("auto").has_less_than(1e9));
   EXPECT_NEAR(*limit("auto", {{"SLURM_JOB_END_TIME", in_seconds(100)}}).seconds_left(), 100, 2);
   const TimeLimit given = limit("auto", {{"SLURM_JOB_END_TIME", in_seconds(9)}, {"MASKEDKD_JOB_END", in_seconds(500)}});
   EXPECT_NEAR(*given.seconds_left(), 500, 2);
-  EXPECT_TRUE(given.within(510));
-  EXPECT_FALSE(given.within(490));
+  EXPECT_TRUE(given.has_less_than(510));
+  EXPECT_FALSE(given.has_less_than(490));
   EXPECT_NE(error_of([&] {
               limit("auto", {{"MASKEDKD_JOB_END", "tomorrow"}});
             }).find("MASKEDKD_JOB_END=tomorrow"),
@@ -61,21 +61,21 @@ TEST(TimeLimit, AnEndInThePastIsReportedAndIgnored) {
     for (const char* name : {"MASKEDKD_JOB_END", "SLURM_JOB_END_TIME"}) {
       const TimeLimit given = limit("auto", {{name, past}});
       EXPECT_FALSE(given.seconds_left()) << past;
-      EXPECT_NE(given.remark().find(name + ("=" + past)), std::string::npos) << given.remark();
+      EXPECT_NE(given.past_end_warning().find(name + ("=" + past)), std::string::npos) << given.past_end_warning();
     }
     const TimeLimit given = limit("auto", {{"MASKEDKD_JOB_END", past}, {"SLURM_JOB_END_TIME", in_seconds(70)}});
     ASSERT_TRUE(given.seconds_left()) << "the other one is this job's";
     EXPECT_NEAR(*given.seconds_left(), 70, 2);
-    EXPECT_NE(given.remark(), "");
+    EXPECT_NE(given.past_end_warning(), "");
   }
-  EXPECT_EQ(limit("auto", {{"MASKEDKD_JOB_END", in_seconds(50)}}).remark(), "");
+  EXPECT_EQ(limit("auto", {{"MASKEDKD_JOB_END", in_seconds(50)}}).past_end_warning(), "");
 }
 
 // Values in milliseconds, for example, exceed the nanoseconds that 64 bits can hold.
 TEST(TimeLimit, ManyYearsAreNotInThePast) {
-  EXPECT_FALSE(limit("auto", {{"MASKEDKD_JOB_END", "999999999999"}}).within(1e9));
-  EXPECT_FALSE(limit("999999999").within(1e9)) << "minutes";
-  EXPECT_FALSE(limit("99999-0").within(1e9)) << "days";
+  EXPECT_FALSE(limit("auto", {{"MASKEDKD_JOB_END", "999999999999"}}).has_less_than(1e9));
+  EXPECT_FALSE(limit("999999999").has_less_than(1e9)) << "minutes";
+  EXPECT_FALSE(limit("99999-0").has_less_than(1e9)) << "days";
 }
 
 TEST(TimeLimit, MovesWithTheJobsEnd) {

@@ -3,7 +3,7 @@
 // requests the micro-batches of its rank.
 //
 // Workers process records, not micro-batches: the open micro-batches (requested and not yet returned) form a queue of
-// records, each with all the places in them that need a crop of it. So an image that occurs several times (repeated
+// records, each with all the positions in them that need a crop of it. So an image that occurs several times (repeated
 // augmentation) is read and decoded once, and the first micro-batch is ready early.
 #pragma once
 
@@ -43,8 +43,9 @@ struct Erasure {
 
 struct MicroBatch {
   BatchRequest request;
-  at::Tensor images;                           // [B, S, S, 3] uint8, CPU (pinned for a GPU); or
-  std::optional<RawCrops> crops;               // with LoaderOptions::raw_crops: what to make them from
+  // With LoaderOptions::raw_crops augmented_images() makes the images from `crops`, and `images` is undefined.
+  at::Tensor images;  // [B, S, S, 3] uint8, CPU (pinned for a GPU)
+  std::optional<RawCrops> crops;
   at::Tensor labels;                           // [B] int64, CPU
   std::vector<std::vector<Erasure>> erasures;  // [B], in order of application; empty in evaluation
 };

@@ -8,7 +8,7 @@
 
 namespace maskedkd {
 
-// Which patches the teacher sees.
+// Which patches the teacher sees; TeacherView implements it.
 enum class MaskCriterion {
   student,  // those that the student's last block attends to most
   random,   // drawn anew for each image and step
@@ -19,6 +19,7 @@ enum class MaskCriterion {
 };
 MaskCriterion parse_mask_criterion(const std::string& text);  // throws Error (usage) listing the names
 std::string to_string(MaskCriterion criterion);
+bool uses_student_attention(MaskCriterion criterion);
 
 enum class KeepSchedule { constant, linear, cosine };
 KeepSchedule parse_keep_schedule(const std::string& text);  // throws Error (usage) listing the names

@@ -1,6 +1,7 @@
-// Decides how many and which patches of each image the teacher sees in an epoch. Only this class implements the mask
-// criteria: a new one is added to MaskCriterion and to scores(). Called by the distillation step and for pictures of
-// masks. B images, K kept patches, N patches (s the student's, t the teacher's).
+// Decides how many and which patches of each image the teacher sees in an epoch. Called by the distillation step and
+// for pictures of masks. A new mask criterion is added to scores() and needs_...() here, to MaskCriterion and its names
+// (distill/mask_options), and to the help of --mask-criterion (app/train_command.cpp). B images, K kept patches, N
+// patches (s the student's, t the teacher's).
 #pragma once
 
 #include "maskedkd/distill/mask_options.hpp"

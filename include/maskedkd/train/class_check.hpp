@@ -12,7 +12,11 @@
 
 namespace maskedkd {
 
-enum class Mismatch { refused, warned };  // without --ignore-class-names, and with it
+enum class Mismatch { refused, warned };
+// refused without --ignore-class-names, warned with it.
+inline Mismatch on_mismatch(bool ignore_class_names) {
+  return ignore_class_names ? Mismatch::warned : Mismatch::refused;
+}
 
 // eval_set may lack the last classes of train_set; it may not have more.
 void check_same_classes(const ShardSet& train_set, const ShardSet& eval_set, Mismatch mismatch);

@@ -1,5 +1,6 @@
 // The time limit of a run whose job may be suspended and resumed. Where the limit is the end of a Slurm job, Slurm
-// moves it by the pause. RunningClock measures the pause only roughly, so Slurm is asked. For one thread; never blocks.
+// delays it by the pause. RunningClock measures the pause only roughly, so Slurm is asked. For one thread; never
+// blocks.
 #pragma once
 
 #include "maskedkd/train/time_limit.hpp"
@@ -15,8 +16,9 @@ class JobClock {
   // slurm_job: SLURM_JOB_ID; empty: Slurm can't be asked.
   JobClock(TimeLimit limit, std::string slurm_job);
 
-  // Whether less than that is left. Also checks for a pause of this process and for Slurm's answer, and logs them.
-  bool within(double seconds);
+  // Whether less than that is left of the time limit. Also checks for a pause of this process and for Slurm's answer,
+  // and logs them.
+  bool has_less_than(double seconds);
 
  private:
   void check_for_pause();

@@ -51,8 +51,9 @@ class RunSaver {
   // Whether a checkpoint is due after global_step steps, by step or by time.
   bool is_due(std::int64_t global_step) const;
   bool is_saving() const { return background_->busy(); }
-  // Why to abort the job, where the current save, which may hang, takes longer than --max-checkpoint-age; else empty.
-  std::string stuck() const;
+  // One line if the current save, which may hang, takes longer than --max-checkpoint-age, so that the job has to be
+  // aborted; else empty.
+  std::string why_stuck() const;
   // Whether this rank's last save failed; returns true once.
   bool take_failure();
   // Gives up the current save, because it has failed on some rank.
@@ -85,7 +86,7 @@ class RunSaver {
 
   Position position() const;
   CheckpointContent snapshot();  // this rank's part, copied
-  void take(const SaveResult& result);
+  void record_result(const SaveResult& result);
   void record_outcome(bool saved);
   bool is_too_long(RunningClock::time_point since) const;  // for --max-checkpoint-age
 

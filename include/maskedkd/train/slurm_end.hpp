@@ -1,4 +1,4 @@
-// Asks Slurm when the running job will end, which changes with a suspension or another limit.
+// Asks Slurm when the running job will end: a suspension or a new time limit changes it.
 #pragma once
 
 #include <chrono>

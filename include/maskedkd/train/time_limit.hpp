@@ -21,22 +21,22 @@ class TimeLimit {
   TimeLimit(const std::string& text, const Environment& environment);
 
   std::optional<double> seconds_left() const;  // nullopt: no limit
-  // Whether less than that is left.
-  bool within(double seconds) const;
+  // Whether less than that is left; false where there is no limit.
+  bool has_less_than(double seconds) const;
 
   // Whether it is the end of a job, which the cluster may move.
   bool is_end_of_job() const noexcept { return is_end_of_job_; }
   // Moves the job's end. Infinity: there is no limit any more; a time in the past changes nothing.
   void end_at(double seconds_since_1970);
   // One line about an end of the job that lies in the past and is ignored; empty: there was no such end.
-  const std::string& remark() const noexcept { return remark_; }
+  const std::string& past_end_warning() const noexcept { return past_end_warning_; }
 
  private:
   void end_in(double seconds);
 
   std::optional<std::chrono::time_point<RunningClock, std::chrono::duration<double>>> end_;
   bool is_end_of_job_ = false;
-  std::string remark_;
+  std::string past_end_warning_;
 };
 
 }  // namespace maskedkd

@@ -23,9 +23,9 @@ Precision parse_precision(const std::string& text);  // throws Error (usage) lis
 std::string to_string(Precision precision);
 at::ScalarType scalar_type(Precision precision);
 
-// The micro-batch of a run that requests none: --batch-size itself where that is at most 128, else its largest even
+// The micro-batch of a run without --micro-batch: --batch-size itself where that is at most 128, else its largest even
 // divisor from 64 to 128; 128 where there is none. Independent of the ranks, because it decides which images are mixed.
-int fitting_micro_batch(std::int64_t global_batch);
+int default_micro_batch(std::int64_t global_batch);
 
 struct TrainOptions {
   // data
@@ -80,10 +80,13 @@ struct TrainOptions {
   int eval_batch = 128;
 
   int micro_batches_per_step() const { return static_cast<int>(global_batch / micro_batch); }
-  // For a rank with so many micro-batches of a step: those that share decoded images (repeats), and those kept ready.
-  int sharing_micro_batches(int of_a_step) const { return repeats > 1 && !repeat_locality ? of_a_step : 1; }
-  int micro_batches_ahead(int of_a_step) const {
-    return prefetch > 0 ? prefetch : sharing_micro_batches(of_a_step) + 4;
+  // own_per_step: micro-batches of a step on one rank. How many of them share decoded images (repeats), and how many
+  // are kept ready ahead of the loop.
+  int micro_batches_sharing_images(int own_per_step) const {
+    return repeats > 1 && !repeat_locality ? own_per_step : 1;
+  }
+  int micro_batches_ahead(int own_per_step) const {
+    return prefetch > 0 ? prefetch : micro_batches_sharing_images(own_per_step) + 4;
   }
   // Throws Error (usage) on the first invalid value. world_size: ranks.
   void validate(int world_size) const;

@@ -75,7 +75,7 @@ class Trainer {
 
   RunState describe_start(const OptionTexts& texts) const;  // this start, as the beginning of a run
   std::optional<LoadedCheckpoint> find_checkpoint();        // that this start resumes from
-  void begin();                                             // with initial weights, drawn or loaded
+  void set_initial_weights();                               // drawn, or loaded from --finetune
   void resume(const LoadedCheckpoint& checkpoint);
   void make_replicas_equal();
   std::unique_ptr<RunSaver> make_saver();
@@ -90,7 +90,7 @@ class Trainer {
   ModelState model_;
   std::optional<Teacher> teacher_;
   DistillationStep distillation_;
-  WatchedCommunicator ranks_;
+  WatchedCommunicator comm_;
   RunState state_;
   StopPolicy stop_;
   RunDisplay display_;
