@@ -101,7 +101,7 @@ std::optional<ClassMap> read_class_map(const ClassOptions& classes, const Peers&
                                              const std::string& folder) {
   std::string hint = "add a line for it, or move the folder elsewhere";
   for (const auto& [name, label] : map.label_of) {
-    if (look(name) == look(folder)) {
+    if (look_key(name) == look_key(folder)) {
       hint = fmt::format("the folder's name is {}: rename the folder or correct the line", instead_of(folder, name));
     }
   }

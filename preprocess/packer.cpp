@@ -66,7 +66,7 @@ void note_intact_shards(const PackOptions& options, const ShardIndex& index) {
   for (const ShardIndexEntry& entry : index.shards) {
     const std::filesystem::path path = options.output_dir / entry.name;
     try {
-      if (is_there(path) && std::filesystem::file_size(path) == entry.size_bytes &&
+      if (path_exists(path) && std::filesystem::file_size(path) == entry.size_bytes &&
           frame_digest(path, entry) == entry.frame_sha256) {
         write_note(options.output_dir, index.set_id, make_note(entry, ShardTables(path).class_counts()));
       }
@@ -81,7 +81,7 @@ void note_intact_shards(const PackOptions& options, const ShardIndex& index) {
 // damaged, it removes the index, so that the missing shards are packed again.
 bool is_packed_already(const PackOptions& options, const std::string& set_id, std::int64_t num_images) {
   const std::filesystem::path index_path = options.output_dir / kShardIndexName;
-  if (!is_there(index_path)) {
+  if (!path_exists(index_path)) {
     return false;
   }
   ShardIndex index;
@@ -132,7 +132,7 @@ bool is_packed_already(const PackOptions& options, const std::string& set_id, st
 
 void refuse_another_unfinished(const PackOptions& options, const std::string& set_id) {
   const std::filesystem::path marker = options.output_dir / kUnderWay;
-  if (!is_there(marker) || read_text_file(marker) == set_id) {
+  if (!path_exists(marker) || read_text_file(marker) == set_id) {
     return;
   }
   for (const std::string& name : list_directory(options.output_dir)) {
@@ -159,12 +159,12 @@ bool is_shard_name(std::string_view name) {
 // are shards but no sign of an interrupted packing: they are somebody's data. Call before this set's packing is marked.
 void sweep_leftovers(const PackOptions& options, const std::string& set_id, std::int64_t num_shards) {
   const std::filesystem::path marker = options.output_dir / kUnderWay;
-  if (is_there(marker) && read_text_file(marker) == set_id) {
+  if (path_exists(marker) && read_text_file(marker) == set_id) {
     sweep_abandoned(options.output_dir);
     return;  // this set's own packing leaves no other shards
   }
   const std::vector<std::string> names = list_directory(options.output_dir);
-  const bool was_interrupted = is_there(marker) || std::any_of(names.begin(), names.end(), is_note_name);
+  const bool was_interrupted = path_exists(marker) || std::any_of(names.begin(), names.end(), is_note_name);
   std::set<std::string> own;
   for (std::int64_t shard = 0; shard < num_shards; ++shard) {
     own.insert(shard_name(shard));

@@ -61,7 +61,7 @@ std::optional<ShardNote> read_note_of_intact_shard(const std::filesystem::path& 
                                                    std::int64_t shard, std::int64_t num_classes) {
   const std::string name = shard_name(shard);
   const std::filesystem::path path = directory / name;
-  if (!is_there(note_path(directory, name)) || !is_there(path)) {
+  if (!path_exists(note_path(directory, name)) || !path_exists(path)) {
     return std::nullopt;
   }
   try {

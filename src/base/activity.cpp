@@ -4,7 +4,7 @@
 
 namespace maskedkd {
 
-void Activity::now(std::string_view text, Pace pace) const noexcept {
+void Activity::report(std::string_view text, Pace pace) const noexcept {
   const std::uint32_t version = version_.load(std::memory_order_relaxed);
   version_.store(version + 1, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);
@@ -30,7 +30,7 @@ Activity::Waiting::~Waiting() {
   activity_.beat();
 }
 
-void Activity::pass_over(int collectives) const noexcept {
+void Activity::skip_collectives(int collectives) const noexcept {
   collectives_.fetch_add(static_cast<std::uint64_t>(collectives), std::memory_order_relaxed);
 }
 

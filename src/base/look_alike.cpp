@@ -48,7 +48,7 @@ std::string likeness(const std::string& a, const std::string& b) {
   return in_lower_case(letters_a) == in_lower_case(letters_b) ? "the same text but for case and blanks" : "";
 }
 
-std::u32string look(std::string_view name) {
+std::u32string look_key(std::string_view name) {
   return in_lower_case(without_blanks(canonical_decomposition(code_points(name))));
 }
 

@@ -79,7 +79,7 @@ std::filesystem::path follow_best(const std::filesystem::path& given) {
   if (path.filename() != kBestName || !std::filesystem::is_regular_file(path, none)) {
     return given;
   }
-  std::string name = read_text_file_if_there(path, kLargestManifestBytes).value_or("");
+  std::string name = read_text_file_if_exists(path, kLargestManifestBytes).value_or("");
   name.resize(std::min(name.size(), name.find('\n')));
   return parse_checkpoint_name(name) ? path.parent_path() / name : given;
 }

@@ -55,7 +55,7 @@ std::string lease_record_text(const LeaseRecord& record) {
 }
 
 std::optional<LeaseRecord> read_lease_record(const fs::path& folder) {
-  const std::optional<std::string> text = read_text_file_if_there(folder / kOwnerName, kLargestRecordBytes);
+  const std::optional<std::string> text = read_text_file_if_exists(folder / kOwnerName, kLargestRecordBytes);
   try {
     const auto json = nlohmann::json::parse(text.value_or(""));
     LeaseRecord record;
@@ -128,7 +128,7 @@ void write_beat(const fs::path& folder, std::int64_t beats) {
 }
 
 std::optional<std::string> read_beat(const fs::path& folder) {
-  return read_text_file_if_there(folder / kBeatName, kLargestRecordBytes);
+  return read_text_file_if_exists(folder / kBeatName, kLargestRecordBytes);
 }
 
 }  // namespace maskedkd

@@ -113,11 +113,11 @@ void collect_parts(const fs::path& folder, const std::set<std::string>& stems, c
   for (const std::string& stem : stems) {
     const fs::path note = folder / (stem + kNoteSuffix);
     // By listing the folder: a network file system may remember for a while that a name did not exist.
-    const auto is_there = [&] {
+    const auto is_written = [&] {
       return std::any_of(fs::directory_iterator(folder), fs::directory_iterator(),
                          [&](const auto& entry) { return entry.path() == note; });
     };
-    while (!is_there()) {
+    while (!is_written()) {
       if (cancelled != nullptr && *cancelled) {
         throw Error(fmt::format("another rank could not write {}", stem + std::string(kGroupSuffix)));
       }

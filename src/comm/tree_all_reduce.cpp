@@ -27,7 +27,7 @@ void tree_all_reduce_sum(Communicator& communicator, at::Tensor& tensor) {
     communicator.exchange(tensor, received, rank < surplus ? rank + tree_size : rank - tree_size);
     tensor += received;  // both have the same sum; the surplus rank no longer needs it
   } else if (surplus > 0) {
-    communicator.activity().pass_over(1);
+    communicator.activity().skip_collectives(1);
   }
   if (rank < tree_size) {
     // a + b and b + a have the same bits, so both ranks of a pair continue with the same number.
@@ -36,7 +36,7 @@ void tree_all_reduce_sum(Communicator& communicator, at::Tensor& tensor) {
       tensor += received;
     }
   } else {
-    communicator.activity().pass_over(std::countr_zero(static_cast<unsigned>(tree_size)));
+    communicator.activity().skip_collectives(std::countr_zero(static_cast<unsigned>(tree_size)));
   }
   if (rank < surplus || rank >= tree_size) {
     communicator.exchange(tensor, received, rank < surplus ? rank + tree_size : rank - tree_size);
@@ -44,7 +44,7 @@ void tree_all_reduce_sum(Communicator& communicator, at::Tensor& tensor) {
       tensor.copy_(received);
     }
   } else if (surplus > 0) {
-    communicator.activity().pass_over(1);
+    communicator.activity().skip_collectives(1);
   }
 }
 

@@ -21,7 +21,7 @@ at::Tensor Teacher::logits(const at::Tensor& images, const at::Tensor& kept_patc
   VitForward how;
   how.compute_dtype = compute_dtype_;
   how.kept_patches = kept_patches;
-  return model_.forward(images, how).answer();
+  return model_.forward(images, how).combined_logits();
 }
 
 at::Tensor Teacher::class_attention(const at::Tensor& images) const {

@@ -129,7 +129,7 @@ FileDescriptor::~FileDescriptor() {
   }
 }
 
-bool is_there(const std::filesystem::path& path) {
+bool path_exists(const std::filesystem::path& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) == 0) {
     return true;
@@ -280,7 +280,7 @@ std::string read_text_file(const std::filesystem::path& path) {
   return text;
 }
 
-std::optional<std::string> read_text_file_if_there(const std::filesystem::path& path, std::uint64_t largest_bytes) {
+std::optional<std::string> read_text_file_if_exists(const std::filesystem::path& path, std::uint64_t largest_bytes) {
   for (int attempt = 1;; ++attempt) {
     try {
       const FileDescriptor file = open_for_reading(path);

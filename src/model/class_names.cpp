@@ -64,11 +64,11 @@ std::string listed(const ClassNames& names) {
 std::vector<std::pair<std::string, std::string>> look_alikes(const ClassNames& lacking, const ClassNames& additional) {
   std::map<std::u32string, std::string> by_look;
   for (const std::string& name : lacking) {
-    by_look.emplace(look(name), name);
+    by_look.emplace(look_key(name), name);
   }
   std::vector<std::pair<std::string, std::string>> pairs;
   for (const std::string& name : additional) {
-    if (const auto twin = by_look.find(look(name)); twin != by_look.end()) {
+    if (const auto twin = by_look.find(look_key(name)); twin != by_look.end()) {
       pairs.emplace_back(name, twin->second);
       by_look.erase(twin);
     }

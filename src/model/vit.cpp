@@ -75,7 +75,7 @@ at::Tensor run_last_block(const VitParameters& parameters, const at::Tensor& tok
 
 }  // namespace
 
-at::Tensor VitOutput::answer() const {
+at::Tensor VitOutput::combined_logits() const {
   return distillation_logits.defined() ? (logits + distillation_logits) / 2 : logits;
 }
 

@@ -258,7 +258,7 @@ ShardIndex parse_shard_index(std::string_view text, const std::filesystem::path&
 
 ShardIndex read_shard_index(const std::filesystem::path& directory) {
   const std::filesystem::path path = directory / kShardIndexName;
-  if (!is_there(directory)) {
+  if (!path_exists(directory)) {
     throw usage_error(fmt::format("the folder {} does not exist", directory.string()),
                       "check the path, or pack images into it with maskedkd_pack");
   }
@@ -266,7 +266,7 @@ ShardIndex read_shard_index(const std::filesystem::path& directory) {
     throw usage_error(fmt::format("{} is not a folder with packed images", directory.string()),
                       "pack them with maskedkd_pack");
   }
-  if (!is_there(path)) {
+  if (!path_exists(path)) {
     std::vector<std::string> below;
     for (const char* name : {"train", "val", "test"}) {
       if (std::filesystem::exists(directory / name / kShardIndexName)) {

@@ -84,12 +84,12 @@ std::optional<EvaluationResult> evaluate(const MpiSession& session, const Vit& m
       if (batch >= last) {
         continue;
       }
-      session.activity().now(fmt::format("evaluation batch {} of {}: waiting for data", done + 1, last - first));
+      session.activity().report(fmt::format("evaluation batch {} of {}: waiting for data", done + 1, last - first));
       const std::optional<MicroBatch> loaded = loader.next();
-      session.activity().now(fmt::format("evaluation batch {} of {}: forward", done + 1, last - first));
-      const at::Tensor labels = loaded->labels.to(device);                                             // [B]
-      const at::Tensor logits = model.forward(normalised_images(*loaded, device), how).answer();       // [B, C]
-      const at::Tensor hits = std::get<1>(logits.topk(top, 1)).eq(labels.unsqueeze(1)).to(at::kLong);  // [B, 5]
+      session.activity().report(fmt::format("evaluation batch {} of {}: forward", done + 1, last - first));
+      const at::Tensor labels = loaded->labels.to(device);                                                 // [B]
+      const at::Tensor logits = model.forward(normalised_images(*loaded, device), how).combined_logits();  // [B, C]
+      const at::Tensor hits = std::get<1>(logits.topk(top, 1)).eq(labels.unsqueeze(1)).to(at::kLong);      // [B, 5]
       double* row = &sums[static_cast<std::size_t>(batch * num_columns)];
       row[loss_sum] = at::cross_entropy_loss(logits.to(at::kDouble), labels, {}, /*reduction=sum*/ 2).item<double>();
       row[top1_hits] = static_cast<double>(hits.select(1, 0).sum().item<std::int64_t>());

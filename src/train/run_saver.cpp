@@ -127,7 +127,7 @@ CheckpointContent RunSaver::snapshot() {
 
 void RunSaver::start() {
   finish();
-  ranks_.activity->now("copying the state for a checkpoint");
+  ranks_.activity->report("copying the state for a checkpoint");
   health_.last_began = RunningClock::now();
   being_saved_ = position();
   const bool is_best =
@@ -143,7 +143,7 @@ void RunSaver::start() {
 
 // The other ranks wait first: where one of their parts failed, rank 0's save would wait for it.
 bool RunSaver::finish() {
-  ranks_.activity->now("waiting for a checkpoint to be written", Activity::Pace::slow);
+  ranks_.activity->report("waiting for a checkpoint to be written", Activity::Pace::slow);
   const auto wait = [&] {
     while (background_->busy(std::chrono::seconds(1)) && !is_too_long(health_.last_began)) {
       ranks_.activity->beat();  // a slow file system is not a hang
@@ -177,7 +177,7 @@ bool RunSaver::save_at_end(int tries) {
       return false;
     }
     if (tried > 0) {
-      ranks_.activity->now("waiting before a checkpoint is tried again", Activity::Pace::slow);
+      ranks_.activity->report("waiting before a checkpoint is tried again", Activity::Pace::slow);
       std::this_thread::sleep_for(pause);
       pause *= 2;
     }

@@ -198,7 +198,7 @@ bool Trainer::finish_epoch() {
   state_.step = 0;
   state_.epoch_loss_sum = 0;
   saver_->start();
-  session_.activity().now("writing log.txt", Activity::Pace::slow);
+  session_.activity().report("writing log.txt", Activity::Pace::slow);
   folder_.write_log(state_.history);
   return session_.any(stop_requested());
 }
@@ -218,7 +218,7 @@ std::optional<EvaluationResult> Trainer::evaluate_student(const std::string& tit
 ExitCode Trainer::end_run() {
   display_.end_progress();
   const bool saved = saver_->save_at_end(/*tries=*/is_done() ? 5 : 2);
-  session_.activity().now("ending the run", Activity::Pace::slow);
+  session_.activity().report("ending the run", Activity::Pace::slow);
   saver_->report_skipped();
   if (!is_done() || !saved) {
     spdlog::info("stopped after step {} (epoch {}, step {} of {}) {}{}", state_.global_step, state_.epoch + 1,
@@ -261,8 +261,8 @@ void Trainer::show(const std::string& phase) {
 
 // The first step of a process is slow: it compiles, allocates and reads for the first time.
 void Trainer::report_activity(const char* what) const {
-  session_.activity().now(fmt::format("step {}: {}", state_.global_step, what),
-                          stop_.num_steps() == 0 ? Activity::Pace::slow : Activity::Pace::usual);
+  session_.activity().report(fmt::format("step {}: {}", state_.global_step, what),
+                             stop_.num_steps() == 0 ? Activity::Pace::slow : Activity::Pace::usual);
 }
 
 }  // namespace maskedkd

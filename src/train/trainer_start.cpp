@@ -46,7 +46,7 @@ TrainOptions checked_options(const MpiSession& session, TrainOptions options, at
 }
 
 WatchdogOptions watchdog_options(const MpiSession& session, const TrainOptions& options) {
-  session.activity().now("opening data, student and teacher", Activity::Pace::slow);
+  session.activity().report("opening data, student and teacher", Activity::Pace::slow);
   return {options.hang_timeout_s, {}};
 }
 
@@ -178,7 +178,7 @@ RunState Trainer::describe_start(const OptionTexts& texts) const {
 
 // Rank 0 chooses and verifies the checkpoint; the others read the same one.
 std::optional<LoadedCheckpoint> Trainer::find_checkpoint() {
-  session_.activity().now("restoring a checkpoint", Activity::Pace::slow);
+  session_.activity().report("restoring a checkpoint", Activity::Pace::slow);
   std::optional<LoadedCheckpoint> checkpoint;
   if (session_.rank() == 0) {
     checkpoint = choose_checkpoint(folder_.checkpoints(), options_.resume,
@@ -206,7 +206,7 @@ std::optional<LoadedCheckpoint> Trainer::find_checkpoint() {
 void Trainer::set_initial_weights() {
   Vit& student = model_.student();
   if (options_.finetune.empty() || options_.reinit_head) {
-    session_.activity().now("drawing the first weights", Activity::Pace::slow);
+    session_.activity().report("drawing the first weights", Activity::Pace::slow);
     student.initialise(options_.seed);
   }
   if (!options_.finetune.empty()) {

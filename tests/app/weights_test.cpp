@@ -57,7 +57,7 @@ VitOptions options_of(const std::string& name, int num_classes) {
 
 at::Tensor logits_of(const Vit& model, const at::Tensor& images) {
   const at::NoGradGuard no_gradients;
-  return model.forward(images, {}).answer();
+  return model.forward(images, {}).combined_logits();
 }
 
 at::Tensor logits_of(const std::string& name, int num_classes, const fs::path& file, const at::Tensor& images) {

@@ -12,13 +12,13 @@ namespace {
 TEST(Activity, ReportsTheNewestText) {
   const Activity activity;
   EXPECT_EQ(activity.read().beats, 0);
-  activity.now("step 17: waiting for data");
+  activity.report("step 17: waiting for data");
   const Activity::State state = activity.read();
   EXPECT_EQ(state.text, "step 17: waiting for data");
   EXPECT_EQ(state.beats, 1);
   EXPECT_EQ(state.pace, Activity::Pace::usual);
   EXPECT_EQ(state.waits_in, nullptr);
-  activity.now(std::string(1000, 'x'), Activity::Pace::slow);
+  activity.report(std::string(1000, 'x'), Activity::Pace::slow);
   EXPECT_EQ(activity.read().text, std::string(Activity::kMaxTextBytes, 'x'));
   EXPECT_EQ(activity.read().pace, Activity::Pace::slow);
 }
@@ -33,7 +33,7 @@ TEST(Activity, NestedCollectivesReportTheInnerOneWhileItLasts) {
     }
     EXPECT_STREQ(activity.read().waits_in, "all_gather");
   }
-  activity.pass_over(3);
+  activity.skip_collectives(3);
   EXPECT_EQ(activity.read().waits_in, nullptr);
   EXPECT_EQ(activity.read().collectives, 5);
   EXPECT_EQ(activity.read().beats, 4);
@@ -52,7 +52,7 @@ TEST(Activity, ReadersNeverSeeAPartlyWrittenText) {
   });
   for (int round = 0; round < 200'000; ++round) {
     for (const std::string& text : texts) {
-      activity.now(text);
+      activity.report(text);
     }
   }
   done = true;

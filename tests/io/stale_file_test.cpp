@@ -33,7 +33,7 @@ TEST(ReadTextFileIfThere, RetriesIfTheFileWasReplaced) {
   const auto path = folder.path() / "owner.json";
   std::ofstream(path) << "written anew";
   failures_left = 2;
-  EXPECT_EQ(read_text_file_if_there(path, 100), "written anew");
+  EXPECT_EQ(read_text_file_if_exists(path, 100), "written anew");
   EXPECT_EQ(failures_left, 0) << "no call failed";
 }
 
@@ -42,7 +42,7 @@ TEST(ReadTextFileIfThere, GivesUpIfTheFileStaysStale) {
   const auto path = folder.path() / "owner.json";
   std::ofstream(path) << "text";
   failures_left = 1000;
-  EXPECT_NE(error_of([&] { read_text_file_if_there(path, 100); }).find(path.string()), std::string::npos);
+  EXPECT_NE(error_of([&] { read_text_file_if_exists(path, 100); }).find(path.string()), std::string::npos);
   failures_left = 0;
 }
 

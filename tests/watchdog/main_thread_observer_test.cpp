@@ -12,7 +12,7 @@ namespace {
 
 TEST(MainThreadObserver, ABeatEndsAStallAndTheLongestIsKept) {
   const Activity activity;
-  activity.now("step 1", Activity::Pace::usual);
+  activity.report("step 1", Activity::Pace::usual);
   MainThreadObserver observer(activity, "node7");
   observer.look(0);
   EXPECT_EQ(observer.state().host, "node7");
@@ -31,11 +31,11 @@ TEST(MainThreadObserver, ABeatEndsAStallAndTheLongestIsKept) {
 
 TEST(MainThreadObserver, SlowActivitiesDoNotChangeTheLongestStall) {
   const Activity activity;
-  activity.now("reading a checkpoint", Activity::Pace::slow);
+  activity.report("reading a checkpoint", Activity::Pace::slow);
   MainThreadObserver observer(activity, "");
   observer.look(0);
   observer.look(500);
-  activity.now("step 1");
+  activity.report("step 1");
   observer.look(1);
   EXPECT_EQ(observer.state().longest_s, 0);
   EXPECT_EQ(observer.state().pace, Activity::Pace::usual);
@@ -46,7 +46,7 @@ TEST(MainThreadObserver, DistinguishesARunningThreadFromASleepingOne) {
   const Activity activity;
   MainThreadObserver observer(activity, "");
   const auto share_awake = [&](auto work) {
-    activity.now("anew");
+    activity.report("anew");
     std::atomic<bool> stop{false};
     std::thread watching([&] {
       for (int i = 0; i < 20; ++i) {

@@ -40,11 +40,11 @@ TEST(Watchdog, EveryRankNamesTheHangingOneWithinTheTimeout) {
   const MpiSession& session = mpi_session();
   for (int hung = 0; hung < session.size(); ++hung) {
     Found found;
-    session.activity().now("step 16: forward");
+    session.activity().report("step 16: forward");
     session.barrier();
     Watchdog watchdog(session, found.options());
     if (session.rank() == hung) {
-      session.activity().now("step 17: waiting for data");
+      session.activity().report("step 17: waiting for data");
       ASSERT_TRUE(found.within(kTimeout_s + 5)) << "rank " << hung;
     } else {
       const Activity::Waiting waiting(session.activity(), "exchange");
@@ -69,7 +69,7 @@ TEST(Watchdog, FindsNothingIfAllBeatOrWaitForOneThatDoes) {
   Watchdog watchdog(session, found.options());
   if (session.rank() == session.size() - 1) {
     for (int beat = 0; beat < 4; ++beat) {
-      session.activity().now("step 17: waiting for data");
+      session.activity().report("step 17: waiting for data");
       sleep_s(0.6 * kTimeout_s);
     }
   }
@@ -83,7 +83,7 @@ TEST(Watchdog, ARankThatStartsLateOrLeavesEarlyIsNoHang) {
     Found found;
     {
       Watchdog watchdog(session, found.options());
-      session.activity().now("step 17: forward");
+      session.activity().report("step 17: forward");
       if (session.rank() == first) {
         watchdog.stop();
         sleep_s(1.5 * kTimeout_s);

@@ -7,10 +7,11 @@
 
 namespace maskedkd {
 
-// augment and mixing outlive the line.
+// augment and mixing outlive `line`.
 void bind_augmentation(CommandLine& line, AugmentOptions& augment, MixOptions& mixing);
 
-// After parse(): --three-augment takes the place of the default --aa. Throws Error (usage) on idle flags.
+// After parse(): --three-augment takes the place of the default --aa. Throws Error (usage) on flags
+// that have no effect.
 void check_augmentation(const CommandLine& line, AugmentOptions& augment, const MixOptions& mixing);
 
 }  // namespace maskedkd

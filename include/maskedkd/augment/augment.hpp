@@ -1,6 +1,7 @@
-// Augmentation of one image: a plan is drawn (all randomness), then applied (pure): random resized crop, flip, then
-// RandAugment, or colour jitter with or without 3-Augment; erasing after normalisation. Formulas: torchvision's
-// RandomResizedCrop and ColorJitter, timm's RandAugment and RandomErasing, DeiT3's 3-Augment, DeiT's evaluation.
+// Augmentation of one image. A plan is drawn, which contains everything random; applying it is pure. The steps: random
+// resized crop, flip, then RandAugment, or colour jitter with or without 3-Augment; erasing after normalisation.
+// Formulas: torchvision's RandomResizedCrop and ColorJitter, timm's RandAugment and RandomErasing, DeiT3's 3-Augment,
+// DeiT's evaluation.
 #pragma once
 
 #include "maskedkd/augment/erasing.hpp"

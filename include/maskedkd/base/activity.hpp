@@ -1,6 +1,6 @@
-// What a rank's main thread is doing now, for the watchdog's thread to read (watchdog/watchdog.hpp): no lock, no clock,
-// a few stores for each report. MpiSession owns it; it can be written through a const session, since it changes nothing
-// that is computed.
+// What a rank's main thread is doing now, for the watchdog's thread to read (watchdog/watchdog.hpp). A report is a few
+// stores, without a lock or a clock. MpiSession owns it; it can be written through a const session, as nothing that is
+// computed depends on it.
 #pragma once
 
 #include <array>
@@ -17,8 +17,8 @@ class Activity {
   // slow: what begins may take much longer than a step (reading a checkpoint, the first step).
   enum class Pace { usual, slow };
 
-  // Main thread only. A sign of life that says what begins: "step 17: waiting for data"; cut after kMaxTextBytes.
-  void now(std::string_view text, Pace pace = Pace::usual) const noexcept;
+  // Main thread only. A sign of life, with what begins now: "step 17: waiting for data"; cut after kMaxTextBytes.
+  void report(std::string_view text, Pace pace = Pace::usual) const noexcept;
   // Any thread. A sign of life: what the main thread waits for makes progress, say a record was read.
   void beat() const noexcept { beats_.fetch_add(1, std::memory_order_relaxed); }
 
@@ -35,7 +35,7 @@ class Activity {
     const char* outer_;
   };
   // Counts collectives that only other ranks take part in, so that the counts of all ranks agree.
-  void pass_over(int collectives) const noexcept;
+  void skip_collectives(int collectives) const noexcept;
 
   struct State {
     std::uint64_t beats = 0;

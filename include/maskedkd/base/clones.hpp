@@ -1,5 +1,5 @@
-// Inner loops are compiled for several generations of x86-64 and chosen when the program starts. All give the same
-// bits: integers, or floats without fused multiply-add.
+// Compiles an inner loop for several generations of x86-64; the variant is chosen when the program starts. All give the
+// same bits: integers, or floats without fused multiply-add.
 #pragma once
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && !defined(__SANITIZE_THREAD__)

@@ -8,7 +8,7 @@
 namespace maskedkd {
 
 // Names that look alike have the same key. UTF-8.
-std::u32string look(std::string_view name);
+std::u32string look_key(std::string_view name);
 
 // In which way two different names look alike; empty: they do not.
 std::string likeness(const std::string& a, const std::string& b);

@@ -57,7 +57,7 @@ class CommandLine {
   OptionTexts resolved() const;
   bool given(const std::string& name) const;  // on the command line or in the file
   // An option that was given but has no effect is a mistake: throws Error (usage) where one of `names` was given.
-  // beside: what makes it idle, "--erasing 0"; why: in words.
+  // beside: what takes away its effect, "--erasing 0"; why: the reason.
   void refuse_given(std::initializer_list<const char*> names, const std::string& beside, const std::string& why) const;
 
  private:

@@ -1,4 +1,7 @@
-// Decodes, resizes and encodes images. A decoded image is 8-bit RGB, as PIL's convert("RGB") gives it.
+// Decodes, resizes and encodes images. A decoded image is 8-bit RGB, as PIL's convert("RGB") gives it. A new file
+// format needs a check and a decoder (src/codecs/decoders.hpp, file_parts.hpp), calls of them in decode.cpp and
+// file_check.cpp, a value of ImageFileFacts::Format, and its extension in the packer (folder_walk.cpp,
+// record_maker.cpp, extract.cpp).
 #pragma once
 
 #include "maskedkd/codecs/interpolation.hpp"

@@ -51,7 +51,7 @@ class FileError : public Error {
 };
 
 // Whether the path exists. Throws Error where that can't be determined (EACCES, EIO).
-bool is_there(const std::filesystem::path& path);
+bool path_exists(const std::filesystem::path& path);
 // The names in a folder, unsorted.
 std::vector<std::string> list_directory(const std::filesystem::path& directory);
 FileDescriptor open_for_reading(const std::filesystem::path& path);
@@ -84,7 +84,7 @@ void sync_directory(const std::filesystem::path& directory);
 // uses, syncs it, renames it and syncs the folder. A killed writer leaves the temporary file (unfinished.hpp).
 std::string read_text_file(const std::filesystem::path& path);
 // nullopt: there is no such file, or it has more than largest_bytes. Any other failure is an Error.
-std::optional<std::string> read_text_file_if_there(const std::filesystem::path& path, std::uint64_t largest_bytes);
+std::optional<std::string> read_text_file_if_exists(const std::filesystem::path& path, std::uint64_t largest_bytes);
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 // A missing file is not an error.
 void remove_file(const std::filesystem::path& path);

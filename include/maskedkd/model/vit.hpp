@@ -33,8 +33,8 @@ struct VitOptions {
   bool position_on_class_token = true;  // false (DeiT3): pos_embed covers patches only
   bool uniform_drop_path = false;       // false (DeiT): the rate rises linearly from 0 over the blocks
   bool average_pool = false;  // MAE: the head reads the mean of the patches through fc_norm, not the class token
-  int num_class_blocks =
-      0;  // CaiT (2): blocks of class attention after those of the patches, whose heads talk; 0: a ViT
+  // CaiT (2): blocks of class attention, after the patches' blocks with talking heads (Shazeer et al. 2020); 0: a ViT
+  int num_class_blocks = 0;
   double layer_scale_init = 1e-4;
 
   int grid_size() const { return input_size / patch_size; }
@@ -46,9 +46,9 @@ struct VitOptions {
 };
 
 struct VitForward {
-  at::ScalarType compute_dtype =
-      at::kFloat;           // of matrix products; residuals, norms, softmax and logits stay fp32 as under autocast
-  at::Tensor kept_patches;  // [B, K] int64, distinct in a row; undefined: all patches
+  // Of matrix products; residuals, norms, softmax and logits stay fp32 as under autocast.
+  at::ScalarType compute_dtype = at::kFloat;
+  at::Tensor kept_patches;        // [B, K] int64, distinct in a row; undefined: all patches
   at::Tensor drop_path_uniforms;  // [L, 2, B] float32 on [0, 1); undefined: no drop path (evaluation). CaiT's class
                                   // blocks drop nothing
   double drop_path_rate = 0.0;
@@ -62,8 +62,8 @@ struct VitOutput {
   // mean over heads, without the tokens in front. With average_pool: the mean over the patches, whose mean the head
   // reads.
   at::Tensor class_attention;
-  at::Tensor answer()
-      const;  // [B, C]: the class token's logits; of a distilled model the mean of both, as DeiT evaluates
+  // [B, C]: `logits`; of a distilled model the mean of both heads, as DeiT evaluates.
+  at::Tensor combined_logits() const;
 };
 
 struct LoadOptions {
@@ -101,7 +101,7 @@ class Vit {
   void cast_matrix_weights(at::ScalarType dtype);
   // Copies every parameter from the tensor that match_weights (weights.hpp) finds for it, position embeddings of
   // another grid interpolated, and frees each tensor when it is copied. `source` names the file in messages. Returns
-  // notes for the user, one line each: positions interpolated, a head left as it was, NaN in a tensor. Throws
+  // notes for the user, one line each: positions interpolated, a head that was not loaded, NaN in a tensor. Throws
   // Error (usage) naming each missing, unexpected or wrongly shaped tensor; then nothing is copied.
   std::vector<std::string> load(std::map<std::string, at::Tensor> tensors, const std::string& source,
                                 const LoadOptions& how = {});

@@ -12,7 +12,7 @@ namespace maskedkd {
 std::string without_wrappers(const std::string& name);
 
 struct NamePrefix {
-  std::string bare;      // "student.", without wrappers' segments; empty: the names are a model's as they are
+  std::string bare;      // "student.", without wrappers' segments; empty: the names have no prefix
   std::string as_given;  // "student._orig_mod.", as the file spells it
 };
 
