@@ -46,7 +46,7 @@ struct EvaluateCommand {
                 "published name of the model; not needed where the weights are a checkpoint of this program")
         .option(
             "num-classes", num_classes,
-            "--model: number of classes of the weights, at least those of the data, which keep their numbers; 0: as "
+            "--model: number of classes of the weights, at least that of the data, whose labels stay the same; 0: as "
             "many as the data has")
         .option("ema", ema, "evaluate the checkpoint's moving average")
         .option("ignore-class-names", ignore_class_names,

@@ -151,7 +151,7 @@ std::string dtype_text(at::ScalarType dtype) {
   }
 }
 
-std::string reading_order(const std::string& name) {
+std::string natural_sort_key(const std::string& name) {
   constexpr std::size_t kDigits = 8;
   std::string key, digits;
   for (const char letter : name + '\0') {

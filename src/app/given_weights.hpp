@@ -32,8 +32,8 @@ std::string classes_text(const ClassNames& names);
 // The published model that the tensors are nearest to, and how they differ from it.
 std::string nearest_published(const TensorInfos& tensors);
 
-std::string grouped(std::int64_t number);            // 5717416 -> 5,717,416
-std::string dtype_text(at::ScalarType dtype);        // PyTorch's name
-std::string reading_order(const std::string& name);  // sorts blocks.2 before blocks.10
+std::string grouped(std::int64_t number);               // 5717416 -> 5,717,416
+std::string dtype_text(at::ScalarType dtype);           // PyTorch's name
+std::string natural_sort_key(const std::string& name);  // sorts blocks.2 before blocks.10
 
 }  // namespace maskedkd

@@ -21,7 +21,7 @@ constexpr std::string_view kPacked =
 constexpr auto kFlags = std::to_array<OfficialFlag>({
     {"attn-only", "", "training the attention alone is not supported"},
     {"bce-loss", "", "the loss is always the cross entropy, as in MaskedKD"},
-    {"cooldown-epochs", "", "the official loop ends after --epochs, so that it has no effect there either"},
+    {"cooldown-epochs", "", "the official loop ends after --epochs, so it has no effect there either"},
     {"cosub", "", "cosub is not supported"},
     {"data-set", "", kPacked},
     {"decay-epochs", "", kOneSchedule},
@@ -40,12 +40,12 @@ constexpr auto kFlags = std::to_array<OfficialFlag>({
     {"lr-noise-std", "", kNoNoise},
     {"maskedkd", "", "the teacher is masked by default (all patches: --mask-criterion all)"},
     {"model-ema", "", "--model-ema-decay 0.99996 keeps the average of the weights"},
-    {"model-ema-force-cpu", "", "the average of the weights is where the weights are"},
+    {"model-ema-force-cpu", "", "the average of the weights is on the same device as the weights"},
     {"momentum", "", kOneOptimizer},
     {"no-model-ema", "", "the average of the weights is kept only with --model-ema-decay"},
     {"no-pin-mem", "", kPinned},
     {"no-repeated-aug", "", "--repeats 1 gives a plain shuffle"},
-    {"no-train-mode", "", "--drop-path 0 trains without stochastic depth, which is what it turns off"},
+    {"no-train-mode", "", "it turns off stochastic depth, as --drop-path 0 does here"},
     {"num-workers", "workers", ""},
     {"opt", "", kOneOptimizer},
     {"opt-betas", "", "--beta1 and --beta2 take one number each"},
@@ -59,7 +59,7 @@ constexpr auto kFlags = std::to_array<OfficialFlag>({
     {"resplit", "", "it is for augmentation splits, which neither code has"},
     {"sched", "", kOneSchedule},
     {"src", "", "the simple random crop is not supported; --crop-min-area and --crop-max-area bound the random one"},
-    {"start-epoch", "", "the same command goes on from the newest checkpoint, which says its epoch"},
+    {"start-epoch", "", "the same command resumes from the newest checkpoint, which contains its epoch"},
     {"ThreeAugment", "three-augment", ""},
     {"train-mode", "", "the student is always in training mode while it is trained"},
     {"unscale-lr", "", "--lr is always scaled by --batch-size / 512: multiply it by 512 / --batch-size"},
@@ -118,8 +118,8 @@ const OfficialFlag* find_flag(std::span<const OfficialFlag> flags, const std::st
 }
 
 std::string answer(const OfficialFlag& flag) {
-  if (!flag.here.empty()) {
-    return fmt::format("the official code's --{} is --{} here", flag.name, flag.here);
+  if (!flag.replacement.empty()) {
+    return fmt::format("the official code's --{} is --{} here", flag.name, flag.replacement);
   }
   return fmt::format("leave out this flag of the official code: {}", flag.advice);
 }

@@ -31,7 +31,8 @@ struct StudentFlags {
         .option("model NAME", model, "a published name (a wrong one lists them), or vit for the sizes below",
                 OnResume::compared)
         .option("num-classes", num_classes,
-                "classes, at least those of the training data, which keep their numbers; 0: as many as the data has",
+                "number of classes, at least that of the training data, whose labels stay the same; 0: as many as the "
+                "data has",
                 OnResume::compared)
         .option("input-size", own.input_size, "vit: edge of the square input, pixels", OnResume::compared)
         .option("patch-size", own.patch_size, "vit: edge of a patch, pixels", OnResume::compared)
@@ -101,8 +102,8 @@ void bind_data(CommandLine& line, TrainOptions& train, BadRecordFlags& on_bad) {
       .option("repeats", train.repeats,
               "repeated augmentation: how often each image comes in a row; 1: a plain shuffle", OnResume::fixed)
       .option("repeat-locality", train.repeat_locality,
-              "the repeats of an image come in one micro-batch, where it is decoded once; changes who is mixed with "
-              "whom and which crops are drawn, not which images a step has",
+              "the repeats of an image come in one micro-batch, where it is decoded once; changes which images "
+              "are mixed with each other and which crops are drawn, not which images a step has",
               OnResume::fixed)
       .option("workers", train.num_workers,
               "threads of each rank that read, decode and augment; 0: by the rank's cores", OnResume::free)
@@ -235,7 +236,7 @@ void bind_run(CommandLine& line, TrainCommand& command) {
       .option(
           "hang-timeout SECONDS", "auto",
           "how long a rank may do nothing before it counts as hung: the job then ends with exit code 85 and names it; "
-          "auto: 60, or ten times the longest that anything took; 0: off",
+          "auto: 60, or ten times the longest that any operation took; 0: off",
           [&train](const std::string& text) { train.hang_timeout_s = WatchdogOptions::parse_timeout(text); },
           OnResume::free)
       .option("stop-after-steps", train.stop_after_steps,
@@ -250,8 +251,8 @@ void bind_run(CommandLine& line, TrainCommand& command) {
       .required("output-dir");
 }
 
-// Options whose value in force follows from several flags or from the data, or has another text than was given (0.50 is
-// 0.5). A resumed run is compared by these.
+// Options whose value in force follows from several flags or from the data, or that may be given in several ways (0.50
+// is 0.5). A resumed run is compared by these texts.
 std::vector<std::pair<std::string, std::string>> texts_in_force(const TrainOptions& train) {
   const VitOptions& student = train.student;
   const auto yes_or_no = [](bool value) { return std::string(value ? "true" : "false"); };

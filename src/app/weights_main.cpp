@@ -26,12 +26,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kPrefixMeaning =
-    "where the file has several models: what the names of the one to take begin with, say teacher.; by default the "
-    "likeliest";
-constexpr std::size_t kMostLines = 20;  // about tensors that do not fit; more than that are counted
+constexpr const char* kPrefixHelp =
+    "prefix of the model's names where the file has several models, say teacher.; by default the likeliest";
+constexpr std::size_t kMostLines = 20;  // for tensors that do not fit; where there are more, they are only counted
 
-constexpr const char* kFileMeaning = "a safetensors file, a checkpoint, or a run's folder (its best checkpoint)";
+constexpr const char* kFileHelp = "a safetensors file, a checkpoint, or a run's folder (its best checkpoint)";
 
 int list(int argc, const char* const* argv) {
   CommandLine line("maskedkd_weights list", "Lists every model that --model and --teacher-model know.",
@@ -89,9 +88,9 @@ int show(int argc, const char* const* argv) {
   bool classes = false;
   CommandLine line("maskedkd_weights show", "Lists the tensors of a file, and says which model they are.",
                    "maskedkd_weights show runs/deit_tiny");
-  line.positional("FILE", path, kFileMeaning)
+  line.positional("FILE", path, kFileHelp)
       .group("Names")
-      .option("prefix PREFIX", prefix, kPrefixMeaning)
+      .option("prefix PREFIX", prefix, kPrefixHelp)
       .group("Output")
       .option("classes", classes, "print only the names of the classes, one a line, as --class-map takes them");
   if (!line.parse(argc, argv)) {
@@ -117,7 +116,7 @@ int show(int argc, const char* const* argv) {
     num_bytes += elements * static_cast<std::int64_t>(at::elementSize(info.dtype));
   }
   std::sort(names.begin(), names.end(),
-            [](const auto& a, const auto& b) { return reading_order(a) < reading_order(b); });
+            [](const auto& a, const auto& b) { return natural_sort_key(a) < natural_sort_key(b); });
   for (const std::string& name : names) {
     const TensorInfo& info = weights.tensors.at(name);
     fmt::print("{:<{}}  {:<8}  {}\n", printable_name(name), name_width, dtype_text(info.dtype), shape_text(info.shape));
@@ -222,13 +221,13 @@ int convert(int argc, const char* const* argv) {
       "Writes the weights of IN under timm's names or under those of Meta's repositories. Values, dtypes and "
       "class names stay as they are.",
       "maskedkd_weights convert runs/deit_tiny deit_tiny.safetensors --to timm");
-  line.positional("IN", in, kFileMeaning)
+  line.positional("IN", in, kFileHelp)
       .positional("OUT", out, "safetensors file to write")
       .group("Conversion")
       .option("to timm|meta", "", "whose names to write",
               [&](const std::string& text) { style = parse_name_style(style_name = text); })
-      .option("model NAME", model_name, "published name of the model; by default it is found out from the weights")
-      .option("prefix PREFIX", prefix, kPrefixMeaning)
+      .option("model NAME", model_name, "published name of the model; by default recognised from the weights")
+      .option("prefix PREFIX", prefix, kPrefixHelp)
       .option("ema", ema, "convert the checkpoint's moving average")
       .option("overwrite", overwrite, "replace OUT where it exists")
       .required("to");
@@ -306,11 +305,11 @@ int check(int argc, const char* const* argv) {
                    "Says whether weights fit a model, and names the tensors that are missing, unexpected, wrongly "
                    "shaped, or not finite.",
                    "maskedkd_weights check teacher.safetensors --model deit3_small");
-  line.positional("FILE", path, kFileMeaning)
+  line.positional("FILE", path, kFileHelp)
       .group("Model")
       .option("model NAME", model_name, "a published name (maskedkd_weights list)")
       .option("num-classes", num_classes, "classes; 0: as many as the file's head has")
-      .option("prefix PREFIX", prefix, kPrefixMeaning)
+      .option("prefix PREFIX", prefix, kPrefixHelp)
       .option("reinit-head", how.reinit_head, "the head need not fit, as for a student that starts with --reinit-head")
       .required("model");
   if (!line.parse(argc, argv)) {

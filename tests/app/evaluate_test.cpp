@@ -110,7 +110,7 @@ TEST(Evaluate, ACheckpointHasTheFiguresOfTheRunsLog) {
   }
 }
 
-// Labels keep their numbers; a teacher may have more classes too if its student has as many.
+// Labels stay the same; a teacher may have more classes too if its student has as many.
 TEST(Evaluate, AModelMayHaveMoreClassesThanTheSet) {
   const TemporaryDirectory place;
   const fs::path data = place.path() / "data", teacher = place.path() / "teacher", student = place.path() / "student",

@@ -123,7 +123,7 @@ TEST(OfficialFlags, TheTableContainsExactlyTheFlagsOfTheOfficialCode) {
   }
   for (const OfficialFlag& flag : official_flags()) {
     EXPECT_EQ(names.count(std::string(flag.name)), 1U) << flag.name;
-    EXPECT_NE(flag.here.empty(), flag.advice.empty()) << flag.name;
+    EXPECT_NE(flag.replacement.empty(), flag.advice.empty()) << flag.name;
   }
 }
 

@@ -10,12 +10,12 @@
 namespace maskedkd {
 
 struct OfficialFlag {
-  std::string_view name;    // of the official code, without dashes in front, `-` for `_`
-  std::string_view here;    // the flag of maskedkd_train that takes its value, without dashes; empty: none
-  std::string_view advice;  // what to do instead where `here` does not say it all; one clause
+  std::string_view name;         // of the official code, without dashes in front, `-` for `_`
+  std::string_view replacement;  // the flag of maskedkd_train that takes its value, without dashes; empty: none
+  std::string_view advice;       // what to do instead where there is no replacement; one clause
 };
 
-// By name.
+// In the order of their names.
 std::span<const OfficialFlag> official_flags();
 
 // What maskedkd_train says about a flag that it does not have, in one line; empty: the official code does not have it

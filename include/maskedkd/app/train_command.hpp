@@ -1,5 +1,6 @@
 // The command line of maskedkd_train: every option of a run with its flag and whether a resumed run may change it, and
-// what follows from several flags at once.
+// the values that follow from several flags. A new flag is bound in one of the bind_...() of train_command.cpp to a
+// member of TrainOptions, which checks its value in validate().
 #pragma once
 
 #include "maskedkd/base/option_text.hpp"
