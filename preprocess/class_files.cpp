@@ -62,7 +62,7 @@ std::int32_t label_of(const ClassMap& map, std::string_view word, const std::fil
         "use Kaggle's LOC_val_solution.csv");
   }
   if (word.find(',') != std::string_view::npos) {
-    refuse(path, line, "a comma where a tab or a blank belongs",
+    refuse(path, line, "a comma instead of a tab or a blank",
            "each line must be: PATH LABEL; the only list with commas that is read is Kaggle's LOC_val_solution.csv");
   }
   refuse(path, line, "a path or a label is missing",

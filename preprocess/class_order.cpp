@@ -51,7 +51,7 @@ void sort_class_names(std::vector<std::string>& names, ClassOrder order) {
   }
 }
 
-std::string remark_on_order(const std::vector<std::string>& names, ClassOrder order) {
+std::string class_order_warning(const std::vector<std::string>& names, ClassOrder order) {
   std::vector<std::string> others = names;
   sort_class_names(others, order == ClassOrder::text ? ClassOrder::natural : ClassOrder::text);
   const auto [name, other] = std::mismatch(names.begin(), names.end(), others.begin());
@@ -62,8 +62,7 @@ std::string remark_on_order(const std::vector<std::string>& names, ClassOrder or
   if (order == ClassOrder::text) {
     return fmt::format(
         "the classes are numbered in the order of their names as text, as in torchvision's ImageFolder, not in the "
-        "order "
-        "of the numbers in them: class {} is {}, not {}; --class-order natural or a --class-map changes that",
+        "order of the numbers in them: class {} is {}, not {}; --class-order natural or a --class-map changes that",
         label, quoted_name(*name), quoted_name(*other));
   }
   return fmt::format("--class-order natural: class {} is {}; in torchvision's ImageFolder it is {}", label,

@@ -18,6 +18,6 @@ void sort_class_names(std::vector<std::string>& names, ClassOrder order);
 
 // A line for the user where the other order would number `names`, which are sorted in `order`, differently: the first
 // class that differs, and how to change the order. Empty where both orders are the same.
-std::string remark_on_order(const std::vector<std::string>& names, ClassOrder order);
+std::string class_order_warning(const std::vector<std::string>& names, ClassOrder order);
 
 }  // namespace maskedkd

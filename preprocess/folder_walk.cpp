@@ -44,9 +44,10 @@ std::vector<FolderId> ids_up_from(const fs::path& folder) {
 }
 
 // Throws where a link leads back to a folder that contains it: the walk would never end.
-void refuse_circle(const fs::path& path, const FolderId& id, const std::vector<FolderId>& above) {
+void refuse_link_cycle(const fs::path& path, const FolderId& id, const std::vector<FolderId>& above) {
   if (std::find(above.begin(), above.end(), id) != above.end()) {
-    throw usage_error(fmt::format("{} leads back to a folder that contains it", shown(path)), "remove that link");
+    throw usage_error(fmt::format("{} leads back to a folder that contains it", printable_path(path)),
+                      "remove that link");
   }
 }
 
@@ -59,7 +60,7 @@ bool is_reason_to_leave_out(const fs::path& path, const std::error_code& reason)
          (reason == std::errc::no_such_file_or_directory && fs::is_symlink(fs::symlink_status(path, unreachable)));
 }
 
-std::string words_for(const std::error_code& reason) {
+std::string reason_text(const std::error_code& reason) {
   if (reason == std::errc::no_such_file_or_directory) {
     return "it is a dangling link";
   }
@@ -86,7 +87,7 @@ std::string ending_to_convert(const std::string& name) {
 
 void note_other_file(const fs::path& path, LeftOut& left_out) {
   if (left_out.num_others++ == 0) {
-    left_out.other = shown(path);
+    left_out.other = printable_path(path);
   }
   if (const std::string ending = ending_to_convert(path.filename().string()); !ending.empty()) {
     ++left_out.pictures_to_convert[ending];
@@ -100,7 +101,7 @@ bool is_image_name(const std::string& given) {
   return name.ends_with(".jpg") || name.ends_with(".jpeg") || name.ends_with(".png");
 }
 
-std::string shown(const fs::path& path) {
+std::string printable_path(const fs::path& path) {
   fs::path clean;
   for (const fs::path& part : path) {
     clean /= printable_name(part.string());
@@ -155,8 +156,7 @@ void LeftOut::report() const {
     }
     spdlog::warn(
         "left out folders and files whose names show that they are not data (torchvision's ImageFolder keeps the "
-        "images "
-        "in them): {}",
+        "images in them): {}",
         kinds);
   }
   if (num_outside > 0) {
@@ -178,12 +178,12 @@ void FolderWalk::leave_out(const fs::path& path, const std::error_code& reason) 
     throw fs::filesystem_error("read", path, reason);
   }
   if (!skip_unreadable_) {
-    throw Error(fmt::format("{} can't be read: {}", shown(path), words_for(reason)),
+    throw Error(fmt::format("{} can't be read: {}", printable_path(path), reason_text(reason)),
                 "make it readable, or pack with --on-broken skip, which leaves it out");
   }
   ++left_out_.num_unreadable;
   if (left_out_.unreadable.size() < kMostUnreadableNamed) {
-    left_out_.unreadable.push_back(fmt::format("{}: {}", shown(path), words_for(reason)));
+    left_out_.unreadable.push_back(fmt::format("{}: {}", printable_path(path), reason_text(reason)));
   }
 }
 
@@ -217,7 +217,7 @@ std::vector<std::string> FolderWalk::class_folders(const std::map<std::string, s
     } else if (is_folder) {
       names.push_back(name);
     } else if (left_out_.num_outside++ == 0) {
-      left_out_.outside = shown(entry.path());
+      left_out_.outside = printable_path(entry.path());
     }
   });
   if (names.empty()) {
@@ -237,7 +237,7 @@ FileList FolderWalk::images_of_class(const std::string& class_folder, std::int32
   const auto enter = [&](const std::string& path, std::vector<FolderId> above) {
     try {
       const FolderId id = id_of(root_ / path);
-      refuse_circle(root_ / path, id, above);
+      refuse_link_cycle(root_ / path, id, above);
       above.push_back(id);
       folders.push_back({path, {}, std::move(above)});
     } catch (const fs::filesystem_error& error) {

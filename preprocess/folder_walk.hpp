@@ -33,8 +33,8 @@ struct LeftOut {
 };
 
 bool is_image_name(const std::string& name);
-// The path as it is safe in a message: names of files may contain control characters.
-std::string shown(const std::filesystem::path& path);
+// The path for a message: names of files may contain control characters.
+std::string printable_path(const std::filesystem::path& path);
 
 class FolderWalk {
  public:

@@ -30,8 +30,8 @@ FileDescriptor open_unchanged(const ListedImage& image) {
   FileDescriptor opened = open_if_allowed(image.path);
   const std::uint64_t size = file_size_bytes(opened, image.path);
   if (size != image.size_bytes) {
-    throw Error(fmt::format("{} was changed while it was packed: it had {} bytes and has {} now", shown(image.path),
-                            image.size_bytes, size),
+    throw Error(fmt::format("{} was changed while it was packed: it had {} bytes and has {} now",
+                            printable_path(image.path), image.size_bytes, size),
                 "make sure that nobody changes the folder, and start again");
   }
   return opened;

@@ -41,11 +41,11 @@ bool is_utf8(const std::string& text) {
   }
   if (!found.empty()) {
     throw usage_error(
-        fmt::format("the class folder {} contains {}, but no JPEG or PNG files", shown(folder), found),
+        fmt::format("the class folder {} contains {}, but no JPEG or PNG files", printable_path(folder), found),
         "only .jpg, .jpeg and .png are read: convert the others to JPEG or PNG, or rename JPEG files that "
         "have another extension");
   }
-  throw usage_error(fmt::format("the class folder {} contains no images", shown(folder)),
+  throw usage_error(fmt::format("the class folder {} contains no images", printable_path(folder)),
                     "images end in .jpg, .jpeg or .png; move the folder elsewhere if it is not a class");
 }
 
@@ -69,7 +69,7 @@ void refuse_folder_of_sets(const fs::path& root, const std::vector<std::string>&
 void refuse_names_that_are_not_utf8(const fs::path& root, const std::vector<std::string>& folders) {
   for (const std::string& name : folders) {
     if (!is_utf8(name)) {
-      throw usage_error(fmt::format("the class folder {} has a name that is not UTF-8", shown(root / name)),
+      throw usage_error(fmt::format("the class folder {} has a name that is not UTF-8", printable_path(root / name)),
                         "rename it");
     }
   }
@@ -78,7 +78,7 @@ void refuse_names_that_are_not_utf8(const fs::path& root, const std::vector<std:
 std::string text_of(const fs::path& file, const char* flag) {
   std::error_code unreachable;
   if (!fs::is_regular_file(file, unreachable)) {
-    throw usage_error(fmt::format("--{}: {} is not a file", flag, shown(file)), "name an existing one");
+    throw usage_error(fmt::format("--{}: {} is not a file", flag, printable_path(file)), "name an existing one");
   }
   return read_text_file(file);
 }
@@ -105,7 +105,8 @@ std::optional<ClassMap> read_class_map(const ClassOptions& classes, const Peers&
       hint = fmt::format("the folder's name is {}: rename the folder or correct the line", instead_of(folder, name));
     }
   }
-  throw usage_error(fmt::format("{} does not name the class folder {}", file.string(), shown(root / folder)), hint);
+  throw usage_error(fmt::format("{} does not name the class folder {}", file.string(), printable_path(root / folder)),
+                    hint);
 }
 
 // Collective: rank 0 reports what all ranks left out.
@@ -170,7 +171,7 @@ void report_unlisted_images(const fs::path& root, const fs::path& list, const st
   }
   if (count > 0) {
     spdlog::warn("left out {} images that {} does not list, the first of them {}", count, list.string(),
-                 shown(root / first));
+                 printable_path(root / first));
   }
 }
 
@@ -220,7 +221,7 @@ ImageFolder ImageFolder::scan(const fs::path& root, const ClassOptions& classes,
       source.list_labelled_files(classes, peers);
     }
   } catch (const fs::filesystem_error& error) {
-    throw Error(fmt::format("can't list {}: {}", shown(error.path1()), error.code().message()));
+    throw Error(fmt::format("can't list {}: {}", printable_path(error.path1()), error.code().message()));
   }
   if (source.size() == 0) {
     throw usage_error(fmt::format("{} contains no images that can be packed", root.string()),
@@ -245,8 +246,8 @@ void ImageFolder::list_class_folders(const ClassOptions& classes, const Peers& p
     refuse_names_that_are_not_utf8(root_, names);
     sort_class_names(names, classes.order);
     refuse_folder_of_sets(root_, names);
-    if (const std::string remark = remark_on_order(names, classes.order); !map && !remark.empty()) {
-      spdlog::warn("{}", remark);
+    if (const std::string warning = class_order_warning(names, classes.order); !map && !warning.empty()) {
+      spdlog::warn("{}", warning);
     }
     left_out = walk.left_out();
     return nlohmann::json(names).dump();
@@ -303,7 +304,7 @@ void ImageFolder::list_labelled_files(const ClassOptions& classes, const Peers& 
     if (const std::uint64_t size = fs::file_size(path, error); !error) {
       own.append(labelled.paths[i], labelled.labels[i], size);
     } else if (error == std::errc::no_such_file_or_directory && !fs::is_symlink(path, unreachable)) {
-      missing = num_missing++ == 0 ? shown(path) : missing;
+      missing = num_missing++ == 0 ? printable_path(path) : missing;
     } else {
       walk.leave_out(path, error);
     }
@@ -320,8 +321,8 @@ void ImageFolder::list_labelled_files(const ClassOptions& classes, const Peers& 
     report_unlisted_images(root_, classes.labels_file, labelled.paths);
     if (labelled.by_number) {
       warn_of_labels_from_one(classes.labels_file, labelled.labels);
-    } else if (const std::string remark = remark_on_order(class_names_, classes.order); !map && !remark.empty()) {
-      spdlog::warn("{}", remark);
+    } else if (const std::string warning = class_order_warning(class_names_, classes.order); !map && !warning.empty()) {
+      spdlog::warn("{}", warning);
     }
   }
 }
@@ -357,6 +358,6 @@ MadeRecord ImageFolder::read(std::int64_t index, const RecordOptions& options) c
   return made;
 }
 
-std::string ImageFolder::describe(std::int64_t index) const { return shown(root_ / files_.path(index)); }
+std::string ImageFolder::describe(std::int64_t index) const { return printable_path(root_ / files_.path(index)); }
 
 }  // namespace maskedkd

@@ -27,10 +27,10 @@
 namespace maskedkd {
 namespace {
 
-// A file with the id of the set that is being packed in a folder, so that the finished shards of another set, hours of
-// work, are not overwritten.
-constexpr const char* kUnderWay = ".packing";
-constexpr std::chrono::seconds kLockOfLostNode(180);  // NFS 4 keeps it for 90 s by default
+// Marks a folder in which a set is being packed, and contains the set's id: so the finished shards of another set,
+// hours of work, are not overwritten.
+constexpr const char* kMarkerName = ".packing";
+constexpr std::chrono::seconds kLostNodeLockTimeout(180);  // NFS 4 keeps it for 90 s by default
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -39,7 +39,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 // A job that is requeued after the loss of a node may start before the file server releases that node's lock.
 void take_lock(std::optional<DirectoryLock>& lock, const std::filesystem::path& directory) {
   const bool is_requeued = std::atoll(environment_variable("SLURM_RESTART_COUNT").c_str()) > 0;
-  const auto end = std::chrono::steady_clock::now() + kLockOfLostNode;
+  const auto end = std::chrono::steady_clock::now() + kLostNodeLockTimeout;
   for (bool is_first = true;; is_first = false) {
     try {
       lock.emplace(directory, fmt::format("maskedkd_pack on {}, process {}", host_name(), ::getpid()));
@@ -53,7 +53,7 @@ void take_lock(std::optional<DirectoryLock>& lock, const std::filesystem::path& 
       }
       if (is_first) {
         spdlog::info("{}; waiting up to {} s, in case that is a lost node's lock", error.what(),
-                     kLockOfLostNode.count());
+                     kLostNodeLockTimeout.count());
       }
     }
     std::this_thread::sleep_for(std::chrono::seconds(1));
@@ -62,7 +62,7 @@ void take_lock(std::optional<DirectoryLock>& lock, const std::filesystem::path& 
 
 // Before a damaged set is repaired: writes a note (shard_notes.hpp) for each of its intact shards, so that the repair
 // can be interrupted like any packing once the index is removed.
-void note_intact_shards(const PackOptions& options, const ShardIndex& index) {
+void write_notes_of_intact_shards(const PackOptions& options, const ShardIndex& index) {
   for (const ShardIndexEntry& entry : index.shards) {
     const std::filesystem::path path = options.output_dir / entry.name;
     try {
@@ -111,7 +111,7 @@ bool is_packed_already(const PackOptions& options, const std::string& set_id, st
       // What a packing left that was killed while it cleaned up.
       sweep_abandoned(options.output_dir);
       remove_notes(options.output_dir);
-      remove_file(options.output_dir / kUnderWay);
+      remove_file(options.output_dir / kMarkerName);
       return true;
     }
     spdlog::warn("{} was packed with --check structure: decoding its images", options.output_dir.string());
@@ -123,15 +123,15 @@ bool is_packed_already(const PackOptions& options, const std::string& set_id, st
     }
     spdlog::warn("{}: packing what is missing", error.what());
   }
-  write_file_atomically(options.output_dir / kUnderWay, set_id);
-  note_intact_shards(options, index);
+  write_file_atomically(options.output_dir / kMarkerName, set_id);
+  write_notes_of_intact_shards(options, index);
   remove_file(index_path);
   sync_directory(options.output_dir);
   return false;
 }
 
-void refuse_another_unfinished(const PackOptions& options, const std::string& set_id) {
-  const std::filesystem::path marker = options.output_dir / kUnderWay;
+void refuse_other_unfinished_set(const PackOptions& options, const std::string& set_id) {
+  const std::filesystem::path marker = options.output_dir / kMarkerName;
   if (!path_exists(marker) || read_text_file(marker) == set_id) {
     return;
   }
@@ -158,7 +158,7 @@ bool is_shard_name(std::string_view name) {
 // Removes the shards of interrupted packings of other sets that no shard of this set will replace. Throws where there
 // are shards but no sign of an interrupted packing: they are somebody's data. Call before this set's packing is marked.
 void sweep_leftovers(const PackOptions& options, const std::string& set_id, std::int64_t num_shards) {
-  const std::filesystem::path marker = options.output_dir / kUnderWay;
+  const std::filesystem::path marker = options.output_dir / kMarkerName;
   if (path_exists(marker) && read_text_file(marker) == set_id) {
     sweep_abandoned(options.output_dir);
     return;  // this set's own packing leaves no other shards
@@ -295,9 +295,9 @@ PackSummary pack(const MpiSession& session, const ImageSource& source, const Pac
     take_lock(lock, options.output_dir);
     summary.already_packed = is_packed_already(options, set_id, source.size());
     if (!summary.already_packed) {
-      refuse_another_unfinished(options, set_id);
+      refuse_other_unfinished_set(options, set_id);
       sweep_leftovers(options, set_id, plan.num_shards());
-      write_file_atomically(options.output_dir / kUnderWay, set_id);
+      write_file_atomically(options.output_dir / kMarkerName, set_id);
     }
   }
   const Peers peers = peers_of(session);
@@ -316,7 +316,7 @@ PackSummary pack(const MpiSession& session, const ImageSource& source, const Pac
   if (session.rank() == 0) {
     write_file_atomically(options.output_dir / kShardIndexName, serialise(index));
     remove_notes(options.output_dir);
-    remove_file(options.output_dir / kUnderWay);
+    remove_file(options.output_dir / kMarkerName);
     sweep_abandoned(options.output_dir);  // files that were too recent at the start
   }
   session.barrier();

@@ -1,6 +1,6 @@
 // Packs a source into a set of shards (format: maskedkd/shards/shard.hpp). Which images a shard contains is decided
 // beforehand (preprocess/pack_plan.hpp), so that the files do not depend on the numbers of ranks and threads: the
-// shards are dealt to the ranks in turn, and each thread of a rank writes one at a time.
+// shards are assigned to the ranks in turn, and each thread of a rank writes one at a time.
 #pragma once
 
 #include "preprocess/image_source.hpp"

@@ -27,7 +27,7 @@ std::uint64_t size_of(const ImageSource& source, const RecordOptions& options, s
 // The sizes of images begin .. end - 1.
 std::vector<std::uint64_t> sizes_of(const ImageSource& source, const RecordOptions& options, std::int64_t begin,
                                     std::int64_t end, int threads, bool skip_unreadable, Progress& progress) {
-  constexpr std::chrono::milliseconds kLook(50);
+  constexpr std::chrono::milliseconds kPollInterval(50);
   std::vector<std::uint64_t> sizes(static_cast<std::size_t>(end - begin));
   std::atomic<std::int64_t> next = begin;
   WorkerThreads workers(
@@ -39,7 +39,7 @@ std::vector<std::uint64_t> sizes_of(const ImageSource& source, const RecordOptio
         sizes[static_cast<std::size_t>(image - begin)] = size_of(source, options, image, skip_unreadable);
         return true;
       });
-  while (!workers.wait(kLook)) {
+  while (!workers.wait(kPollInterval)) {
     progress.update(std::min(next.load(), end) - begin, "");
   }
   return sizes;

@@ -107,7 +107,7 @@ void ShardPacker::pack_shard(std::int64_t shard, const std::atomic<bool>& stop) 
       }
       if (broken_++ < kMostBrokenNamed) {
         spdlog::warn("left out {}: {}", source_.describe(image), error.what());
-      } else if (!further_ones_are_unnamed_.exchange(true)) {
+      } else if (!has_warned_of_unnamed_.exchange(true)) {
         spdlog::warn("more than {} images are broken: from here on they are left out and counted, but not named",
                      kMostBrokenNamed);
       }

@@ -48,7 +48,7 @@ class ShardPacker {
   const std::int64_t stride_;
   std::atomic<std::int64_t> next_;
   std::atomic<std::int64_t> images_ = 0, bytes_ = 0, broken_ = 0;
-  std::atomic<bool> further_ones_are_unnamed_ = false;
+  std::atomic<bool> has_warned_of_unnamed_ = false;
 
   std::mutex mutex_;
   std::vector<ShardNote> notes_;

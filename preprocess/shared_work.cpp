@@ -17,26 +17,26 @@ ShardIndex read_shared_index(const Peers& peers, const std::filesystem::path& di
 }
 
 void wait_and_show(const MpiSession& session, const SharedWork& work) {
-  constexpr std::chrono::milliseconds kPatience(50), kBetweenReports(500), kLastReports(5);
+  constexpr std::chrono::milliseconds kPollInterval(50), kReportInterval(500), kLastReportsInterval(5);
   RankReports reports(session, work.counts().size());
   const auto show = [&] {
     reports.receive();
     work.show(reports.sum());
   };
   auto reported = std::chrono::steady_clock::now();
-  while (!work.wait(kPatience)) {
+  while (!work.wait(kPollInterval)) {
     const auto now = std::chrono::steady_clock::now();
     if (session.rank() == 0) {
       reports.report(work.counts());
       show();
-    } else if (now - reported > kBetweenReports) {
+    } else if (now - reported > kReportInterval) {
       reports.report(work.counts());
       reported = now;
     }
   }
   reports.finish(work.counts());
   while (session.rank() == 0 && !reports.all_finished()) {
-    std::this_thread::sleep_for(kLastReports);
+    std::this_thread::sleep_for(kLastReportsInterval);
     show();
   }
 }

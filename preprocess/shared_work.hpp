@@ -1,4 +1,4 @@
-// How a command of many ranks waits for work that each of them does for itself.
+// How a command of many ranks waits for work that each rank does without the others.
 #pragma once
 
 #include "maskedkd/shards/shard.hpp"

@@ -195,8 +195,7 @@ std::string conclusion(const Verdict& all, bool index_is_wrong, bool decode) {
   if (all.unreadable_shards > 0) {
     return fmt::format(
         "{} problems in {} shards, {} of which can't be read and may be intact; solve the read errors first, then "
-        "verify "
-        "again",
+        "verify again",
         all.problems.size(), all.bad_shards, all.unreadable_shards);
   }
   return fmt::format(

@@ -233,7 +233,7 @@ TEST_F(LeftOutOfASet, ListsOfLabelsInSeveralFormatsAreReadOrRefused) {
   EXPECT_NE(error_for(header + "v_1,n02 1 2 3\n", options).find(":2: expected objects"), std::string::npos);
   // The format of the development kit, lists with commas, and labels without paths.
   EXPECT_NE(error_for("490\n361\n171\n", options).find(":1: a number without a path"), std::string::npos);
-  EXPECT_NE(error_for("v_1.JPEG,0\n", options).find(":1: a comma where a tab or a blank belongs"), std::string::npos);
+  EXPECT_NE(error_for("v_1.JPEG,0\n", options).find(":1: a comma instead of a tab or a blank"), std::string::npos);
   EXPECT_NE(error_for("n01751748\n", options).find(":1: a path or a label is missing"), std::string::npos);
   EXPECT_NE(error_for("v_1.JPEG 0\n./v_1.JPEG 1\n", options).find("is listed twice"), std::string::npos);
   EXPECT_NE(error_for(std::string("v\0_\0001\0\n\0", 8), options).find("is text in UTF-16LE"), std::string::npos);
