@@ -147,12 +147,12 @@ may_requeue() {
   local state
   state=$(job_field JobState)/$(job_field Reason)
   case $state in
-    RUNNING/* | */TimeLimit | /) ;;  # /: the controller does not answer; the requeue command will tell
+    RUNNING/* | */TimeLimit | /) ;;  # /: the controller does not answer; then the requeue command decides
     CONFIGURING/* | SIGNALING/* | STOPPED/* | RESIZING/*) ;;  # temporary states of a running job
     # The job was cancelled; or it is being preempted, and the cluster requeues it.
     *) say "the cluster is ending this job ($state)"; return 1 ;;
   esac
-  # A cut-off earlier start must not requeue a later start of this job.
+  # An earlier start that was cut off from the cluster must not requeue a later start of this job.
   local restarts_now
   restarts_now=$(job_field Restarts)
   [ "${restarts_now:-$restarts}" = "$restarts" ] || { say "this job has already been restarted"; return 1; }
@@ -168,23 +168,23 @@ result_checksum() {
 # slurm.conf sets RequeueExit).
 requeue_job() {
   may_requeue || return 0
-  # The comment of the job counts starts without a new result, so that a job that always fails ends. Preempted starts
-  # are not counted.
-  local in_vain=0 comment
+  # The comment of the job, in-vain:N, counts starts in a row without a new result, so that a job that always fails ends.
+  # Preempted starts are not counted.
+  local without_result=0 comment
   comment=$(job_field Comment)
   if [ "$(result_checksum)" = "$2" ]; then
-    [[ ! $comment =~ ^in-vain:([0-9]+)$ ]] || in_vain=${BASH_REMATCH[1]}
-    case $(job_field PreemptTime) in '' | None | N/A | Unknown) in_vain=$((in_vain + 1)) ;; esac
+    [[ ! $comment =~ ^in-vain:([0-9]+)$ ]] || without_result=${BASH_REMATCH[1]}
+    case $(job_field PreemptTime) in '' | None | N/A | Unknown) without_result=$((without_result + 1)) ;; esac
   fi
-  if [ "$in_vain" -gt 5 ]; then
-    say "$in_vain starts in a row ended without a new result: fix the error above, then submit the job again"
+  if [ "$without_result" -gt 5 ]; then
+    say "$without_result starts in a row ended without a new result: fix the error above, then submit the job again"
     return 0
   fi
-  if [ "$in_vain" -gt 0 ] || [[ $comment == in-vain:* ]]; then
-    slurm scontrol update job="$job_id" comment="in-vain:$in_vain" || true
+  if [ "$without_result" -gt 0 ] || [[ $comment == in-vain:* ]]; then
+    slurm scontrol update job="$job_id" comment="in-vain:$without_result" || true
   fi
   # Limit the rate of requeues to a few per minute.
-  if [ "$1" -lt 20 ]; then sleep $((5 * in_vain + 2)); fi
+  if [ "$1" -lt 20 ]; then sleep $((5 * without_result + 2)); fi
   say "requeueing (restart $((restarts + 1)))"
   local tries
   for tries in $(seq 20); do
@@ -289,22 +289,14 @@ expand_path() {
   printf '%s' "$text$rest"
 }
 
-# recipe_file NAME: prints the path of the recipe: NAME itself, or a name in jobs/recipes.
-recipe_file() {
-  local file
-  for file in "$1" "jobs/recipes/$1.conf"; do
+# named_file recipe|sweep NAME: prints the path of NAME: a file, or the name of one in jobs/recipes or jobs/sweeps.
+named_file() {
+  local file suffix=conf
+  [ "$1" = recipe ] || suffix=txt
+  for file in "$2" "jobs/$1s/$2.$suffix"; do
     if [ -f "$file" ]; then printf '%s' "$file"; return; fi
   done
-  die "no recipe is called $1; there are: $(cd jobs/recipes && printf '%s ' *.conf | sed 's/\.conf//g')"
-}
-
-# sweep_file NAME: prints the path of the sweep: NAME itself, or a name in jobs/sweeps.
-sweep_file() {
-  local file
-  for file in "$1" "jobs/sweeps/$1.txt"; do
-    if [ -f "$file" ]; then printf '%s' "$file"; return; fi
-  done
-  die "no sweep is called '$1'; there are: $(cd jobs/sweeps && printf '%s ' *.txt | sed 's/\.txt//g')"
+  die "no $1 is called '$2'; there are: $(cd "jobs/$1s" && printf '%s ' *".$suffix" | sed "s/\.$suffix//g")"
 }
 
 # has_slurm: whether this machine belongs to a cluster. Slurm's programs may be installed where none was set up.
@@ -330,7 +322,7 @@ train_job() {
   local folder=$1 recipe=
   shift
   if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
-    recipe=$(recipe_file "$1")
+    recipe=$(named_file recipe "$1")
     shift
     [ -n "$folder" ] || folder=$site_runs/$(basename "$recipe" .conf)
   fi

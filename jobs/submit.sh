@@ -28,13 +28,13 @@ done
 # shellcheck source=jobs/lib.sh
 source jobs/lib.sh
 # Checks here what would otherwise fail only after the job has waited in the queue.
-if [ "$kind" = train ] && [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then recipe_file "$1" >/dev/null; fi
+if [ "$kind" = train ] && [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then named_file recipe "$1" >/dev/null; fi
 if [ "$kind" = sweep ]; then
   case " ${given[*]} ${SBATCH_ARRAY_INX:+--array=}" in
     *" --array="* | *" -a"*) ;;
     *) die "a sweep needs --array=FIRST-LAST before its name" ;;
   esac
-  sweep_file "${1:-}" >/dev/null
+  named_file sweep "${1:-}" >/dev/null
 fi
 mapfile -t flags < <(sbatch_flags)
 command=(sbatch "${flags[@]}" "${given[@]}" "$job" "$@")

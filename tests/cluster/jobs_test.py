@@ -152,7 +152,7 @@ class Jobs(harness.ClusterTest):
 
     def test_mistakes_are_reported_before_a_job_waits_in_the_queue(self):
         before = jobs_in_queue()
-        for words, expected in ((['train', 'no-such'], 'no recipe is called no-such'),
+        for words, expected in ((['train', 'no-such'], "no recipe is called 'no-such'"),
                             (['--export=NONE', 'train', 'try'], 'would not see MASKEDKD_SITE'),
                             (['sweep', 'keep', 'deit_tiny'], 'needs --array'),
                             (['train', '--dry-run', 'try'], 'submit.sh [--dry-run]')):
@@ -279,7 +279,7 @@ class Jobs(harness.ClusterTest):
         self.assertEqual(job.output(), 'the repository was not found: set MASKEDKD_ROOT to it\n')
         job = self.batch('found', lost, 'no-such-recipe', MASKEDKD_ROOT=str(ROOT))
         self.assertEqual(job.wait_until_ended(30), 2)
-        self.assertIn('no recipe is called no-such-recipe', job.output())
+        self.assertIn("no recipe is called 'no-such-recipe'", job.output())
 
 
 cluster = None
