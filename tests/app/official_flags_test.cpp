@@ -3,6 +3,7 @@
 
 #include "maskedkd/app/train_command.hpp"
 #include "maskedkd/base/error.hpp"
+#include "support/contains.hpp"
 #include "support/process.hpp"
 
 #include <gtest/gtest.h>
@@ -44,8 +45,6 @@ std::string answer_of_training(const std::vector<std::string>& words) {
   return help;
 }
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 std::set<std::string> flags_in(const std::string& text) {
   const std::regex flag("--[a-z][a-z0-9-]*");
   std::set<std::string> names;
@@ -79,13 +78,13 @@ TEST(OfficialFlags, TrainingAcceptsEachFlagOrNamesItsReplacementInOneLine) {
     for (const std::string& spelt : {with_dashes(name), with_underscores(name)}) {
       const std::string answer = answer_of_training({spelt, "1"});
       if (ours.count(with_dashes(name)) != 0) {
-        EXPECT_FALSE(has(answer, "unknown option")) << answer;
+        EXPECT_FALSE(contains(answer, "unknown option")) << answer;
         continue;
       }
-      EXPECT_TRUE(has(answer, "unknown option " + with_dashes(name) + "; ")) << answer;
-      EXPECT_TRUE(has(answer, "official code")) << answer;
-      EXPECT_FALSE(has(answer, "did you mean")) << answer;
-      EXPECT_FALSE(has(answer, "\n")) << answer;
+      EXPECT_CONTAINS(answer, "unknown option " + with_dashes(name) + "; ");
+      EXPECT_CONTAINS(answer, "official code");
+      EXPECT_FALSE(contains(answer, "did you mean")) << answer;
+      EXPECT_FALSE(contains(answer, "\n")) << answer;
       EXPECT_LT(answer.size(), 200U) << answer;
       for (const std::string& named : flags_in(answer)) {
         EXPECT_TRUE(named == with_dashes(name) || name == "--ThreeAugment" || ours.count(named) != 0 ||
@@ -109,11 +108,11 @@ TEST(OfficialFlags, HintsNameTheRightReplacements) {
                                                                      {"--no-repeated-aug", {"--repeats 1"}},
                                                                      {"--ThreeAugment", {"--three-augment here"}}}) {
     for (const std::string& part : parts) {
-      EXPECT_TRUE(has(answer_of_training({name, "1"}), part)) << answer_of_training({name, "1"});
+      EXPECT_CONTAINS(answer_of_training({name, "1"}), part);
     }
   }
-  EXPECT_TRUE(has(answer_of_training({"--lern-rate", "1"}), "unknown option --lern-rate")) << "still answered";
-  EXPECT_TRUE(has(answer_of_training({"--epoch", "1"}), "did you mean --epochs?"));
+  EXPECT_TRUE(contains(answer_of_training({"--lern-rate", "1"}), "unknown option --lern-rate")) << "still answered";
+  EXPECT_CONTAINS(answer_of_training({"--epoch", "1"}), "did you mean --epochs?");
 }
 
 TEST(OfficialFlags, TheTableContainsExactlyTheFlagsOfTheOfficialCode) {
@@ -142,7 +141,7 @@ TEST(OfficialFlags, EvaluationAcceptsEachFlagOrNamesItsReplacementInOneLine) {
   const ProcessResult result =
       run_process({std::string(MASKEDKD_BIN_DIR) + "/maskedkd_evaluate", "--resume", "runs/deit_tiny"});
   EXPECT_EQ(result.exit_code, 2);
-  EXPECT_TRUE(has(result.output, "the official code's --resume is --weights here")) << result.output;
+  EXPECT_CONTAINS(result.output, "the official code's --resume is --weights here");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/model/description.hpp"
 #include "maskedkd/train/run_state.hpp"
+#include "support/contains.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <gtest/gtest.h>
@@ -65,8 +66,6 @@ class TrainCommandTest : public ::testing::Test {
 
   inline static TemporaryDirectory* place = nullptr;
 };
-
-#define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
 // The sizes are those of timm.
 TEST_F(TrainCommandTest, APublishedModelShowsItsSizes) {

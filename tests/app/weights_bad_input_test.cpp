@@ -3,6 +3,7 @@
 #include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/model/registry.hpp"
 #include "maskedkd/model/vit.hpp"
+#include "support/contains.hpp"
 #include "support/initialised_vit.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -74,8 +75,6 @@ class WeightsBadInput : public ::testing::Test {
 };
 TemporaryDirectory* WeightsBadInput::place = nullptr;
 NamedTensors WeightsBadInput::whole;
-
-#define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
 TEST_F(WeightsBadInput, WrongCommandsAndMissingArgumentsAreRefused) {
   expect_refused(Arguments{}, {"a command is missing; choose from list, show, convert, check"});

@@ -5,6 +5,7 @@
 
 #include "maskedkd/base/enum_names.hpp"
 #include "maskedkd/base/error.hpp"
+#include "support/contains.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <gtest/gtest.h>
@@ -93,7 +94,5 @@ class Options : public ::testing::Test {
   Settings settings_;
   bool wants_to_run_ = false;
 };
-
-#define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
 }  // namespace maskedkd

@@ -1,5 +1,6 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/cli/options.hpp"
+#include "support/contains.hpp"
 
 #include <gtest/gtest.h>
 
@@ -53,8 +54,6 @@ std::string refusal(const std::vector<std::string>& words) {
   }
   return "nothing was refused";
 }
-
-#define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
 TEST(Positional, ArgumentsAreTakenInOrderBetweenAnyFlags) {
   const std::vector<std::vector<std::string>> ways = {{"a_b", "c", "--to", "meta", "--overwrite"},

@@ -1,5 +1,6 @@
 // Compares the initialisation with the distributions of DeiT's code: moments, ranges, and independence of tensors.
 #include "maskedkd/model/vit.hpp"
+#include "support/contains.hpp"
 #include "support/initialised_vit.hpp"
 
 #include <ATen/Parallel.h>
@@ -24,8 +25,6 @@ VitOptions sizeable(bool deit3) {
   options.layer_scale_init = 0.037;
   return options;
 }
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 // Expects mean and higher moments within five standard errors of those of n draws of the distribution.
 void expect_moments(const std::string& name, const at::Tensor& values, double std, double kurtosis,

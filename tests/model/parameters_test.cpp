@@ -2,6 +2,7 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/model/registry.hpp"
 #include "maskedkd/model/vit.hpp"
+#include "support/contains.hpp"
 #include "support/initialised_vit.hpp"
 
 #include <ATen/TensorOperators.h>
@@ -58,8 +59,6 @@ std::string refusal(const VitOptions& options, const std::map<std::string, at::T
   return message;
 }
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 TEST(Load, CopiesEveryParameterByName) {
   const VitOptions options = small_deit3();
   const auto tensors = random_parameters(options);
@@ -115,15 +114,15 @@ TEST(Load, NamesMissingUnexpectedAndMisshapenTensors) {
   const VitOptions options = small_deit3();
   auto tensors = random_parameters(options);
   tensors.erase("blocks.1.attn.qkv.bias");
-  EXPECT_TRUE(contains(refusal(options, tensors), "missing blocks.1.attn.qkv.bias"));
+  EXPECT_CONTAINS(refusal(options, tensors), "missing blocks.1.attn.qkv.bias");
   tensors["blocks.3.attn.qkv.bias"] = at::randn({24});
   tensors["norm.weight"] = at::randn({9});
   tensors["pos_embed"] = at::randn({1, 10, 8});
   const std::string message = refusal(options, tensors);
-  EXPECT_TRUE(contains(message, "missing blocks.1.attn.qkv.bias")) << message;
-  EXPECT_TRUE(contains(message, "unexpected blocks.3.attn.qkv.bias")) << message;
-  EXPECT_TRUE(contains(message, "norm.weight is [9] instead of [8]")) << message;
-  EXPECT_TRUE(contains(message, "pos_embed is [1, 10, 8] instead of [1, 9, 8]")) << message;
+  EXPECT_CONTAINS(message, "missing blocks.1.attn.qkv.bias");
+  EXPECT_CONTAINS(message, "unexpected blocks.3.attn.qkv.bias");
+  EXPECT_CONTAINS(message, "norm.weight is [9] instead of [8]");
+  EXPECT_CONTAINS(message, "pos_embed is [1, 10, 8] instead of [1, 9, 8]");
 }
 
 TEST(Load, SaysWhichClassCountsDiffer) {
@@ -131,19 +130,19 @@ TEST(Load, SaysWhichClassCountsDiffer) {
   VitOptions other = options;
   other.num_classes = 7;
   const std::string message = refusal(options, random_parameters(other));
-  EXPECT_TRUE(contains(message, "7 classes")) << message;
-  EXPECT_TRUE(contains(message, "head.bias is [7] instead of [5]")) << message;
+  EXPECT_CONTAINS(message, "7 classes");
+  EXPECT_CONTAINS(message, "head.bias is [7] instead of [5]");
 }
 
 TEST(Load, RefusesIntegersAndForeignModelsBriefly) {
   const VitOptions options = small_deit3();
   auto tensors = random_parameters(options);
   tensors["norm.bias"] = at::ones({8}, at::kLong);
-  EXPECT_TRUE(contains(refusal(options, tensors), "norm.bias"));
-  EXPECT_TRUE(contains(refusal(options, {}), "missing, e.g. cls_token")) << refusal(options, {});
+  EXPECT_CONTAINS(refusal(options, tensors), "norm.bias");
+  EXPECT_CONTAINS(refusal(options, {}), "missing, e.g. cls_token");
   const std::string message = refusal(options, random_parameters(find_model("deit_tiny_distilled_patch16_224")));
   EXPECT_LT(message.size(), 1000U) << message;
-  EXPECT_TRUE(contains(message, "more")) << message;
+  EXPECT_CONTAINS(message, "more");
 }
 
 // A file with both names of a LayerScale contradicts itself.
@@ -151,7 +150,7 @@ TEST(Load, RefusesTwoNamesOfOneParameter) {
   const VitOptions options = small_deit3();
   auto tensors = random_parameters(options);
   tensors["blocks.0.gamma_1"] = at::randn({8});
-  EXPECT_TRUE(contains(refusal(options, tensors), "blocks.0")) << refusal(options, tensors);
+  EXPECT_CONTAINS(refusal(options, tensors), "blocks.0");
 }
 
 TEST(Load, WorksWhileGradientsAreRecorded) {

@@ -3,6 +3,7 @@
 
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/model/weights.hpp"
+#include "support/contains.hpp"
 #include "support/initialised_vit.hpp"
 
 #include <ATen/ops/randn.h>
@@ -63,8 +64,6 @@ std::string refusal(const Tensors& file, const VitOptions& options = small()) {
   return {};
 }
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 TEST(WithoutWrappers, RemovesOnlyWholeSegments) {
   EXPECT_EQ(without_wrappers("_orig_mod.norm.bias"), "norm.bias");
   EXPECT_EQ(without_wrappers("module._orig_mod.blocks.0._checkpoint_wrapped_module.norm1.bias"),
@@ -106,7 +105,7 @@ TEST(LoadBehindPrefix, OtherTensorsAreIgnoredWithAMessage) {
   // Without a prefix they count as part of the model.
   file = behind("", small());
   file["criterion.weight"] = at::randn({5});
-  EXPECT_TRUE(contains(refusal(file), "unexpected criterion.weight"));
+  EXPECT_CONTAINS(refusal(file), "unexpected criterion.weight");
 }
 
 TEST(LoadBehindPrefix, AHeadBesideTheEncoderIsFound) {
@@ -131,9 +130,9 @@ TEST(LoadBehindPrefix, TheStudentIsTakenNotItsTeacher) {
     const Tensors file = merged(behind(before + "teacher.", small()), behind(before + "student.", small()));
     const auto messages = load_and_compare(file, [&](const std::string& name) { return before + "student." + name; });
     ASSERT_EQ(messages.size(), 3U);
-    EXPECT_TRUE(contains(messages[0], "without '" + before + "student.'")) << messages[0];
-    EXPECT_TRUE(contains(messages[2], "another model under '" + before + "teacher.'")) << messages[2];
-    EXPECT_TRUE(contains(messages[2], "maskedkd_weights convert --prefix")) << messages[2];
+    EXPECT_CONTAINS(messages[0], "without '" + before + "student.'");
+    EXPECT_CONTAINS(messages[2], "another model under '" + before + "teacher.'");
+    EXPECT_CONTAINS(messages[2], "maskedkd_weights convert --prefix");
   }
 }
 
@@ -147,13 +146,13 @@ TEST(LoadBehindPrefix, TheModelIsTakenNotItsAverage) {
 TEST(LoadBehindPrefix, TheModelThatFitsIsTaken) {
   const Tensors file = merged(behind("teacher.", small()), behind("student.", small(24)));
   const auto messages = load_and_compare(file, [](const std::string& name) { return "teacher." + name; });
-  EXPECT_TRUE(contains(messages[0], "without 'teacher.'")) << messages[0];
+  EXPECT_CONTAINS(messages[0], "without 'teacher.'");
 }
 
 TEST(LoadBehindPrefix, AParameterWithTwoNamesIsRefused) {
   Tensors file = behind("model.", small());
   file["model._orig_mod.norm.bias"] = at::randn({12});
-  EXPECT_TRUE(contains(refusal(file), "norm.bias under two names")) << refusal(file);
+  EXPECT_CONTAINS(refusal(file), "norm.bias under two names");
 }
 
 TEST(LoadBehindPrefix, ManyPrefixesTakeLittleTime) {
@@ -162,7 +161,7 @@ TEST(LoadBehindPrefix, ManyPrefixesTakeLittleTime) {
     file[fmt::format("p{}.cls_token", i)] = at::Tensor(at::randn({1}));
     file[fmt::format("p{}.pos_embed", i)] = at::Tensor(at::randn({1}));
   }
-  EXPECT_TRUE(contains(refusal(file), "does not fit the model"));
+  EXPECT_CONTAINS(refusal(file), "does not fit the model");
 }
 
 TEST(Refusal, CountsNamesIfManyDoNotFit) {
@@ -198,8 +197,8 @@ TEST(Refusal, NamesTheLibraryThatUsesTheNames) {
       end = names.find('|', begin);
       file[names.substr(begin, end - begin)] = at::randn({1});
     }
-    EXPECT_TRUE(contains(refusal(file), "these are ")) << refusal(file);
-    EXPECT_TRUE(contains(refusal(file), library)) << refusal(file);
+    EXPECT_CONTAINS(refusal(file), "these are ");
+    EXPECT_CONTAINS(refusal(file), library);
   }
   EXPECT_FALSE(contains(refusal(behind("", small(24))), "names"));
 }

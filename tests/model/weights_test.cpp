@@ -5,6 +5,7 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/model/registry.hpp"
 #include "reference_cases.hpp"
+#include "support/contains.hpp"
 #include "support/initialised_vit.hpp"
 
 #include <ATen/ops/full.h>
@@ -68,8 +69,6 @@ std::string refusal(const VitOptions& options, const Tensors& tensors, const Loa
   return {};
 }
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 TEST(StyledName, UsesMetasNames) {
   const VitOptions deit3 = find_model("deit3_small"), cait = find_model("cait_s24_224"),
                    deit = find_model("deit_tiny_patch16_224");
@@ -111,14 +110,14 @@ TEST(Load, KeepsLayerScaleOfCaitAndDeit3Apart) {
   tensors["blocks.0.ls1.gamma"] = tensors.at("blocks.0.gamma_1");
   tensors.erase("blocks.0.gamma_1");
   const std::string message = refusal(small(true), tensors);
-  EXPECT_TRUE(contains(message, "missing blocks.0.gamma_1")) << message;
-  EXPECT_TRUE(contains(message, "unexpected blocks.0.ls1.gamma")) << message;
+  EXPECT_CONTAINS(message, "missing blocks.0.gamma_1");
+  EXPECT_CONTAINS(message, "unexpected blocks.0.ls1.gamma");
 }
 
 TEST(Load, RefusesOneParameterWithAndWithoutPrefix) {
   Tensors tensors = random_parameters(small());
   tensors["module.norm.bias"] = at::randn({12});
-  EXPECT_TRUE(contains(refusal(small(), tensors), "norm.bias under two names"));
+  EXPECT_CONTAINS(refusal(small(), tensors), "norm.bias under two names");
 }
 
 TEST(IdentifyModel, IdentifiesEveryPublishedModelInEveryStyle) {
@@ -210,21 +209,21 @@ TEST(ReinitHead, IsSuggestedIfOnlyTheHeadDiffers) {
   const VitOptions options = small();
   VitOptions other = options;
   other.num_classes = 9;
-  EXPECT_TRUE(contains(refusal(options, random_parameters(other)), "--reinit-head"));
+  EXPECT_CONTAINS(refusal(options, random_parameters(other)), "--reinit-head");
   EXPECT_TRUE(
       contains(refusal(options, random_parameters(other)), "it has 9 classes, the model 5 (head.weight is [9, 12])"));
   Tensors wider = random_parameters(options);  // with the same classes
   wider["head.weight"] = at::randn({5, 13});
-  EXPECT_TRUE(contains(refusal(options, wider), "head.weight is [5, 13] instead of [5, 12]"));
+  EXPECT_CONTAINS(refusal(options, wider), "head.weight is [5, 13] instead of [5, 12]");
   Tensors without = random_parameters(options);
   without.erase("head.weight");
   without.erase("head.bias");
   EXPECT_TRUE(contains(refusal(options, without), "missing head.weight; missing head.bias"))
       << refusal(options, without);
-  EXPECT_TRUE(contains(refusal(options, without), "--reinit-head"));
+  EXPECT_CONTAINS(refusal(options, without), "--reinit-head");
   without.erase("norm.bias");
   EXPECT_FALSE(contains(refusal(options, without), "--reinit-head"));
-  EXPECT_TRUE(contains(refusal(options, without, {.reinit_head = true}), "missing norm.bias"));
+  EXPECT_CONTAINS(refusal(options, without, {.reinit_head = true}), "missing norm.bias");
 }
 
 TEST(ReinitHead, LoadsTheEncoderOfMaesPretraining) {
@@ -238,24 +237,24 @@ TEST(ReinitHead, LoadsTheEncoderOfMaesPretraining) {
   file["decoder_embed.weight"] = at::randn({8, 12});
   file["decoder_blocks.0.attn.qkv.weight"] = at::randn({24, 8});
   const std::string message = refusal(options, file);
-  EXPECT_TRUE(contains(message, "missing fc_norm.weight")) << message;
-  EXPECT_TRUE(contains(message, "--reinit-head")) << message;
+  EXPECT_CONTAINS(message, "missing fc_norm.weight");
+  EXPECT_CONTAINS(message, "--reinit-head");
   Vit model = initialised_vit(options, 3);
   const auto messages = model.load(file, "file", {.reinit_head = true});
   ASSERT_EQ(messages.size(), 2U);
-  EXPECT_TRUE(contains(messages[0], "the head and the fc_norm before it are new")) << messages[0];
-  EXPECT_TRUE(contains(messages[1], "5 tensors that only pretraining uses")) << messages[1];  // including two of norm
+  EXPECT_CONTAINS(messages[0], "the head and the fc_norm before it are new");
+  EXPECT_CONTAINS(messages[1], "5 tensors that only pretraining uses");  // including two of norm
   for (const auto& [name, parameter] : model.parameters()) {
     if (file.count(name) != 0) {
       EXPECT_TRUE(parameter.equal(file.at(name))) << name;
     }
   }
   file["fc_norm.weight"] = at::randn({12});  // without its bias
-  EXPECT_TRUE(contains(refusal(options, file, {.reinit_head = true}), "missing fc_norm.bias"));
+  EXPECT_CONTAINS(refusal(options, file, {.reinit_head = true}), "missing fc_norm.bias");
   file.erase("fc_norm.weight");
   // A model that reads the class token also loads norm.
   Vit other = initialised_vit(token_pool, 3);
-  EXPECT_TRUE(contains(other.load(file, "file", {.reinit_head = true})[1], "3 tensors"));
+  EXPECT_CONTAINS(other.load(file, "file", {.reinit_head = true})[1], "3 tensors");
 }
 
 TEST(Positions, AreInterpolatedAsTimmDoes) {
@@ -281,7 +280,7 @@ TEST(Positions, OfAnotherGridAreInterpolatedWithAMessage) {
     Vit model = initialised_vit(options, 1);
     const auto messages = model.load(file, "file");
     ASSERT_EQ(messages.size(), 1U);
-    EXPECT_TRUE(contains(messages[0], "pos_embed is interpolated from 7 x 7 to 4 x 4 patches")) << messages[0];
+    EXPECT_CONTAINS(messages[0], "pos_embed is interpolated from 7 x 7 to 4 x 4 patches");
     const std::int64_t front = options.position_on_class_token ? 1 : 0;
     for (const auto& [name, parameter] : model.parameters()) {
       EXPECT_TRUE(parameter.equal(name == "pos_embed" ? resample_positions(file.at(name), front, 4) : file.at(name)));
@@ -294,7 +293,7 @@ TEST(Positions, OfNoGridOrAnotherWidthAreRefused) {
   for (const std::vector<std::int64_t>& shape :
        std::vector<std::vector<std::int64_t>>{{1, 17, 12}, {1, 9, 13}, {2, 9, 12}, {9, 12}, {1, 0, 12}, {1, 10, 12}}) {
     file["pos_embed"] = at::randn(shape);
-    EXPECT_TRUE(contains(refusal(small(), file), "pos_embed is [")) << refusal(small(), file);
+    EXPECT_CONTAINS(refusal(small(), file), "pos_embed is [");
   }
   // The position of the class token is not one of a patch: a DeiT's 10 positions do not fit a DeiT3 with 9.
   EXPECT_THROW(resample_positions(at::randn({1, 10, 12}), 0, 4), Error);
@@ -318,7 +317,7 @@ TEST(Load, NamesOfTheFileStayInOneLine) {
   Tensors file = random_parameters(small());
   file["evil\nname\x1b[31m" + std::string(500, 'x')] = at::randn({1});
   const std::string message = refusal(small(), file);
-  EXPECT_TRUE(contains(message, "unexpected evil?name?[31mxxx")) << message;
+  EXPECT_CONTAINS(message, "unexpected evil?name?[31mxxx");
   EXPECT_FALSE(contains(message, "\n"));
   EXPECT_FALSE(contains(message, "\x1b"));
   EXPECT_LT(message.size(), 400U);

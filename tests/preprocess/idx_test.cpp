@@ -3,6 +3,7 @@
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/io/safetensors.hpp"
 #include "pack_program.hpp"
+#include "support/contains.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <gtest/gtest.h>
@@ -59,9 +60,6 @@ class IdxDamage : public ::testing::Test {
     }
     return "";
   }
-  static void expect_contains(const std::string& message, const std::string& part) {
-    EXPECT_NE(message.find(part), std::string::npos) << "'" << message << "' instead of " << part;
-  }
 
   TemporaryDirectory folder_;
   const std::string images_ = idx({0x803, 2, 1, 3}, "abcdef");
@@ -70,17 +68,17 @@ class IdxDamage : public ::testing::Test {
 
 TEST_F(IdxDamage, InvalidFilesAreRefusedInOneLine) {
   EXPECT_EQ(refusal(images_, labels_), "");
-  expect_contains(refusal(labels_, images_), "images is not a valid IDX file: its magic number is not that of images");
-  expect_contains(refusal(images_, images_), "labels is not a valid IDX file: its magic number is not that of labels");
-  expect_contains(refusal(images_ + "x", labels_), "bytes follow its last element");
-  expect_contains(refusal(images_, labels_ + "x"), "bytes follow its last element");
-  expect_contains(refusal(images_, idx({0x801, 1}, "\1")), "1 labels for 2 images");
-  expect_contains(refusal(idx({0x803, 0, 1, 3}, ""), labels_), "0 images");
-  expect_contains(refusal(idx({0x803, 2, 0, 3}, ""), labels_), "2 images of 3 x 0");
-  expect_contains(refusal(idx({0x803, 0xFFFFFFFF, 0xFFFF, 0xFFFF}, "abc"), labels_), "images of");
-  expect_contains(refusal(idx({0x803, 0xFFFFFF, 28, 28}, "abc"), labels_), "ends too early");
-  expect_contains(refusal(images_, labels_, {"only"}), "label 1, but there are 1 classes");
-  expect_contains(refusal(images_, labels_, {"one", "one"}), "listed twice");
+  EXPECT_CONTAINS(refusal(labels_, images_), "images is not a valid IDX file: its magic number is not that of images");
+  EXPECT_CONTAINS(refusal(images_, images_), "labels is not a valid IDX file: its magic number is not that of labels");
+  EXPECT_CONTAINS(refusal(images_ + "x", labels_), "bytes follow its last element");
+  EXPECT_CONTAINS(refusal(images_, labels_ + "x"), "bytes follow its last element");
+  EXPECT_CONTAINS(refusal(images_, idx({0x801, 1}, "\1")), "1 labels for 2 images");
+  EXPECT_CONTAINS(refusal(idx({0x803, 0, 1, 3}, ""), labels_), "0 images");
+  EXPECT_CONTAINS(refusal(idx({0x803, 2, 0, 3}, ""), labels_), "2 images of 3 x 0");
+  EXPECT_CONTAINS(refusal(idx({0x803, 0xFFFFFFFF, 0xFFFF, 0xFFFF}, "abc"), labels_), "images of");
+  EXPECT_CONTAINS(refusal(idx({0x803, 0xFFFFFF, 28, 28}, "abc"), labels_), "ends too early");
+  EXPECT_CONTAINS(refusal(images_, labels_, {"only"}), "label 1, but there are 1 classes");
+  EXPECT_CONTAINS(refusal(images_, labels_, {"one", "one"}), "listed twice");
   EXPECT_EQ(refusal(images_, labels_, {"one", "two", "never seen"}), "");
   for (std::size_t length = 0; length < images_.size(); ++length) {
     EXPECT_NE(refusal(images_.substr(0, length), labels_), "") << length;
@@ -110,7 +108,7 @@ TEST_F(IdxDamage, AMissingFileIsNamed) {
     const IdxImages opened(folder_.path() / "nowhere.gz", folder_.path() / "labels", {});
     FAIL();
   } catch (const Error& error) {
-    expect_contains(error.what(), "nowhere.gz: No such file");
+    EXPECT_CONTAINS(error.what(), "nowhere.gz: No such file");
   }
 }
 
