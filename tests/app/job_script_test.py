@@ -1,5 +1,5 @@
 """How jobs/train.sbatch ends, outside a cluster, when it gets many signals: it always logs how its ranks ended. The ranks are a
-program that exits with a given code. MASKEDKD_SCRIPT_HAILS sets the number of trials for each code.
+program that exits with a given code. MASKEDKD_SCRIPT_SIGNALS sets the number of trials for each code.
 """
 import os
 import pathlib
@@ -10,7 +10,7 @@ import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-HAILS = int(os.environ.get('MASKEDKD_SCRIPT_HAILS', 3))
+TRIALS = int(os.environ.get('MASKEDKD_SCRIPT_SIGNALS', 3))
 RANK = '''#!/usr/bin/env bash
 trap '' USR1
 touch {folder}/started
@@ -152,7 +152,7 @@ esac
     def test_logs_how_its_ranks_ended_despite_many_signals(self):
         lost = 0
         for code, words in MESSAGES.items():
-            for trial in range(HAILS):
+            for trial in range(TRIALS):
                 script, output = self.ended(code, pause=(0.0005, 0.02, 0.1)[trial % 3])
                 if script.returncode in LOST:
                     lost += 1
@@ -161,7 +161,7 @@ esac
                     self.assertEqual(script.returncode, code, output)
                     words_now = words
                 self.assertIn(words_now, output)
-        print(f'{HAILS * len(MESSAGES)} trials, the code was lost in {lost}')
+        print(f'{TRIALS * len(MESSAGES)} trials, the code was lost in {lost}')
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 """Job scripts that requeue themselves: a packing that is killed, a run that is always killed, a training that gets many signals
-while it ends. MASKEDKD_SIGNAL_HAILS sets the number of the last.
+while it ends. MASKEDKD_REQUEUE_SIGNALS sets the number of the last.
 """
 import os
 import pathlib
@@ -81,7 +81,7 @@ class Requeue(harness.ClusterTest):
     # bash 5.2.15 dies of a trapped signal that arrives while it reads a $(...), so nothing may be trapped after the
     # ranks' end.
     def test_many_signals_while_the_ranks_stop_do_not_prevent_the_requeue(self):
-        wanted, sent = count('MASKEDKD_SIGNAL_HAILS', 1), 0
+        wanted, sent = count('MASKEDKD_REQUEUE_SIGNALS', 1), 0
         expected = self.work.undisturbed('--epochs', EPOCHS)
         for trial in range(wanted):
             name = f'signalled-{trial}'
