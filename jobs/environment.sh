@@ -42,7 +42,7 @@ unset_variables_of_other_jobs() {
   done
 }
 
-# unset_slurm_variables: unsets Slurm's variables before a job is submitted, and tells the job that they were unset.
+# unset_slurm_variables: unsets Slurm's variables before a job is submitted, and marks them as unset for the job.
 unset_slurm_variables() {
   local name
   for name in "${!SLURM_@}"; do

@@ -202,7 +202,7 @@ void wait_for_shards(const MpiSession& session, ShardPacker& packer, std::int64_
   Progress progress("packing", "img", num_images, session.rank() == 0);
   const auto started = std::chrono::steady_clock::now();
   wait_and_show(session,
-                {[&](std::chrono::milliseconds patience) { return packer.wait(patience); },
+                {[&](std::chrono::milliseconds timeout) { return packer.wait(timeout); },
                  [&] {
                    const ShardPacker::Counts counts = packer.counts();
                    return std::vector<double>{static_cast<double>(counts.images), static_cast<double>(counts.bytes),

@@ -20,7 +20,7 @@ ShardPacker::ShardPacker(const ImageSource& source, const PackOptions& options, 
 
 ShardPacker::Counts ShardPacker::counts() const { return {images_, bytes_, broken_}; }
 
-bool ShardPacker::wait(std::chrono::milliseconds patience) { return threads_->wait(patience); }
+bool ShardPacker::wait(std::chrono::milliseconds timeout) { return threads_->wait(timeout); }
 
 bool ShardPacker::pack_next(const std::atomic<bool>& stop) {
   const std::int64_t shard = next_.fetch_add(stride_);

@@ -27,9 +27,9 @@ class ShardPacker {
     std::int64_t images = 0, bytes = 0, broken = 0;
   };
   Counts counts() const;
-  // Waits until all shards are done, no longer than `patience`, and returns whether they are. Throws what a thread
+  // Waits until all shards are done, no longer than `timeout`, and returns whether they are. Throws what a thread
   // threw.
-  bool wait(std::chrono::milliseconds patience);
+  bool wait(std::chrono::milliseconds timeout);
 
   // After all shards are done:
   const std::vector<ShardNote>& notes() const { return notes_; }

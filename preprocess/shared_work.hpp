@@ -20,9 +20,9 @@ Peers peers_of(const MpiSession& session);
 ShardIndex read_shared_index(const Peers& peers, const std::filesystem::path& directory);
 
 struct SharedWork {
-  // Waits for this rank's part, no longer than `patience`, and returns whether it has ended. Throws what its threads
+  // Waits for this rank's part, no longer than `timeout`, and returns whether it has ended. Throws what its threads
   // threw.
-  std::function<bool(std::chrono::milliseconds patience)> wait;
+  std::function<bool(std::chrono::milliseconds timeout)> wait;
   std::function<std::vector<double>()> counts;             // of this rank so far; as many numbers on every rank
   std::function<void(std::span<const double> sums)> show;  // on rank 0: shows the sums of the counts over all ranks
 };

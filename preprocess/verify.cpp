@@ -110,7 +110,7 @@ struct Counts {
   }
 };
 
-struct Verdict {
+struct Findings {
   std::vector<std::string> problems;
   std::int64_t bad_shards = 0;
   std::int64_t unreadable_shards = 0;  // of them
@@ -118,8 +118,8 @@ struct Verdict {
 };
 
 // Verifies this rank's shards on its threads, while rank 0 shows the progress of all ranks.
-Verdict verify_share(const MpiSession& session, const std::filesystem::path& directory, const ShardIndex& index,
-                     int num_threads, bool decode) {
+Findings verify_share(const MpiSession& session, const std::filesystem::path& directory, const ShardIndex& index,
+                      int num_threads, bool decode) {
   std::uint64_t total = 0;
   for (const ShardIndexEntry& entry : index.shards) {
     total += entry.size_bytes;
@@ -128,25 +128,25 @@ Verdict verify_share(const MpiSession& session, const std::filesystem::path& dir
   std::atomic<std::size_t> next = static_cast<std::size_t>(session.rank());
   std::vector<std::vector<std::string>> found(index.shards.size());
   std::mutex mutex;
-  Verdict verdict;
+  Findings findings;
   WorkerThreads threads(num_threads, [&](const std::atomic<bool>&) {
     const std::size_t shard = next.fetch_add(static_cast<std::size_t>(session.size()));
     if (shard >= index.shards.size()) {
       return false;
     }
-    ShardVerdict seen = verify_shard(directory, index, shard, decode, bytes);
+    ShardFindings seen = verify_shard(directory, index, shard, decode, bytes);
     bad += seen.problems.empty() ? 0 : 1;
     unreadable += seen.unreadable ? 1 : 0;
     found[shard] = std::move(seen.problems);
     if (!seen.class_counts.empty()) {
       const std::lock_guard lock(mutex);
-      verdict.counts.add({1, index.shards[shard].num_records, seen.class_counts});
+      findings.counts.add({1, index.shards[shard].num_records, seen.class_counts});
     }
     return true;
   });
   Progress progress("verifying", "MB", static_cast<std::int64_t>(total / 1000000), session.rank() == 0);
   wait_and_show(session,
-                {[&](std::chrono::milliseconds patience) { return threads.wait(patience); },
+                {[&](std::chrono::milliseconds timeout) { return threads.wait(timeout); },
                  [&] {
                    return std::vector<double>{static_cast<double>(bytes.load()), static_cast<double>(bad.load())};
                  },
@@ -154,16 +154,16 @@ Verdict verify_share(const MpiSession& session, const std::filesystem::path& dir
                    progress.update(static_cast<std::int64_t>(sums[0] / 1e6),
                                    sums[1] > 0 ? fmt::format("{:.0f} damaged shards", sums[1]) : "no damage so far");
                  }});
-  verdict.bad_shards = bad;
-  verdict.unreadable_shards = unreadable;
+  findings.bad_shards = bad;
+  findings.unreadable_shards = unreadable;
   for (std::vector<std::string>& problems : found) {
-    verdict.problems.insert(verdict.problems.end(), problems.begin(), problems.end());
+    findings.problems.insert(findings.problems.end(), problems.begin(), problems.end());
   }
-  return verdict;
+  return findings;
 }
 
-Verdict merged(const std::vector<std::string>& serialised) {
-  Verdict all;
+Findings merged(const std::vector<std::string>& serialised) {
+  Findings all;
   for (const std::string& text : serialised) {
     const auto json = nlohmann::json::parse(text);
     all.bad_shards += json.at("bad_shards").get<std::int64_t>();
@@ -178,14 +178,14 @@ Verdict merged(const std::vector<std::string>& serialised) {
   return all;
 }
 
-std::string serialise(const Verdict& own) {
+std::string serialise(const Findings& own) {
   const nlohmann::json json = {{"bad_shards", own.bad_shards},  {"unreadable_shards", own.unreadable_shards},
                                {"problems", own.problems},      {"shards", own.counts.shards},
                                {"records", own.counts.records}, {"classes", own.counts.classes}};
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-std::string conclusion(const Verdict& all, bool index_is_wrong, bool decode) {
+std::string conclusion(const Findings& all, bool index_is_wrong, bool decode) {
   if (index_is_wrong) {
     return fmt::format("its index is damaged; {}", kRepairIndexHint);
   }
@@ -206,29 +206,29 @@ std::string conclusion(const Verdict& all, bool index_is_wrong, bool decode) {
 
 }  // namespace
 
-ShardVerdict verify_shard(const std::filesystem::path& directory, const ShardIndex& index, std::size_t shard,
-                          bool decode, std::atomic<std::int64_t>& bytes) {
+ShardFindings verify_shard(const std::filesystem::path& directory, const ShardIndex& index, std::size_t shard,
+                           bool decode, std::atomic<std::int64_t>& bytes) {
   const ShardIndexEntry& entry = index.shards.at(shard);
   const std::filesystem::path path = directory / entry.name;
-  ShardVerdict verdict;
+  ShardFindings findings;
   try {
     const bool intact = is_intact(path, entry, bytes);
     ShardTables opened = open_shard(directory, index, shard);
     opened.read_names();
     if (!intact || decode) {
-      verdict.problems = bad_records(opened, decode, verdict.unreadable);
+      findings.problems = bad_records(opened, decode, findings.unreadable);
     }
-    if (!intact && verdict.problems.empty()) {
-      verdict.problems.push_back(
+    if (!intact && findings.problems.empty()) {
+      findings.problems.push_back(
           fmt::format("{}: no record is damaged, but the file has another SHA-256 than the index says", path.string()));
     }
-    verdict.class_counts = opened.class_counts();
+    findings.class_counts = opened.class_counts();
   } catch (const std::exception& error) {
     const std::string why = error.what();
-    verdict.unreadable = dynamic_cast<const FileError*>(&error) != nullptr;
-    verdict.problems = {why.starts_with(path.string()) ? why : fmt::format("{}: {}", path.string(), why)};
+    findings.unreadable = dynamic_cast<const FileError*>(&error) != nullptr;
+    findings.problems = {why.starts_with(path.string()) ? why : fmt::format("{}: {}", path.string(), why)};
   }
-  return verdict;
+  return findings;
 }
 
 int run_verify_command(const MpiSession& session, int argc, const char* const* argv) {
@@ -256,7 +256,7 @@ int run_verify_command(const MpiSession& session, int argc, const char* const* a
   const int cores = cores_for_rank(session);
   const Peers peers = peers_of(session);
   const ShardIndex index = read_shared_index(peers, directory);
-  const Verdict all = merged(
+  const Findings all = merged(
       peers.all_gather(serialise(verify_share(session, directory, index, threads > 0 ? threads : cores, decode))));
   std::string counts_differ;
   if (all.counts.shards == index.shards.size()) {

@@ -33,9 +33,9 @@ void WorkerThreads::stop_and_join() noexcept {
   }
 }
 
-bool WorkerThreads::wait(std::chrono::milliseconds patience) {
+bool WorkerThreads::wait(std::chrono::milliseconds timeout) {
   std::unique_lock lock(mutex_);
-  ended_.wait_for(lock, patience, [&] { return running_ == 0 || failure_ != nullptr; });
+  ended_.wait_for(lock, timeout, [&] { return running_ == 0 || failure_ != nullptr; });
   if (failure_ != nullptr) {
     std::rethrow_exception(failure_);
   }

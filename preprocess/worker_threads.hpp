@@ -22,9 +22,9 @@ class WorkerThreads {
   WorkerThreads& operator=(const WorkerThreads&) = delete;
   ~WorkerThreads();  // stops the threads and waits for them
 
-  // Waits until all have ended, no longer than `patience`, and returns whether they have. Throws the first exception of
+  // Waits until all have ended, no longer than `timeout`, and returns whether they have. Throws the first exception of
   // a thread, which also stops the others.
-  bool wait(std::chrono::milliseconds patience);
+  bool wait(std::chrono::milliseconds timeout);
 
  private:
   void work();

@@ -30,11 +30,11 @@ State& state() {
 }
 
 // Whether SIGCONT comes within that time, or has come.
-bool take_continue(std::chrono::nanoseconds patience) {
+bool take_continue(std::chrono::nanoseconds timeout) {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGCONT);
-  const timespec time{0, patience.count()};
+  const timespec time{0, timeout.count()};
   return sigtimedwait(&signals, nullptr, &time) == SIGCONT;
 }
 

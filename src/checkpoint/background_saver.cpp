@@ -26,8 +26,8 @@ BackgroundSaver::~BackgroundSaver() {
   }
 }
 
-bool BackgroundSaver::busy(std::chrono::milliseconds patience) const {
-  return running_.valid() && running_.wait_for(patience) != std::future_status::ready;
+bool BackgroundSaver::busy(std::chrono::milliseconds timeout) const {
+  return running_.valid() && running_.wait_for(timeout) != std::future_status::ready;
 }
 
 void BackgroundSaver::start(CheckpointContent content, bool is_best) {

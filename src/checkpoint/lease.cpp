@@ -37,8 +37,8 @@ bool is_temporary_or_taken_over(int reason) {
 }
 
 // Removes all of it, with retries, so that nobody can rename out of it any more.
-void remove_completely(const fs::path& folder, std::chrono::milliseconds patience) {
-  const Clock::time_point end = Clock::now() + patience;
+void remove_completely(const fs::path& folder, std::chrono::milliseconds timeout) {
+  const Clock::time_point end = Clock::now() + timeout;
   for (;;) {
     std::error_code error;
     fs::remove_all(folder, error);  // a missing folder is no error
@@ -55,7 +55,7 @@ void remove_completely(const fs::path& folder, std::chrono::milliseconds patienc
 }
 
 // Removes the folders of older generations completely.
-void remove_older(const fs::path& leases, std::int64_t generation, std::chrono::milliseconds patience) {
+void remove_older(const fs::path& leases, std::int64_t generation, std::chrono::milliseconds timeout) {
   std::error_code ignored;
   for (const std::string& name : names_of_leases(leases)) {
     const auto number = generation_of_name(name);
@@ -66,7 +66,7 @@ void remove_older(const fs::path& leases, std::int64_t generation, std::chrono::
         if (errno != EXDEV) {  // an overlay can't rename a folder of its lower layer
           throw FileError("can't take away", leases / name, errno);
         }
-        remove_completely(leases / name, patience);
+        remove_completely(leases / name, timeout);
       }
     }
   }
@@ -74,7 +74,7 @@ void remove_older(const fs::path& leases, std::int64_t generation, std::chrono::
   for (const std::string& name : names_of_leases(leases)) {
     // A start that is just beginning may become the next generation, and needs its folder.
     if (name.front() == '.' && claimed_generation(name).value_or(0) <= generation) {
-      remove_completely(leases / name, patience);
+      remove_completely(leases / name, timeout);
     }
   }
   sync_directory(leases);
@@ -105,9 +105,9 @@ void wait_for_end_of(const fs::path& folder, const LeaseOwner& me, const LeaseOp
   }
   if (on_wait) {
     on_wait(fmt::format("waiting up to {} s for a sign of life of {}, which held this run last",
-                        std::chrono::duration_cast<std::chrono::seconds>(options.patience).count(), holder));
+                        std::chrono::duration_cast<std::chrono::seconds>(options.timeout).count(), holder));
   }
-  const Clock::time_point end = Clock::now() + options.patience;
+  const Clock::time_point end = Clock::now() + options.timeout;
   while (Clock::now() < end) {
     std::this_thread::sleep_for(kPollInterval);
     if (options.give_up && options.give_up()) {
@@ -179,7 +179,7 @@ Lease::Lease(const fs::path& run, LeaseOwner owner, const LeaseOptions& options,
     throw taken();
   }
   try {
-    remove_older(leases, generation_, options_.patience);
+    remove_older(leases, generation_, options_.timeout);
   } catch (const std::exception&) {
     release("");  // not removed: numbers must not be reused
     throw;

@@ -76,8 +76,8 @@ void CommandLine::State::assign_positionals() {
     throw usage_error(fmt::format("unexpected argument '{}'", positional_words[positionals.size()]), hint);
   }
   for (std::size_t i = 0; i < positionals.size(); ++i) {
-    const bool is_there = i < positional_words.size() && !positional_words[i].empty();
-    if (is_there) {
+    const bool is_given = i < positional_words.size() && !positional_words[i].empty();
+    if (is_given) {
       *positionals[i].value = expanded_path(positionals[i].name, positional_words[i]);
     } else if (positionals[i].is_required) {
       throw usage_error(fmt::format("{} is missing", positionals[i].name), hint);

@@ -62,17 +62,17 @@ std::vector<int> confined_to(const std::vector<int>& cores, const std::vector<Ra
 
 std::string describe(const std::vector<RankCores>& ranks, int available, const std::string& remedy) {
   const std::vector<int>* cores = nullptr;
-  std::vector<int> crowd;
+  std::vector<int> crowded;
   for (const RankCores& rank : ranks) {
     const std::vector<int> confined = confined_to(rank.allowed, ranks);
     if (confined.size() > rank.allowed.size() && (cores == nullptr || rank.allowed.size() < cores->size())) {
       cores = &rank.allowed;
-      crowd = confined;
+      crowded = confined;
     }
   }
   const std::string which =
       cores == nullptr ? fmt::format("the {} ranks on {} may run on too few cores", ranks.size(), ranks[0].host)
-                       : fmt::format("ranks {} on {} may only run on core{} {}", list(crowd), ranks[0].host,
+                       : fmt::format("ranks {} on {} may only run on core{} {}", list(crowded), ranks[0].host,
                                      cores->size() == 1 ? "" : "s", list(*cores));
   return fmt::format("{}, although the job could use {} cores there: they slow each other down; {}", which, available,
                      remedy);

@@ -208,7 +208,7 @@ struct Loader::State {
         record = (record + 1) % set.num_records();
         if (record == task->record) {
           throw BadRecord(fmt::format("{}; and so is every other record", images.damage().what()),
-                          "maskedkd_pack verify tells how to repair it");
+                          "maskedkd_pack verify says how to repair it");
         }
       }
     } catch (...) {
@@ -244,7 +244,7 @@ struct Loader::State {
     if (counts.bad_records > options.bad_records_limit) {
       throw BadRecord(fmt::format("{}; these are {} damaged records, more than --bad-records-limit {}", damage.what(),
                                   counts.bad_records, options.bad_records_limit),
-                      "maskedkd_pack verify lists what is damaged, and tells how to repair it");
+                      "maskedkd_pack verify lists what is damaged, and says how to repair it");
     }
     if (is_new) {
       spdlog::warn("{}: the next record is used instead ({} damaged so far)", damage.what(), counts.bad_records);

@@ -41,7 +41,7 @@ void erase(const std::vector<PixelBox>& boxes, ErasingMode mode, const RandomAdd
 
 }  // namespace
 
-std::span<std::uint8_t> CropMemory::take(std::size_t position, std::size_t num_bytes) {
+std::span<std::uint8_t> CropMemory::allocate(std::size_t position, std::size_t num_bytes) {
   const std::lock_guard lock(mutex_);
   const auto count = static_cast<std::int64_t>(num_bytes);
   if (crops_.pieces.empty() || crops_.pieces.back().numel() - used_ < count) {
@@ -119,7 +119,7 @@ void RecordImages::keep_crop(TrainingPlan plan, const ImageRegion& image, const 
   const bool resizes = std::int64_t{plan.crop.height} * plan.crop.width > std::int64_t{kRawCropPixels} * side * side;
   const int height = resizes ? side : plan.crop.height, width = resizes ? side : plan.crop.width;
   const std::span<std::uint8_t> pixels =
-      place.crop_memory->take(place.position, static_cast<std::size_t>(height) * width * 3);
+      place.crop_memory->allocate(place.position, static_cast<std::size_t>(height) * width * 3);
   crop_and_resize(image, plan.crop, height, width, {0, 0, height, width}, plan.interpolation, pixels);
   plan.crop = {0, 0, height, width};
   place.batch.crops->plans[place.position] = std::move(plan);

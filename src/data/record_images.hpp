@@ -17,7 +17,7 @@ class CropMemory {
  public:
   CropMemory(RawCrops& crops, bool pinned) : crops_(crops), pinned_(pinned) {}
   // For the crop of a position, whose place is recorded. Thread-safe. Throws where there is no memory.
-  std::span<std::uint8_t> take(std::size_t position, std::size_t num_bytes);
+  std::span<std::uint8_t> allocate(std::size_t position, std::size_t num_bytes);
 
  private:
   std::mutex mutex_;

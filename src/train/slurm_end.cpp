@@ -97,8 +97,8 @@ std::string read_until(Clock::time_point end, int descriptor) {
 }
 
 std::string output_of_squeue(const std::string& job_id, std::vector<std::string> variables,
-                             std::chrono::seconds patience) {
-  const auto end = Clock::now() + patience;
+                             std::chrono::seconds timeout) {
+  const auto end = Clock::now() + timeout;
   std::array<int, 2> pipe{-1, -1};
   if (pipe2(pipe.data(), O_CLOEXEC) != 0) {
     return "";
@@ -142,15 +142,15 @@ std::optional<double> end_of(const std::string& job_id, const std::string& outpu
 
 }  // namespace
 
-std::future<std::optional<double>> ask_slurm_for_end(const std::string& job_id, std::chrono::seconds patience) {
+std::future<std::optional<double>> ask_slurm_for_end(const std::string& job_id, std::chrono::seconds timeout) {
   const auto answer = std::make_shared<std::promise<std::optional<double>>>();
   std::future<std::optional<double>> future = answer->get_future();
   sigset_t all, before;  // the new thread handles no signals
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   try {
-    std::thread([answer, job_id, variables = environment_of_squeue(), patience]() mutable {
-      answer->set_value(end_of(job_id, output_of_squeue(job_id, std::move(variables), patience)));
+    std::thread([answer, job_id, variables = environment_of_squeue(), timeout]() mutable {
+      answer->set_value(end_of(job_id, output_of_squeue(job_id, std::move(variables), timeout)));
     }).detach();
   } catch (const std::system_error&) {  // no more threads can be started: treated like no answer
     answer->set_value(std::nullopt);

@@ -26,16 +26,16 @@ std::string describe(const RankState& state, double timeout_s) {
   }
 }
 
-Hang hang_of(std::span<const RankState> ranks, const std::vector<int>& culprits, double timeout_s) {
-  Hang hang{culprits, ""};
-  for (std::size_t i = 0; i < std::min(culprits.size(), kMaxDescribed); ++i) {
-    const RankState& state = ranks[static_cast<std::size_t>(culprits[i])];
-    hang.description += fmt::format("{}rank {}{} {}", i > 0 ? "; " : "", culprits[i],
+Hang hang_of(std::span<const RankState> ranks, const std::vector<int>& hung_ranks, double timeout_s) {
+  Hang hang{hung_ranks, ""};
+  for (std::size_t i = 0; i < std::min(hung_ranks.size(), kMaxDescribed); ++i) {
+    const RankState& state = ranks[static_cast<std::size_t>(hung_ranks[i])];
+    hang.description += fmt::format("{}rank {}{} {}", i > 0 ? "; " : "", hung_ranks[i],
                                     state.host.empty() ? "" : " on host " + state.host, describe(state, timeout_s));
   }
-  if (culprits.size() > kMaxDescribed) {
+  if (hung_ranks.size() > kMaxDescribed) {
     hang.description +=
-        fmt::format("; likewise ranks {}", fmt::join(culprits.begin() + kMaxDescribed, culprits.end(), ", "));
+        fmt::format("; likewise ranks {}", fmt::join(hung_ranks.begin() + kMaxDescribed, hung_ranks.end(), ", "));
   }
   return hang;
 }
@@ -61,8 +61,8 @@ std::optional<Hang> find_hang(std::span<const RankState> ranks, std::optional<do
     }
     return found;
   };
-  const auto hang_if_any = [&](const std::vector<int>& culprits) {
-    return culprits.empty() ? std::nullopt : std::optional(hang_of(ranks, culprits, timeout_s));
+  const auto hang_if_any = [&](const std::vector<int>& hung_ranks) {
+    return hung_ranks.empty() ? std::nullopt : std::optional(hang_of(ranks, hung_ranks, timeout_s));
   };
   const auto stalls = [&](const RankState& state) {
     const bool may_be_slow = !given_timeout_s && state.pace == Activity::Pace::slow;
@@ -91,7 +91,7 @@ std::optional<Hang> find_hang(std::span<const RankState> ranks, std::optional<do
   }
   const auto state_of = [&](int rank) -> const RankState& { return ranks[static_cast<std::size_t>(rank)]; };
   const std::vector<int> absent = ranks_where([](const RankState& state) { return state.link == RankLink::absent; });
-  if (!absent.empty()) {  // any of them may be the culprit; a longer wait allows for a late connection
+  if (!absent.empty()) {  // any of them may be the hung one; a longer wait allows for a late connection
     const bool all_stall = std::all_of(suspects.begin(), suspects.end(), [&](int rank) {
       return stalls(state_of(rank)) && state_of(rank).stalled_s >= 1.5 * timeout_s;
     });

@@ -34,13 +34,13 @@ inline constexpr double kShortestTimeout_s = 60;
 inline constexpr double kSlowPace = 5;  // factor for slow phases, where the timeout is learned
 
 struct Hang {
-  std::vector<int> culprits;  // in order; without the ranks that only wait for them
-  std::string description;    // one line: "rank 3 on host b has not responded for ... s; last: step 17: forward"
+  std::vector<int> hung_ranks;  // in order; without the ranks that only wait for them
+  std::string description;      // one line: "rank 3 on host b has not responded for ... s; last: step 17: forward"
 
-  bool is_culprit(int rank) const { return std::find(culprits.begin(), culprits.end(), rank) != culprits.end(); }
+  bool is_hung(int rank) const { return std::find(hung_ranks.begin(), hung_ranks.end(), rank) != hung_ranks.end(); }
 };
 
-// nullopt: no rank hangs. ranks: indexed by rank. The culprits are
+// nullopt: no rank hangs. ranks: indexed by rank. The hung ranks are
 //  1. ranks that died some seconds ago (the launcher usually ends the job first), or are silent for the timeout; else
 //  2. ranks whose main thread stalls while it does not wait for other ranks; else
 //  3. where all remaining ranks wait and stall, those that have entered the fewest collectives, and among several of

@@ -82,17 +82,17 @@ bool WatchdogFollower::wait_for_answer(const std::function<bool(double seconds)>
   return false;
 }
 
-std::optional<WatchdogFollower::Verdict> WatchdogFollower::follow(double passed_s, const RankState& own,
-                                                                  const std::string& error) {
+std::optional<WatchdogFollower::Ending> WatchdogFollower::follow(double passed_s, const RankState& own,
+                                                                 const std::string& error) {
   return link_ ? follow_rank_0(passed_s, own, error) : follow_alone(own);
 }
 
-std::optional<WatchdogFollower::Verdict> WatchdogFollower::follow_rank_0(double passed_s, const RankState& own,
-                                                                         const std::string& error) {
+std::optional<WatchdogFollower::Ending> WatchdogFollower::follow_rank_0(double passed_s, const RankState& own,
+                                                                        const std::string& error) {
   rank_0_.silent_s += passed_s;
   for (const Frame& frame : link_->receive()) {
     if (frame.kind == Frame::Kind::end || frame.kind == Frame::Kind::show_stack) {
-      return Verdict{"", frame.kind == Frame::Kind::show_stack, 0};
+      return Ending{"", frame.kind == Frame::Kind::show_stack, 0};
     }
     rank_0_ = frame.state();
     timeout_s_ = frame.timeout_s > 0 ? frame.timeout_s : timeout_s_;
@@ -109,22 +109,22 @@ std::optional<WatchdogFollower::Verdict> WatchdogFollower::follow_rank_0(double 
   if (!error.empty()) {
     state.doing = error;
     report(Frame::Kind::failure, std::move(state));
-    return Verdict{"", false, kTimeForRank0ToLog_s};
+    return Ending{"", false, kTimeForRank0ToLog_s};
   }
   report(Frame::Kind::report, std::move(state));
   rank_0_.waits = true;  // its main thread is watched by its own watchdog
   rank_0_.stalled_s = 0;
   if (const auto hang = find_hang({&rank_0_, 1}, timeout_s_)) {
     // The delay lets one rank log it, not hundreds: the launcher ends the job meanwhile.
-    return Verdict{hang->description, false, 0.5 * (std::bit_width(static_cast<unsigned>(rank_)) - 1)};
+    return Ending{hang->description, false, 0.5 * (std::bit_width(static_cast<unsigned>(rank_)) - 1)};
   }
   return std::nullopt;
 }
 
 // Judges this rank as if it were the only one.
-std::optional<WatchdogFollower::Verdict> WatchdogFollower::follow_alone(const RankState& own) const {
+std::optional<WatchdogFollower::Ending> WatchdogFollower::follow_alone(const RankState& own) const {
   const auto hang = own.waits ? std::nullopt : find_hang({&own, 1}, given_timeout_s_);
-  return hang ? std::optional(Verdict{
+  return hang ? std::optional(Ending{
                     fmt::format("this rank{}", hang->description.substr(hang->description.find(" on host"))), true, 0})
               : std::nullopt;
 }

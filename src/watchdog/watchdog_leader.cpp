@@ -32,7 +32,7 @@ void WatchdogLeader::accept_all() {
   }
 }
 
-std::optional<Hang> WatchdogLeader::judge(double passed_s, const RankState& own, const std::string& error) {
+std::optional<Hang> WatchdogLeader::find_hang(double passed_s, const RankState& own, const std::string& error) {
   for (RankState& state : ranks_) {
     state.silent_s += passed_s;
   }
@@ -86,7 +86,7 @@ std::optional<std::string> WatchdogLeader::handle(Peer& peer, const Frame& frame
 void WatchdogLeader::send_end(const Hang& hang, const RankState& own) {
   for (Peer& peer : peers_) {
     if (peer.rank > 0) {
-      peer.link.send(Frame::of(hang.is_culprit(peer.rank) ? Frame::Kind::show_stack : Frame::Kind::end, 0, own));
+      peer.link.send(Frame::of(hang.is_hung(peer.rank) ? Frame::Kind::show_stack : Frame::Kind::end, 0, own));
     }
   }
 }

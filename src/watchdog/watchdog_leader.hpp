@@ -17,8 +17,8 @@ class WatchdogLeader {
 
   // Reads what the ranks have reported, passed_s seconds after the last call, and answers. own: rank 0's state. error:
   // of rank 0's communicator; empty: none. Returns what ends the job, if anything does.
-  std::optional<Hang> judge(double passed_s, const RankState& own, const std::string& error);
-  // Tells every rank to end, and the culprits to print their stacks first.
+  std::optional<Hang> find_hang(double passed_s, const RankState& own, const std::string& error);
+  // Asks every rank to end, and the hung ranks to print their stacks first.
   void send_end(const Hang& hang, const RankState& own);
   // Announces that rank 0 leaves. Returns the links, to be read until the other side closes them.
   std::vector<Link> send_goodbye(const RankState& own);

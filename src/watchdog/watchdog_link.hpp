@@ -13,7 +13,7 @@ namespace maskedkd {
 
 struct Frame {
   // report: what a rank does. failure: an error of its communicator, in `doing`. goodbye: the sender ends normally.
-  // answer: the state of rank 0. end, show_stack: rank 0 tells the process to end. Frames to rank 0 contain the token.
+  // answer: the state of rank 0. end, show_stack: rank 0 asks the process to end. Frames to rank 0 contain the token.
   enum class Kind : std::uint32_t { report, failure, goodbye, answer, end, show_stack };
   Kind kind = Kind::report;
   std::int32_t rank = 0;

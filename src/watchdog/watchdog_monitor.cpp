@@ -93,26 +93,26 @@ bool Watchdog::Monitor::wait(double seconds) {
 }
 
 bool Watchdog::Monitor::lead(double passed_s) {
-  const std::optional<Hang> hang = leader_->judge(passed_s, main_.state(), ender_.communicator_error());
+  const std::optional<Hang> hang = leader_->find_hang(passed_s, main_.state(), ender_.communicator_error());
   if (!hang) {
     return false;
   }
   ender_.report(hang->description);
   leader_->send_end(*hang, main_.state());
-  ender_.end(/*with_stack=*/hang->is_culprit(0));
+  ender_.end(/*with_stack=*/hang->is_hung(0));
   return true;
 }
 
 bool Watchdog::Monitor::follow(double passed_s) {
-  const auto verdict = follower_->follow(passed_s, main_.state(), ender_.communicator_error());
-  if (!verdict) {
+  const auto ending = follower_->follow(passed_s, main_.state(), ender_.communicator_error());
+  if (!ending) {
     return false;
   }
-  sleep_for(verdict->delay_s);
-  if (!verdict->report.empty()) {
-    ender_.report(verdict->report);
+  sleep_for(ending->delay_s);
+  if (!ending->report.empty()) {
+    ender_.report(ending->report);
   }
-  ender_.end(verdict->shows_stack);
+  ender_.end(ending->shows_stack);
   return true;
 }
 

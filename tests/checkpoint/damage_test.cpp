@@ -28,7 +28,7 @@ class Damage : public ::testing::Test {
     if (messages.size() != 1 || messages[0].find("step-000000020") == std::string::npos ||
         messages[0].find(file) == std::string::npos) {
       return ::testing::AssertionFailure()
-             << "told " << messages.size() << ": " << (messages.empty() ? "" : messages[0]);
+             << "reported " << messages.size() << ": " << (messages.empty() ? "" : messages[0]);
     }
     try {
       load_checkpoint(newest_);

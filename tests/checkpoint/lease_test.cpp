@@ -17,7 +17,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-const LeaseOptions kQuick{.patience = 400ms, .heartbeat_interval = 50ms};
+const LeaseOptions kQuick{.timeout = 400ms, .heartbeat_interval = 50ms};
 
 LeaseOwner somewhere_else(const std::string& job = "", std::int64_t restarts = 0) {
   LeaseOwner owner = this_process("maskedkd_train");
@@ -66,7 +66,7 @@ TEST(Lease, GenerationsGrowAndAReleasedRunIsFreeAtOnce) {
   const TemporaryDirectory run;
   for (int generation = 1; generation <= 3; ++generation) {
     const auto started = std::chrono::steady_clock::now();
-    Lease lease(run.path() / "deep" / "run", somewhere_else(), {.patience = 1h, .heartbeat_interval = 1h});
+    Lease lease(run.path() / "deep" / "run", somewhere_else(), {.timeout = 1h, .heartbeat_interval = 1h});
     EXPECT_EQ(lease.generation(), generation);
     EXPECT_EQ(lease.previous().ended, generation == 1 ? "" : "stopped");
     EXPECT_EQ(lease.previous().resumed_from, generation == 1 ? "" : "step-000000007");
@@ -87,7 +87,7 @@ TEST(Lease, ALivingOwnerOnThisMachineBlocksAndADeadOneDoesNot) {
   kill(child, SIGSTOP);  // a stopped process is alive
   EXPECT_NE(error_of([&] { Lease lease(run.path(), here(), kQuick); }).find("in use by"), std::string::npos);
   kill_and_wait(child);
-  const Lease lease(run.path(), here(), {.patience = 1h, .heartbeat_interval = 1h});
+  const Lease lease(run.path(), here(), {.timeout = 1h, .heartbeat_interval = 1h});
   EXPECT_EQ(lease.generation(), 2);
 }
 
@@ -96,7 +96,7 @@ TEST(Lease, AReusedProcessNumberIsNotTheOwner) {
   LeaseOwner before = here();
   before.process_started = "1";
   const Lease killed(run.path(), before, kQuick);
-  const Lease lease(run.path(), here(), {.patience = 1h, .heartbeat_interval = 1h});
+  const Lease lease(run.path(), here(), {.timeout = 1h, .heartbeat_interval = 1h});
   EXPECT_EQ(lease.generation(), 2);
 }
 
@@ -116,7 +116,7 @@ TEST(Lease, AnOwnerOnAnotherMachineIsJudgedByItsHeartbeat) {
   const Lease silent(other.path(), somewhere_else(), kQuick);
   const auto started = std::chrono::steady_clock::now();
   const Lease lease(other.path(), here(), kQuick);
-  EXPECT_GE(std::chrono::steady_clock::now() - started, kQuick.patience);
+  EXPECT_GE(std::chrono::steady_clock::now() - started, kQuick.timeout);
   EXPECT_EQ(lease.generation(), 2);
   EXPECT_NE(error_of([&] { silent.check(); }).find("taken over its folder"), std::string::npos);
 }
@@ -139,7 +139,7 @@ TEST(Lease, AnOwnerThatCanNotBeExaminedIsJudgedByItsHeartbeat) {
     const Lease silent(other.path(), hidden, kQuick);
     const auto started = std::chrono::steady_clock::now();
     const Lease lease(other.path(), here(), kQuick);
-    EXPECT_GE(std::chrono::steady_clock::now() - started, kQuick.patience);
+    EXPECT_GE(std::chrono::steady_clock::now() - started, kQuick.timeout);
     EXPECT_EQ(lease.generation(), 2);
   }
 }
@@ -179,17 +179,17 @@ TEST(Lease, AnUnreadableRecordIsNotAMissingOne) {
 
 TEST(Lease, ALaterStartOfTheSameJobTakesOverFromALivingOne) {
   const TemporaryDirectory run;
-  Lease old(run.path(), here("17", 1), {.patience = 1h, .heartbeat_interval = 20ms});
+  Lease old(run.path(), here("17", 1), {.timeout = 1h, .heartbeat_interval = 20ms});
   std::atomic<int> lost{0};
   old.start_heartbeat([&](const Error& error) { lost = static_cast<int>(error.code()); });
   EXPECT_NE(error_of([&] { Lease lease(run.path(), here("17", 1), kQuick); }).find("in use"), std::string::npos);
   EXPECT_NE(error_of([&] { Lease lease(run.path(), here("17", 0), kQuick); }).find("in use"), std::string::npos);
-  const Lease lease(run.path(), here("17", 2), {.patience = 1h, .heartbeat_interval = 1h});
+  const Lease lease(run.path(), here("17", 2), {.timeout = 1h, .heartbeat_interval = 1h});
   EXPECT_EQ(lease.generation(), 2);
   for (int tries = 0; lost == 0 && tries < 500; ++tries) {
     std::this_thread::sleep_for(10ms);
   }
-  EXPECT_EQ(lost, static_cast<int>(ExitCode::no_requeue)) << "the old one is told";
+  EXPECT_EQ(lost, static_cast<int>(ExitCode::no_requeue)) << "the old one is notified";
 }
 
 // The earlier owner has prepared everything, and only has to move it to its place.
@@ -214,7 +214,7 @@ TEST(Lease, AnEarlierOwnerCanWriteNothing) {
     return all;
   };
   const auto before = files();
-  const std::vector<std::function<void()>> deeds = {
+  const std::vector<std::function<void()>> actions = {
       [&] { save_checkpoint(old, root, example_state(3)); },
       [&] {
         save_checkpoint(old, root, example_state(2));
@@ -228,9 +228,9 @@ TEST(Lease, AnEarlierOwnerCanWriteNothing) {
       [&] { old.check(); },
       [&] { save_checkpoint_part(old.staging_folder(), example_state(3)); },
   };
-  for (std::size_t i = 0; i < deeds.size(); ++i) {
-    const std::string message = error_of(deeds[i]);
-    EXPECT_TRUE(message.find("taken over its folder") != std::string::npos || i + 1 == deeds.size()) << i << message;
+  for (std::size_t i = 0; i < actions.size(); ++i) {
+    const std::string message = error_of(actions[i]);
+    EXPECT_TRUE(message.find("taken over its folder") != std::string::npos || i + 1 == actions.size()) << i << message;
     EXPECT_FALSE(message.empty()) << i;
     EXPECT_EQ(files(), before) << i;
   }

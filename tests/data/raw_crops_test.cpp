@@ -123,13 +123,13 @@ TEST(CropMemory, CropsLieApartInAFewPieces) {
   constexpr std::size_t kCount = 200, kThreads = 4;
   RawCrops crops;
   crops.places.resize(kCount);
-  CropMemory room(crops, /*pinned=*/false);
+  CropMemory memory(crops, /*pinned=*/false);
   const auto size_of = [](std::size_t position) { return position == 7 ? 9'000'000 : 1 + position * 7919 % 300'000; };
   std::vector<std::thread> threads;
   for (std::size_t thread = 0; thread < kThreads; ++thread) {
     threads.emplace_back([&, thread] {
       for (std::size_t position = thread; position < kCount; position += kThreads) {
-        const std::span<std::uint8_t> pixels = room.take(position, size_of(position));
+        const std::span<std::uint8_t> pixels = memory.allocate(position, size_of(position));
         ASSERT_EQ(pixels.size(), size_of(position));
         std::fill(pixels.begin(), pixels.end(), static_cast<std::uint8_t>(position));
       }

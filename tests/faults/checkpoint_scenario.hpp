@@ -28,7 +28,7 @@ inline fs::path checkpoints_of(const fs::path& run) { return run / "run" / "chec
 // Takes the lease for one start of the run; a process that was killed is recognised as dead at once.
 inline std::unique_ptr<Lease> take(const fs::path& run) {
   return std::make_unique<Lease>(run / "run", this_process("a test"),
-                                 LeaseOptions{.patience = std::chrono::milliseconds(50)});
+                                 LeaseOptions{.timeout = std::chrono::milliseconds(50)});
 }
 
 inline void prepare(const CheckpointScenario& scenario, const fs::path& run) {

@@ -22,7 +22,7 @@ enum faults_kind {
   FAULTS_ERROR,     /* this call fails with the errno, where it can (faults_applies) */
   FAULTS_ERROR_ON,  /* this and all later ones, as when a disk is taken away */
   FAULTS_SHORT,     /* writes only: half of the bytes, which is no error */
-  FAULTS_FULL_DISK, /* from here on there is room for half of a write, then for nothing */
+  FAULTS_FULL_DISK, /* from here on there is space for half of a write, then for nothing */
   FAULTS_CANNOT     /* the file system can't do it: each call of a kind (N: enum faults_deed) fails with the errno */
 };
 

@@ -132,7 +132,7 @@ TEST_F(TrainFaults, AfterErrorsAtSampledCallsItFinishesWithTheSameBits) {
     expect_finishes(disturbed);
     ++done;
   }
-  std::printf("%d errors, %d of them were told\n", done, num_reported);
+  std::printf("%d errors, %d of them were reported\n", done, num_reported);
   EXPECT_GT(num_reported, 0);
 }
 

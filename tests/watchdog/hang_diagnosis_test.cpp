@@ -26,16 +26,16 @@ RankState waits(std::uint64_t collectives, double stalled_s) {
   return state;
 }
 
-std::vector<int> culprits(const std::vector<RankState>& ranks, std::optional<double> timeout_s = kTimeout_s) {
+std::vector<int> hung_ranks(const std::vector<RankState>& ranks, std::optional<double> timeout_s = kTimeout_s) {
   const auto hang = find_hang(ranks, timeout_s);
-  return hang ? hang->culprits : std::vector<int>{};
+  return hang ? hang->hung_ranks : std::vector<int>{};
 }
 using Ranks = std::vector<int>;
 
 TEST(HangDiagnosis, AWorkingRankHangsAfterTheTimeout) {
-  EXPECT_EQ(culprits({rank_that("step 17: forward", 59), waits(5, 300)}), Ranks{});
-  EXPECT_EQ(culprits({rank_that("step 17: forward", 60), waits(5, 300)}), Ranks{0});
-  EXPECT_EQ(culprits({waits(5, 61), rank_that("x", 61), waits(4, 61), rank_that("y", 62)}), (Ranks{1, 3}));
+  EXPECT_EQ(hung_ranks({rank_that("step 17: forward", 59), waits(5, 300)}), Ranks{});
+  EXPECT_EQ(hung_ranks({rank_that("step 17: forward", 60), waits(5, 300)}), Ranks{0});
+  EXPECT_EQ(hung_ranks({waits(5, 61), rank_that("x", 61), waits(4, 61), rank_that("y", 62)}), (Ranks{1, 3}));
 }
 
 TEST(HangDiagnosis, TheDescriptionNamesRankHostAndActivity) {
@@ -48,11 +48,11 @@ TEST(HangDiagnosis, ARankThatDoesNotAnswerIsNamedWhateverItDidLast) {
   RankState stopped = rank_that("step 17: forward", 0.2);
   stopped.host = "b";
   stopped.silent_s = 59;
-  EXPECT_EQ(culprits({waits(9, 59), waits(9, 59), stopped}), Ranks{});
+  EXPECT_EQ(hung_ranks({waits(9, 59), waits(9, 59), stopped}), Ranks{});
   stopped.silent_s = 60;
   const auto hang = find_hang(std::vector{waits(9, 60), waits(9, 60), stopped}, kTimeout_s);
   ASSERT_TRUE(hang);
-  EXPECT_EQ(hang->culprits, Ranks{2});
+  EXPECT_EQ(hang->hung_ranks, Ranks{2});
   EXPECT_EQ(hang->description,
             "rank 2 on host b has not responded for 60 s (stopped, or its connection is dead); last: step 17: forward");
 }
@@ -61,27 +61,27 @@ TEST(HangDiagnosis, ARankThatDoesNotAnswerIsNamedWhateverItDidLast) {
 TEST(HangDiagnosis, WaitingRanksAreNotNamedWhileAnotherIsSilent) {
   RankState stopped = waits(9, 0.2);
   stopped.silent_s = 30;
-  EXPECT_EQ(culprits({waits(9, 61), waits(8, 61), stopped}), Ranks{});
+  EXPECT_EQ(hung_ranks({waits(9, 61), waits(8, 61), stopped}), Ranks{});
 }
 
 TEST(HangDiagnosis, IfAllWaitThoseWithTheFewestCollectivesAreNamed) {
-  EXPECT_EQ(culprits({waits(9, 70), waits(8, 70), waits(9, 70)}), Ranks{1});
-  EXPECT_EQ(culprits({waits(9, 70), waits(8, 59), waits(9, 70)}), Ranks{}) << "it has just reached its collective";
-  EXPECT_EQ(culprits({waits(9, 70), waits(9, 70)}), (Ranks{0, 1}));
+  EXPECT_EQ(hung_ranks({waits(9, 70), waits(8, 70), waits(9, 70)}), Ranks{1});
+  EXPECT_EQ(hung_ranks({waits(9, 70), waits(8, 59), waits(9, 70)}), Ranks{}) << "it has just reached its collective";
+  EXPECT_EQ(hung_ranks({waits(9, 70), waits(9, 70)}), (Ranks{0, 1}));
 }
 
 TEST(HangDiagnosis, OfRanksWithEqualCountsTheSleepingOnesAreNamedIfOthersPoll) {
   RankState sleeper = waits(9, 70);
   sleeper.awake = 0.1;
-  EXPECT_EQ(culprits({waits(9, 70), sleeper, waits(9, 70)}), Ranks{1});
-  EXPECT_EQ(culprits({sleeper, sleeper}), (Ranks{0, 1}));
+  EXPECT_EQ(hung_ranks({waits(9, 70), sleeper, waits(9, 70)}), Ranks{1});
+  EXPECT_EQ(hung_ranks({sleeper, sleeper}), (Ranks{0, 1}));
 }
 
 TEST(HangDiagnosis, ADeadRankIsLeftToTheLauncherForAMoment) {
   RankState dead = rank_that("step 17: forward", 0.2);
   dead.link = RankLink::died;
   dead.silent_s = 1;
-  EXPECT_EQ(culprits({waits(9, 1), dead}), Ranks{});
+  EXPECT_EQ(hung_ranks({waits(9, 1), dead}), Ranks{});
   dead.silent_s = 3;
   const auto hang = find_hang(std::vector{waits(9, 3), dead}, kTimeout_s);
   ASSERT_TRUE(hang);
@@ -93,16 +93,16 @@ TEST(HangDiagnosis, ARankThatHasLeftIsNoHang) {
   left.link = RankLink::left;
   left.silent_s = 1000;
   left.stalled_s = 1000;
-  EXPECT_EQ(culprits({rank_that("step 17: forward", 1), left}), Ranks{});
-  EXPECT_EQ(culprits({left, left}), Ranks{});
+  EXPECT_EQ(hung_ranks({rank_that("step 17: forward", 1), left}), Ranks{});
+  EXPECT_EQ(hung_ranks({left, left}), Ranks{});
 }
 
 TEST(HangDiagnosis, ARankWithoutLinkIsNamedOnlyIfAllOthersWait) {
   RankState absent;
   absent.silent_s = 1000;
-  EXPECT_EQ(culprits({rank_that("step 17: forward", 1), waits(9, 1000), absent}), Ranks{});
-  EXPECT_EQ(culprits({waits(9, 80), waits(9, 80), absent}), Ranks{});
-  EXPECT_EQ(culprits({waits(9, 90), waits(9, 90), absent}), Ranks{2});
+  EXPECT_EQ(hung_ranks({rank_that("step 17: forward", 1), waits(9, 1000), absent}), Ranks{});
+  EXPECT_EQ(hung_ranks({waits(9, 80), waits(9, 80), absent}), Ranks{});
+  EXPECT_EQ(hung_ranks({waits(9, 90), waits(9, 90), absent}), Ranks{2});
 }
 
 TEST(HangDiagnosis, TheTimeoutIsLearnedFromTheLongestInterval) {
@@ -116,10 +116,10 @@ TEST(HangDiagnosis, TheTimeoutIsLearnedFromTheLongestInterval) {
 TEST(HangDiagnosis, SlowActivitiesGetFiveTimesALearnedTimeout) {
   RankState first = rank_that("reading a checkpoint", 299);
   first.pace = Activity::Pace::slow;
-  EXPECT_EQ(culprits({first, waits(1, 299)}, {}), Ranks{});
-  EXPECT_EQ(culprits({first, waits(1, 299)}, 60), Ranks{0}) << "a timeout of the user is exact";
+  EXPECT_EQ(hung_ranks({first, waits(1, 299)}, {}), Ranks{});
+  EXPECT_EQ(hung_ranks({first, waits(1, 299)}, 60), Ranks{0}) << "a timeout of the user is exact";
   first.stalled_s = 300;
-  EXPECT_EQ(culprits({first, waits(1, 299)}, {}), Ranks{0});
+  EXPECT_EQ(hung_ranks({first, waits(1, 299)}, {}), Ranks{0});
 }
 
 TEST(HangDiagnosis, ManyHangingRanksAreNamedInOneShortLine) {
@@ -127,7 +127,7 @@ TEST(HangDiagnosis, ManyHangingRanksAreNamedInOneShortLine) {
   ranks[0] = waits(9, 70);
   const auto hang = find_hang(ranks, kTimeout_s);
   ASSERT_TRUE(hang);
-  EXPECT_EQ(hang->culprits, (Ranks{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(hang->hung_ranks, (Ranks{1, 2, 3, 4, 5, 6}));
   EXPECT_TRUE(hang->description.ends_with("; likewise ranks 5, 6")) << hang->description;
 }
 

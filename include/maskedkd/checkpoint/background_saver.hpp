@@ -27,7 +27,7 @@ class BackgroundSaver {
   ~BackgroundSaver();  // waits for the end of a save; one that waits for other writers is cancelled
 
   // Whether a save is still running, after waiting so long for its end.
-  bool busy(std::chrono::milliseconds patience = {}) const;
+  bool busy(std::chrono::milliseconds timeout = {}) const;
   // Not while busy. Nobody else may use the tensors from now on. is_best: `best` points to it afterwards.
   void start(CheckpointContent content, bool is_best);
   // For where another writer has failed: a running save stops waiting for parts.

@@ -51,7 +51,7 @@ LeaseOwner this_process(std::string program);
 struct LeaseOptions {
   // How long an owner whose process can't be checked (base/process.hpp) may write no heartbeat before it counts as
   // dead.
-  std::chrono::milliseconds patience = std::chrono::seconds(20);
+  std::chrono::milliseconds timeout = std::chrono::seconds(20);
   std::chrono::milliseconds heartbeat_interval = std::chrono::seconds(2);
   std::function<bool()> give_up = {};  // called while waiting; true ends the wait with an Error (requeue)
 };
@@ -66,7 +66,7 @@ struct LeaseNote {
 class Lease {
  public:
   // Acquires the run and creates missing folders. At once where nobody holds it, where the owner's process is certainly
-  // dead, or where it is an earlier start of the same job; where that can't be known, after `patience` without a
+  // dead, or where it is an earlier start of the same job; where that can't be known, after `timeout` without a
   // heartbeat. Throws InUse naming the owner where it lives, and Error where the folder can't be read or written.
   // on_wait: gets one line that says why it takes long.
   Lease(const std::filesystem::path& run, LeaseOwner owner, const LeaseOptions& options = {},
