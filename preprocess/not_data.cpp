@@ -1,6 +1,5 @@
 #include "preprocess/not_data.hpp"
 
-#include <algorithm>
 #include <array>
 #include <fstream>
 #include <set>

@@ -2,8 +2,6 @@
 #include "file_parts.hpp"
 #include "maskedkd/io/digest.hpp"
 
-#include <cstring>
-
 namespace maskedkd {
 namespace {
 

@@ -2,7 +2,6 @@
 #include "file_parts.hpp"
 
 #include <algorithm>
-#include <array>
 #include <string_view>
 
 namespace maskedkd {

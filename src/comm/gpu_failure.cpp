@@ -6,36 +6,30 @@
 namespace maskedkd {
 namespace {
 
-constexpr int kMemoryAllocation = 2;
-
-// A cudaError_t after which the process can't use its GPU, and CUDA's text for it.
-struct GpuError {
-  int code;
-  std::string_view text;
-};
-constexpr GpuError kGpuErrors[] = {
-    {46, "CUDA-capable device(s) is/are busy or unavailable"},
-    {214, "uncorrectable ECC error encountered"},
-    {220, "uncorrectable NVLink error detected during the execution"},
-    {226, "Invalid access of peer GPU memory over nvlink or a hardware error"},
-    {700, "an illegal memory access was encountered"},
-    {702, "the launch timed out and was terminated"},
-    {709, "context is destroyed"},
-    {714, "hardware stack error"},
-    {715, "an illegal instruction was encountered"},
-    {716, "misaligned address"},
-    {717, "operation not supported on global/shared address space"},
-    {718, "invalid program counter"},
-    {719, "unspecified launch failure"},
-    {721, "tensor memory not completely freed"},
-    {802, "system not yet initialized"},
-    {805, "MPS client failed to connect to the MPS control daemon or the MPS server"},
-    {806, "the remote procedural call between the MPS server and the MPS client failed"},
-    {807, "MPS server is not ready to accept new MPS client requests"},
-    {810, "the MPS client has been terminated by the server"},
-    {909, "wait operation timed out"},
-    {911, "an async error has occured in external entity outside of CUDA"},
-    {999, "unknown error"},
+// CUDA's texts for the errors after which the process can't use its GPU, with their cudaError_t.
+constexpr std::string_view kCudaErrors[] = {
+    "CUDA-capable device(s) is/are busy or unavailable",                            // 46
+    "uncorrectable ECC error encountered",                                          // 214
+    "uncorrectable NVLink error detected during the execution",                     // 220
+    "Invalid access of peer GPU memory over nvlink or a hardware error",            // 226
+    "an illegal memory access was encountered",                                     // 700
+    "the launch timed out and was terminated",                                      // 702
+    "context is destroyed",                                                         // 709
+    "hardware stack error",                                                         // 714
+    "an illegal instruction was encountered",                                       // 715
+    "misaligned address",                                                           // 716
+    "operation not supported on global/shared address space",                       // 717
+    "invalid program counter",                                                      // 718
+    "unspecified launch failure",                                                   // 719
+    "tensor memory not completely freed",                                           // 721
+    "system not yet initialized",                                                   // 802
+    "MPS client failed to connect to the MPS control daemon or the MPS server",     // 805
+    "the remote procedural call between the MPS server and the MPS client failed",  // 806
+    "MPS server is not ready to accept new MPS client requests",                    // 807
+    "the MPS client has been terminated by the server",                             // 810
+    "wait operation timed out",                                                     // 909
+    "an async error has occured in external entity outside of CUDA",                // 911
+    "unknown error",                                                                // 999
 };
 
 // Errors of the libraries, which have no cudaError_t.
@@ -53,18 +47,6 @@ bool names_one_of(std::string_view text, const auto& names) {
 
 }  // namespace
 
-DeviceFailure kind_of_cuda_error(int code) {
-  if (code == 0) {
-    return DeviceFailure::none;
-  }
-  if (code == kMemoryAllocation) {
-    return DeviceFailure::memory;
-  }
-  const bool broken = std::any_of(std::begin(kGpuErrors), std::end(kGpuErrors),
-                                  [code](const GpuError& error) { return error.code == code; });
-  return broken ? DeviceFailure::gpu : DeviceFailure::mistake;
-}
-
 DeviceFailure kind_of_failure(std::string_view message) {
   constexpr std::string_view kCuda = "CUDA error: ";
   const std::string_view line = message.substr(0, message.find('\n'));
@@ -79,8 +61,8 @@ DeviceFailure kind_of_failure(std::string_view message) {
     return DeviceFailure::none;
   }
   const std::string_view text = line.substr(start + kCuda.size());
-  const bool broken = std::any_of(std::begin(kGpuErrors), std::end(kGpuErrors),
-                                  [text](const GpuError& error) { return text.starts_with(error.text); });
+  const bool broken = std::any_of(std::begin(kCudaErrors), std::end(kCudaErrors),
+                                  [text](std::string_view error) { return text.starts_with(error); });
   return broken ? DeviceFailure::gpu : DeviceFailure::mistake;
 }
 

@@ -8,10 +8,8 @@
 #include <ATen/ops/full.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cmath>
-#include <utility>
 
 namespace maskedkd {
 namespace {

@@ -7,9 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include <algorithm>
 #include <limits>
-#include <numeric>
 
 namespace maskedkd {
 namespace {

@@ -8,7 +8,6 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <cmath>
-#include <utility>
 
 namespace maskedkd {
 namespace {

@@ -13,11 +13,9 @@ enum class DeviceFailure {
   mistake,  // the program made an invalid call: another start ends the same way
 };
 
-// Pure. code: a cudaError_t. By CUDA's description of each code, `gpu` are the errors that leave the process unable to
-// work, except a failed assertion, and devices, drivers and MPS servers that are not ready.
-DeviceFailure kind_of_cuda_error(int code);
-
-// Pure. message: what() of an exception of LibTorch, whose first line contains the error of CUDA, cuBLAS or cuDNN.
+// Pure. message: what() of an exception of LibTorch, whose first line contains the error of CUDA, cuBLAS or cuDNN. By
+// CUDA's description of each error, `gpu` are those that leave the process unable to work, except a failed assertion,
+// and devices, drivers and MPS servers that are not ready.
 DeviceFailure kind_of_failure(std::string_view message);
 
 }  // namespace maskedkd
