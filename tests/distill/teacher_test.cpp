@@ -36,7 +36,7 @@ VitOptions small(bool distilled) {
 
 class TeacherTest : public ::testing::TestWithParam<bool> {
  protected:
-  TeacherTest() : options_(small(GetParam())), model_(options_, 5) {
+  TeacherTest() : options_(small(GetParam())), model_(initialised_vit(options_, 5)) {
     for (const auto& [name, parameter] : model_.parameters()) {
       parameter.copy_(at::randn(parameter.sizes()) * 0.3);
     }
