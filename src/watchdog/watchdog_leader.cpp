@@ -61,7 +61,7 @@ std::optional<Hang> WatchdogLeader::find_hang(double passed_s, const RankState& 
   if (!error.empty()) {
     failure = failure_of(0, own, error);
   }
-  return failure ? std::optional<Hang>({{}, *failure}) : find_hang(ranks_, given_timeout_s_);
+  return failure ? std::optional<Hang>({{}, *failure}) : maskedkd::find_hang(ranks_, given_timeout_s_);
 }
 
 std::optional<std::string> WatchdogLeader::handle(Peer& peer, const Frame& frame) {
