@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 
 namespace maskedkd::testing {
@@ -18,7 +19,7 @@ std::u32string from_hexadecimal(const std::string& digits) {
 }
 
 void expect_decompositions_of(const std::string& name, int at_least) {
-  std::ifstream file(std::string(MASKEDKD_REFERENCE_DIR) + "/" + name);
+  std::ifstream file(std::filesystem::path(MASKEDKD_REFERENCE_DIR) / name);
   int compared = 0;
   for (std::string text, expected; file >> text >> expected; ++compared) {
     ASSERT_EQ(canonical_decomposition(from_hexadecimal(text)), from_hexadecimal(expected)) << text;

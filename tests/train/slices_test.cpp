@@ -8,6 +8,7 @@
 #include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/train/distillation_step.hpp"
 #include "maskedkd/train/flat_parameters.hpp"
+#include "support/initialised_vit.hpp"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
@@ -61,7 +62,7 @@ PhiloxStream stream(RandomPurpose purpose) {
 class Slices : public ::testing::TestWithParam<SlicesCase> {
  protected:
   Slices()
-      : student_(small_model(42, 7, 48, 3), kSeed),
+      : student_(testing::initialised_vit(small_model(42, 7, 48, 3), kSeed)),
         teacher_(teacher_model(), kReference / "teacher_42_7.safetensors", at::kCPU, at::kFloat) {
     options_.student = student_.options();
     options_.seed = kSeed;
