@@ -31,7 +31,7 @@ class TrainingRun : public ::testing::Test {
   // One rank without a launcher, so that it receives signals directly, as from a cluster's step manager.
   static Arguments alone(const std::string& name, const Arguments& more = {}) {
     Arguments arguments = student_arguments(data(), teacher(), run_folder(name), more);
-    arguments.insert(arguments.begin(), std::string(MASKEDKD_BIN_DIR) + "/maskedkd_train");
+    arguments.insert(arguments.begin(), (std::filesystem::path(MASKEDKD_BIN_DIR) / "maskedkd_train").string());
     return arguments;
   }
   // An undisturbed run with the flags `more`, made once for each `kind`.
