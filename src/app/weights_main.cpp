@@ -202,11 +202,14 @@ void write_atomically(const fs::path& target, const NamedTensors& tensors, const
   } catch (const std::exception& error) {
     std::error_code ignored;
     fs::remove(unfinished, ignored);
-    const auto* failed_rename = dynamic_cast<const fs::filesystem_error*>(&error);
-    if (failed_rename == nullptr) {
-      throw;
+    // Messages name the file that was asked for, not the temporary one.
+    if (const auto* failed_call = dynamic_cast<const FileError*>(&error)) {
+      throw FileError("can't write", final_path, failed_call->reason());
     }
-    throw usage_error(fmt::format("can't write {}: {}", final_path.string(), failed_rename->code().message()));
+    if (const auto* failed_rename = dynamic_cast<const fs::filesystem_error*>(&error)) {
+      throw FileError("can't write", final_path, failed_rename->code().value());
+    }
+    throw;
   }
   sync_directory(final_path.parent_path());
 }

@@ -70,7 +70,7 @@ TEST(ImageFolder, TheDifferenceOfAFolderToANameInTheMapIsExplained) {
       // name in the map, folder, message
       {"caf\u00e9", "cafe\u0301", "the same text in another Unicode normalisation (U+0065 U+0301 instead of U+00E9)"},
       {"Tabby", "tabby", "'tabby' instead of 'Tabby', the same text but for upper and lower case"},
-      {"n01", "n02", "give it a line"}};
+      {"n01", "n02", "add a line for it"}};
   for (const auto& [line, folder, explanation] : cases) {
     const fs::path root = place.path() / ("images of " + folder);
     fs::create_directories(root / folder);

@@ -96,7 +96,7 @@ TEST_F(ShardReader, AMissingFolderOrIndexIsRefused) {
         }
         return std::string();
       }()
-          .find("nowhere is not a folder"),
+          .find("nowhere does not exist"),
       std::string::npos);
   fs::remove(index());
   expect_refused("has no index.json", "its packing was interrupted");
