@@ -1,5 +1,6 @@
 // maskedkd_evaluate: accuracy of weights on a packed set.
 #include "maskedkd/app/contact_sheet.hpp"
+#include "maskedkd/app/image_answers.hpp"
 #include "maskedkd/app/mask_sheet.hpp"
 #include "maskedkd/app/official_flags.hpp"
 #include "maskedkd/base/error.hpp"
@@ -12,6 +13,7 @@
 #include "maskedkd/data/tensor_memory.hpp"
 #include "maskedkd/io/posix.hpp"
 #include "maskedkd/io/safetensors.hpp"
+#include "maskedkd/model/weights.hpp"
 #include "maskedkd/train/class_check.hpp"
 #include "maskedkd/train/evaluator.hpp"
 #include "maskedkd/train/train_options.hpp"
@@ -23,12 +25,14 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 
 namespace maskedkd {
 namespace {
 
 struct EvaluateCommand {
   std::filesystem::path data_path, weights, output;
+  std::vector<std::filesystem::path> images;
   std::string model;
   bool ema = false, ignore_class_names = false;
   int num_classes = 0;
@@ -41,6 +45,9 @@ struct EvaluateCommand {
   void bind(CommandLine& line) {
     line.group("Evaluation")
         .option("data-path", data_path, "folder of packed images (maskedkd_pack), or one that holds such a folder val")
+        .option(
+            "image FILE...", images,
+            "instead of --data-path: JPEG and PNG files, for each of which the five most probable classes are printed")
         .option("weights", weights, "a safetensors file, a checkpoint, or a run's folder (its best checkpoint)")
         .option("model NAME", model,
                 "published name of the model; not needed where the weights are a checkpoint of this program")
@@ -65,13 +72,13 @@ struct EvaluateCommand {
         .option("keep N|SHARE", masks.keep.to_string(),
                 "patches that the teacher would see: a number, or a share as 0.5",
                 [this](const std::string& text) { masks.keep = KeepCount::parse(text, "keep"); })
-        .option("mask-images", masks.num_images, "number of images in the picture, spread evenly over the set")
+        .option("mask-images", masks.num_images,
+                "number of images of the packed set in the picture, spread evenly over it")
         .group("Run")
         .option("device auto|cpu|cuda", "auto", "auto: a GPU for each rank where there are GPUs",
                 [this](const std::string& text) { device = parse_device_choice(text); })
         .option("threads", threads,
                 "CPU threads of each rank; 0: OMP_NUM_THREADS, or the node's cores divided by its ranks")
-        .required("data-path")
         .required("weights");
   }
 };
@@ -104,33 +111,29 @@ void take_options_of_run(const CommandLine& line, const std::filesystem::path& f
   }
 }
 
-int evaluate_weights(const MpiSession& session, int argc, char** argv) {
-  EvaluateCommand command;
-  CommandLine line("maskedkd_evaluate", "Evaluates a model's weights on a packed set, every image exactly once.",
-                   "mpiexec -n 2 maskedkd_evaluate --data-path packed/val --weights runs/deit_tiny");
-  command.evaluation.num_workers = 0;
-  line.advise_unknown(official_advice_for_evaluation);
-  command.bind(line);
-  if (!line.parse(argc, argv)) {
-    if (session.rank() == 0) {
-      std::fputs(line.help().c_str(), stdout);
-    }
-    return 0;
-  }
+void check_numbers(const EvaluateCommand& command) {
   if (command.threads < 0) {
     throw usage_error(fmt::format("--threads {} must not be below 0", command.threads));
   }
   if (command.num_classes < 0) {
     throw usage_error(fmt::format("--num-classes {} must not be below 0", command.num_classes));
   }
-  check_png_name(command.masks.output, "masks");
-  command.data_path = find_set(command.data_path, "val");
-  const ShardSet set(command.data_path);
+}
+
+struct OpenedModel {
+  std::filesystem::path file;
+  Vit model;
+};
+
+// set: nullptr where there are only image files. Collective.
+OpenedModel open_model(const MpiSession& session, const EvaluateCommand& command, const ShardSet* set) {
   // One file for all ranks: the best checkpoint of a run that is still training changes.
   std::filesystem::path file =
       session.broadcast(session.rank() == 0 ? weights_file(command.weights, "--weights: ").string() : "");
-  Vit model(weights_model(file, command.model, "model",
-                          command.num_classes > 0 ? command.num_classes : static_cast<int>(set.num_classes())));
+  const std::int64_t num_classes = command.num_classes > 0 ? command.num_classes
+                                   : set != nullptr        ? set->num_classes()
+                                                           : num_classes_of(read_safetensors_header(file).tensors);
+  Vit model(weights_model(file, command.model, "model", static_cast<int>(num_classes)));
   if (command.num_classes > 0 && command.num_classes != model.options().num_classes) {
     throw usage_error(fmt::format("--num-classes {}: {} has {} classes", command.num_classes, file.string(),
                                   model.options().num_classes),
@@ -142,14 +145,75 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
   for (const std::string& note : model.load(read_safetensors(file).tensors, file.string())) {
     log_on_rank_0(spdlog::level::warn, note);
   }
-  check_classes_of_weights(file, set, on_mismatch(command.ignore_class_names));
+  return {std::move(file), std::move(model)};
+}
+
+// On rank 0, as the others have nothing to do.
+void answer_images(const OpenedModel& opened, at::Device device, const EvaluateCommand& command) {
+  const MicroBatch batch = load_image_files(command.images, command.evaluation.augment);
+  const ClassNames names = class_names_in(read_safetensors_header(opened.file).metadata);
+  std::fputs(answers_text(opened.model, device, command.evaluation.compute_dtype, batch, command.images, names).c_str(),
+             stdout);
+  if (!command.masks.output.empty()) {
+    write_mask_sheet(opened.model, device, batch, command.masks);
+  }
+}
+
+void report_result(const OpenedModel& opened, at::Device device, const ShardSet& set, const EvaluateCommand& command,
+                   const EvaluationResult& result) {
+  fmt::print("{}: {} images, crop {}, {}, acc@1 {:.2f} %, acc@5 {:.2f} %, loss {:.4f}, {:.0f} images/s\n",
+             opened.file.string(), result.num_images, command.evaluation.augment.evaluation_crop,
+             to_string(command.precision), result.accuracy_top1, result.accuracy_top5, result.loss,
+             result.images_per_second);
+  if (!command.output.empty()) {
+    write_figures(command, opened.file, result);
+  }
+  if (!command.masks.output.empty()) {
+    write_mask_sheet(opened.model, device,
+                     load_spread_images(set, command.evaluation.augment, command.masks.num_images), command.masks);
+  }
+}
+
+int evaluate_weights(const MpiSession& session, int argc, char** argv) {
+  EvaluateCommand command;
+  CommandLine line(
+      "maskedkd_evaluate",
+      "Evaluates a model's weights on a packed set, every image exactly once; or names the classes that it "
+      "finds in single images (--image).",
+      "mpiexec -n 2 maskedkd_evaluate --data-path packed/val --weights runs/deit_tiny");
+  command.evaluation.num_workers = 0;
+  line.advise_unknown(official_advice_for_evaluation);
+  command.bind(line);
+  if (!line.parse(argc, argv)) {
+    if (session.rank() == 0) {
+      std::fputs(line.help().c_str(), stdout);
+    }
+    return 0;
+  }
+  check_numbers(command);
+  check_png_name(command.masks.output, "masks");
+  std::optional<ShardSet> set;
+  if (command.images.empty()) {
+    if (command.data_path.empty()) {
+      throw usage_error("--data-path is missing", "give a packed set, or image files with --image");
+    }
+    command.data_path = find_set(command.data_path, "val");
+    set.emplace(command.data_path);
+  } else {
+    line.refuse_given({"data-path", "output", "mask-images", "workers", "prefetch", "ignore-class-names"}, "--image",
+                      "image files are read instead of a packed set");
+  }
+  OpenedModel opened = open_model(session, command, set ? &*set : nullptr);
+  if (set) {
+    check_classes_of_weights(opened.file, *set, on_mismatch(command.ignore_class_names));
+  }
   const at::Device device = choose_device(session, command.device);
-  model.to_device(device);
+  opened.model.to_device(device);
   at::set_num_threads(command.threads > 0 ? command.threads : threads_for_rank(session));
   if (command.model.empty()) {
-    take_options_of_run(line, file, command);
+    take_options_of_run(line, opened.file, command);
   }
-  command.evaluation.augment.input_size = model.options().input_size;
+  command.evaluation.augment.input_size = opened.model.options().input_size;
   command.evaluation.compute_dtype = scalar_type(command.precision);
   if (command.evaluation.num_workers == 0) {
     command.evaluation.num_workers = loader_threads_for_rank(session, device.is_cuda());
@@ -160,19 +224,16 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
       create_writable_directory(std::filesystem::absolute(written).parent_path());
     }
   }
-  command.masks.keep.of(model.options().num_patches(), "keep");  // throws before the long part
-  const EvaluationResult result = *evaluate(session, model, device, set, command.evaluation, "evaluating");
+  command.masks.keep.of(opened.model.options().num_patches(), "keep");  // throws before the long part
+  if (!set) {
+    if (session.rank() == 0) {
+      answer_images(opened, device, command);
+    }
+    return 0;
+  }
+  const EvaluationResult result = *evaluate(session, opened.model, device, *set, command.evaluation, "evaluating");
   if (session.rank() == 0) {
-    fmt::print("{}: {} images, crop {}, {}, acc@1 {:.2f} %, acc@5 {:.2f} %, loss {:.4f}, {:.0f} images/s\n",
-               file.string(), result.num_images, command.evaluation.augment.evaluation_crop,
-               to_string(command.precision), result.accuracy_top1, result.accuracy_top5, result.loss,
-               result.images_per_second);
-    if (!command.output.empty()) {
-      write_figures(command, file, result);
-    }
-    if (!command.masks.output.empty()) {
-      write_mask_sheet(model, device, set, command.evaluation.augment, command.masks);
-    }
+    report_result(opened, device, *set, command, result);
   }
   return 0;
 }

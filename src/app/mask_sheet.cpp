@@ -34,7 +34,13 @@ std::vector<std::uint8_t> dimmed(std::span<const std::uint8_t> pixels, int edge,
   return result;
 }
 
-MicroBatch load_spread(const ShardSet& set, const AugmentOptions& augment, std::int64_t count) {
+}  // namespace
+
+MicroBatch load_spread_images(const ShardSet& set, const AugmentOptions& augment, std::int64_t num_images) {
+  if (num_images < 1) {
+    throw usage_error(fmt::format("--mask-images {} must be at least 1", num_images));
+  }
+  const std::int64_t count = std::min(num_images, set.num_records());
   BatchRequest request;
   for (std::int64_t i = 0; i < count; ++i) {
     request.indices.push_back(i * set.num_records() / count);
@@ -48,16 +54,9 @@ MicroBatch load_spread(const ShardSet& set, const AugmentOptions& augment, std::
   return *loader.next();
 }
 
-}  // namespace
-
-void write_mask_sheet(const Vit& student, at::Device device, const ShardSet& set, const AugmentOptions& augment,
-                      const MaskSheetOptions& options) {
-  if (options.num_images < 1) {
-    throw usage_error(fmt::format("--mask-images {} must be at least 1", options.num_images));
-  }
+void write_mask_sheet(const Vit& student, at::Device device, const MicroBatch& batch, const MaskSheetOptions& options) {
   const at::NoGradGuard no_grad;
-  const auto count = static_cast<int>(std::min<std::int64_t>(options.num_images, set.num_records()));
-  const MicroBatch batch = load_spread(set, augment, count);
+  const auto count = static_cast<int>(batch.images.size(0));
   VitForward how;
   how.want_class_attention = true;
   const at::Tensor attention = student.forward(normalised_images(batch, device), how).class_attention;  // [B, N]

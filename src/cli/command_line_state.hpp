@@ -18,6 +18,7 @@ struct CommandLine::State {
     std::size_t group = 0;
     OnResume on_resume = OnResume::reported;
     bool is_switch = false;                                 // a bool: needs no value
+    bool is_list = false;                                   // takes several words; their text is lines
     bool is_path = false;                                   // its text may name variables that only some nodes have
     std::function<std::string(const std::string&)> assign;  // returns the text in its only form
     std::string text;                                       // the default; after parse(): in force

@@ -10,6 +10,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <sstream>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -108,6 +109,17 @@ CommandLine& CommandLine::option(const std::string& flag, T& value, const std::s
       value = expanded_path("--" + name, text);
       return value.string();
     };
+  } else if constexpr (std::is_same_v<T, std::vector<std::filesystem::path>>) {
+    option.kind = "PATH...";
+    option.is_list = option.is_path = true;
+    option.assign = [&value, name](const std::string& text) {
+      value.clear();
+      std::istringstream lines(text);
+      for (std::string line; std::getline(lines, line);) {
+        value.push_back(expanded_path("--" + name, line));
+      }
+      return text;
+    };
   } else {
     option.kind = "TEXT";
     option.text = value;
@@ -119,6 +131,8 @@ CommandLine& CommandLine::option(const std::string& flag, T& value, const std::s
 
 template CommandLine& CommandLine::option(const std::string&, std::string&, const std::string&, OnResume);
 template CommandLine& CommandLine::option(const std::string&, std::filesystem::path&, const std::string&, OnResume);
+template CommandLine& CommandLine::option(const std::string&, std::vector<std::filesystem::path>&, const std::string&,
+                                          OnResume);
 template CommandLine& CommandLine::option(const std::string&, int&, const std::string&, OnResume);
 template CommandLine& CommandLine::option(const std::string&, std::int64_t&, const std::string&, OnResume);
 template CommandLine& CommandLine::option(const std::string&, std::uint64_t&, const std::string&, OnResume);

@@ -59,8 +59,11 @@ std::vector<std::string> CommandLine::State::take_words(int argc, const char* co
     if (option->is_switch && word_follows) {
       result.push_back(fmt::format("--{}={}", name, argv[++i]));
     } else if (word_follows) {
-      result.push_back("--" + name);
-      result.emplace_back(argv[++i]);
+      std::string value = argv[++i];
+      while (option->is_list && i + 1 < argc && argv[i + 1][0] != '-') {
+        value += fmt::format("\n{}", argv[++i]);
+      }
+      result.insert(result.end(), {"--" + name, value});
     } else if (option->is_switch || equals != word.size()) {
       result.push_back("--" + name + word.substr(equals));
     } else {

@@ -1,4 +1,5 @@
 #include "app/small_run.hpp"
+#include "maskedkd/shards/shard_reader.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <fmt/format.h>
@@ -6,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <fstream>
 #include <sstream>
 
 namespace maskedkd::testing {
@@ -152,6 +154,81 @@ TEST(Evaluate, AModelMayHaveMoreClassesThanTheSet) {
   result = evaluate(place.path() / "seven", {});
   EXPECT_EQ(result.exit_code, 2) << result.output;
   EXPECT_NE(result.output.find("7 classes, the model 6"), std::string::npos) << result.output;
+}
+
+// The most probable class of each extracted image is right as often as the accuracy of the whole set says.
+TEST(Evaluate, SingleImagesGetTheAnswersOfTheEvaluation) {
+  constexpr int kImages = 41;
+  const std::vector<std::string> names = {"north", "east", "south", "west"};
+  const TemporaryDirectory place;
+  const fs::path data = place.path() / "data", test = place.path() / "test", run = place.path() / "run",
+                 figures = place.path() / "figures", picture = place.path() / "seen.png";
+  pack_images(data, 256, 4, "north,east,south,west");
+  pack_images(test, kImages, 4, "north,east,south,west");
+  ASSERT_EQ(run_process(on_ranks(1, "maskedkd_train", teacher_arguments(data, run, {"--epochs", "2"}))).exit_code, 0);
+  const auto evaluate = [&](Arguments more) {
+    more.insert(more.begin(), {"--weights", run, "--device", "cpu", "--threads", "1"});
+    return run_process(on_ranks(1, "maskedkd_evaluate", more));
+  };
+  ASSERT_EQ(evaluate({"--data-path", test, "--output", figures}).exit_code, 0);
+
+  Arguments images = {"--image"};
+  for (int i = 0; i < kImages; ++i) {
+    images.push_back(place.path() / fmt::format("image {}.png", i));
+    const ProcessResult extracted = run_process({std::string(MASKEDKD_BIN_DIR) + "/maskedkd_pack", "extract", test,
+                                                 "--index", std::to_string(i), "--output", images.back()});
+    ASSERT_EQ(extracted.exit_code, 0) << extracted.output;
+  }
+  images.insert(images.end(), {"--masks", picture});
+  const ProcessResult answered = evaluate(images);
+  ASSERT_EQ(answered.exit_code, 0) << answered.output;
+  EXPECT_EQ(file_bytes(picture).substr(1, 3), "PNG");
+  const ShardSet set(test);
+  int num_right = 0;
+  std::istringstream lines(answered.output);
+  int image = -1;
+  double last_share = 0, total = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("/")) {
+      ++image;
+      EXPECT_EQ(line, images[static_cast<std::size_t>(image) + 1]);
+      last_share = 100;
+      total = 0;
+    } else if (const auto at = line.find(" %  "); image >= 0 && at != std::string::npos) {
+      const double share = std::stod(line);
+      const std::string name = line.substr(at + 4);
+      EXPECT_LE(share, last_share) << line;
+      EXPECT_TRUE(std::find(names.begin(), names.end(), name) != names.end()) << line;
+      num_right += total == 0 && name == names[static_cast<std::size_t>(set.read(image).label)] ? 1 : 0;
+      last_share = share;
+      total += share;
+    }
+  }
+  EXPECT_EQ(image, kImages - 1) << answered.output;
+  EXPECT_NEAR(total, 100, 0.05);
+  EXPECT_NEAR(100.0 * num_right / kImages, nlohmann::json::parse(file_bytes(figures))["test_acc1"].get<double>(), 1e-9);
+}
+
+TEST(Evaluate, ImagesThatCanNotBeAnsweredAreRefused) {
+  const TemporaryDirectory place;
+  const fs::path data = place.path() / "data", run = place.path() / "run", text = place.path() / "text.jpg";
+  pack_images(data, 256);
+  ASSERT_EQ(run_process(on_ranks(1, "maskedkd_train", teacher_arguments(data, run))).exit_code, 0);
+  std::ofstream(text) << "no image";
+  const std::vector<std::pair<Arguments, std::string>> refused = {
+      {{}, "--data-path is missing"},
+      {{"--image"}, "--image has no value"},
+      {{"--image", place.path() / "missing.png"}, "missing.png"},
+      {{"--image", text}, "text.jpg"},
+      {{"--image", text, "--data-path", data}, "--data-path is given with --image"},
+      {{"--image", text, "--output", place.path() / "x"}, "--output is given with --image"}};
+  for (const auto& [arguments, message] : refused) {
+    Arguments all = {"--weights", run, "--device", "cpu"};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    const ProcessResult result = run_process(on_ranks(1, "maskedkd_evaluate", all));
+    EXPECT_NE(result.exit_code, 0) << message;
+    EXPECT_NE(result.output.find(message), std::string::npos) << result.output;
+  }
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <initializer_list>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace maskedkd {
 
@@ -23,7 +24,8 @@ class CommandLine {
   CommandLine& group(const std::string& title);
 
   // Binds a flag to a variable whose present value is the default. T: std::string, std::filesystem::path, int,
-  // std::int64_t, std::uint64_t, double or bool.
+  // std::int64_t, std::uint64_t, double, bool, or std::vector<std::filesystem::path>, which takes all words up to the
+  // next flag.
   // flag: its name, and what --help shows for its value where that is not PATH, N, NUMBER or TEXT: "flip P". In names
   // `-` and `_` are the same. description: with unit.
   // A bool is a switch: `--name`, `--name false` or `--name=false`. A path may hold $NAME, ${NAME} and ~
