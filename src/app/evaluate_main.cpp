@@ -30,6 +30,8 @@
 namespace maskedkd {
 namespace {
 
+constexpr std::size_t kMostImageFiles = 256;  // they are all in memory at once
+
 struct EvaluateCommand {
   std::filesystem::path data_path, weights, output;
   std::vector<std::filesystem::path> images;
@@ -202,6 +204,10 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
   } else {
     line.refuse_given({"data-path", "output", "mask-images", "workers", "prefetch", "ignore-class-names"}, "--image",
                       "image files are read instead of a packed set");
+    if (command.images.size() > kMostImageFiles) {
+      throw usage_error(fmt::format("--image: {} files are more than {}", command.images.size(), kMostImageFiles),
+                        "pack them with maskedkd_pack and evaluate the set");
+    }
   }
   OpenedModel opened = open_model(session, command, set ? &*set : nullptr);
   if (set) {

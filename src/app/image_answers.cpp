@@ -34,11 +34,13 @@ at::Tensor probabilities_of(const Vit& model, at::Device device, at::ScalarType 
   const at::NoGradGuard no_grad;
   VitForward how;
   how.compute_dtype = compute_dtype;
-  const at::Tensor images = normalised_images(batch, device);  // [B, 3, S, S]
-  const at::Tensor logits = at::empty({images.size(0), model.options().num_classes}, at::kDouble);
-  for (std::int64_t first = 0; first < images.size(0); first += kBatch) {
-    const std::int64_t count = std::min(kBatch, images.size(0) - first);
-    logits.narrow(0, first, count).copy_(model.forward(images.narrow(0, first, count), how).combined_logits());
+  const std::int64_t num_images = batch.images.size(0);
+  const at::Tensor logits = at::empty({num_images, model.options().num_classes}, at::kDouble);
+  for (std::int64_t first = 0; first < num_images; first += kBatch) {
+    const std::int64_t count = std::min(kBatch, num_images - first);
+    MicroBatch part;
+    part.images = batch.images.narrow(0, first, count);
+    logits.narrow(0, first, count).copy_(model.forward(normalised_images(part, device), how).combined_logits());
   }
   return logits.softmax(1);
 }

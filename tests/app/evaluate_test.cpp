@@ -215,7 +215,10 @@ TEST(Evaluate, ImagesThatCanNotBeAnsweredAreRefused) {
   pack_images(data, 256);
   ASSERT_EQ(run_process(on_ranks(1, "maskedkd_train", teacher_arguments(data, run))).exit_code, 0);
   std::ofstream(text) << "no image";
+  Arguments many = {"--image"};
+  many.insert(many.end(), 257, text);
   const std::vector<std::pair<Arguments, std::string>> refused = {
+      {many, "--image: 257 files are more than 256"},
       {{}, "--data-path is missing"},
       {{"--image"}, "--image has no value"},
       {{"--image", place.path() / "missing.png"}, "missing.png"},
