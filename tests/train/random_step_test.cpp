@@ -7,6 +7,7 @@
 #include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/train/adamw.hpp"
 #include "maskedkd/train/distillation_step.hpp"
+#include "small_models.hpp"
 #include "support/process.hpp"
 #include "support/temporary_directory.hpp"
 
@@ -35,22 +36,9 @@ struct RandomCase {
 
 std::ostream& operator<<(std::ostream& stream, const RandomCase& random) { return stream << random.name; }
 
-VitOptions model(int size, int patch, int width, bool is_deit3) {
-  VitOptions options;
-  options.input_size = size;
-  options.patch_size = patch;
-  options.width = width;
-  options.depth = 3;
-  options.num_heads = width / 16;
-  options.num_classes = 10;
-  options.layer_scale = options.uniform_drop_path = is_deit3;
-  options.position_on_class_token = !is_deit3;
-  return options;
-}
-
 class RandomStep : public ::testing::TestWithParam<RandomCase> {
  protected:
-  RandomStep() : student_(model(32, 8, 48, /*is_deit3=*/false)) {
+  RandomStep() : student_(small_student(32, 8)) {
     options_.student = student_.options();
     options_.mask.keep = KeepCount::patches(14);
     options_.mixing.mode = GetParam().mode;
@@ -129,8 +117,7 @@ TEST_P(RandomStep, LossAndGradientsArePyTorchs) {
   ASSERT_EQ(script.exit_code, 0) << script.output;
   const auto expected = read_safetensors(folder.path() / "step.safetensors").tensors;
 
-  const Teacher teacher(model(42, 7, 64, /*is_deit3=*/true), kReference / "teacher_42_7.safetensors", at::kCPU,
-                        at::kFloat);
+  const Teacher teacher(small_teacher(42, 7), kReference / "teacher_42_7.safetensors", at::kCPU, at::kFloat);
   const FlatParameters parameters(student_);
   at::Tensor gradient = at::zeros_like(parameters.values());
   parameters.bind_gradients(gradient);

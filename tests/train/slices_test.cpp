@@ -8,6 +8,7 @@
 #include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/train/distillation_step.hpp"
 #include "maskedkd/train/flat_parameters.hpp"
+#include "small_models.hpp"
 #include "support/initialised_vit.hpp"
 
 #include <ATen/TensorOperators.h>
@@ -37,24 +38,6 @@ struct SlicesCase {
 
 std::ostream& operator<<(std::ostream& stream, const SlicesCase& slices) { return stream << slices.name; }
 
-VitOptions small_model(int size, int patch, int width, int heads) {
-  VitOptions options;
-  options.input_size = size;
-  options.patch_size = patch;
-  options.width = width;
-  options.depth = 3;
-  options.num_heads = heads;
-  options.num_classes = 10;
-  return options;
-}
-
-VitOptions teacher_model() {
-  VitOptions options = small_model(42, 7, 64, 4);
-  options.layer_scale = options.uniform_drop_path = true;
-  options.position_on_class_token = false;
-  return options;
-}
-
 PhiloxStream stream(RandomPurpose purpose) {
   return PhiloxStream({kSeed, purpose, kEpoch, kStep, kMicroBatch, /*position=*/0});
 }
@@ -62,8 +45,8 @@ PhiloxStream stream(RandomPurpose purpose) {
 class Slices : public ::testing::TestWithParam<SlicesCase> {
  protected:
   Slices()
-      : student_(testing::initialised_vit(small_model(42, 7, 48, 3), kSeed)),
-        teacher_(teacher_model(), kReference / "teacher_42_7.safetensors", at::kCPU, at::kFloat) {
+      : student_(testing::initialised_vit(small_student(42, 7), kSeed)),
+        teacher_(small_teacher(42, 7), kReference / "teacher_42_7.safetensors", at::kCPU, at::kFloat) {
     options_.student = student_.options();
     options_.seed = kSeed;
     options_.mask.keep = KeepCount::patches(kKeep);

@@ -7,6 +7,7 @@
 #include "maskedkd/train/adamw.hpp"
 #include "maskedkd/train/distillation_step.hpp"
 #include "maskedkd/train/gradient_norm.hpp"
+#include "small_models.hpp"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -37,27 +38,6 @@ struct StepsCase {
 };
 
 std::ostream& operator<<(std::ostream& stream, const StepsCase& steps) { return stream << steps.name; }
-
-VitOptions small_student(int size, int patch, bool distilled = false) {
-  VitOptions options;
-  options.input_size = size;
-  options.patch_size = patch;
-  options.width = 48;
-  options.depth = 3;
-  options.num_heads = 3;
-  options.num_classes = 10;
-  options.distilled = distilled;
-  return options;
-}
-
-VitOptions small_teacher(int size, int patch) {
-  VitOptions options = small_student(size, patch);
-  options.width = 64;
-  options.num_heads = 4;
-  options.layer_scale = options.uniform_drop_path = true;
-  options.position_on_class_token = false;
-  return options;
-}
 
 std::vector<StepsCase> cases() {
   const VitOptions tiny = find_model("deit_tiny_patch16_224"), deit3 = find_model("deit3_small");
