@@ -192,6 +192,9 @@ void bind_optimisation(CommandLine& line, TrainOptions& train) {
       .option("clip-grad", train.clip_gradient_norm, "largest norm of the gradient; 0: no clipping")
       .option("drop-path P", train.drop_path_rate,
               "stochastic depth: probability at the last block, rising from 0 at the first")
+      .option("patch-drop SHARE", train.patch_drop,
+              "--distillation-type none: each micro-batch is trained on a random part of the patches of each image, "
+              "without a share of them between 0 and this one; for a teacher that is to see masked images")
       .option("model-ema-decay", train.ema_decay, "decay of the weights' moving average; 0: none (DeiT: 0.99996)",
               OnResume::fixed)
       .option(

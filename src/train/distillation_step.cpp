@@ -10,6 +10,7 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace maskedkd {
 namespace {
@@ -25,6 +26,7 @@ struct DistillationStep::Inputs {
   at::Tensor targets;             // [B, C] float32
   at::Tensor drop_path_uniforms;  // [L, 2, B], undefined without drop path
   at::Tensor random_scores;       // [B, N], undefined unless the mask needs them
+  at::Tensor seen_patches;        // [B, K]: all that the student sees; undefined: every patch
   std::int64_t epoch = 0;
 
   std::int64_t size() const { return images.size(0); }
@@ -33,7 +35,8 @@ struct DistillationStep::Inputs {
     const auto part = [&](const at::Tensor& tensor, std::int64_t dimension) {
       return tensor.defined() ? tensor.narrow(dimension, first, count) : tensor;
     };
-    return {part(images, 0), part(targets, 0), part(drop_path_uniforms, 2), part(random_scores, 0), epoch};
+    return {part(images, 0),        part(targets, 0),      part(drop_path_uniforms, 2),
+            part(random_scores, 0), part(seen_patches, 0), epoch};
   }
 };
 
@@ -73,6 +76,9 @@ DistillationStep::Inputs DistillationStep::prepare(const MicroBatch& batch) cons
     PhiloxStream random(batch.request.address(RandomPurpose::patch_selection, options_.seed));
     inputs.random_scores = random_scores(size, teacher_->options().num_patches(), random).to(device_);
   }
+  if (options_.patch_drop > 0) {
+    inputs.seen_patches = seen_patches(batch.request).to(device_);
+  }
   return inputs;
 }
 
@@ -81,6 +87,7 @@ at::Tensor DistillationStep::forward_and_backward(const Inputs& inputs, double s
   how.compute_dtype = scalar_type(options_.precision);
   how.drop_path_rate = options_.drop_path_rate;
   how.drop_path_uniforms = inputs.drop_path_uniforms;
+  how.kept_patches = inputs.seen_patches;
   how.want_class_attention = view_ && view_->needs_student_attention(inputs.epoch);
   const VitOutput student = student_.forward(inputs.images, how);
 
@@ -99,6 +106,15 @@ at::Tensor DistillationStep::forward_and_backward(const Inputs& inputs, double s
 }
 
 std::int64_t DistillationStep::kept_patches(std::int64_t epoch) const { return view_ ? view_->num_patches(epoch) : 0; }
+
+at::Tensor DistillationStep::seen_patches(const BatchRequest& request) const {
+  PhiloxStream random(request.address(RandomPurpose::patch_selection, options_.seed));
+  const auto patches = static_cast<double>(options_.student.num_patches());
+  // One number for the micro-batch, as its images form one tensor. At least one patch stays, as the share is below 1.
+  const auto seen = static_cast<std::int64_t>(std::ceil(patches * (1 - options_.patch_drop * random.uniform())));
+  const auto size = static_cast<std::int64_t>(request.indices.size());
+  return select_patches(random_scores(size, options_.student.num_patches(), random), seen);
+}
 
 at::Tensor DistillationStep::drop_path_uniforms(const BatchRequest& request) const {
   if (options_.drop_path_rate == 0) {

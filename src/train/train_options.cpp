@@ -92,6 +92,7 @@ void TrainOptions::validate(int world_size) const {
   require(bad_records_limit >= 0, fmt::format("--bad-records-limit {} must not be below 0", bad_records_limit));
   require(num_workers >= 0 && prefetch >= 0, "--workers and --prefetch must not be below 0");
   require(drop_path_rate >= 0 && drop_path_rate < 1, fmt::format("--drop-path {} must lie in [0, 1)", drop_path_rate));
+  require(patch_drop >= 0 && patch_drop < 1, fmt::format("--patch-drop {} must lie in [0, 1)", patch_drop));
   require(clip_gradient_norm >= 0, fmt::format("--clip-grad {} must not be below 0", clip_gradient_norm));
   require(ema_decay >= 0 && ema_decay < 1, fmt::format("--model-ema-decay {} must lie in [0, 1)", ema_decay));
   require(keep_checkpoints >= 1, fmt::format("--keep-checkpoints {} must be at least 1", keep_checkpoints));
@@ -106,6 +107,11 @@ void TrainOptions::validate(int world_size) const {
   const bool distils = distillation.type != DistillationType::none;
   require(!distils || !teacher_path.empty(), "--teacher-path is missing",
           "name the teacher's weights, or train without a teacher: --distillation-type none");
+  require(!distils || patch_drop == 0,
+          fmt::format(
+              "--patch-drop {} is given with a teacher, whose patches the student's attention to all of them selects",
+              patch_drop),
+          "leave it out; it is for training a teacher, with --distillation-type none");
   require(distils || teacher_path.empty(), "--teacher-path is given with --distillation-type none",
           "leave one of them out");
 }

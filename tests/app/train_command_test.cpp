@@ -217,6 +217,7 @@ TEST_F(TrainCommandTest, EveryOptionIsFixedReportedOrFreeOnResume) {
                                           "adam-epsilon",
                                           "clip-grad",
                                           "drop-path",
+                                          "patch-drop",
                                           "deterministic"};
   RunState before;
   before.model = describe_model(VitOptions{});
@@ -238,6 +239,24 @@ TEST_F(TrainCommandTest, EveryOptionIsFixedReportedOrFreeOnResume) {
     EXPECT_EQ(refused.find("--" + name + " ") != std::string::npos, fixed.count(name) == 1) << name << ": " << refused;
     EXPECT_EQ(report, reported.count(name) == 1 ? fmt::format("--{} changes from {}", name, change) : "");
     EXPECT_EQ(fixed.count(name) + free.count(name) + reported.count(name), 1U) << name;
+  }
+}
+
+TEST_F(TrainCommandTest, PatchesAreDroppedAlikeOnAnyNumberOfRanksAndNotWithATeacher) {
+  std::vector<fs::path> runs;
+  for (const int ranks : {1, 2}) {
+    runs.push_back(place->path() / fmt::format("dropping-{}", ranks));
+    const ProcessResult result =
+        run_process(on_ranks(ranks, "maskedkd_train", teacher_arguments(sets(), runs.back(), {"--patch-drop", "0.9"})));
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+  }
+  expect_same_run(runs[0], runs[1], 2);
+  EXPECT_CONTAINS(refusal({"--patch-drop", "1"}, 1), "--patch-drop 1 must lie in [0, 1)");
+  try {
+    parse({"--teacher-path", "x", "--patch-drop", "0.5"}).train.validate(1);
+    FAIL() << "a teacher and dropped patches";
+  } catch (const Error& error) {
+    EXPECT_CONTAINS(error.what(), "--patch-drop 0.5 is given with a teacher");
   }
 }
 

@@ -4,7 +4,8 @@
 
 B images, N patches, K kept, L blocks. Decisions: images [B, S, S, 3] uint8, labels [B], lambdas [B] (the share of an
 image that stays its own), boxes [B, 5] (1 where it is cut: top, left, height, width of what its partner B - 1 - i
-pastes), uniforms [L, 2, B] of drop path, erasure.I.J.box [4] and .noise [3, height, width] of image I."""
+pastes), uniforms [L, 2, B] of drop path, erasure.I.J.box [4] and .noise [3, height, width] of image I; seen [B, K]: the
+patches that the student sees of each image, then without a teacher."""
 
 import pathlib
 import sys
@@ -27,6 +28,17 @@ class GivenDropPath(torch.nn.Module):
 
     def forward(self, x):
         return x * self.factors[:, None, None]
+
+
+class GivenPatches(torch.nn.Module):
+    """Keeps the class token and the patches seen [B, K], as timm's PatchDropout with its random numbers given."""
+
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+
+    def forward(self, x):
+        return torch.cat([x[:, :1], x[:, 1:].gather(1, self.seen[..., None].expand(-1, -1, x.shape[2]))], 1)
 
 
 def erased(images, decisions):
@@ -60,6 +72,17 @@ def targets_of(labels, lambdas, classes):
     return one_hot * shares + one_hot.flip(0) * (1 - shares)
 
 
+def distillation_loss(student, teacher, images, targets):
+    attention = ClassAttention(student)
+    logits = student(images)
+    shown = F.interpolate(images, 42, mode="bicubic", antialias=True, align_corners=False)
+    scores = F.interpolate(attention.value.reshape(-1, 1, 4, 4), 6, mode="bilinear", antialias=True,
+                           align_corners=False).flatten(1)  # [B, N]
+    taught = teacher_logits(teacher, shown, clear_top(scores, KEEP))
+    return (1 - ALPHA) * -(targets * logits.log_softmax(-1)).sum(-1).mean() + ALPHA * F.kl_div(
+        logits.log_softmax(-1), taught.log_softmax(-1), reduction="batchmean", log_target=True)
+
+
 def main():
     folder, decisions = pathlib.Path(sys.argv[1]), load_file(sys.argv[2])
     student, teacher = small_student(32, 8), small_teacher(42, 7)
@@ -71,15 +94,12 @@ def main():
         block.drop_path1, block.drop_path2 = GivenDropPath(rate, first), GivenDropPath(rate, second)
 
     images = mixed(erased(normalised(decisions["images"]), decisions), decisions)
-    attention = ClassAttention(student)
-    logits = student(images)
-    shown = F.interpolate(images, 42, mode="bicubic", antialias=True, align_corners=False)
-    scores = F.interpolate(attention.value.reshape(-1, 1, 4, 4), 6, mode="bilinear", antialias=True,
-                           align_corners=False).flatten(1)  # [B, N]
-    taught = teacher_logits(teacher, shown, clear_top(scores, KEEP))
     targets = targets_of(decisions["labels"], decisions["lambdas"], student.num_classes)
-    loss = (1 - ALPHA) * -(targets * logits.log_softmax(-1)).sum(-1).mean() + ALPHA * F.kl_div(
-        logits.log_softmax(-1), taught.log_softmax(-1), reduction="batchmean", log_target=True)
+    if "seen" in decisions:
+        student.patch_drop = GivenPatches(decisions["seen"])
+        loss = -(targets * student(images).log_softmax(-1)).sum(-1).mean()
+    else:
+        loss = distillation_loss(student, teacher, images, targets)
     loss.backward()
     save_file({"loss": loss.detach().double()} | {f"gradient.{n}": p.grad for n, p in student.named_parameters()},
               sys.argv[3])

@@ -4,6 +4,7 @@
 #include "maskedkd/base/philox.hpp"
 #include "maskedkd/data/batch.hpp"
 #include "maskedkd/data/mixing.hpp"
+#include "maskedkd/distill/patch_selection.hpp"
 #include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/train/adamw.hpp"
 #include "maskedkd/train/distillation_step.hpp"
@@ -32,6 +33,7 @@ struct RandomCase {
   MixMode mode = MixMode::batch;
   double mixup_alpha = 0.8, cutmix_alpha = 1.0;
   std::uint64_t seed = 0;
+  double patch_drop = 0;  // then without a teacher
 };
 
 std::ostream& operator<<(std::ostream& stream, const RandomCase& random) { return stream << random.name; }
@@ -45,6 +47,10 @@ class RandomStep : public ::testing::TestWithParam<RandomCase> {
     options_.mixing.mixup_alpha = GetParam().mixup_alpha;
     options_.mixing.cutmix_alpha = GetParam().cutmix_alpha;
     options_.drop_path_rate = 0.4;
+    options_.patch_drop = GetParam().patch_drop;
+    if (options_.patch_drop > 0) {
+      options_.distillation.type = DistillationType::none;
+    }
     options_.precision = Precision::fp32;
     options_.seed = GetParam().seed;
     student_.load(read_safetensors(kReference / "finer_teacher_student.safetensors").tensors, "student");
@@ -91,6 +97,14 @@ class RandomStep : public ::testing::TestWithParam<RandomCase> {
       uniforms.push_back(static_cast<float>(drop_random.next_word() >> 8) * 0x1p-24F);
     }
     all.emplace_back("uniforms", at::tensor(uniforms).view({3, 2, 8}));
+    if (options_.patch_drop > 0) {
+      PhiloxStream patch_random(batch_.request.address(RandomPurpose::patch_selection, options_.seed));
+      const double dropped = options_.patch_drop * patch_random.uniform();
+      const auto seen = static_cast<std::int64_t>(std::ceil(16 * (1 - dropped)));
+      EXPECT_LT(seen, 16);
+      const at::Tensor order = random_scores(8, 16, patch_random).argsort(1, /*descending=*/true);
+      all.emplace_back("seen", order.narrow(1, 0, seen).contiguous());
+    }
     for (std::size_t image = 0; image < 8; ++image) {
       for (std::size_t i = 0; i < batch_.erasures[image].size(); ++i) {
         const auto& [box, noise] = batch_.erasures[image][i];
@@ -121,7 +135,7 @@ TEST_P(RandomStep, LossAndGradientsArePyTorchs) {
   const FlatParameters parameters(student_);
   at::Tensor gradient = at::zeros_like(parameters.values());
   parameters.bind_gradients(gradient);
-  const DistillationStep step(options_, student_, &teacher, at::kCPU);
+  const DistillationStep step(options_, student_, options_.patch_drop > 0 ? nullptr : &teacher, at::kCPU);
   const double loss = step.run(batch_, kLossScale).item<double>();
 
   EXPECT_NEAR(loss / expected.at("loss").item<double>(), 1, 1e-6);
@@ -136,7 +150,9 @@ INSTANTIATE_TEST_SUITE_P(Cases, RandomStep,
                          ::testing::Values(RandomCase{"mixup", MixMode::batch, 0.8, 0, 1},
                                            RandomCase{"cutmix", MixMode::batch, 0, 1.0, 2},
                                            RandomCase{"both_by_pair", MixMode::pair, 0.8, 1.0, 3},
-                                           RandomCase{"both_by_image", MixMode::elem, 0.8, 1.0, 4}),
+                                           RandomCase{"both_by_image", MixMode::elem, 0.8, 1.0, 4},
+                                           RandomCase{"some_patches", MixMode::batch, 0.8, 1.0, 5, 0.5},
+                                           RandomCase{"few_patches", MixMode::elem, 0.8, 1.0, 6, 0.95}),
                          [](const auto& instance) { return instance.param.name; });
 
 }  // namespace

@@ -34,6 +34,9 @@ class DistillationStep {
   // Adds the gradient of share * loss_scale * (mean loss over the inputs); returns share * loss, detached.
   at::Tensor forward_and_backward(const Inputs& inputs, double share, double loss_scale) const;
   at::Tensor drop_path_uniforms(const BatchRequest& request) const;  // [L, 2, B]
+  // [B, K] int64 on the CPU, with patch_drop: PatchDropout (Liu et al., WACV 2023) with a rate that is uniform between
+  // 0 and patch_drop, so that the model learns to use any number of patches.
+  at::Tensor seen_patches(const BatchRequest& request) const;
 
   const TrainOptions& options_;
   const Vit& student_;

@@ -46,6 +46,7 @@ struct TrainOptions {
   // student
   VitOptions student;
   double drop_path_rate = 0.1;
+  double patch_drop = 0;           // without a teacher: largest fraction of patches that the student misses
   std::filesystem::path finetune;  // safetensors to start from; empty: random initialisation
   bool reinit_head = false;        // with finetune: the head is initialised, not loaded
 
