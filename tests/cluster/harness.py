@@ -33,6 +33,17 @@ def run(*command, timeout=60, check=True, **kwargs):
     return done
 
 
+def recipe_text(flags):
+    """Flags as lines of a --config file."""
+    lines = []
+    for flag in flags:
+        if flag.startswith('--'):
+            lines.append([flag[2:], 'true'])
+        else:
+            lines[-1][1] = flag
+    return ''.join(f'{key} = {value}\n' for key, value in lines)
+
+
 def wait_for(what, condition, timeout):
     end = time.time() + timeout
     while time.time() < end:

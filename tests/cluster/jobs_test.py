@@ -15,17 +15,6 @@ from harness import BUILD, ROOT, newest_step, run, wait_for
 EPOCHS = 6  # 8 steps each
 
 
-def recipe_text(flags):
-    """Flags as lines of a --config file."""
-    lines = []
-    for flag in flags:
-        if flag.startswith('--'):
-            lines.append([flag[2:], 'true'])
-        else:
-            lines[-1][1] = flag
-    return ''.join(f'{key} = {value}\n' for key, value in lines)
-
-
 def bytes_below(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('[!.]*')
             if path.is_file()}
@@ -46,7 +35,7 @@ class Jobs(harness.ClusterTest):
             assert job.wait_until_ended(60) == 0, job.output()
         cls.work.train_teacher()
         cls.recipe = cls.place / 'small.conf'
-        cls.recipe.write_text(recipe_text(cls.work.student('--epochs', EPOCHS)))
+        cls.recipe.write_text(harness.recipe_text(cls.work.student('--epochs', EPOCHS)))
 
     @classmethod
     def pack_job(cls, name):
@@ -90,7 +79,7 @@ class Jobs(harness.ClusterTest):
         sweep = self.place / 'pair.txt'
         sweep.write_text(f'# two runs and a mistake\n\n{" ".join(runs[0])}\n--seed x\n{" ".join(runs[2])}\n')
         common = self.place / 'common.conf'
-        common.write_text(recipe_text(self.work.student()))
+        common.write_text(harness.recipe_text(self.work.student()))
 
         def submit(array):
             log = self.place / 'sweep-%a.log'
@@ -115,6 +104,24 @@ class Jobs(harness.ClusterTest):
         beyond = submit('7')
         self.assertEqual(beyond.wait_until_ended(60), 2)
         self.assertIn('has 3 runs: --array=0-2', (self.place / 'sweep-7.log').read_text())
+
+    def test_a_comparison_as_an_array_has_the_table_of_one_without_slurm(self):
+        recipe = self.place / 'compared.conf'
+        recipe.write_text(harness.recipe_text(self.work.student('--epochs', 2)))
+        words = ['--arms', 'none,keep50', '--seeds', '1,4']
+        folders = [self.place / 'compared' / name for name in ('alone', 'array')]
+        environment = {key: value for key, value in os.environ.items() if key != 'SLURM_CONF'}
+        run('jobs/compare.sh', *words, '--folder', folders[0], recipe, timeout=300, env=environment)
+        log = self.place / 'compare-%a.log'
+        submitted = run('jobs/compare.sh', *words, '--folder', folders[1], '--submit', f'--output={log}', '--nodes=1',
+                        recipe).stdout
+        number = re.search(r'Submitted batch job (\d+)', submitted)[1]
+        wait_for('the array to end', lambda: number not in run('squeue', '--noheader', '--array', '--format=%F').stdout, 180)
+        tables = [run('jobs/compare.sh', '--table', *words, '--folder', folder, recipe).stdout for folder in folders]
+        logs = '\n'.join(path.read_text() for path in self.place.glob('compare-*.log'))
+        self.assertEqual(tables[0].split('\n\n')[0], tables[1].split('\n\n')[0], logs)
+        self.assertEqual(tables[0].count(' of 16'), 0)  # without the arm that sees all, only the number is known
+        self.assertRegex(tables[0], r'masked, 50 % .* 2 +8 ')
 
     def test_an_interactive_job_gives_the_same_run_and_is_not_requeued(self):
         done = run('jobs/interactive.sh', 'train', self.recipe, '--output-dir', self.work.folder('interactive'),
@@ -183,10 +190,11 @@ class Jobs(harness.ClusterTest):
             self.assertIn('does not answer', done.stdout)
 
     def test_recipes_are_read_by_the_program(self):
+        missing = self.place / 'no-such-data'
         for recipe in sorted((ROOT / 'jobs/recipes').glob('*.conf')):
-            missing = self.place / 'no-such-data'
-            done = run(BUILD / 'bin/maskedkd_train', '--config', recipe, '--data-path', missing, '--teacher-path',
-                       missing, '--output-dir', self.place / 'never', '--device', 'cpu', check=False)
+            teacher = [] if 'distillation-type = none' in recipe.read_text() else ['--teacher-path', missing]
+            done = run(BUILD / 'bin/maskedkd_train', '--config', recipe, '--data-path', missing, *teacher,
+                       '--output-dir', self.place / 'never', '--device', 'cpu', check=False)
             self.assertEqual(done.returncode, 2, done.stdout)
             self.assertIn('no-such-data', done.stdout, recipe)
 
