@@ -120,6 +120,14 @@ def joined_table(arms, teacher):
     return format_table(['', 'acc@1 %', 'teacher saw', 'images/s', 'time of a step'], rows)
 
 
+def ticks(low, high):
+    """Round numbers between low and high, at most six, and their format."""
+    power = math.floor(math.log10((high - low) / 6))
+    step = next(factor * 10 ** power for factor in (1, 2, 5, 10) if (high - low) / (factor * 10 ** power) <= 6)
+    values = [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return [(value, f'{value:.{max(0, -math.floor(math.log10(step)))}f}') for value in values]
+
+
 def figure(arms):
     """SVG: a point for each arm, with its deviation."""
     points = [(time_of(arm, arms), arm.mean, arm.deviation or 0, NAMES[name]) for name, arm in arms.items()
@@ -140,11 +148,11 @@ def figure(arms):
 
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
              'font-size="13">', f'<rect width="{width}" height="{height}" fill="white"/>']
-    for i in range(5):
-        tick_x, tick_y = low_x + (high_x - low_x) * i / 4, low_y + (high_y - low_y) * i / 4
-        parts.append(f'<text x="{x(tick_x):.1f}" y="{height - bottom + 18}" text-anchor="middle">{tick_x:.2f}</text>')
-        parts.append(f'<text x="{left - 8}" y="{y(tick_y) + 4:.1f}" text-anchor="end">{tick_y:.1f}</text>')
-        parts.append(f'<path d="M{left} {y(tick_y):.1f}H{width - right}" stroke="#ddd"/>')
+    for value, text in ticks(low_x, high_x):
+        parts.append(f'<text x="{x(value):.1f}" y="{height - bottom + 18}" text-anchor="middle">{text}</text>')
+    for value, text in ticks(low_y, high_y):
+        parts.append(f'<text x="{left - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{text}</text>')
+        parts.append(f'<path d="M{left} {y(value):.1f}H{width - right}" stroke="#ddd"/>')
     parts.append(f'<path d="M{left} {top}V{height - bottom}H{width - right}" fill="none" stroke="#444"/>')
     middle = (top + height - bottom) / 2
     parts.append(f'<text x="{(left + width - right) / 2}" y="{height - 12}" text-anchor="middle">time of a step '

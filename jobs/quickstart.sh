@@ -56,7 +56,7 @@ pack t10k val
 step "evaluating the teacher on the 10,000 test images"
 evaluate $teacher "$folder/teacher.json"
 
-step "training three students on 2 ranks: no teacher, the whole teacher, half of the teacher's patches"
+step "training three students on 2 ranks: with the whole teacher, with half of the teacher's patches, without a teacher"
 if [ ! -d "$masked/checkpoints" ]; then
   (train_students) &
   training=$!
@@ -64,7 +64,7 @@ if [ ! -d "$masked/checkpoints" ]; then
   # A checkpoint is written after the first epoch; five seconds later the second epoch is running.
   while kill -0 $training 2>/dev/null && ! compgen -G "$masked/checkpoints/step-*" >/dev/null; do sleep 0.2; done
   sleep 5
-  step "stopping the last one with SIGUSR1, as a cluster does before it reclaims a machine"
+  step "stopping the one with the masked teacher with SIGUSR1, as a cluster does before it reclaims a machine"
   kill -USR1 $training 2>/dev/null || true
   code=0
   wait $training || code=$?

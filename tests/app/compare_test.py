@@ -184,6 +184,7 @@ class Compare(unittest.TestCase):
         output = self.compare('--folder', self.place / 'strange', '--arms', 'none,whole', '--seeds', '1', self.recipe,
                               '--teacher-path', teacher, code=1)
         self.assertRegex(output, 'error .*classes')
+        self.assertLess(output.index('error '), output.index('none-1'), 'the teacher was refused after a training')
         self.assertIn('whole teacher, seed 1: failed with exit code 2', output)
         self.assertRegex(output, r'no teacher +\d+\.\d\d')
 
