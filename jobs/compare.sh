@@ -142,7 +142,11 @@ fi
 
 runs=()  # a line of flags each
 # A teacher that is refused is then reported at once, not after the run without one.
-mapfile -t in_turn < <(printf '%s\n' "${arms[@]}" | grep -vx none; printf '%s\n' "${arms[@]}" | grep -x none)
+in_turn=()
+for arm in "${arms[@]}"; do
+  [ "$arm" = none ] || in_turn+=("$arm")
+done
+[ ${#in_turn[@]} -eq ${#arms[@]} ] || in_turn+=(none)
 for seed in "${seeds[@]}"; do  # each arm's first seed first, so that an early table has all arms
   for arm in "${in_turn[@]}"; do
     line="--output-dir $folder/$arm-$seed --seed $seed ${arm_flags[$arm]}"
