@@ -73,12 +73,13 @@ class Teacher(unittest.TestCase):
         lines = [json.loads(line) for line in (folder / 'log.txt').read_text().splitlines()]
         self.assertEqual(len(lines), EPOCHS)
         same_processor = processor() == self.record['processor']
+        # With LibTorch's plain kernels (ATEN_CPU_CAPABILITY=default) the first epoch differed by 0.006 and 0.51 points.
         for i, (found, recorded) in enumerate(zip(lines, self.record['epochs'])):
             weights = sha256(folder / f'checkpoints/step-{STEPS * (i + 1):09}-evaluated/model.safetensors')
             if same_processor:
                 self.assertEqual(weights, recorded['weights_sha256'], f'epoch {i + 1}')
             self.assertEqual(found['train_lr'], recorded['train_lr'])
-            self.assertAlmostEqual(found['train_loss'], recorded['train_loss'], delta=0 if same_processor else 0.02)
+            self.assertAlmostEqual(found['train_loss'], recorded['train_loss'], delta=0 if same_processor else 0.03)
             self.assertAlmostEqual(found['test_acc1'], recorded['test_acc1'], delta=0 if same_processor else 3)
         if not same_processor:
             print(f'{processor()} is not {self.record["processor"]}: compared without bits')
