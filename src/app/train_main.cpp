@@ -6,6 +6,7 @@
 #include "maskedkd/comm/mpi_session.hpp"
 #include "maskedkd/comm/threads.hpp"
 #include "maskedkd/data/tensor_memory.hpp"
+#include "maskedkd/train/device_setup.hpp"
 #include "maskedkd/train/micro_batch_source.hpp"
 #include "maskedkd/train/stop_signal.hpp"
 #include "maskedkd/train/trainer.hpp"
@@ -54,7 +55,7 @@ int train(const MpiSession& session, int argc, char** argv) {
   }
   command->train.validate(session.size());
   if (command->train.deterministic) {
-    setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // cuBLAS reads it when it is loaded
+    setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);  // until set_up_device()
     at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
     at::globalContext().setDeterministicCuDNN(true);
     at::globalContext().setDeterministicFillUninitializedMemory(false);  // nothing here reads what it has not written
@@ -63,6 +64,7 @@ int train(const MpiSession& session, int argc, char** argv) {
     return static_cast<int>(ExitCode::finished);
   }
   const at::Device device = choose_device(session, command->device);
+  set_up_device(device);
   const int threads = command->threads > 0 ? command->threads : threads_for_rank(session);
   at::set_num_threads(threads);
   if (command->train.num_workers == 0) {

@@ -2,6 +2,7 @@
 
 #include "maskedkd/base/error.hpp"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/zeros.h>
@@ -24,9 +25,10 @@ AdamW::AdamW(const FlatParameters& parameters, const AdamWOptions& options)
       exp_avg_sq_(at::zeros_like(parameters.values())),
       num_steps_(at::zeros({}, parameters.values().options())) {}
 
-void AdamW::step(const at::Tensor& gradient, double learning_rate) {
+void AdamW::step(const at::Tensor& gradient, double learning_rate, const at::Tensor& finite) {
   const at::NoGradGuard no_grad;
-  num_steps_ += 1;
+  num_steps_ += finite;
+  const at::Tensor skips = finite.logical_not().to(at::kFloat);
   const std::int64_t decayed = parameters_.num_decayed();
   const auto update = [&](std::int64_t begin, std::int64_t length, double weight_decay) {
     if (length == 0) {
@@ -36,7 +38,7 @@ void AdamW::step(const at::Tensor& gradient, double learning_rate) {
     std::vector<at::Tensor> values = slice(parameters_.values()), gradients = slice(gradient), first = slice(exp_avg_),
                             second = slice(exp_avg_sq_);
     at::_fused_adamw_(values, gradients, first, second, {}, {num_steps_}, learning_rate, options_.beta1, options_.beta2,
-                      weight_decay, options_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
+                      weight_decay, options_.epsilon, /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/{}, skips);
   };
   update(0, decayed, options_.weight_decay);
   update(decayed, parameters_.size() - decayed, 0.0);
@@ -64,9 +66,9 @@ void AdamW::load_state(const std::map<std::string, at::Tensor>& tensors) {
 WeightAverage::WeightAverage(const FlatParameters& parameters, double decay)
     : parameters_(parameters), decay_(decay), average_(parameters.values().clone()) {}
 
-void WeightAverage::update() {
+void WeightAverage::update(const at::Tensor& finite) {
   const at::NoGradGuard no_grad;
-  average_.lerp_(parameters_.values(), 1.0 - decay_);
+  average_.lerp_(parameters_.values(), finite.to(at::kFloat) * (1.0 - decay_));
 }
 
 }  // namespace maskedkd

@@ -8,6 +8,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 
 #include <algorithm>
 #include <cmath>
@@ -40,15 +41,19 @@ struct DistillationStep::Inputs {
   }
 };
 
-DistillationStep::DistillationStep(const TrainOptions& options, const Vit& student, const Teacher* teacher,
-                                   at::Device device)
-    : options_(options), student_(student), teacher_(teacher), device_(device) {
+DistillationStep::DistillationStep(const TrainOptions& options, const FlatParameters& parameters,
+                                   const Teacher* teacher)
+    : options_(options),
+      device_(parameters.values().device()),
+      student_(options.student, parameters, scalar_type(options.precision)),
+      teacher_(teacher),
+      gradient_(at::empty_like(parameters.values())) {
   if (teacher != nullptr) {
     view_.emplace(options.mask, options.schedule.epochs, options.student.grid_size(), teacher->options().grid_size());
   }
 }
 
-at::Tensor DistillationStep::run(const MicroBatch& batch, double loss_scale) const {
+DistillationStep::Result DistillationStep::run(const MicroBatch& batch, const at::Tensor& loss_scale) {
   const Inputs inputs = prepare(batch);
   const std::int64_t slice = device_.is_cpu() ? kImagesPerSliceOnCpu : inputs.size();
   at::Tensor loss;
@@ -57,8 +62,9 @@ at::Tensor DistillationStep::run(const MicroBatch& batch, double loss_scale) con
     const double share = static_cast<double>(count) / static_cast<double>(inputs.size());
     const at::Tensor term = forward_and_backward(inputs.narrow(first, count), share, loss_scale);
     loss = loss.defined() ? loss + term : term;
+    student_.move_gradient(gradient_, /*adds=*/first > 0);
   }
-  return loss;
+  return {loss, gradient_};
 }
 
 DistillationStep::Inputs DistillationStep::prepare(const MicroBatch& batch) const {
@@ -82,14 +88,15 @@ DistillationStep::Inputs DistillationStep::prepare(const MicroBatch& batch) cons
   return inputs;
 }
 
-at::Tensor DistillationStep::forward_and_backward(const Inputs& inputs, double share, double loss_scale) const {
+at::Tensor DistillationStep::forward_and_backward(const Inputs& inputs, double share,
+                                                  const at::Tensor& loss_scale) const {
   VitForward how;
   how.compute_dtype = scalar_type(options_.precision);
   how.drop_path_rate = options_.drop_path_rate;
   how.drop_path_uniforms = inputs.drop_path_uniforms;
   how.kept_patches = inputs.seen_patches;
   how.want_class_attention = view_ && view_->needs_student_attention(inputs.epoch);
-  const VitOutput student = student_.forward(inputs.images, how);
+  const VitOutput student = student_.model().forward(inputs.images, how);
 
   at::Tensor teacher_logits;  // [B, C]
   if (teacher_ != nullptr) {
@@ -98,11 +105,13 @@ at::Tensor DistillationStep::forward_and_backward(const Inputs& inputs, double s
                                                          [&] { return teacher_->class_attention(seen); }});  // [B, K]
     teacher_logits = teacher_->logits(seen, kept);
   }
-  const at::Tensor loss = distillation_loss(student.logits, student.distillation_logits, inputs.targets, teacher_logits,
-                                            options_.distillation);
-  const double factor = share * loss_scale;
-  (factor == 1.0 ? loss : loss * factor).backward();
-  return share == 1.0 ? loss.detach() : loss.detach() * share;
+  at::Tensor loss = distillation_loss(student.logits, student.distillation_logits, inputs.targets, teacher_logits,
+                                      options_.distillation);
+  if (share != 1.0) {
+    loss = loss * share;
+  }
+  (loss_scale.defined() ? loss * loss_scale : loss).backward();
+  return loss.detach();
 }
 
 std::int64_t DistillationStep::kept_patches(std::int64_t epoch) const { return view_ ? view_->num_patches(epoch) : 0; }

@@ -53,11 +53,4 @@ void FlatParameters::copy_named(const std::map<std::string, at::Tensor>& tensors
   }
 }
 
-void FlatParameters::bind_gradients(const at::Tensor& flat) const {
-  for (const auto& slice : slices_) {
-    slice.parameter.mutable_grad() =
-        flat.narrow(0, slice.offset, slice.parameter.numel()).view(slice.parameter.sizes());
-  }
-}
-
 }  // namespace maskedkd

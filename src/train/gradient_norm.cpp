@@ -2,7 +2,9 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/clamp.h>
 #include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/scalar_tensor.h>
 
 #include <algorithm>
 #include <array>
@@ -48,24 +50,26 @@ double norm_on_cpu(const at::Tensor& values) {
 }
 
 // A GPU adds in a tree, which is exact enough within a chunk; a float64 copy would take twice the gradient's memory.
-double norm_on_gpu(const at::Tensor& values) {
+at::Tensor norm_on_gpu(const at::Tensor& values) {
   const auto norm_of = [](const at::Tensor& norms) { return at::linalg_vector_norm(norms.to(at::kDouble), 2); };
   const std::int64_t whole = values.numel() - values.numel() % kChunk;
   const std::array<std::int64_t, 1> rows = {1};
   const at::Tensor chunks = norm_of(
       at::linalg_vector_norm(values.narrow(0, 0, whole).view({whole / kChunk, kChunk}), 2, at::IntArrayRef(rows)));
   const at::Tensor rest = norm_of(at::linalg_vector_norm(values.narrow(0, whole, values.numel() - whole), 2));
-  return (chunks * chunks + rest * rest).sqrt().item<double>();
+  return (chunks * chunks + rest * rest).sqrt();
 }
 
 }  // namespace
 
-double euclidean_norm(const at::Tensor& values) { return values.is_cpu() ? norm_on_cpu(values) : norm_on_gpu(values); }
+at::Tensor euclidean_norm(const at::Tensor& values) {
+  return values.is_cpu() ? at::scalar_tensor(norm_on_cpu(values), at::kDouble) : norm_on_gpu(values);
+}
 
-void clip_to_norm(at::Tensor& gradient, double norm, double largest) {
+void clip_to_norm(const at::Tensor& gradient, const at::Tensor& norm, double largest) {
   constexpr double kEpsilon = 1e-6;  // as in PyTorch
-  const double factor = largest / (norm + kEpsilon);
-  if (factor < 1) {
+  const at::Tensor factor = (largest / (norm + kEpsilon)).clamp_max(1.0);
+  if (factor.is_cuda() || factor.item<double>() < 1) {  // a GPU's answer is not waited for; 1 changes no bit
     gradient.mul_(factor);
   }
 }

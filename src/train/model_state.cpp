@@ -5,17 +5,17 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/zeros_like.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/stack.h>
 
 #include <cmath>
 
 namespace maskedkd {
 namespace {
 
-Vit trainable(const VitOptions& options, at::Device device) {
+Vit student_on(at::Device device, const VitOptions& options) {
   Vit student(options);
   student.to_device(device);
-  student.set_requires_grad(true);
   return student;
 }
 
@@ -23,10 +23,10 @@ Vit trainable(const VitOptions& options, at::Device device) {
 
 ModelState::ModelState(const ModelStateOptions& options, at::Device device)
     : options_(options),
-      student_(trainable(options.student, device)),
+      student_(student_on(device, options.student)),
       parameters_(student_),
       optimizer_(parameters_, options.adamw),
-      scaler_(options.scales_loss) {
+      scaler_(options.scales_loss, device) {
   start_average();
 }
 
@@ -36,28 +36,37 @@ void ModelState::start_average() {
   }
 }
 
-at::Tensor ModelState::zero_gradient() const { return at::zeros_like(parameters_.values()); }
+double ModelState::loss_scale() const { return scaler_.enabled() ? scaler_.scale().item<double>() : 1.0; }
 
-ModelState::Update ModelState::apply(at::Tensor& gradient_sum, int num_micro_batches, double learning_rate) {
+int ModelState::good_steps() const {
+  return scaler_.enabled() ? static_cast<int>(scaler_.good_steps().item<double>()) : 0;
+}
+
+at::Tensor ModelState::apply(const at::Tensor& gradient_sum, int num_micro_batches, double learning_rate) {
   const at::NoGradGuard no_grad;
-  gradient_sum.div_(num_micro_batches * scaler_.scale());
-  const double norm = euclidean_norm(gradient_sum);
-  const bool finite = std::isfinite(norm);
-  if (!finite && !scaler_.enabled()) {
-    return Update::refused;
+  if (scaler_.enabled()) {
+    gradient_sum.div_(scaler_.scale() * num_micro_batches);
+  } else {
+    gradient_sum.div_(num_micro_batches);
   }
+  const at::Tensor norm = euclidean_norm(gradient_sum);
+  const at::Tensor finite = norm.isfinite();
   scaler_.update(finite);
-  if (!finite) {
-    return scaler_.scale() < LossScaler::kSmallest ? Update::refused : Update::skipped;
-  }
   if (options_.clip_gradient_norm > 0) {
     clip_to_norm(gradient_sum, norm, options_.clip_gradient_norm);
   }
-  optimizer_.step(gradient_sum, learning_rate);
+  optimizer_.step(gradient_sum, learning_rate, finite);
   if (average_) {
-    average_->update();
+    average_->update(finite);
   }
-  return Update::applied;
+  return at::stack({norm, scaler_.scale().to(at::kDouble)});
+}
+
+ModelState::Update ModelState::update_of(double gradient_norm, double loss_scale) const {
+  if (std::isfinite(gradient_norm)) {
+    return Update::applied;
+  }
+  return scaler_.enabled() && loss_scale >= LossScaler::kSmallest ? Update::skipped : Update::refused;
 }
 
 std::map<std::string, NamedTensors> ModelState::groups() const {

@@ -24,7 +24,7 @@ void RunDisplay::begin_epoch(const RunState& state, double waited_s) {
 
 void RunDisplay::show_step(const RunState& state, double loss, double learning_rate, double waited_s) {
   show(state, "running");
-  progress_->update((state.step + 1) * length_.images_per_step,
+  progress_->update(state.step * length_.images_per_step,
                     fmt::format("loss {:.4f}  lr {:.2e}  waiting for data {:.0f} %", loss, learning_rate,
                                 100 * (waited_s - waited_before_epoch_s_) / epoch_seconds()));
 }

@@ -39,31 +39,39 @@ ExitCode Trainer::run() {
 
 bool Trainer::train_step() {
   const auto began = RunningClock::now();
-  std::vector<double> losses;  // of this rank's micro-batches
-  at::Tensor gradient = summed_gradient(losses);
-  const StepReport report = exchange_report(std::move(losses));
-  update_weights(gradient);
+  queue_step();
+  const StepReport report = exchange_report(results_.capacity());
   stop_.record_step(std::chrono::duration<double>(RunningClock::now() - began).count());
-  state_.epoch_loss_sum += report.loss_sum();
-  ++state_.step;
-  ++state_.global_step;
   if (report.checkpoint_due && !report.saving && !report.stop && state_.step < plan_.sampler.steps_per_epoch()) {
-    saver_->start();
+    start_checkpoint();
   }
   return report.stop;
 }
 
+// Everything that the device does in a step.
+void Trainer::queue_step() {
+  std::vector<at::Tensor> losses;  // of this rank's micro-batches
+  distillation_.read_weights();
+  const at::Tensor gradient = summed_gradient(losses);
+  report_activity("updating weights");
+  const at::Tensor update = model_.apply(gradient, options_.micro_batches_per_step(), learning_rate(state_.step));
+  results_.push(losses, update, state_.epoch, state_.global_step);
+  ++state_.step;
+  ++state_.global_step;
+}
+
 // The gradient [P] of all micro-batches of the step, added, on every rank.
-at::Tensor Trainer::summed_gradient(std::vector<double>& losses) {
+at::Tensor Trainer::summed_gradient(std::vector<at::Tensor>& losses) {
   if (options_.deterministic) {
     at::Tensor gradient = gradient_tree(plan_.share.first, plan_.share.last, losses);
     report_activity("adding gradients");
     tree_all_reduce_sum(*comm_.communicator, gradient);
     return gradient;
   }
-  at::Tensor gradient = model_.zero_gradient();
+  at::Tensor gradient;
   for (int micro_batch = plan_.share.first; micro_batch < plan_.share.last; ++micro_batch) {
-    add_micro_batch(gradient, losses);
+    const at::Tensor next = run_micro_batch(losses);
+    gradient = gradient.defined() ? gradient.add_(next) : next.clone();
   }
   report_activity("adding gradients");
   comm_.communicator->all_reduce_sum(gradient);
@@ -71,27 +79,48 @@ at::Tensor Trainer::summed_gradient(std::vector<double>& losses) {
 }
 
 // Divides into halves: with a power of two of ranks, each rank's run is a subtree of the tree over all micro-batches.
-at::Tensor Trainer::gradient_tree(int first, int last, std::vector<double>& losses) {
+// Returns the sum, which the next micro-batch overwrites where it is of one alone.
+at::Tensor Trainer::gradient_tree(int first, int last, std::vector<at::Tensor>& losses) {
   if (last - first == 1) {
-    const at::Tensor gradient = model_.zero_gradient();
-    add_micro_batch(gradient, losses);
-    return gradient;
+    return run_micro_batch(losses);
   }
   const int middle = first + (last - first) / 2;
   at::Tensor sum = gradient_tree(first, middle, losses);
+  if (middle - first == 1) {
+    sum = sum.clone();
+  }
   return sum.add_(gradient_tree(middle, last, losses));
 }
 
-void Trainer::add_micro_batch(const at::Tensor& gradient, std::vector<double>& losses) {
+// Returns the gradient [P], until the next micro-batch.
+at::Tensor Trainer::run_micro_batch(std::vector<at::Tensor>& losses) {
   report_activity("waiting for data");
   const std::optional<MicroBatch> batch = loader_->next();
   report_activity("forward and backward");
-  model_.bind_gradient(gradient);
-  losses.push_back(distillation_.run(*batch, model_.loss_scale()).item<double>());
+  const DistillationStep::Result result = distillation_.run(*batch, model_.loss_scale_factor());
+  losses.push_back(result.loss);
+  return result.gradient;
 }
 
-// Every rank receives every loss, and whether any rank is to stop: all decide alike.
-StepReport Trainer::exchange_report(std::vector<double> losses) {
+void Trainer::finish_queued_steps() {
+  while (results_.size() > 0) {
+    exchange_report(0);
+  }
+}
+
+void Trainer::start_checkpoint() {
+  finish_queued_steps();  // a step that may not be finite must not be saved
+  saver_->start();
+}
+
+// Every rank receives every loss of the oldest queued step if more than num_unread are queued, and whether any rank is
+// to stop: all decide alike. On a GPU it is the previous step, so that there is work while the host waits for it.
+StepReport Trainer::exchange_report(std::size_t num_unread) {
+  StepResult step;
+  if (results_.size() > num_unread) {
+    report_activity("waiting for the results of a step");
+    step = results_.pop();
+  }
   report_activity("exchanging losses");
   saver_->poll();
   if (const std::string stuck = saver_->why_stuck(); !stuck.empty() && session_.rank() == 0) {
@@ -99,45 +128,49 @@ StepReport Trainer::exchange_report(std::vector<double> losses) {
     session_.abort(static_cast<int>(ExitCode::failure));  // unwinding would wait for the save
   }
   stop_.expect_save(saver_->longest_save_s());
-  const int per_step = options_.micro_batches_per_step();
-  const RankReport mine = {std::move(losses), stop_.is_requested_after_step(), saver_->is_due(state_.global_step + 1),
+  const RankReport mine = {step.losses, stop_.is_requested_after_step(), saver_->is_due(state_.global_step),
                            saver_->is_saving(), saver_->take_failure()};
+  const int per_step = options_.micro_batches_per_step();
   const StepReport report =
       merge_reports(session_.all_gather(pack_report(mine, per_step, session_.size())), per_step, session_.size());
   folder_.check_lease();
-  if (const std::optional<int> bad = report.first_not_finite()) {
-    throw Error(fmt::format("the loss of micro-batch {} in step {} (epoch {}) is {}", *bad, state_.global_step,
-                            state_.epoch + 1, report.losses[static_cast<std::size_t>(*bad)]),
-                kDivergenceHint, ExitCode::no_requeue);
+  if (!step.losses.empty()) {
+    check_step(report, step);
   }
   if (report.save_failed) {
     saver_->give_up_save();
   }
-  if (report.checkpoint_due && report.saving && !report.stop && state_.step + 1 < plan_.sampler.steps_per_epoch()) {
-    saver_->skip(state_.global_step + 1);
+  if (report.checkpoint_due && report.saving && !report.stop && state_.step < plan_.sampler.steps_per_epoch()) {
+    saver_->skip(state_.global_step);
   }
   display_.record_checkpoint(saver_->last_save().name, saver_->last_save().seconds_since_1970);
-  display_.show_step(state_, report.loss_sum() / per_step, learning_rate(state_.step),
-                     loader_->counts().seconds_waited);
   return report;
 }
 
-void Trainer::update_weights(at::Tensor& gradient) {
-  report_activity("updating weights");
-  switch (model_.apply(gradient, options_.micro_batches_per_step(), learning_rate(state_.step))) {
-    case ModelState::Update::applied:
-      return;
-    case ModelState::Update::skipped:
-      spdlog::info("step {} skipped: its gradient overflowed; the loss scale is now {}", state_.global_step,
-                   model_.loss_scale());
-      return;
-    case ModelState::Update::refused:
-      break;
+// Records the losses of a step; throws Error (no_requeue) where one of them, or the gradient, is not finite.
+void Trainer::check_step(const StepReport& report, const StepResult& step) {
+  if (const std::optional<int> bad = report.first_not_finite()) {
+    throw Error(fmt::format("the loss of micro-batch {} in step {} (epoch {}) is {}", *bad, step.global_step,
+                            step.epoch + 1, report.losses[static_cast<std::size_t>(*bad)]),
+                kDivergenceHint, ExitCode::no_requeue);
   }
-  const bool scaled = options_.precision == Precision::fp16;
-  throw Error(fmt::format("the gradient of step {} (epoch {}) is not finite{}", state_.global_step, state_.epoch + 1,
-                          scaled ? " at any loss scale" : ""),
-              scaled ? "train with --precision bf16, or lower --lr" : kDivergenceHint, ExitCode::no_requeue);
+  switch (model_.update_of(step.gradient_norm, step.loss_scale)) {
+    case ModelState::Update::applied:
+      break;
+    case ModelState::Update::skipped:
+      spdlog::info("step {} skipped: its gradient overflowed; the loss scale is now {}", step.global_step,
+                   step.loss_scale);
+      break;
+    case ModelState::Update::refused: {
+      const bool scaled = options_.precision == Precision::fp16;
+      throw Error(fmt::format("the gradient of step {} (epoch {}) is not finite{}", step.global_step, step.epoch + 1,
+                              scaled ? " at any loss scale" : ""),
+                  scaled ? "train with --precision bf16, or lower --lr" : kDivergenceHint, ExitCode::no_requeue);
+    }
+  }
+  state_.epoch_loss_sum += report.loss_sum();
+  display_.show_step(state_, report.loss_sum() / options_.micro_batches_per_step(), learning_rate(state_.step - 1),
+                     loader_->counts().seconds_waited);
 }
 
 double Trainer::learning_rate(std::int64_t step) const {
@@ -148,13 +181,14 @@ double Trainer::learning_rate(std::int64_t step) const {
 // Writes one line of log.txt for the epoch, with DeiT's keys and others.
 bool Trainer::finish_epoch() {
   const std::int64_t steps = plan_.sampler.steps_per_epoch();
+  finish_queued_steps();
   const std::optional<RunDisplay::Rates> rates = display_.epoch_rates(loader_->counts().seconds_waited);
   display_.end_progress();
   const double loss = state_.epoch_loss_sum / static_cast<double>(steps * options_.micro_batches_per_step());
   nlohmann::ordered_json line = {{"train_lr", learning_rate(steps - 1)}, {"train_loss", loss}};
   std::string summary = fmt::format("train loss {:.4f}", loss);
   if (data_.evaluation() != nullptr) {
-    saver_->start();  // an evaluation is long, and may be interrupted
+    start_checkpoint();  // an evaluation is long, and may be interrupted
     show("evaluating");
     const std::optional<EvaluationResult> result = evaluate_student("evaluating");
     if (!result) {
@@ -197,7 +231,7 @@ bool Trainer::finish_epoch() {
   ++state_.epoch;
   state_.step = 0;
   state_.epoch_loss_sum = 0;
-  saver_->start();
+  start_checkpoint();
   session_.activity().report("writing log.txt", Activity::Pace::slow);
   folder_.write_log(state_.history);
   return session_.any(stop_requested());
@@ -216,6 +250,7 @@ std::optional<EvaluationResult> Trainer::evaluate_student(const std::string& tit
 }
 
 ExitCode Trainer::end_run() {
+  finish_queued_steps();
   display_.end_progress();
   const bool saved = saver_->save_at_end(/*tries=*/is_done() ? 5 : 2);
   session_.activity().report("ending the run", Activity::Pace::slow);

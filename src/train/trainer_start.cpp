@@ -132,8 +132,9 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
             micro_batch_share(options.micro_batches_per_step(), session.rank(), session.size())},
       model_(model_options(options_), device),
       teacher_(make_teacher(options_, device)),
-      distillation_(options_, model_.student(), teacher_ ? &*teacher_ : nullptr, device),
+      distillation_(options_, model_.parameters(), teacher_ ? &*teacher_ : nullptr),
       comm_{make_communicator(session, device), {}},
+      results_(device),
       stop_(job_clock(session, options), options.stop_after_steps),
       display_({options.schedule.epochs, plan_.sampler.steps_per_epoch(), plan_.sampler.global_batch()},
                session.rank() == 0, [this](const RunStatus& status) { folder_.set_status(status); }) {

@@ -12,7 +12,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/randint.h>
-#include <ATen/ops/zeros_like.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <sys/resource.h>
 
 #include <chrono>
@@ -54,9 +54,9 @@ void serve(const std::filesystem::path& weights, const std::string& precision, s
   const Teacher teacher(find_model("deit3_small"), weights / "teacher.safetensors", at::kCPU,
                         scalar_type(options.precision));
   const FlatParameters parameters(student);
-  student.set_requires_grad(true);
   AdamW optimizer(parameters, options.adamw);
-  const DistillationStep step(options, student, &teacher, at::kCPU);
+  DistillationStep step(options, parameters, &teacher);
+  const at::Tensor finite = at::scalar_tensor(true, at::kBool);
   MicroBatch batch = random_batch(batch_size, options.student.input_size);
 
   int count = 0;
@@ -67,10 +67,10 @@ void serve(const std::filesystem::path& weights, const std::string& precision, s
     double loss = 0;
     for (int i = 0; i < count; ++i) {
       ++batch.request.step;
-      const at::Tensor gradient = at::zeros_like(parameters.values());
-      parameters.bind_gradients(gradient);
-      loss = step.run(batch, 1.0).item<double>();
-      optimizer.step(gradient, 1e-4);
+      step.read_weights();
+      const auto [found, gradient] = step.run(batch);
+      loss = found.item<double>();
+      optimizer.step(gradient, 1e-4, finite);
     }
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     const double processor = static_cast<double>(std::clock() - processor_begin) / CLOCKS_PER_SEC;

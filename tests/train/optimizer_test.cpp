@@ -8,12 +8,16 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 namespace maskedkd {
 namespace {
+
+const at::Tensor kFinite = at::scalar_tensor(true, at::kBool);
 
 VitOptions small() {
   VitOptions options;
@@ -76,7 +80,7 @@ TEST(AdamW, ASavedStateContinuesWithTheSameBits) {
   const FlatParameters first_parameters(first), second_parameters(second);
   AdamW first_optimizer(first_parameters, {}), second_optimizer(second_parameters, {});
   for (int step = 0; step < 3; ++step) {
-    first_optimizer.step(at::randn({first_parameters.size()}), 1e-2);
+    first_optimizer.step(at::randn({first_parameters.size()}), 1e-2, kFinite);
   }
   {
     const at::NoGradGuard no_grad;
@@ -88,8 +92,8 @@ TEST(AdamW, ASavedStateContinuesWithTheSameBits) {
   }
   second_optimizer.load_state(state);
   const at::Tensor gradient = at::randn({first_parameters.size()});
-  first_optimizer.step(gradient, 1e-2);
-  second_optimizer.step(gradient, 1e-2);
+  first_optimizer.step(gradient, 1e-2, kFinite);
+  second_optimizer.step(gradient, 1e-2, kFinite);
   EXPECT_TRUE(first_parameters.values().equal(second_parameters.values()));
   state.erase("num_steps");
   EXPECT_THROW(second_optimizer.load_state(state), Error);
@@ -103,29 +107,56 @@ TEST(WeightAverage, IsTheGeometricSum) {
   WeightAverage average(parameters, 0.9);
   parameters.values().fill_(3);
   for (int step = 0; step < 10; ++step) {
-    average.update();
+    average.update(kFinite);
   }
   // decay^n 1 + (1 - decay^n) 3
   EXPECT_NEAR(average.values().mean().item<double>(), 3 - 2 * std::pow(0.9, 10), 1e-5);
 }
 
+// Nothing changes after a gradient that is not finite: not the moments, not their count, not the average.
+TEST(AdamW, AGradientThatIsNotFiniteChangesNothing) {
+  Vit model = testing::initialised_vit(small(), 1);
+  const FlatParameters parameters(model);
+  AdamW optimizer(parameters, {});
+  WeightAverage average(parameters, 0.9);
+  optimizer.step(at::randn({parameters.size()}), 1e-2, kFinite);
+  average.update(kFinite);
+  std::vector<at::Tensor> before = {parameters.values().clone(), average.values().clone()};
+  for (const auto& [name, tensor] : optimizer.state()) {
+    before.push_back(tensor.clone());
+  }
+  at::Tensor gradient = at::randn({parameters.size()});
+  gradient[3] = std::numeric_limits<double>::infinity();
+  optimizer.step(gradient, 1e-2, at::scalar_tensor(false, at::kBool));
+  average.update(at::scalar_tensor(false, at::kBool));
+  std::vector<at::Tensor> after = {parameters.values(), average.values()};
+  for (const auto& [name, tensor] : optimizer.state()) {
+    after.push_back(tensor);
+  }
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    EXPECT_TRUE(before[i].equal(after[i])) << i;
+  }
+}
+
 // As torch.amp.GradScaler: 65536, doubled after 2000 finite steps in a row, halved by each overflow.
 TEST(LossScaler, GrowsAfterFiniteStepsAndShrinksAfterAnOverflow) {
-  LossScaler scaler(true);
-  EXPECT_EQ(scaler.scale(), 65536);
+  const at::Tensor overflow = at::scalar_tensor(false, at::kBool);
+  LossScaler scaler(true, at::kCPU);
+  EXPECT_EQ(scaler.scale().item<double>(), 65536);
   for (int step = 0; step < 1999; ++step) {
-    scaler.update(true);
+    scaler.update(kFinite);
   }
-  EXPECT_EQ(scaler.scale(), 65536);
-  scaler.update(true);
-  EXPECT_EQ(scaler.scale(), 131072);
-  scaler.update(true);
-  scaler.update(false);
-  EXPECT_EQ(scaler.scale(), 65536);
-  EXPECT_EQ(scaler.good_steps(), 0);
-  LossScaler off(false);
-  off.update(false);
-  EXPECT_EQ(off.scale(), 1);
+  EXPECT_EQ(scaler.scale().item<double>(), 65536);
+  scaler.update(kFinite);
+  EXPECT_EQ(scaler.scale().item<double>(), 131072);
+  scaler.update(kFinite);
+  EXPECT_EQ(scaler.good_steps().item<double>(), 1);
+  scaler.update(overflow);
+  EXPECT_EQ(scaler.scale().item<double>(), 65536);
+  EXPECT_EQ(scaler.good_steps().item<double>(), 0);
+  LossScaler off(false, at::kCPU);
+  off.update(overflow);
+  EXPECT_EQ(off.scale().item<double>(), 1);
 }
 
 }  // namespace

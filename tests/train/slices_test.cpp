@@ -15,6 +15,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/zeros_like.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -101,12 +102,17 @@ class Slices : public ::testing::TestWithParam<SlicesCase> {
 TEST_P(Slices, LossAndGradientEqualThoseOfTheWholeMicroBatch) {
   constexpr double kLossScale = 8;
   const FlatParameters parameters(student_);
-  const at::Tensor found = at::zeros_like(parameters.values()), wanted = at::zeros_like(parameters.values());
-  parameters.bind_gradients(wanted);
+  student_.set_requires_grad(true);
   const at::Tensor wanted_loss = loss_of_the_whole_micro_batch();
   (wanted_loss * kLossScale).backward();
-  parameters.bind_gradients(found);
-  const at::Tensor loss = DistillationStep(options_, student_, &teacher_, at::kCPU).run(batch_, kLossScale);
+  std::map<std::string, at::Tensor> gradients;
+  for (const auto& [name, parameter] : student_.parameters()) {
+    gradients[name] = parameter.grad();
+  }
+  const at::Tensor wanted = at::zeros_like(parameters.values());
+  parameters.copy_named(gradients, "", wanted);
+  DistillationStep step(options_, parameters, &teacher_);
+  const auto [loss, found] = step.run(batch_, at::scalar_tensor(kLossScale, at::kFloat));
   EXPECT_NEAR(loss.item<double>(), wanted_loss.item<double>(), 2e-6 * wanted_loss.item<double>());
   EXPECT_LT(((found - wanted).norm() / wanted.norm()).item<double>(), 1e-5);
 }

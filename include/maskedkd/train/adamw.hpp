@@ -17,8 +17,9 @@ class AdamW {
  public:
   AdamW(const FlatParameters& parameters, const AdamWOptions& options);
 
-  // gradient [P], on the parameters' device.
-  void step(const at::Tensor& gradient, double learning_rate);
+  // gradient [P], on the parameters' device. finite: scalar bool there, whether the gradient is; nothing changes where
+  // it is not.
+  void step(const at::Tensor& gradient, double learning_rate, const at::Tensor& finite);
 
   NamedTensors state() const;                                         // exp_avg.NAME, exp_avg_sq.NAME, num_steps
   void load_state(const std::map<std::string, at::Tensor>& tensors);  // throws Error
@@ -34,7 +35,7 @@ class AdamW {
 class WeightAverage {
  public:
   WeightAverage(const FlatParameters& parameters, double decay);  // starts as a copy
-  void update();
+  void update(const at::Tensor& finite);                        // as AdamW::step
   const at::Tensor& values() const noexcept { return average_; }  // [P]
 
  private:

@@ -28,8 +28,6 @@ class FlatParameters {
   // The inverse: copies by name into `flat` [P]. Throws Error (usage) that names what is missing or has another shape.
   void copy_named(const std::map<std::string, at::Tensor>& tensors, const std::string& prefix,
                   const at::Tensor& flat) const;
-  // From now on backward() adds to `flat` [P].
-  void bind_gradients(const at::Tensor& flat) const;
 
  private:
   struct Slice {

@@ -7,10 +7,12 @@
 namespace maskedkd {
 
 // values [P], float32, contiguous, on any device. As exact as float64 sums on CPUs, to 1e-6 on GPUs; infinite or NaN
-// where a value is. The bits depend on the values alone, not on the number of threads. Waits for a GPU once.
-double euclidean_norm(const at::Tensor& values);
+// where a value is. The bits depend on the values alone, not on the number of threads. Returns a float64 scalar on the
+// device of the values, without waiting for a GPU.
+at::Tensor euclidean_norm(const at::Tensor& values);
 
-// Scales a gradient [P] of that norm down to `largest` if it is longer, as torch.nn.utils.clip_grad_norm_ does.
-void clip_to_norm(at::Tensor& gradient, double norm, double largest);
+// Scales a gradient [P] of that norm down to `largest` if it is longer, as torch.nn.utils.clip_grad_norm_ does. norm:
+// of euclidean_norm(). Does not wait for a GPU.
+void clip_to_norm(const at::Tensor& gradient, const at::Tensor& norm, double largest);
 
 }  // namespace maskedkd

@@ -1,5 +1,6 @@
 // Everything that training changes and a checkpoint stores as tensors (parameters, the optimizer's moments, the moving
-// average of the weights), and the loss scale. Belongs to one rank, does not communicate. P: number of parameters.
+// average of the weights), and the loss scale. Belongs to one rank, does not communicate, and decides about a step on
+// the device. P: number of parameters.
 #pragma once
 
 #include "maskedkd/checkpoint/checkpoint.hpp"
@@ -34,25 +35,26 @@ class ModelState {
   Vit& student() noexcept { return student_; }
   const Vit& student() const noexcept { return student_; }
   at::Device device() const noexcept { return parameters_.values().device(); }
-  double loss_scale() const noexcept { return scaler_.scale(); }
-  int good_steps() const noexcept { return scaler_.good_steps(); }
+  const FlatParameters& parameters() const noexcept { return parameters_; }
+  // Of fp16, else undefined: a scalar on the device by which the loss is to be multiplied.
+  at::Tensor loss_scale_factor() const { return options_.scales_loss ? scaler_.scale() : at::Tensor(); }
+  double loss_scale() const;  // waits for the device, for fp16
+  int good_steps() const;     // the same
   bool has_average() const noexcept { return average_.has_value(); }
 
   // The average begins with the current parameters. Call once, when the initial weights are set.
   void start_average();
-
-  at::Tensor zero_gradient() const;  // [P] float32
-  // From now on backward() adds to `gradient` [P].
-  void bind_gradient(const at::Tensor& gradient) const { parameters_.bind_gradients(gradient); }
 
   enum class Update {
     applied,
     skipped,  // the gradient overflowed, and the loss scale was reduced
     refused   // the gradient is not finite, and no loss scale can help
   };
-  // One step from the sum of num_micro_batches scaled gradients, which is overwritten: mean, unscaling, clipping,
-  // AdamW, average. Unless the step is applied, only the loss scale changes.
-  Update apply(at::Tensor& gradient_sum, int num_micro_batches, double learning_rate);
+  // One step from the sum [P] of num_micro_batches scaled gradients, which is overwritten: mean, unscaling, clipping,
+  // AdamW, average. Where the gradient is not finite, only the loss scale changes. Does not wait for a GPU: returns
+  // what update_of() takes, float64 [2] on the device: the norm of the mean gradient, and the loss scale after the step.
+  at::Tensor apply(const at::Tensor& gradient_sum, int num_micro_batches, double learning_rate);
+  Update update_of(double gradient_norm, double loss_scale) const;
 
   // Views, by the groups of a checkpoint: model, optimizer, and ema if there is an average.
   std::map<std::string, NamedTensors> groups() const;

@@ -4,6 +4,7 @@
 //   run_data       the packed sets              stop_policy   when to stop
 //   model_state    weights, optimizer, average  run_saver     checkpoints
 //   step_report    what the ranks exchange      run_display   progress and status
+//   step_results   what the device answers      distillation_step   a micro-batch
 //   resume         from a checkpoint to a state
 //
 // trainer.cpp contains the loop, trainer_start.cpp the construction.
@@ -24,6 +25,7 @@
 #include "maskedkd/train/run_saver.hpp"
 #include "maskedkd/train/run_state.hpp"
 #include "maskedkd/train/step_report.hpp"
+#include "maskedkd/train/step_results.hpp"
 #include "maskedkd/train/stop_policy.hpp"
 #include "maskedkd/train/train_options.hpp"
 #include "maskedkd/watchdog/watchdog.hpp"
@@ -58,11 +60,14 @@ class Trainer {
   };
 
   bool train_step();  // returns whether the run is to stop
-  at::Tensor summed_gradient(std::vector<double>& losses);
-  at::Tensor gradient_tree(int first, int last, std::vector<double>& losses);
-  void add_micro_batch(const at::Tensor& gradient, std::vector<double>& losses);
-  StepReport exchange_report(std::vector<double> losses);
-  void update_weights(at::Tensor& gradient);
+  void queue_step();
+  at::Tensor summed_gradient(std::vector<at::Tensor>& losses);
+  at::Tensor gradient_tree(int first, int last, std::vector<at::Tensor>& losses);
+  at::Tensor run_micro_batch(std::vector<at::Tensor>& losses);
+  StepReport exchange_report(std::size_t num_unread);
+  void check_step(const StepReport& report, const StepResult& step);
+  void finish_queued_steps();  // afterwards the weights are those after state_.global_step, and no loss is unknown
+  void start_checkpoint();
   double learning_rate(std::int64_t step) const;
   bool is_done() const { return state_.epoch >= options_.schedule.epochs; }
 
@@ -91,6 +96,7 @@ class Trainer {
   std::optional<Teacher> teacher_;
   DistillationStep distillation_;
   WatchedCommunicator comm_;
+  StepResults results_;
   RunState state_;
   StopPolicy stop_;
   RunDisplay display_;
