@@ -152,12 +152,13 @@ OpenedModel open_model(const MpiSession& session, const EvaluateCommand& command
 
 // On rank 0, as the others have nothing to do.
 void answer_images(const OpenedModel& opened, at::Device device, const EvaluateCommand& command) {
-  const MicroBatch batch = load_image_files(command.images, command.evaluation.augment);
+  const at::Tensor pixels = load_image_files(command.images, command.evaluation.augment);
   const ClassNames names = class_names_in(read_safetensors_header(opened.file).metadata);
-  std::fputs(answers_text(opened.model, device, command.evaluation.compute_dtype, batch, command.images, names).c_str(),
-             stdout);
+  std::fputs(
+      answers_text(opened.model, device, command.evaluation.compute_dtype, pixels, command.images, names).c_str(),
+      stdout);
   if (!command.masks.output.empty()) {
-    write_mask_sheet(opened.model, device, batch, command.masks);
+    write_mask_sheet(opened.model, device, pixels, command.masks);
   }
 }
 

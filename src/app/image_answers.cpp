@@ -30,45 +30,43 @@ Image decode_file(const std::filesystem::path& file) {
 }
 
 at::Tensor probabilities_of(const Vit& model, at::Device device, at::ScalarType compute_dtype,
-                            const MicroBatch& batch) {
+                            const at::Tensor& pixels) {
   const at::NoGradGuard no_grad;
   VitForward how;
   how.compute_dtype = compute_dtype;
-  const std::int64_t num_images = batch.images.size(0);
+  const std::int64_t num_images = pixels.size(0);
   const at::Tensor logits = at::empty({num_images, model.options().num_classes}, at::kDouble);
   for (std::int64_t first = 0; first < num_images; first += kBatch) {
     const std::int64_t count = std::min(kBatch, num_images - first);
-    MicroBatch part;
-    part.images = batch.images.narrow(0, first, count);
-    logits.narrow(0, first, count).copy_(model.forward(normalised_images(part, device), how).combined_logits());
+    const at::Tensor images = normalised_images(pixels.narrow(0, first, count), device);
+    logits.narrow(0, first, count).copy_(model.forward(images, how).combined_logits());
   }
   return logits.softmax(1);
 }
 
 }  // namespace
 
-MicroBatch load_image_files(const std::vector<std::filesystem::path>& files, const AugmentOptions& augment) {
+at::Tensor load_image_files(const std::vector<std::filesystem::path>& files, const AugmentOptions& augment) {
   const auto side = static_cast<std::int64_t>(augment.input_size);
-  MicroBatch batch;
-  batch.images = at::empty({static_cast<std::int64_t>(files.size()), side, side, 3}, at::kByte);
+  at::Tensor all = at::empty({static_cast<std::int64_t>(files.size()), side, side, 3}, at::kByte);
   for (std::size_t i = 0; i < files.size(); ++i) {
     const ImageRegion region{decode_file(files[i])};
     const EvaluationPlan plan = plan_evaluation(region.part.height, region.part.width, augment);
-    const at::Tensor pixels = batch.images[static_cast<std::int64_t>(i)];
+    const at::Tensor pixels = all[static_cast<std::int64_t>(i)];
     apply_evaluation_plan(plan, region,
                           {pixels.mutable_data_ptr<std::uint8_t>(), static_cast<std::size_t>(pixels.numel())});
   }
-  return batch;
+  return all;
 }
 
-std::string answers_text(const Vit& model, at::Device device, at::ScalarType compute_dtype, const MicroBatch& batch,
+std::string answers_text(const Vit& model, at::Device device, at::ScalarType compute_dtype, const at::Tensor& pixels,
                          const std::vector<std::filesystem::path>& files, const ClassNames& names) {
   const auto name_of_class = [&](std::int64_t label) {
     const auto index = static_cast<std::size_t>(label);
     return index < names.size() ? printable_name(names[index]) : fmt::format("class {}", label);
   };
   const auto num_answers = std::min<std::int64_t>(kMostAnswers, model.options().num_classes);
-  const auto [shares, labels] = probabilities_of(model, device, compute_dtype, batch).topk(num_answers, 1);  // [B, 5]
+  const auto [shares, labels] = probabilities_of(model, device, compute_dtype, pixels).topk(num_answers, 1);  // [B, 5]
   std::string text;
   for (std::size_t i = 0; i < files.size(); ++i) {
     text += fmt::format("{}\n", files[i].string());

@@ -3,6 +3,7 @@
 #include "maskedkd/app/contact_sheet.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/data/batch.hpp"
+#include "maskedkd/data/loader.hpp"
 #include "maskedkd/distill/teacher_view.hpp"
 
 #include <ATen/core/grad_mode.h>
@@ -36,7 +37,7 @@ std::vector<std::uint8_t> dimmed(std::span<const std::uint8_t> pixels, int edge,
 
 }  // namespace
 
-MicroBatch load_spread_images(const ShardSet& set, const AugmentOptions& augment, std::int64_t num_images) {
+at::Tensor load_spread_images(const ShardSet& set, const AugmentOptions& augment, std::int64_t num_images) {
   if (num_images < 1) {
     throw usage_error(fmt::format("--mask-images {} must be at least 1", num_images));
   }
@@ -51,15 +52,16 @@ MicroBatch load_spread_images(const ShardSet& set, const AugmentOptions& augment
   Loader loader(set, loading, [&request, given = false]() mutable -> std::optional<BatchRequest> {
     return std::exchange(given, true) ? std::nullopt : std::optional(request);
   });
-  return *loader.next();
+  return loader.next()->staged.views.pixels;
 }
 
-void write_mask_sheet(const Vit& student, at::Device device, const MicroBatch& batch, const MaskSheetOptions& options) {
+void write_mask_sheet(const Vit& student, at::Device device, const at::Tensor& pixels,
+                      const MaskSheetOptions& options) {
   const at::NoGradGuard no_grad;
-  const auto count = static_cast<int>(batch.images.size(0));
+  const auto count = static_cast<int>(pixels.size(0));
   VitForward how;
   how.want_class_attention = true;
-  const at::Tensor attention = student.forward(normalised_images(batch, device), how).class_attention;  // [B, N]
+  const at::Tensor attention = student.forward(normalised_images(pixels, device), how).class_attention;  // [B, N]
   MaskOptions mask;
   mask.keep = options.keep;
   const std::int64_t grid = student.options().grid_size();
@@ -74,10 +76,10 @@ void write_mask_sheet(const Vit& student, at::Device device, const MicroBatch& b
     for (std::int64_t k = 0; chosen.defined() && k < chosen.size(1); ++k) {
       is_kept[static_cast<std::size_t>(chosen[i][k].item<std::int64_t>())] = true;
     }
-    const std::span<const std::uint8_t> pixels(batch.images[i].const_data_ptr<std::uint8_t>(),
-                                               static_cast<std::size_t>(edge) * edge * 3);
-    sheet.put(i, 0, pixels);
-    sheet.put(i, 1, dimmed(pixels, edge, patch, is_kept));
+    const std::span<const std::uint8_t> image(pixels[i].const_data_ptr<std::uint8_t>(),
+                                              static_cast<std::size_t>(edge) * edge * 3);
+    sheet.put(i, 0, image);
+    sheet.put(i, 1, dimmed(image, edge, patch, is_kept));
   }
   sheet.write(options.output);
 }

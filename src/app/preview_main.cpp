@@ -2,7 +2,6 @@
 #include "maskedkd/app/augmentation_flags.hpp"
 #include "maskedkd/app/contact_sheet.hpp"
 #include "maskedkd/base/error.hpp"
-#include "maskedkd/base/philox.hpp"
 #include "maskedkd/cli/options.hpp"
 #include "maskedkd/cli/run_main.hpp"
 #include "maskedkd/data/batch.hpp"
@@ -131,15 +130,14 @@ int preview(int argc, char** argv) {
   LoaderOptions loading;
   loading.seed = command.seed;
   loading.augment = command.augment;
+  loading.decisions.mixing = command.mixing;
   Loader loader(set, loading, [&request, given = false]() mutable -> std::optional<BatchRequest> {
     return std::exchange(given, true) ? std::nullopt : std::optional(request);
   });
   const MicroBatch batch = *loader.next();
   const int edge = command.augment.input_size;
-  PhiloxStream random(request.address(RandomPurpose::mixing, command.seed));
-  const at::Tensor augmented = normalised_images(batch, at::kCPU);  // [B, 3, S, S]
-  const at::Tensor mixed =
-      apply_mix(augmented, draw_mix_plan(random, command.count, edge, edge, command.mixing));  // [B, 3, S, S]
+  const at::Tensor augmented = prepared_images(batch.staged.views, /*mixed=*/false);  // [B, 3, S, S]
+  const at::Tensor mixed = prepared_images(batch.staged.views, /*mixed=*/true);       // [B, 3, S, S]
 
   ContactSheet sheet(command.count, /*images_per_group=*/3, kGroupsPerRow, edge);
   for (int i = 0; i < command.count; ++i) {

@@ -207,6 +207,9 @@ void bind_optimisation(CommandLine& line, TrainOptions& train) {
               "--finetune: load all but the head, whatever classes the file has; also from MAE's pretrained encoders",
               OnResume::free)
       .option("deterministic", train.deterministic, "the same bits on 1, 2, 4, ... ranks: gradients in a fixed tree")
+      .option("cuda-graph", train.cuda_graph,
+              "on GPUs: start the work of a micro-batch at once, as a CUDA graph; the bits are the same without",
+              OnResume::free)
       .option("seed", train.seed, "of everything random", OnResume::fixed);
 }
 

@@ -1,14 +1,10 @@
 #include "maskedkd/augment/erasing.hpp"
 
-#include "maskedkd/base/clones.hpp"
 #include "maskedkd/base/enum_names.hpp"
-#include "maskedkd/base/error.hpp"
 
-#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
-#include <vector>
 
 namespace maskedkd {
 namespace {
@@ -60,30 +56,6 @@ double normal_quantile(double p) {
   return q < 0 ? -magnitude : magnitude;
 }
 
-// Bits of the quantiles of the upper half, [32768]; the lower half is their mirror image.
-const std::vector<std::uint32_t>& quantiles() {
-  static const std::vector<std::uint32_t> table = [] {
-    std::vector<std::uint32_t> values(32768);
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      values[i] = std::bit_cast<std::uint32_t>(
-          static_cast<float>(normal_quantile((static_cast<double>(i) + 32768.5) / 65536.0)));
-    }
-    return values;
-  }();
-  return table;
-}
-
-// Without a branch, which would be mispredicted half of the time.
-MASKEDKD_CLONES void look_up(const std::uint32_t* __restrict upper_half, const std::uint32_t* __restrict words,
-                             std::size_t num_words, float* __restrict out) {
-  for (std::size_t i = 0; i < num_words; ++i) {
-    const std::uint32_t low = words[i] & 0xFFFF, high = words[i] >> 16;
-    const std::uint32_t low_mirrored = (low >> 15) - 1, high_mirrored = (high >> 15) - 1;  // all bits, or no bits
-    out[2 * i] = std::bit_cast<float>(upper_half[(low ^ low_mirrored) & 0x7FFF] ^ (low_mirrored << 31));
-    out[2 * i + 1] = std::bit_cast<float>(upper_half[(high ^ high_mirrored) & 0x7FFF] ^ (high_mirrored << 31));
-  }
-}
-
 constexpr EnumNames<ErasingMode, 3> kModes = {
     {{"pixel", ErasingMode::pixel}, {"rand", ErasingMode::rand}, {"const", ErasingMode::constant}}};
 
@@ -93,37 +65,28 @@ std::string to_string(ErasingMode mode) { return name_of(kModes, mode); }
 
 ErasingMode parse_erasing_mode(const std::string& text) { return parse_name(kModes, text, "--erasing-mode"); }
 
-void fill_erasing_noise(const RandomAddress& address, std::span<float> out, std::uint32_t first_block) {
-  const std::uint32_t* upper_half = quantiles().data();
-  std::array<std::uint32_t, 512> words;
-  std::array<float, 2 * words.size()> last;
-  for (std::size_t done = 0; done < out.size(); done += last.size(), first_block += words.size() / 4) {
-    const std::size_t count = std::min(out.size() - done, last.size()), num_words = (count + 1) / 2;
-    fill_words(address, first_block, std::span(words).first(num_words));
-    float* to = out.data() + done;
-    look_up(upper_half, words.data(), num_words, count % 2 == 0 ? to : last.data());
-    if (count % 2 != 0) {
-      std::copy_n(last.begin(), count, to);
-    }
-  }
+PlannedErasure plan_erasure(const PixelBox& box, ErasingMode mode, const RandomAddress& address, std::uint32_t number) {
+  const PhiloxKey key = philox_key(address);
+  const PhiloxCounter counter = philox_counter(address);
+  return {box.top,
+          box.left,
+          box.height,
+          box.width,
+          mode,
+          {key[0], key[1]},
+          {number * kBlocksOfBox, counter[1], counter[2], counter[3]}};
 }
 
-void fill_erasure(ErasingMode mode, const RandomAddress& address, std::uint32_t box, std::span<float> out) {
-  switch (mode) {
-    case ErasingMode::pixel:
-      return fill_erasing_noise(address, out, box * kBlocksOfBox);
-    case ErasingMode::rand: {
-      std::array<float, 3> colour{};
-      fill_erasing_noise(address, colour, box * kBlocksOfBox);
-      const std::size_t area = out.size() / 3;
-      for (std::size_t channel = 0; channel < 3; ++channel) {
-        std::fill_n(out.begin() + static_cast<std::ptrdiff_t>(channel * area), area, colour[channel]);
-      }
-      return;
+const std::vector<std::uint32_t>& erasing_quantiles() {
+  static const std::vector<std::uint32_t> table = [] {
+    std::vector<std::uint32_t> values(kNumErasingQuantiles);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      values[i] = std::bit_cast<std::uint32_t>(
+          static_cast<float>(normal_quantile((static_cast<double>(i) + 32768.5) / 65536.0)));
     }
-    case ErasingMode::constant:
-      std::fill(out.begin(), out.end(), 0.0f);
-  }
+    return values;
+  }();
+  return table;
 }
 
 }  // namespace maskedkd

@@ -28,14 +28,16 @@ namespace {
 // For pinned memory LibTorch's allocator does this itself, and takes copies in progress into account.
 class BatchMemory {
  public:
-  at::Tensor get(std::int64_t size, std::int64_t side, bool pinned) {
+  // At least so many bytes.
+  at::Tensor get(std::int64_t num_bytes, bool pinned) {
     for (const at::Tensor& tensor : pool_) {
-      if (!pinned && tensor.use_count() == 1 && tensor.storage().use_count() == 1 && tensor.size(0) == size) {
+      if (!pinned && tensor.use_count() == 1 && tensor.storage().use_count() == 1 && tensor.numel() >= num_bytes) {
         std::atomic_thread_fence(std::memory_order_acquire);  // the last reader's reads come before the next writes
         return tensor;
       }
     }
-    at::Tensor fresh = at::empty({size, side, side, 3}, at::TensorOptions().dtype(at::kByte).pinned_memory(pinned));
+    const std::int64_t rounded = (num_bytes + kUnit - 1) / kUnit * kUnit;
+    at::Tensor fresh = at::empty({rounded}, at::TensorOptions().dtype(at::kByte).pinned_memory(pinned));
     if (!pinned && pool_.size() < capacity_) {
       pool_.push_back(fresh);
     }
@@ -44,6 +46,7 @@ class BatchMemory {
   void set_capacity(std::size_t count) { capacity_ = count; }
 
  private:
+  static constexpr std::int64_t kUnit = 1 << 20;  // more than batches of one run differ by
   std::vector<at::Tensor> pool_;
   std::size_t capacity_ = 0;
 };
@@ -86,6 +89,8 @@ struct Loader::State {
       : set(shards), options(std::move(loader_options)), next_request(std::move(source)) {
     memory.set_capacity(static_cast<std::size_t>(options.prefetch) + 2);
   }
+
+  bool front_is_ready() const { return open.empty() ? exhausted && !opening : open.front()->num_missing == 0; }
 
   bool can_open_more() const {
     const int together = std::min(options.open_together, options.prefetch);
@@ -157,6 +162,17 @@ struct Loader::State {
     front_ready.notify_all();
   }
 
+  StagedContents contents_of(const BatchRequest& request) const {
+    StagedContents contents;
+    if (options.training) {
+      contents = training_contents(request, options.decisions, options.seed);
+      contents.num_erasures = options.augment.erasing_probability > 0 ? options.augment.erasing_count : 0;
+    }
+    contents.num_images = static_cast<std::int64_t>(request.indices.size());
+    contents.size = options.raw_crops ? 0 : options.augment.input_size;
+    return contents;
+  }
+
   void prepare(OpenBatch& open_batch) {
     MicroBatch& batch = open_batch.batch;
     const std::size_t size = batch.request.indices.size();
@@ -166,11 +182,12 @@ struct Loader::State {
       batch.crops->places.resize(size);
       batch.crops->plans.resize(size);
       open_batch.crop_memory = std::make_unique<CropMemory>(*batch.crops, options.device.is_cuda());
-    } else {
-      batch.images = memory.get(static_cast<std::int64_t>(size), options.augment.input_size, options.device.is_cuda());
     }
-    batch.labels = at::empty({static_cast<std::int64_t>(size)}, at::kLong);
-    batch.erasures.resize(options.training ? size : 0);
+    const StagedLayout layout(contents_of(batch.request));
+    batch.staged = {layout, memory.get(layout.num_bytes, options.device.is_cuda())};
+    if (options.training) {
+      draw_decisions(batch.request, options.decisions, options.seed, options.augment.input_size, batch.staged.views);
+    }
     open_batch.num_missing = size;
     for (const std::int64_t index : batch.request.indices) {
       set.will_need(index);
@@ -278,9 +295,7 @@ std::optional<MicroBatch> Loader::next() {
   State& state = *state_;
   std::unique_lock lock(state.mutex);
   const auto began = RunningClock::now();
-  state.front_ready.wait(lock, [&] {
-    return state.open.empty() ? state.exhausted && !state.opening : state.open.front()->num_missing == 0;
-  });
+  state.front_ready.wait(lock, [&] { return state.front_is_ready(); });
   state.counts.seconds_waited += std::chrono::duration<double>(RunningClock::now() - began).count();
   if (state.open.empty()) {
     return std::nullopt;
@@ -293,6 +308,11 @@ std::optional<MicroBatch> Loader::next() {
     std::rethrow_exception(front->failure);
   }
   return std::move(front->batch);
+}
+
+bool Loader::is_ready() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->front_is_ready();
 }
 
 Loader::Counts Loader::counts() const {

@@ -3,10 +3,6 @@
 #include "maskedkd/base/enum_names.hpp"
 #include "maskedkd/base/error.hpp"
 
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -62,22 +58,6 @@ MixPlan::Sample draw_sample(PhiloxStream& random, int height, int width, const M
         1.0 - static_cast<double>(sample.box.height) * sample.box.width / (static_cast<double>(height) * width);
   }
   return sample;
-}
-
-at::Tensor within(const at::Tensor& images, const PixelBox& box) {
-  return images.narrow(-2, box.top, box.height).narrow(-1, box.left, box.width);
-}
-
-// [B]: the plan's lambdas, on the device of `like` and shaped to multiply it.
-at::Tensor shares(const MixPlan& plan, bool include_cuts, const at::Tensor& like) {
-  const at::Tensor result = at::empty({static_cast<std::int64_t>(plan.samples.size())}, at::kFloat);
-  float* values = result.mutable_data_ptr<float>();
-  for (const MixPlan::Sample& sample : plan.samples) {
-    *values++ = sample.cut && !include_cuts ? 1.0f : static_cast<float>(sample.lambda);
-  }
-  std::vector<std::int64_t> shape(static_cast<std::size_t>(like.dim()), 1);
-  shape[0] = -1;
-  return result.to(like.device()).view(shape);
 }
 
 }  // namespace
@@ -138,42 +118,6 @@ MixPlan draw_mix_plan(PhiloxStream& random, int batch, int height, int width, co
       break;
   }
   return plan;
-}
-
-at::Tensor apply_mix(const at::Tensor& images, const MixPlan& plan) {
-  const auto& samples = plan.samples;
-  const auto mixes = [](const MixPlan::Sample& sample) { return !sample.cut && sample.lambda != 1.0; };
-  const auto cuts = [](const MixPlan::Sample& sample) {
-    return sample.cut && sample.box.height > 0 && sample.box.width > 0;
-  };
-  const bool any_mix = std::any_of(samples.begin(), samples.end(), mixes);
-  if (!any_mix && std::none_of(samples.begin(), samples.end(), cuts)) {
-    return images;
-  }
-  at::Tensor result;
-  if (any_mix) {
-    const at::Tensor own = shares(plan, /*include_cuts=*/false, images);
-    result = images * own + images.flip(0) * (1.0 - own);
-  } else {
-    result = images.clone();
-  }
-  const auto last = static_cast<std::int64_t>(samples.size()) - 1;
-  for (std::int64_t i = 0; i <= last; ++i) {
-    const MixPlan::Sample& sample = samples[static_cast<std::size_t>(i)];
-    if (cuts(sample)) {
-      within(result.select(0, i), sample.box).copy_(within(images.select(0, last - i), sample.box));
-    }
-  }
-  return result;
-}
-
-at::Tensor mixed_targets(const at::Tensor& labels, const MixPlan& plan, std::int64_t num_classes,
-                         double label_smoothing) {
-  const double off = label_smoothing / static_cast<double>(num_classes);
-  const at::Tensor one_hot = at::full({labels.size(0), num_classes}, off, labels.options().dtype(at::kFloat))
-                                 .scatter_(1, labels.view({-1, 1}), 1.0 - label_smoothing + off);  // [B, C]
-  const at::Tensor own = shares(plan, /*include_cuts=*/true, one_hot);
-  return one_hot * own + one_hot.flip(0) * (1.0 - own);
 }
 
 }  // namespace maskedkd

@@ -21,21 +21,24 @@ PixelBox united(const PixelBox& a, const PixelBox& b) {
 
 std::span<std::uint8_t> pixels_of(const ImagePlace& place, int side) {
   const auto num_bytes = static_cast<std::size_t>(side) * static_cast<std::size_t>(side) * 3;
-  return {place.batch.images.mutable_data_ptr<std::uint8_t>() + place.position * num_bytes, num_bytes};
+  return {place.batch.staged.views.pixels.mutable_data_ptr<std::uint8_t>() + place.position * num_bytes, num_bytes};
 }
 
 RandomAddress address_of(const ImagePlace& place, std::uint64_t seed, RandomPurpose purpose) {
   return place.batch.request.address(purpose, seed, static_cast<std::uint32_t>(place.position));
 }
 
-void erase(const std::vector<PixelBox>& boxes, ErasingMode mode, const RandomAddress& address,
-           std::vector<Erasure>& erasures) {
-  erasures.clear();
-  for (const PixelBox& box : boxes) {
-    Erasure& erasure = erasures.emplace_back();
-    erasure.box = box;
-    erasure.noise.resize(static_cast<std::size_t>(3) * box.height * box.width);
-    fill_erasure(mode, address, static_cast<std::uint32_t>(erasures.size() - 1), erasure.noise);
+void stage_erasures(const std::vector<PixelBox>& boxes, ErasingMode mode, const ImagePlace& place, std::uint64_t seed) {
+  const at::Tensor& table = place.batch.staged.views.erasures;
+  if (!table.defined()) {
+    return;
+  }
+  const auto capacity = static_cast<std::size_t>(table.size(1));
+  const RandomAddress address = address_of(place, seed, RandomPurpose::erasing_noise);
+  auto* planned = reinterpret_cast<PlannedErasure*>(table.mutable_data_ptr<std::int32_t>()) + place.position * capacity;
+  for (std::size_t i = 0; i < capacity; ++i) {
+    planned[i] =
+        i < boxes.size() ? plan_erasure(boxes[i], mode, address, static_cast<std::uint32_t>(i)) : PlannedErasure{};
   }
 }
 
@@ -88,7 +91,7 @@ void RecordImages::make_images(std::int64_t index, std::span<const ImagePlace> p
     make_evaluation(index, places);
   }
   for (const ImagePlace& place : places) {
-    place.batch.labels.mutable_data_ptr<std::int64_t>()[place.position] = record_.label;
+    place.batch.staged.views.labels.mutable_data_ptr<std::int64_t>()[place.position] = record_.label;
   }
 }
 
@@ -108,9 +111,7 @@ void RecordImages::make_training(std::int64_t index, std::span<const ImagePlace>
     } else {
       apply_training_plan(plans_[i], image, side, pixels_of(places[i], side));
     }
-    erase(plans_[i].erase, options_.augment.erasing_mode,
-          address_of(places[i], options_.seed, RandomPurpose::erasing_noise),
-          places[i].batch.erasures[places[i].position]);
+    stage_erasures(plans_[i].erase, options_.augment.erasing_mode, places[i], options_.seed);
   }
 }
 

@@ -1,16 +1,11 @@
 #include "maskedkd/distill/patch_selection.hpp"
 
 #include "maskedkd/base/error.hpp"
-#include "maskedkd/base/philox.hpp"
 #include "maskedkd/model/vit.hpp"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_upsample_bilinear2d_aa.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/topk.h>
-
-#include <numeric>
-#include <utility>
 
 namespace maskedkd {
 
@@ -20,18 +15,6 @@ at::Tensor select_patches(const at::Tensor& scores, std::int64_t keep) {
     throw usage_error(fmt::format("{} patches are outside 1..{}, the number of patches", keep, scores.size(1)));
   }
   return std::get<1>(scores.topk(keep, 1, /*largest=*/true, /*sorted=*/false));
-}
-
-at::Tensor random_scores(std::int64_t num_images, std::int64_t num_patches, PhiloxStream& random) {
-  at::Tensor scores = at::empty({num_images, num_patches}, at::kFloat);
-  float* row = scores.mutable_data_ptr<float>();
-  for (std::int64_t image = 0; image < num_images; ++image, row += num_patches) {
-    std::iota(row, row + num_patches, 0.0F);
-    for (std::int64_t last = num_patches - 1; last > 0; --last) {  // Fisher and Yates's shuffle
-      std::swap(row[last], row[random.below(static_cast<std::uint32_t>(last) + 1)]);
-    }
-  }
-  return scores;
 }
 
 at::Tensor resample_attention(const at::Tensor& attention, std::int64_t student_grid, std::int64_t teacher_grid) {

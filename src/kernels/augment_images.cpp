@@ -110,12 +110,17 @@ void augment(const AugmentBatch& batch, [[maybe_unused]] at::Device device, int 
   kernel::augment_on_host(batch, num_lanes);
 }
 
-at::Tensor augmented(const RawCrops& crops, at::Device device, int num_lanes) {
+at::Tensor augmented(const RawCrops& crops, at::Device device, at::Tensor images, int num_lanes) {
   const c10::DeviceGuard guard(device);
   const PlannedBatch plans = planned(crops);
   const auto num_images = static_cast<std::int64_t>(plans.images.size());
-  const at::Tensor images = at::empty({num_images, crops.input_size, crops.input_size, 3},
-                                      at::TensorOptions().dtype(at::kByte).device(device));
+  const std::vector<std::int64_t> shape = {num_images, crops.input_size, crops.input_size, 3};
+  if (!images.defined()) {
+    images = at::empty(shape, at::TensorOptions().dtype(at::kByte).device(device));
+  } else if (images.sizes() != shape || images.scalar_type() != at::kByte || images.device() != device ||
+             !images.is_contiguous()) {
+    throw Error(fmt::format("{} crops are to become images in memory of another shape", num_images));
+  }
   if (num_images == 0) {
     return images;
   }
@@ -162,15 +167,15 @@ bool can_augment_on_gpu() {
 #endif
 }
 
-at::Tensor augmented_images(const RawCrops& crops, at::Device device) {
+at::Tensor augmented_images(const RawCrops& crops, at::Device device, const at::Tensor& images) {
   if (!device.is_cpu() && !can_augment_on_gpu()) {
     throw Error("this program was built without kernels for GPUs");
   }
-  return augmented(crops, device, /*num_lanes=*/1);
+  return augmented(crops, device, images, /*num_lanes=*/1);
 }
 
 at::Tensor kernel::augmented_by_lanes(const RawCrops& crops, int num_lanes) {
-  return augmented(crops, at::kCPU, num_lanes);
+  return augmented(crops, at::kCPU, {}, num_lanes);
 }
 
 }  // namespace maskedkd

@@ -22,15 +22,13 @@ at::Tensor talk(const at::Tensor& scores, const Affine& mixture, at::ScalarType 
 
 at::Tensor run_patch_block(const BlockParameters& block, std::size_t index, const at::Tensor& patches,
                            const VitOptions& options, const VitForward& how) {
-  const at::Tensor qkv = linear(layer_norm(patches, block.norm1), block.qkv, how.compute_dtype);  // [B, K, 3 D]
-  const auto part = [&](std::int64_t which) {
-    return split_heads(qkv.narrow(2, which * options.width, options.width), options.num_heads);  // [B, H, K, D / H]
-  };
-  at::Tensor attention = at::matmul(part(0) * attention_scale(options), part(1).transpose(2, 3));  // [B, H, K, K]
+  const at::Tensor qkv = linear(layer_norm(patches, block.norm1), block.qkv, how.compute_dtype);     // [B, K, 3 D]
+  const std::vector<at::Tensor> parts = split_parts(qkv, 3, options.num_heads);                      // [B, H, K, D / H]
+  at::Tensor attention = at::matmul(parts[0] * attention_scale(options), parts[1].transpose(2, 3));  // [B, H, K, K]
   attention = talk(attention, block.talk_before, how.compute_dtype);
   // As autocast has it: the softmax in float32, mixed again in the dtype of products.
   attention = talk(attention.to(at::kFloat).softmax(-1), block.talk_after, how.compute_dtype);
-  return add_branches(block, index, patches, merge_heads(at::matmul(attention, part(2))), options, how);
+  return add_branches(block, index, patches, merge_heads(at::matmul(attention, parts[2])), options, how);
 }
 
 // token [B, 1, D], patches [B, K, D] -> token

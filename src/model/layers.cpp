@@ -13,24 +13,14 @@ namespace {
 
 constexpr double kNormEpsilon = 1e-6;
 
-double drop_path_rate_of(std::size_t block, const VitOptions& options, const VitForward& how) {
-  if (options.uniform_drop_path || options.depth == 1) {
-    return options.uniform_drop_path ? how.drop_path_rate : 0.0;
-  }
-  return how.drop_path_rate * static_cast<double>(block) / (options.depth - 1);
-}
-
-// x / keep * floor(keep + U), one U a sample (Huang et al. 2016).
 at::Tensor drop_path(const at::Tensor& branch, std::optional<std::size_t> block, int which, const VitOptions& options,
                      const VitForward& how) {
-  const double rate = block && how.drop_path_uniforms.defined() ? drop_path_rate_of(*block, options, how) : 0.0;
-  if (rate == 0.0) {
+  if (!block || !how.drop_path_factors.defined() || drop_path_rate_of(static_cast<int>(*block), options, 1.0) == 0.0) {
     return branch;
   }
-  const double keep = 1.0 - rate;
-  const at::Tensor uniforms =
-      how.drop_path_uniforms.select(0, static_cast<std::int64_t>(*block)).select(0, which);  // [B]
-  return branch * ((uniforms + keep).floor() / keep).view({-1, 1, 1});
+  const at::Tensor factors =
+      how.drop_path_factors.select(0, static_cast<std::int64_t>(*block)).select(0, which);  // [B]
+  return branch * factors.view({-1, 1, 1});
 }
 
 at::Tensor scaled(const at::Tensor& branch, const at::Tensor& scale) {
@@ -49,6 +39,15 @@ at::Tensor layer_norm(const at::Tensor& input, const Affine& layer) {
 
 at::Tensor split_heads(const at::Tensor& tokens, std::int64_t heads) {
   return tokens.view({tokens.size(0), tokens.size(1), heads, tokens.size(2) / heads}).transpose(1, 2);
+}
+
+std::vector<at::Tensor> split_parts(const at::Tensor& tokens, std::int64_t parts, std::int64_t heads) {
+  const std::int64_t width = tokens.size(2) / parts;
+  std::vector<at::Tensor> result = tokens.view({tokens.size(0), tokens.size(1), parts, heads, width / heads}).unbind(2);
+  for (at::Tensor& part : result) {
+    part = part.transpose(1, 2);
+  }
+  return result;
 }
 
 at::Tensor merge_heads(const at::Tensor& tokens) {

@@ -37,6 +37,9 @@ at::Tensor layer_norm(const at::Tensor& input, const Affine& layer);
 // [B, T, D] -> [B, H, T, D / H] and back
 at::Tensor split_heads(const at::Tensor& tokens, std::int64_t heads);
 at::Tensor merge_heads(const at::Tensor& tokens);
+// [B, T, n D], such as queries, keys and values side by side -> n of [B, H, T, D / H]. Its backward writes one
+// gradient, where that of n slices would fill n with zeros and add them.
+std::vector<at::Tensor> split_parts(const at::Tensor& tokens, std::int64_t parts, std::int64_t heads);
 // 1 / sqrt(D / H)
 double attention_scale(const VitOptions& options);
 

@@ -38,10 +38,8 @@ at::Tensor run_block(const VitParameters& parameters, std::size_t index, const a
                      const VitOptions& options, const VitForward& how) {
   const BlockParameters& block = parameters.blocks[index];
   const at::Tensor qkv = linear(layer_norm(tokens, block.norm1), block.qkv, how.compute_dtype);  // [B, T + K, 3 D]
-  const auto part = [&](std::int64_t which) {
-    return split_heads(qkv.narrow(2, which * options.width, options.width), options.num_heads);
-  };
-  const at::Tensor attended = attend(part(0), part(1), part(2), attention_scale(options));  // [B, H, T + K, D / H]
+  const std::vector<at::Tensor> parts = split_parts(qkv, 3, options.num_heads);  // of [B, H, T + K, D / H]
+  const at::Tensor attended = attend(parts[0], parts[1], parts[2], attention_scale(options));
   return add_branches(block, index, tokens, merge_heads(attended), options, how);
 }
 
@@ -60,8 +58,8 @@ at::Tensor run_last_block(const VitParameters& parameters, const at::Tensor& tok
   const at::Tensor query =
       split_heads(linear(normed.narrow(1, first, count), rows(0, width), how.compute_dtype), heads);
   const at::Tensor key_value = linear(normed, rows(width, 2 * width), how.compute_dtype);  // [B, T + K, 2 D]
-  const at::Tensor key = split_heads(key_value.narrow(2, 0, width), heads);
-  const at::Tensor value = split_heads(key_value.narrow(2, width, width), heads);
+  const std::vector<at::Tensor> parts = split_parts(key_value, 2, heads);
+  const at::Tensor &key = parts[0], &value = parts[1];  // [B, H, T + K, D / H]
   // [B, H, Q, T + K]; the softmax in float32, as autocast has it.
   const at::Tensor attention =
       (at::matmul(query, key.transpose(2, 3)).to(at::kFloat) * attention_scale(options)).softmax(-1);
@@ -77,6 +75,13 @@ at::Tensor run_last_block(const VitParameters& parameters, const at::Tensor& tok
 
 at::Tensor VitOutput::combined_logits() const {
   return distillation_logits.defined() ? (logits + distillation_logits) / 2 : logits;
+}
+
+double drop_path_rate_of(int block, const VitOptions& options, double rate) {
+  if (options.uniform_drop_path || options.depth == 1) {
+    return options.uniform_drop_path ? rate : 0.0;
+  }
+  return rate * static_cast<double>(block) / (options.depth - 1);
 }
 
 VitOutput Vit::forward(const at::Tensor& images, const VitForward& how) const {

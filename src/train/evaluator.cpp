@@ -4,8 +4,8 @@
 #include "maskedkd/base/progress.hpp"
 #include "maskedkd/base/running_clock.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
-#include "maskedkd/data/batch.hpp"
 #include "maskedkd/data/loader.hpp"
+#include "maskedkd/kernels/prepare_batch.hpp"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -68,6 +68,7 @@ std::optional<EvaluationResult> evaluate(const MpiSession& session, const Vit& m
     return batch == last ? std::nullopt : std::optional(batch_request(batch++, options.batch, set.num_records()));
   });
 
+  const BatchPreparer preparer(device);
   VitForward how;
   how.compute_dtype = options.compute_dtype;
   std::vector<double> sums(static_cast<std::size_t>(num_batches * num_columns), 0.0);
@@ -87,8 +88,9 @@ std::optional<EvaluationResult> evaluate(const MpiSession& session, const Vit& m
       session.activity().report(fmt::format("evaluation batch {} of {}: waiting for data", done + 1, last - first));
       const std::optional<MicroBatch> loaded = loader.next();
       session.activity().report(fmt::format("evaluation batch {} of {}: forward", done + 1, last - first));
-      const at::Tensor labels = loaded->labels.to(device);                                                 // [B]
-      const at::Tensor logits = model.forward(normalised_images(*loaded, device), how).combined_logits();  // [B, C]
+      const StagedViews& staged = loaded->staged.views;
+      const at::Tensor labels = staged.labels.to(device, /*non_blocking=*/true);                           // [B]
+      const at::Tensor logits = model.forward(preparer.normalised(staged.pixels), how).combined_logits();  // [B, C]
       const at::Tensor hits = std::get<1>(logits.topk(top, 1)).eq(labels.unsqueeze(1)).to(at::kLong);      // [B, 5]
       double* row = &sums[static_cast<std::size_t>(batch * num_columns)];
       row[loss_sum] = at::cross_entropy_loss(logits.to(at::kDouble), labels, {}, /*reduction=sum*/ 2).item<double>();

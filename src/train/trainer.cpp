@@ -26,7 +26,7 @@ ExitCode Trainer::run() {
   const std::int64_t steps = plan_.sampler.steps_per_epoch();
   bool stop = session_.any(stop_requested());  // a signal may have come during the construction
   while (!is_done() && !stop) {
-    display_.begin_epoch(state_, loader_->counts().seconds_waited);
+    display_.begin_epoch(state_, feed_->loader().counts().seconds_waited);
     while (state_.step < steps && !stop) {
       stop = train_step();
     }
@@ -95,10 +95,11 @@ at::Tensor Trainer::gradient_tree(int first, int last, std::vector<at::Tensor>& 
 // Returns the gradient [P], until the next micro-batch.
 at::Tensor Trainer::run_micro_batch(std::vector<at::Tensor>& losses) {
   report_activity("waiting for data");
-  const std::optional<MicroBatch> batch = loader_->next();
+  const std::optional<DeviceBatch> batch = feed_->next();
   report_activity("forward and backward");
   const DistillationStep::Result result = distillation_.run(*batch, model_.loss_scale_factor());
-  losses.push_back(result.loss);
+  losses.push_back(result.loss.clone());
+  feed_->start_next();
   return result.gradient;
 }
 
@@ -170,7 +171,7 @@ void Trainer::check_step(const StepReport& report, const StepResult& step) {
   }
   state_.epoch_loss_sum += report.loss_sum();
   display_.show_step(state_, report.loss_sum() / options_.micro_batches_per_step(), learning_rate(state_.step - 1),
-                     loader_->counts().seconds_waited);
+                     feed_->loader().counts().seconds_waited);
 }
 
 double Trainer::learning_rate(std::int64_t step) const {
@@ -182,7 +183,7 @@ double Trainer::learning_rate(std::int64_t step) const {
 bool Trainer::finish_epoch() {
   const std::int64_t steps = plan_.sampler.steps_per_epoch();
   finish_queued_steps();
-  const std::optional<RunDisplay::Rates> rates = display_.epoch_rates(loader_->counts().seconds_waited);
+  const std::optional<RunDisplay::Rates> rates = display_.epoch_rates(feed_->loader().counts().seconds_waited);
   display_.end_progress();
   const double loss = state_.epoch_loss_sum / static_cast<double>(steps * options_.micro_batches_per_step());
   nlohmann::ordered_json line = {{"train_lr", learning_rate(steps - 1)}, {"train_loss", loss}};
@@ -219,7 +220,8 @@ bool Trainer::finish_epoch() {
     summary += fmt::format(", {:.0f} images/s", rates->images_per_second);
   }
   if (options_.bad_records_limit > 0) {
-    const std::vector<double> bad = session_.all_gather(std::array{static_cast<double>(loader_->counts().bad_records)});
+    const std::vector<double> bad =
+        session_.all_gather(std::array{static_cast<double>(feed_->loader().counts().bad_records)});
     line["bad_records"] =
         static_cast<std::int64_t>(std::accumulate(bad.begin(), bad.end(), 0.0));  // of each rank, since it started
   }

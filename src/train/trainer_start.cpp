@@ -126,19 +126,19 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
     : session_(session),
       options_(checked_options(session, options, device)),
       folder_(session, options.output_dir),
-      watchdog_(session, watchdog_options(session, options)),
+      comm_{{session, watchdog_options(session, options)}, {}, {}},
       data_(session, options_),
       plan_{sampler_of(options_, data_.train()),
             micro_batch_share(options.micro_batches_per_step(), session.rank(), session.size())},
       model_(model_options(options_), device),
       teacher_(make_teacher(options_, device)),
       distillation_(options_, model_.parameters(), teacher_ ? &*teacher_ : nullptr),
-      comm_{make_communicator(session, device), {}},
       results_(device),
       stop_(job_clock(session, options), options.stop_after_steps),
       display_({options.schedule.epochs, plan_.sampler.steps_per_epoch(), plan_.sampler.global_batch()},
                session.rank() == 0, [this](const RunStatus& status) { folder_.set_status(status); }) {
-  comm_.watched = watchdog_.watch(*comm_.communicator);
+  comm_.communicator = make_communicator(session, device);
+  comm_.watched = comm_.watchdog.watch(*comm_.communicator);
   if (teacher_) {
     check_classes_of_weights(options_.teacher_path, data_.train(), on_mismatch(options.ignore_class_names));
     spdlog::info("{}", describe_teacher(options_, teacher_->options()));
@@ -157,7 +157,7 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
     saver_->record_restored(checkpoint->path);
   }
   data_.start_staging(session, options_);
-  loader_ = make_loader();
+  feed_ = std::make_unique<BatchFeed>(make_loader(), distillation_.input_device());
   show("starting");
 }
 
@@ -262,6 +262,7 @@ std::unique_ptr<Loader> Trainer::make_loader() const {
   LoaderOptions loading;
   loading.seed = options_.seed;
   loading.augment = options_.augment;
+  loading.decisions = distillation_.decisions();
   loading.num_workers = options_.num_workers;
   // An image is decoded once if its repeats are open together.
   loading.prefetch = options_.micro_batches_ahead(own_per_step);

@@ -109,7 +109,7 @@ int run(int argc, char** argv) {
   std::int64_t num_images = 0, num_batches = 0;
   while (const auto loaded = loader.next()) {
     if (normalise) {
-      normalised_images(*loaded, at::kCPU);
+      normalised_images(loaded->staged.views.pixels, at::kCPU);
     }
     if (++num_batches == 1) {
       first_batch_s = seconds_since(began);
@@ -118,7 +118,7 @@ int run(int argc, char** argv) {
       timed = Clock::now();
       processor_before_s = processor_seconds();
     } else if (num_batches > warm_up) {
-      num_images += loaded->labels.size(0);
+      num_images += loaded->staged.views.labels.size(0);
     }
     if (num_batches == total / 10 + 1) {
       resident_after_tenth = memory("VmRSS");

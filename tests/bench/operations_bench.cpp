@@ -1,6 +1,6 @@
 // operations_bench FILE ROUNDS, for operations_bench.py. FILE: 224 x 224 x 3 bytes. Prints a line with name and
 // microseconds for each operation with the argument of magnitude 9, for the default policy's operations (drawn and
-// applied, per image), and for erasing noise (nanoseconds per value).
+// applied, per image).
 #include "maskedkd/augment/augment.hpp"
 
 #include <algorithm>
@@ -70,9 +70,5 @@ int main(int argc, char** argv) {
     }
   });
   std::printf("policy %.2f\n", policy_time / kImages - copy);
-  std::vector<float> noise(64000);
-  const double noise_time =
-      median_us(rounds, [&](int round) { fill_erasing_noise({.step = static_cast<std::uint32_t>(round)}, noise); });
-  std::printf("noise_ns %.3f\n", 1000 * noise_time / static_cast<double>(noise.size()));
   return 0;
 }

@@ -67,7 +67,6 @@ def main():
     drawn = [name for name in OPERATIONS if name not in ("GaussianBlur", "Grayscale")]
     means = [sum(median(side[name]) for name in drawn) / len(drawn) for side in (ours, theirs)]
     print(f"| mean of RandAugment's 15 | {means[0]:.1f} | {means[1]:.0f} | {means[1] / means[0]:.1f} |")
-    print(f"\nerasing noise: {median(ours['noise_ns']):.2f} ns a value")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <sys/resource.h>
@@ -27,13 +28,16 @@ namespace {
 
 using namespace maskedkd;
 
-MicroBatch random_batch(std::int64_t size, int pixels) {
+MicroBatch random_batch(std::int64_t size, int pixels, const DecisionOptions& decisions) {
   MicroBatch batch;
   batch.request.indices.resize(static_cast<std::size_t>(size));
   std::iota(batch.request.indices.begin(), batch.request.indices.end(), 0);
-  batch.images = at::randint(256, {size, pixels, pixels, 3}, at::kByte);
-  batch.labels = at::randint(1000, {size}, at::kLong);
-  batch.erasures.resize(static_cast<std::size_t>(size));
+  StagedContents contents = training_contents(batch.request, decisions, /*seed=*/0);
+  contents.size = pixels;
+  const StagedLayout layout(contents);
+  batch.staged = {layout, at::empty({layout.num_bytes}, at::kByte)};
+  batch.staged.views.pixels.copy_(at::randint(256, {size, pixels, pixels, 3}, at::kByte));
+  batch.staged.views.labels.copy_(at::randint(1000, {size}, at::kLong));
   return batch;
 }
 
@@ -57,7 +61,8 @@ void serve(const std::filesystem::path& weights, const std::string& precision, s
   AdamW optimizer(parameters, options.adamw);
   DistillationStep step(options, parameters, &teacher);
   const at::Tensor finite = at::scalar_tensor(true, at::kBool);
-  MicroBatch batch = random_batch(batch_size, options.student.input_size);
+  const DecisionOptions decisions = step.decisions();
+  MicroBatch batch = random_batch(batch_size, options.student.input_size, decisions);
 
   int count = 0;
   while (std::cin >> count) {
@@ -67,8 +72,9 @@ void serve(const std::filesystem::path& weights, const std::string& precision, s
     double loss = 0;
     for (int i = 0; i < count; ++i) {
       ++batch.request.step;
+      draw_decisions(batch.request, decisions, /*seed=*/0, options.student.input_size, batch.staged.views);
       step.read_weights();
-      const auto [found, gradient] = step.run(batch);
+      const auto [found, gradient] = step.run({batch, batch.staged.bytes});
       loss = found.item<double>();
       optimizer.step(gradient, 1e-4, finite);
     }

@@ -32,7 +32,7 @@ TEST_F(LoaderTest, ADamagedRecordIsReplacedByTheNextGoodOneUpToALimit) {
     const auto batch = loader.next();
     ASSERT_TRUE(batch);
     EXPECT_EQ(loader.counts().bad_records, 2);
-    EXPECT_EQ(values_of<std::int64_t>(batch->labels),
+    EXPECT_EQ(values_of<std::int64_t>(batch->staged.views.labels),
               (std::vector<std::int64_t>{packed_.records[12].label, packed_.records[15].label,
                                          packed_.records[15].label, packed_.records[15].label}));
     // The result is that of a request for the replacing records.

@@ -1,16 +1,18 @@
 #include "maskedkd/data/batch.hpp"
 #include "codecs/reference.hpp"
+#include "support/plain_preparation.hpp"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/zeros.h>
+
+#include <tuple>
 
 namespace maskedkd::testing {
 namespace {
 
 TEST(Batch, IsNormalisedAsTorchvisionDoes) {
   const Tensors tensors = reference("batch.safetensors");
-  MicroBatch batch;
-  batch.images = tensors.at("images");
-  const at::Tensor result = normalised_images(batch, at::kCPU);
+  const at::Tensor result = normalised_images(tensors.at("images"), at::kCPU);
   const at::Tensor& expected = tensors.at("normalised");
   ASSERT_EQ(result.sizes(), expected.sizes());
   EXPECT_EQ(result.scalar_type(), at::kFloat);
@@ -22,37 +24,29 @@ TEST(Batch, IsNormalisedAsTorchvisionDoes) {
 
 TEST(Batch, ErasedBoxesContainNoiseAndNothingElseChanges) {
   const Tensors tensors = reference("batch.safetensors");
-  MicroBatch batch;
-  batch.images = tensors.at("images");
-  const at::Tensor clean = normalised_images(batch, at::kCPU);
-  batch.erasures.resize(5);
-  float value = 100;
-  for (const auto& [image, box] :
-       {std::pair(1, PixelBox{0, 0, 30, 1}), {3, PixelBox{7, 11, 5, 20}}, {3, PixelBox{9, 20, 10, 10}}}) {
-    Erasure erasure{box, {}};
-    for (int i = 0; i < 3 * box.height * box.width; ++i) {
-      erasure.noise.push_back(value++);
-    }
-    batch.erasures[static_cast<std::size_t>(image)].push_back(erasure);
+  const RandomAddress address{5, RandomPurpose::erasing_noise, 1, 2, 3, 4};
+  StagedViews views;
+  views.pixels = tensors.at("images");
+  views.erasures = at::zeros({5, 2, kPlannedErasureWords}, at::kInt);
+  auto* planned = reinterpret_cast<PlannedErasure*>(views.erasures.mutable_data_ptr<std::int32_t>());
+  const at::Tensor expected = normalised_images(tensors.at("images"), at::kCPU);
+  for (const auto& [image, box, number] :
+       {std::tuple(1, PixelBox{0, 0, 30, 1}, 0U),
+        {3, PixelBox{7, 11, 5, 20}, 0U},
+        {3, PixelBox{9, 20, 10, 10}, 1U}}) {  // the last one remains where boxes overlap
+    planned[2 * static_cast<std::uint32_t>(image) + number] = plan_erasure(box, ErasingMode::pixel, address, number);
+    plainly_erase(expected[image], box, plain_erasure(box, ErasingMode::pixel, address, number));
   }
-  const at::Tensor result = normalised_images(batch, at::kCPU);
-  for (int image = 0; image < 5; ++image) {
-    for (int c = 0; c < 3; ++c) {
-      for (int y = 0; y < 31; ++y) {
-        for (int x = 0; x < 31; ++x) {
-          const auto index = ((image * 3 + c) * 31 + y) * 31 + x;
-          float expected = clean.const_data_ptr<float>()[index];
-          for (const auto& [box, noise] :
-               batch.erasures[static_cast<std::size_t>(image)]) {  // the last one remains where boxes overlap
-            const int row = y - box.top, column = x - box.left;
-            if (row >= 0 && row < box.height && column >= 0 && column < box.width) {
-              expected = noise[static_cast<std::size_t>((c * box.height + row) * box.width + column)];
-            }
-          }
-          ASSERT_EQ(result.const_data_ptr<float>()[index], expected) << image << " " << c << " " << y << " " << x;
-        }
-      }
-    }
+  EXPECT_TRUE(prepared_images(views, /*mixed=*/false).equal(expected));
+}
+
+TEST(Batch, LevelsAreFoundAgain) {
+  const Tensors tensors = reference("batch.safetensors");
+  const at::Tensor& pixels = tensors.at("images");
+  const at::Tensor images = normalised_images(pixels, at::kCPU).permute({0, 2, 3, 1}).contiguous();
+  for (std::int64_t i = 0; i < pixels.numel(); ++i) {
+    ASSERT_NEAR(denormalised(images.const_data_ptr<float>()[i], static_cast<std::size_t>(i % 3)),
+                pixels.const_data_ptr<std::uint8_t>()[i], 1e-3);
   }
 }
 

@@ -60,19 +60,17 @@ class LoaderTest : public ::testing::Test {
   static std::vector<float> content_of(const MicroBatch& batch) {
     std::vector<float> all = {static_cast<float>(batch.request.epoch), static_cast<float>(batch.request.step),
                               static_cast<float>(batch.request.micro_batch)};
-    for (const std::uint8_t value : values_of<std::uint8_t>(batch.images)) {
+    const StagedViews& views = batch.staged.views;
+    for (const std::uint8_t value : values_of<std::uint8_t>(views.pixels)) {
       all.push_back(value);
     }
-    for (const std::int64_t label : values_of<std::int64_t>(batch.labels)) {
+    for (const std::int64_t label : values_of<std::int64_t>(views.labels)) {
       all.push_back(static_cast<float>(label));
     }
-    for (const auto& erasures : batch.erasures) {
-      all.push_back(static_cast<float>(erasures.size()));
-      for (const auto& [box, noise] : erasures) {
-        for (const int value : {box.top, box.left, box.height, box.width}) {
-          all.push_back(static_cast<float>(value));
-        }
-        all.insert(all.end(), noise.begin(), noise.end());
+    for (const at::Tensor& part : {views.image_shares, views.target_shares, views.cut_boxes, views.erasures}) {
+      if (part.defined()) {
+        const std::vector<float> values = values_of<float>(part.to(at::kFloat));
+        all.insert(all.end(), values.begin(), values.end());
       }
     }
     return all;

@@ -2,7 +2,9 @@
 #include "loader_fixture.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/philox.hpp"
+#include "maskedkd/data/batch.hpp"
 
+#include <ATen/TensorOperators.h>
 #include <dlfcn.h>
 #include <pthread.h>
 
@@ -91,7 +93,7 @@ TEST_F(LoaderTest, ReferencedBatchesAreNotOverwritten) {
   int num = 0;
   while (const auto batch = loader.next()) {
     if (++num % 2 == 0) {  // a view is a reference too
-      kept.emplace_back(batch->images[0], values_of<std::uint8_t>(batch->images[0]));
+      kept.emplace_back(batch->staged.views.pixels[0], values_of<std::uint8_t>(batch->staged.views.pixels[0]));
     }
   }
   ASSERT_EQ(kept.size(), 30u);
@@ -145,12 +147,13 @@ TEST_F(LoaderTest, EvaluationGivesTheUnchangedImages) {
   for (std::size_t first = 0; first < 9; first += 3) {
     const auto batch = loader.next();
     ASSERT_TRUE(batch);
-    EXPECT_TRUE(batch->erasures.empty());
-    const auto pixels = values_of<std::uint8_t>(batch->images);
+    const StagedViews& views = batch->staged.views;
+    EXPECT_FALSE(views.erasures.defined() || views.image_shares.defined());
+    const auto pixels = values_of<std::uint8_t>(views.pixels);
     for (std::size_t i = 0; i < 3; ++i) {
       EXPECT_TRUE(std::equal(records[first + i].bytes.begin(), records[first + i].bytes.end(),
                              pixels.begin() + static_cast<std::ptrdiff_t>(i * kSize * kSize * 3)));
-      EXPECT_EQ(batch->labels.const_data_ptr<std::int64_t>()[i], records[first + i].label);
+      EXPECT_EQ(views.labels.const_data_ptr<std::int64_t>()[i], records[first + i].label);
     }
   }
   EXPECT_FALSE(loader.next());
@@ -160,14 +163,14 @@ TEST_F(LoaderTest, ErasingNoiseIsStandardNormal) {
   Loader loader(*set_, options_of(2, 4), requests(100));
   double count = 0, sum = 0, squares = 0;
   while (const auto batch = loader.next()) {
-    for (const auto& erasures : batch->erasures) {
-      for (const Erasure& erasure : erasures) {
-        for (const float value : erasure.noise) {
-          ++count;
-          sum += value;
-          squares += double{value} * value;
-        }
-      }
+    const at::Tensor images = prepared_images(batch->staged.views, /*mixed=*/false);
+    const at::Tensor& erasures = batch->staged.views.erasures;
+    for (std::int64_t image = 0; image < images.size(0); ++image) {
+      const auto box = values_of<std::int32_t>(erasures[image][0]);
+      const at::Tensor noise = images[image].narrow(1, box[0], box[2]).narrow(2, box[1], box[3]).to(at::kDouble);
+      count += static_cast<double>(noise.numel());
+      sum += noise.sum().item<double>();
+      squares += noise.square().sum().item<double>();
     }
   }
   ASSERT_GT(count, 20000);

@@ -70,10 +70,13 @@ class RawCropsTest : public ::testing::Test {
     ASSERT_EQ(raw.size(), finished.size());
     for (std::size_t i = 0; i < raw.size(); ++i) {
       ASSERT_TRUE(raw[i].crops);
-      EXPECT_FALSE(raw[i].images.defined());
-      EXPECT_TRUE(at::equal(augmented_images(*raw[i].crops, at::kCPU), finished[i].images)) << i;
-      EXPECT_TRUE(at::equal(normalised_images(raw[i], at::kCPU), normalised_images(finished[i], at::kCPU))) << i;
-      EXPECT_TRUE(at::equal(raw[i].labels, finished[i].labels)) << i;
+      StagedViews views = raw[i].staged.views;
+      const StagedViews& wanted = finished[i].staged.views;
+      EXPECT_FALSE(views.pixels.defined());
+      views.pixels = augmented_images(*raw[i].crops, at::kCPU);
+      EXPECT_TRUE(at::equal(views.pixels, wanted.pixels)) << i;
+      EXPECT_TRUE(at::equal(prepared_images(views, true), prepared_images(wanted, true))) << i;
+      EXPECT_TRUE(at::equal(views.labels, wanted.labels)) << i;
     }
   }
 

@@ -14,14 +14,14 @@ from torchvision import transforms
 
 OUT = pathlib.Path(sys.argv[1])
 RNG = np.random.default_rng(20240607)
+NORMALISE = transforms.Compose([
+    transforms.ToTensor(), transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
 
 
 def batch():
     images = RNG.integers(0, 256, (5, 31, 31, 3), np.uint8)
     images[0].reshape(-1)[:256] = np.arange(256)  # every level
-    normalise = transforms.Compose([
-        transforms.ToTensor(), transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
-    save_file({"images": images, "normalised": np.stack([normalise(image).numpy() for image in images])},
+    save_file({"images": images, "normalised": np.stack([NORMALISE(image).numpy() for image in images])},
               OUT / "batch.safetensors")
 
 
@@ -40,13 +40,14 @@ def mixing():
     case = 0
     for mode in ["batch", "pair", "elem"]:
         for i in range(18):  # from the 13th on with cutmix_minmax
-            size, side = int(RNG.choice([2, 4, 6, 16])), (int(RNG.choice([8, 31])), 28)
+            size, side = int(RNG.choice([2, 4, 6, 16])), int(RNG.choice([8, 31]))
             classes = int(RNG.choice([2, 10, 1000]))
             smoothing = [0.1, 0.0, 0.3][i % 3]
             sides = None if i < 12 else [(0.2, 0.8), (0.0, 1.0)][i % 2]
             mixup = timm.data.mixup.Mixup(0.8, 1.0, cutmix_minmax=sides, prob=[1.0, 0.5][i % 2], mode=mode, label_smoothing=smoothing,
                                           num_classes=classes)
-            images = torch.from_numpy(RNG.normal(size=(size, 3, *side)).astype(np.float32))
+            pixels = RNG.integers(0, 256, (size, side, side, 3), np.uint8)
+            images = torch.stack([NORMALISE(image) for image in pixels])
             labels = torch.from_numpy(RNG.integers(0, classes, size))
             drawn = []
             for method in ["_params_per_batch", "_params_per_elem"]:
@@ -56,13 +57,12 @@ def mixing():
                     return shares, cuts
                 setattr(mixup, method, recorded)
             boxes.clear()
-            before = images.numpy().copy()
             mixed, targets = mixup(images, labels)
             rest = list(boxes)  # top, bottom, left, right, lambda; timm draws no box if lambda is 1
             samples = [[*rest.pop(0), 1] if cut and share != 1 else [0, 0, 0, 0, share, 0] for share, cut in drawn]
             samples = {"batch": samples * size, "pair": samples + samples[::-1], "elem": samples}[mode]
             assert len(samples) == size and not rest
-            tensors |= {f"{case}.images": before, f"{case}.labels": labels.numpy(), f"{case}.mixed": mixed.numpy(),
+            tensors |= {f"{case}.images": pixels, f"{case}.labels": labels.numpy(), f"{case}.mixed": mixed.numpy(),
                         f"{case}.targets": targets.numpy(), f"{case}.samples": np.array(samples, np.float64),
                         f"{case}.options": np.array([classes, smoothing])}
             case += 1

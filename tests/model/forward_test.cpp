@@ -73,8 +73,7 @@ TEST_P(Forward, ClassAttentionEqualsTimms) {
 
 TEST_P(Forward, DropPathScalesAndDropsBranches) {
   VitForward how;
-  how.drop_path_rate = reference().drop_path_rate;
-  how.drop_path_uniforms = values_.at("drop_path_uniforms");
+  how.drop_path_factors = reference().drop_path_factors();
   expect_logits(model_.forward(values_.at("images"), how), "drop_path_", kTolerance);
   // The result equals that of evaluation if and only if no block drops (one block, rising rate).
   const bool drops = reference().options.uniform_drop_path || reference().options.depth > 1;
@@ -137,6 +136,19 @@ TEST_P(Forward, PixelsOfPatchesThatAreNotKeptAreIrrelevant) {
   }
   EXPECT_EQ(changed, images.size(0) * (options.num_patches() - kept.size(1)));
   EXPECT_TRUE(model_.forward(images, masked()).logits.equal(before));
+}
+
+// timm's linspace(0, rate, depth), or the same rate everywhere.
+TEST(DropPath, RatesRiseLinearlyOrAreUniform) {
+  VitOptions options;
+  options.depth = 5;
+  for (int block = 0; block < 5; ++block) {
+    EXPECT_DOUBLE_EQ(drop_path_rate_of(block, options, 0.2), 0.05 * block);
+  }
+  options.depth = 1;
+  EXPECT_EQ(drop_path_rate_of(0, options, 0.2), 0);
+  options.uniform_drop_path = true;
+  EXPECT_EQ(drop_path_rate_of(0, options, 0.2), 0.2);
 }
 
 INSTANTIATE_TEST_SUITE_P(AllModels, Forward, ::testing::ValuesIn(reference_cases()),

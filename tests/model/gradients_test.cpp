@@ -56,8 +56,7 @@ TEST_P(Gradients, EqualPyTorchs) { expect_gradients({}, ""); }
 
 TEST_P(Gradients, WithDropPathEqualPyTorchs) {
   VitForward how;
-  how.drop_path_rate = GetParam().drop_path_rate;
-  how.drop_path_uniforms = GetParam().values().at("drop_path_uniforms");
+  how.drop_path_factors = GetParam().drop_path_factors();
   how.want_class_attention = true;  // must not change the gradients
   expect_gradients(how, "drop_path_");
 }

@@ -35,6 +35,16 @@ struct ReferenceCase {
     vit.load(weights(), name);
     return vit;
   }
+  // [L, 2, B], of the case's uniforms: floor(keep + U) / keep, with rates that rise from 0 or are uniform
+  at::Tensor drop_path_factors() const {
+    const at::Tensor factors = values().at("drop_path_uniforms").clone();
+    for (int block = 0; block < options.depth; ++block) {
+      const double share = options.uniform_drop_path ? 1 : options.depth == 1 ? 0 : block / (options.depth - 1.0);
+      const double keep = 1 - drop_path_rate * share;
+      factors[block].add_(keep).floor_().div_(keep);
+    }
+    return factors;
+  }
   friend void PrintTo(const ReferenceCase& self, std::ostream* out) { *out << self.name; }
 
  private:

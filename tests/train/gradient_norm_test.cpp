@@ -41,8 +41,8 @@ TEST(GradientNorm, EqualsFloat64AtSizesAroundThoseOfItsParts) {
 // The norm is exactly sqrt(n) x; the squares of these values are out of float32's range.
 TEST(GradientNorm, HasTheRangeOfFloat64) {
   for (const double value : {1e30, 1e-30}) {
-    EXPECT_NEAR(norm_of(at::full({1'000'000}, value)) / (1000 * static_cast<double>(static_cast<float>(value))),
-                1, 1e-12);
+    EXPECT_NEAR(norm_of(at::full({1'000'000}, value)) / (1000 * static_cast<double>(static_cast<float>(value))), 1,
+                1e-12);
   }
 }
 

@@ -2,21 +2,22 @@
 // timm in random_step.py, which is given the decisions as drawn here. That they are drawn as they should be is tested
 // with the modules that draw them.
 #include "maskedkd/base/philox.hpp"
-#include "maskedkd/data/batch.hpp"
 #include "maskedkd/data/mixing.hpp"
-#include "maskedkd/distill/patch_selection.hpp"
+#include "maskedkd/data/random_patches.hpp"
 #include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/train/adamw.hpp"
 #include "maskedkd/train/distillation_step.hpp"
 #include "small_models.hpp"
+#include "staged_micro_batch.hpp"
+#include "support/plain_preparation.hpp"
 #include "support/process.hpp"
 #include "support/temporary_directory.hpp"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros_like.h>
-#include <ATen/ops/scalar_tensor.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -56,33 +57,24 @@ class RandomStep : public ::testing::TestWithParam<RandomCase> {
     options_.seed = GetParam().seed;
     student_.load(read_safetensors(kReference / "finer_teacher_student.safetensors").tensors, "student");
     student_.set_requires_grad(true);
-    batch_.request = {.epoch = 3, .step = 17, .micro_batch = 2, .indices = std::vector<std::int64_t>(8)};
     const auto given = read_safetensors(kReference / "finer_teacher.safetensors").tensors;
-    batch_.images = given.at("images")[0];
-    batch_.labels = given.at("labels")[0];
-    draw_erasures();
+    pixels_ = given.at("images")[0];
+    labels_ = given.at("labels")[0];
+    set_erasures();
   }
 
   // Two overlapping boxes in every other image.
-  void draw_erasures() {
-    batch_.erasures.resize(8);
-    for (std::uint32_t image = 0; image < 8; image += 2) {
+  void set_erasures() {
+    for (std::size_t image = 0; image < 8; image += 2) {
       const int offset = static_cast<int>(image);
-      const std::array<PixelBox, 2> boxes = {{{.top = offset, .left = 3, .height = 9, .width = 12},
-                                              {.top = 5, .left = offset + 2, .height = 11, .width = 6}}};
-      for (std::uint32_t box = 0; box < 2; ++box) {
-        Erasure& erasure = batch_.erasures[image].emplace_back();
-        erasure.box = boxes[box];
-        erasure.noise.resize(3UL * static_cast<std::size_t>(erasure.box.height * erasure.box.width));
-        fill_erasure(ErasingMode::pixel, batch_.request.address(RandomPurpose::erasing_noise, options_.seed, image),
-                     box, erasure.noise);
-      }
+      boxes_[image] = {{.top = offset, .left = 3, .height = 9, .width = 12},
+                       {.top = 5, .left = offset + 2, .height = 11, .width = 6}};
     }
   }
 
   NamedTensors decisions() const {
-    NamedTensors all = {{"images", batch_.images}, {"labels", batch_.labels}};
-    PhiloxStream mix_random(batch_.request.address(RandomPurpose::mixing, options_.seed));
+    NamedTensors all = {{"images", pixels_}, {"labels", labels_}};
+    PhiloxStream mix_random(request_.address(RandomPurpose::mixing, options_.seed));
     std::vector<double> lambdas;
     std::vector<std::int64_t> boxes;  // of whole height 0: mixed, not cut
     for (const MixPlan::Sample& sample : draw_mix_plan(mix_random, 8, 32, 32, options_.mixing).samples) {
@@ -92,26 +84,30 @@ class RandomStep : public ::testing::TestWithParam<RandomCase> {
     }
     all.emplace_back("lambdas", at::tensor(lambdas, at::kDouble));
     all.emplace_back("boxes", at::tensor(boxes).view({8, 5}));
-    PhiloxStream drop_random(batch_.request.address(RandomPurpose::drop_path, options_.seed));
+    PhiloxStream drop_random(request_.address(RandomPurpose::drop_path, options_.seed));
     std::vector<float> uniforms;
     for (int i = 0; i < 3 * 2 * 8; ++i) {
       uniforms.push_back(static_cast<float>(drop_random.next_word() >> 8) * 0x1p-24F);
     }
     all.emplace_back("uniforms", at::tensor(uniforms).view({3, 2, 8}));
     if (options_.patch_drop > 0) {
-      PhiloxStream patch_random(batch_.request.address(RandomPurpose::patch_selection, options_.seed));
+      PhiloxStream patch_random(request_.address(RandomPurpose::patch_selection, options_.seed));
       const double dropped = options_.patch_drop * patch_random.uniform();
       const auto seen = static_cast<std::int64_t>(std::ceil(16 * (1 - dropped)));
       EXPECT_LT(seen, 16);
-      const at::Tensor order = random_scores(8, 16, patch_random).argsort(1, /*descending=*/true);
+      const at::Tensor scores = at::empty({8, 16}, at::kFloat);
+      draw_random_scores(patch_random, scores);
+      const at::Tensor order = scores.argsort(1, /*descending=*/true);
       all.emplace_back("seen", order.narrow(1, 0, seen).contiguous());
     }
     for (std::size_t image = 0; image < 8; ++image) {
-      for (std::size_t i = 0; i < batch_.erasures[image].size(); ++i) {
-        const auto& [box, noise] = batch_.erasures[image][i];
+      for (std::uint32_t i = 0; i < boxes_[image].size(); ++i) {
+        const PixelBox& box = boxes_[image][i];
+        const RandomAddress address =
+            request_.address(RandomPurpose::erasing_noise, options_.seed, static_cast<std::uint32_t>(image));
         const std::string name = fmt::format("erasure.{}.{}", image, i);
         all.emplace_back(name + ".box", at::tensor({box.top, box.left, box.height, box.width}, at::kLong));
-        all.emplace_back(name + ".noise", at::tensor(noise).view({3, box.height, box.width}));
+        all.emplace_back(name + ".noise", plain_erasure(box, ErasingMode::pixel, address, i));
       }
     }
     return all;
@@ -119,7 +115,9 @@ class RandomStep : public ::testing::TestWithParam<RandomCase> {
 
   TrainOptions options_;
   Vit student_;
-  MicroBatch batch_;
+  const BatchRequest request_{3, 17, 2, std::vector<std::int64_t>(8)};
+  at::Tensor pixels_, labels_;
+  std::vector<std::vector<PixelBox>> boxes_ = std::vector<std::vector<PixelBox>>(8);
 };
 
 TEST_P(RandomStep, LossAndGradientsArePyTorchs) {
@@ -135,7 +133,8 @@ TEST_P(RandomStep, LossAndGradientsArePyTorchs) {
   const Teacher teacher(small_teacher(42, 7), kReference / "teacher_42_7.safetensors", at::kCPU, at::kFloat);
   const FlatParameters parameters(student_);
   DistillationStep step(options_, parameters, options_.patch_drop > 0 ? nullptr : &teacher);
-  const auto [loss, gradient] = step.run(batch_, at::scalar_tensor(kLossScale, at::kFloat));
+  const MicroBatch batch = staged_micro_batch(request_, step.decisions(), options_.seed, pixels_, labels_, boxes_);
+  const auto [loss, gradient] = step.run({batch, batch.staged.bytes}, at::scalar_tensor(kLossScale, at::kFloat));
 
   EXPECT_NEAR(loss.item<double>() / expected.at("loss").item<double>(), 1, 1e-6);
   for (const auto& [name, value] : parameters.named_views(gradient, "gradient.")) {

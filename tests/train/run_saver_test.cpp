@@ -119,9 +119,7 @@ TEST_F(RunSaverTest, LaterStepsDoNotChangeASave) {
   const auto& [name, value] = groups.at("model").front();
   const at::Tensor before = value.detach().clone();
   saver->start();
-  {
-    model_.apply(at::ones_like(model_.parameters().values()), 1, 0.1);
-  }
+  { model_.apply(at::ones_like(model_.parameters().values()), 1, 0.1); }
   saver->finish();
   const LoadedCheckpoint loaded = load_checkpoint(checkpoints() / "step-000000010");
   EXPECT_TRUE(loaded.groups.at("model").at(name).equal(before));

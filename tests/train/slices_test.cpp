@@ -3,19 +3,21 @@
 // its place in a slice. The whole micro-batch is computed here from parts that have their own references: Vit, loss,
 // mixing.
 #include "maskedkd/base/philox.hpp"
-#include "maskedkd/data/batch.hpp"
+#include "maskedkd/data/random_patches.hpp"
 #include "maskedkd/distill/patch_selection.hpp"
 #include "maskedkd/io/safetensors.hpp"
 #include "maskedkd/train/distillation_step.hpp"
 #include "maskedkd/train/flat_parameters.hpp"
 #include "small_models.hpp"
+#include "staged_micro_batch.hpp"
 #include "support/initialised_vit.hpp"
+#include "support/plain_preparation.hpp"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/randint.h>
-#include <ATen/ops/zeros_like.h>
 #include <ATen/ops/scalar_tensor.h>
+#include <ATen/ops/zeros_like.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -56,13 +58,8 @@ class Slices : public ::testing::TestWithParam<SlicesCase> {
     options_.drop_path_rate = 0.4;
     options_.precision = Precision::fp32;
     student_.set_requires_grad(true);
-    batch_.images = at::randint(256, {GetParam().images, 42, 42, 3}, at::kByte);
-    batch_.labels = at::randint(10, {GetParam().images}, at::kLong);
-    batch_.request.epoch = kEpoch;
-    batch_.request.step = kStep;
-    batch_.request.micro_batch = kMicroBatch;
-    batch_.request.indices.resize(static_cast<std::size_t>(GetParam().images));
-    batch_.erasures.resize(batch_.request.indices.size());
+    pixels_ = at::randint(256, {GetParam().images, 42, 42, 3}, at::kByte);
+    labels_ = at::randint(10, {GetParam().images}, at::kLong);
   }
 
   // [L, 2, B], as documented for DistillationStep: 24 bits of each word of the stream
@@ -78,25 +75,26 @@ class Slices : public ::testing::TestWithParam<SlicesCase> {
   at::Tensor loss_of_the_whole_micro_batch() const {
     PhiloxStream mix_random = stream(RandomPurpose::mixing);
     const MixPlan mix = draw_mix_plan(mix_random, static_cast<int>(GetParam().images), 42, 42, options_.mixing);
-    const at::Tensor images = apply_mix(normalised_images(batch_, at::kCPU), mix);
+    const at::Tensor images = testing::plain_mixed(testing::plain_normalised(pixels_), mix);
     VitForward how;
-    how.drop_path_rate = options_.drop_path_rate;
-    how.drop_path_uniforms = uniforms();
+    how.drop_path_factors = testing::plain_drop_path(uniforms(), {0, 0.2, 0.4});
     how.want_class_attention = true;
     const VitOutput student = student_.forward(images, how);
     at::Tensor scores = student.class_attention;
     if (GetParam().criterion == MaskCriterion::random) {
       PhiloxStream random = stream(RandomPurpose::patch_selection);
-      scores = random_scores(GetParam().images, 36, random);
+      scores = at::empty({GetParam().images, 36}, at::kFloat);
+      draw_random_scores(random, scores);
     }
-    return distillation_loss(student.logits, {}, mixed_targets(batch_.labels, mix, 10, options_.mixing.label_smoothing),
+    return distillation_loss(student.logits, {},
+                             testing::plain_targets(labels_, mix, 10, options_.mixing.label_smoothing),
                              teacher_.logits(images, select_patches(scores, kKeep)), options_.distillation);
   }
 
   TrainOptions options_;
   Vit student_;
   Teacher teacher_;
-  MicroBatch batch_;
+  at::Tensor pixels_, labels_;
 };
 
 TEST_P(Slices, LossAndGradientEqualThoseOfTheWholeMicroBatch) {
@@ -112,7 +110,10 @@ TEST_P(Slices, LossAndGradientEqualThoseOfTheWholeMicroBatch) {
   const at::Tensor wanted = at::zeros_like(parameters.values());
   parameters.copy_named(gradients, "", wanted);
   DistillationStep step(options_, parameters, &teacher_);
-  const auto [loss, found] = step.run(batch_, at::scalar_tensor(kLossScale, at::kFloat));
+  const BatchRequest request{kEpoch, kStep, kMicroBatch,
+                             std::vector<std::int64_t>(static_cast<std::size_t>(GetParam().images))};
+  const MicroBatch batch = testing::staged_micro_batch(request, step.decisions(), kSeed, pixels_, labels_);
+  const auto [loss, found] = step.run({batch, batch.staged.bytes}, at::scalar_tensor(kLossScale, at::kFloat));
   EXPECT_NEAR(loss.item<double>(), wanted_loss.item<double>(), 2e-6 * wanted_loss.item<double>());
   EXPECT_LT(((found - wanted).norm() / wanted.norm()).item<double>(), 1e-5);
 }

@@ -8,13 +8,14 @@
 #include "maskedkd/train/distillation_step.hpp"
 #include "maskedkd/train/gradient_norm.hpp"
 #include "small_models.hpp"
+#include "staged_micro_batch.hpp"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/sort.h>
 #include <ATen/ops/zeros_like.h>
-#include <ATen/ops/scalar_tensor.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -88,13 +89,12 @@ class Steps : public ::testing::TestWithParam<StepsCase> {
     }
   }
 
-  MicroBatch batch_of(std::int64_t step) const {
-    MicroBatch batch;
-    batch.images = expected_.at("images")[step];
-    batch.labels = expected_.at("labels")[step];
-    batch.request.indices.resize(static_cast<std::size_t>(batch.labels.size(0)));
-    batch.erasures.resize(batch.request.indices.size());
-    return batch;
+  MicroBatch batch_of(std::int64_t step, const DistillationStep& distillation) const {
+    const at::Tensor labels = expected_.at("labels")[step];
+    BatchRequest request;
+    request.indices.resize(static_cast<std::size_t>(labels.size(0)));
+    return testing::staged_micro_batch(request, distillation.decisions(), options_.seed, expected_.at("images")[step],
+                                       labels);
   }
 
   const std::map<std::string, at::Tensor> expected_ =
@@ -116,7 +116,8 @@ TEST_P(Steps, LossesGradientsAndWeightsEqualPyTorchs) {
   const at::Tensor losses = expected_.at("losses");
   for (std::int64_t step = 0; step < losses.size(0); ++step) {
     distillation.read_weights();
-    const auto [loss_tensor, gradient] = distillation.run(batch_of(step));
+    const MicroBatch batch = batch_of(step, distillation);
+    const auto [loss_tensor, gradient] = distillation.run({batch, batch.staged.bytes});
     const double loss = loss_tensor.item<double>();
     const double wanted = losses[step].item<double>();
     worst_loss = std::max(worst_loss, std::abs(loss - wanted) / wanted);
@@ -167,7 +168,7 @@ class StepsWithTeacher : public Steps {};
 // The losses above depend on the patches too, but do not show which ones were kept.
 TEST_P(StepsWithTeacher, TheTeacherSeesPyTorchsPatches) {
   const at::NoGradGuard no_grad;
-  const at::Tensor images = normalised_images(batch_of(0), at::kCPU);
+  const at::Tensor images = normalised_images(expected_.at("images")[0], at::kCPU);
   VitForward how;
   how.want_class_attention = true;
   const VitOptions &student = GetParam().student, &teacher = GetParam().teacher;

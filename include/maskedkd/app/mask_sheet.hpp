@@ -3,7 +3,6 @@
 #pragma once
 
 #include "maskedkd/augment/augment.hpp"
-#include "maskedkd/data/loader.hpp"
 #include "maskedkd/distill/mask_options.hpp"
 #include "maskedkd/model/vit.hpp"
 #include "maskedkd/shards/shard_reader.hpp"
@@ -18,10 +17,10 @@ struct MaskSheetOptions {
   int num_images = 24;                     // of a packed set, spread evenly over it
 };
 
-// Images of the set as they are evaluated. Not collective. Throws Error.
-MicroBatch load_spread_images(const ShardSet& set, const AugmentOptions& augment, std::int64_t num_images);
+// Images of the set as they are evaluated, [B, S, S, 3] uint8 on the CPU. Not collective. Throws Error.
+at::Tensor load_spread_images(const ShardSet& set, const AugmentOptions& augment, std::int64_t num_images);
 
 // Not collective. Throws Error.
-void write_mask_sheet(const Vit& student, at::Device device, const MicroBatch& batch, const MaskSheetOptions& options);
+void write_mask_sheet(const Vit& student, at::Device device, const at::Tensor& pixels, const MaskSheetOptions& options);
 
 }  // namespace maskedkd

@@ -6,7 +6,6 @@
 
 #include <array>
 #include <cstdint>
-#include <span>
 
 namespace maskedkd {
 
@@ -38,6 +37,11 @@ struct RandomAddress {
   std::uint32_t position = 0;
 };
 
+// The key of an address, and the counter of its first block; the following blocks have the next values of its first
+// word. philox_counter() throws Error (usage) on an address past its limits.
+PhiloxKey philox_key(const RandomAddress& address) noexcept;
+PhiloxCounter philox_counter(const RandomAddress& address);
+
 // The numbers at one address, in order. Cheap to make; copy it to draw the same numbers again. Throws Error (usage) on
 // an address past its limits.
 class PhiloxStream {
@@ -66,9 +70,5 @@ class PhiloxStream {
   double spare_normal_ = 0.0;
   bool has_spare_normal_ = false;
 };
-
-// The words of PhiloxStream(address) from block first_block (of four words) on, faster than one by one. Throws as the
-// stream.
-void fill_words(const RandomAddress& address, std::uint32_t first_block, std::span<std::uint32_t> words);
 
 }  // namespace maskedkd

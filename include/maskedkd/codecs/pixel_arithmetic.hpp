@@ -4,13 +4,9 @@
 // with -ffp-contract=off. Where PIL interpolates in double, this uses float, which differs by at most one level.
 #pragma once
 
-#include <cstdint>
+#include "maskedkd/base/host_device.hpp"
 
-#if defined(__CUDACC__)
-#define MASKEDKD_HOST_DEVICE __host__ __device__
-#else
-#define MASKEDKD_HOST_DEVICE
-#endif
+#include <cstdint>
 
 namespace maskedkd {
 

@@ -8,11 +8,11 @@
 #pragma once
 
 #include "maskedkd/augment/augment.hpp"
-#include "maskedkd/base/philox.hpp"
+#include "maskedkd/data/batch_request.hpp"
+#include "maskedkd/data/staged_batch.hpp"
 #include "maskedkd/kernels/augment_images.hpp"
 #include "maskedkd/shards/shard_reader.hpp"
 
-#include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
 
 #include <cstdint>
@@ -23,37 +23,17 @@
 
 namespace maskedkd {
 
-// What to load next: a training micro-batch (augmented by its address) or an evaluation batch.
-struct BatchRequest {
-  std::uint32_t epoch = 0;
-  std::uint32_t step = 0;
-  std::uint32_t micro_batch = 0;
-  std::vector<std::int64_t> indices;  // [B] records
-
-  // Where the random numbers of a decision about this micro-batch, or about the image at `position` of it, are drawn.
-  RandomAddress address(RandomPurpose purpose, std::uint64_t seed, std::uint32_t position = 0) const {
-    return {seed, purpose, epoch, step, micro_batch, position};
-  }
-};
-
-struct Erasure {
-  PixelBox box;
-  std::vector<float> noise;  // [3, box.height, box.width], by AugmentOptions::erasing_mode
-};
-
 struct MicroBatch {
   BatchRequest request;
-  // With LoaderOptions::raw_crops augmented_images() makes the images from `crops`, and `images` is undefined.
-  at::Tensor images;  // [B, S, S, 3] uint8, CPU (pinned for a GPU)
-  std::optional<RawCrops> crops;
-  at::Tensor labels;                           // [B] int64, CPU
-  std::vector<std::vector<Erasure>> erasures;  // [B], in order of application; empty in evaluation
+  StagedBatch staged;             // on the CPU (pinned for a GPU); of evaluation pixels and labels alone
+  std::optional<RawCrops> crops;  // with LoaderOptions::raw_crops, instead of pixels, which augmented_images() makes
 };
 
 struct LoaderOptions {
   bool training = true;  // augmented, else DeiT's evaluation transform
   std::uint64_t seed = 0;
   AugmentOptions augment;
+  DecisionOptions decisions;     // training
   int num_workers = 2;           // threads, >= 1
   int prefetch = 4;              // micro-batches that may be ready or in progress beyond the one returned last, >= 1
   int open_together = 1;         // micro-batches that are requested at once, so that they share decoded records
@@ -80,6 +60,9 @@ class Loader {
   // Blocks until the next batch, in the order of the requests; nullopt at the end. Rethrows the Error of a worker,
   // which names shard and record. Call from one thread. Unpinned memory is reused when nothing refers to the batch.
   std::optional<MicroBatch> next();
+
+  // Whether next() would not block now.
+  bool is_ready() const;
 
   struct Counts {
     double seconds_waited = 0;  // that next() has blocked

@@ -1,10 +1,9 @@
-// Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) of a micro-batch as in timm, and the soft targets.
+// How the images and the targets of a micro-batch are mixed: Mixup (Zhang et al. 2018) and CutMix (Yun et al. 2019) as
+// in timm. Applied by BatchPreparer (kernels/prepare_batch.hpp).
 #pragma once
 
 #include "maskedkd/base/philox.hpp"
 #include "maskedkd/codecs/image.hpp"
-
-#include <ATen/core/Tensor.h>
 
 #include <optional>
 #include <string>
@@ -48,12 +47,5 @@ struct MixPlan {
 };
 
 MixPlan draw_mix_plan(PhiloxStream& random, int batch, int height, int width, const MixOptions& options);
-
-// images [B, 3, H, W] float -> the same shape, dtype and device; the input is not changed.
-at::Tensor apply_mix(const at::Tensor& images, const MixPlan& plan);
-
-// labels [B] int64 -> [B, C] float32: off = s / C, on = 1 - s + s / C, y * lambda + y_partner * (1 - lambda).
-at::Tensor mixed_targets(const at::Tensor& labels, const MixPlan& plan, std::int64_t num_classes,
-                         double label_smoothing);
 
 }  // namespace maskedkd

@@ -10,14 +10,10 @@
 
 namespace maskedkd {
 
-class PhiloxStream;
 struct VitOptions;
 
 // scores [B, N] -> [B, K] int64, unordered within a row, without gradient. Throws Error (usage) unless 1 <= keep <= N.
 at::Tensor select_patches(const at::Tensor& scores, std::int64_t keep);
-
-// [B, N] float32 on the CPU: each row a uniformly random permutation of 0 to N - 1. A function of the stream alone.
-at::Tensor random_scores(std::int64_t num_images, std::int64_t num_patches, PhiloxStream& random);
 
 // [B, Ns] on a square grid -> [B, Nt] on another grid over the same image: bilinear between the centres of patches,
 // antialiased where the teacher's patches are larger. Returns the same tensor where the grids are equal.

@@ -30,8 +30,9 @@ struct RawCrops {
 // Whether this program was built with kernels for GPUs.
 bool can_augment_on_gpu();
 
-// [B, input_size, input_size, 3] uint8 on `device`: crop, resize, flip, operations. On a GPU it is queued on the
-// current stream, with the same bits every time. Throws Error where a crop exceeds its piece, or without GPU kernels.
-at::Tensor augmented_images(const RawCrops& crops, at::Device device);
+// [B, input_size, input_size, 3] uint8 on `device`: crop, resize, flip, operations; written into `images` where that is
+// given. On a GPU it is queued on the current stream, with the same bits every time. Throws Error where a crop exceeds
+// its piece, where `images` does not fit, or without GPU kernels.
+at::Tensor augmented_images(const RawCrops& crops, at::Device device, const at::Tensor& images = {});
 
 }  // namespace maskedkd

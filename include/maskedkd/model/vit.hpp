@@ -48,10 +48,10 @@ struct VitOptions {
 struct VitForward {
   // Of matrix products; residuals, norms, softmax and logits stay fp32 as under autocast.
   at::ScalarType compute_dtype = at::kFloat;
-  at::Tensor kept_patches;        // [B, K] int64, distinct in a row; undefined: all patches
-  at::Tensor drop_path_uniforms;  // [L, 2, B] float32 on [0, 1); undefined: no drop path (evaluation). CaiT's class
-                                  // blocks drop nothing
-  double drop_path_rate = 0.0;
+  at::Tensor kept_patches;  // [B, K] int64, distinct in a row; undefined: all patches
+  // [L, 2, B] float32: of both branches of each block, floor(keep + U) / keep with keep = 1 - drop_path_rate_of() and U
+  // uniform on [0, 1) (Huang et al. 2016). Undefined: no drop path (evaluation). CaiT's class blocks drop nothing.
+  at::Tensor drop_path_factors;
   bool want_class_attention = false;
 };
 
@@ -71,6 +71,9 @@ struct LoadOptions {
   // file lacks. MAE's decoder, and its norm where the model has an fc_norm, are ignored.
   bool reinit_head = false;
 };
+
+// The rate of drop path in a block, where `rate` is that of the last one. block: from 0.
+double drop_path_rate_of(int block, const VitOptions& options, double rate);
 
 // Name and shape of every parameter, in timm's order; nothing is allocated.
 std::vector<std::pair<std::string, std::vector<std::int64_t>>> parameter_shapes(const VitOptions& options);

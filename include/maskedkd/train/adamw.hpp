@@ -35,7 +35,7 @@ class AdamW {
 class WeightAverage {
  public:
   WeightAverage(const FlatParameters& parameters, double decay);  // starts as a copy
-  void update(const at::Tensor& finite);                        // as AdamW::step
+  void update(const at::Tensor& finite);                          // as AdamW::step
   const at::Tensor& values() const noexcept { return average_; }  // [P]
 
  private:

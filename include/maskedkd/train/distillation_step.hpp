@@ -6,11 +6,15 @@
 #include "maskedkd/data/loader.hpp"
 #include "maskedkd/distill/teacher.hpp"
 #include "maskedkd/distill/teacher_view.hpp"
+#include "maskedkd/kernels/prepare_batch.hpp"
 #include "maskedkd/model/vit.hpp"
+#include "maskedkd/train/batch_feed.hpp"
 #include "maskedkd/train/compute_student.hpp"
+#include "maskedkd/train/recorded_work.hpp"
 #include "maskedkd/train/train_options.hpp"
 
 #include <optional>
+#include <vector>
 
 namespace maskedkd {
 
@@ -24,12 +28,19 @@ class DistillationStep {
 
   struct Result {
     at::Tensor loss;      // scalar float32 on the device: the mean over the micro-batch
-    at::Tensor gradient;  // [P] float32, of loss_scale * loss; the next run() overwrites it
+    at::Tensor gradient;  // [P] float32, of loss_scale * loss
   };
-  // Forward and backward, queued on the device. loss_scale: scalar float32 on the device; undefined: 1. Every random
-  // decision is a function of the request's address. On a CPU the student and the teacher process the mixed micro-batch
-  // in slices whose size does not depend on the ranks, so the sum of the slices' gradients does not either.
-  Result run(const MicroBatch& batch, const at::Tensor& loss_scale = {});
+  // Forward and backward, queued on the device; the next run() overwrites the result. input: with the decisions of
+  // decisions(), the bytes on input_device(). loss_scale: scalar float32 on the device, always the same memory;
+  // undefined: 1. On a CPU the student and the teacher process the mixed micro-batch in slices whose size does not
+  // depend on the ranks, so the sum of the slices' gradients does not either.
+  Result run(const DeviceBatch& input, const at::Tensor& loss_scale = {});
+
+  // Where the bytes of a micro-batch are read: the device, but the CPU where there are no kernels for GPUs.
+  at::Device input_device() const { return preparer_.input_device(); }
+
+  // What the loader has to draw for each micro-batch.
+  DecisionOptions decisions() const;
 
   // Patches that the teacher sees in that epoch; 0 without a teacher.
   std::int64_t kept_patches(std::int64_t epoch) const;
@@ -37,21 +48,30 @@ class DistillationStep {
  private:
   struct Inputs;  // of a micro-batch, or of a slice of it
 
-  Inputs prepare(const MicroBatch& batch) const;
+  // What a recording of the work reads: memory that stays the same, filled for each micro-batch.
+  struct FixedInputs {
+    StagedContents contents;
+    at::Tensor bytes;   // staged
+    at::Tensor pixels;  // [B, S, S, 3] uint8, where they are made on the GPU
+  };
+  FixedInputs& fixed_inputs(const MicroBatch& batch);
+
+  void forward_and_backward(const MicroBatch& batch, const at::Tensor& bytes, const at::Tensor& pixels,
+                            const at::Tensor& loss_scale);
+  Inputs prepare(const MicroBatch& batch, const at::Tensor& bytes, const at::Tensor& pixels) const;
   // The student collects the gradient of share * loss_scale * (mean loss over the inputs). Returns share * loss,
   // detached.
-  at::Tensor forward_and_backward(const Inputs& inputs, double share, const at::Tensor& loss_scale) const;
-  at::Tensor drop_path_uniforms(const BatchRequest& request) const;  // [L, 2, B]
-  // [B, K] int64 on the CPU, with patch_drop: PatchDropout (Liu et al., WACV 2023) with a rate that is uniform between
-  // 0 and patch_drop, so that the model learns to use any number of patches.
-  at::Tensor seen_patches(const BatchRequest& request) const;
+  at::Tensor add_slice(const Inputs& inputs, double share, const at::Tensor& loss_scale) const;
 
   const TrainOptions& options_;
   at::Device device_;
   ComputeStudent student_;
   const Teacher* teacher_;
   std::optional<TeacherView> view_;  // with a teacher
-  at::Tensor gradient_;              // [P]
+  BatchPreparer preparer_;
+  RecordedWork work_;
+  std::vector<FixedInputs> fixed_inputs_;
+  at::Tensor gradient_, loss_;  // [P], scalar
 };
 
 }  // namespace maskedkd

@@ -52,7 +52,8 @@ class ModelState {
   };
   // One step from the sum [P] of num_micro_batches scaled gradients, which is overwritten: mean, unscaling, clipping,
   // AdamW, average. Where the gradient is not finite, only the loss scale changes. Does not wait for a GPU: returns
-  // what update_of() takes, float64 [2] on the device: the norm of the mean gradient, and the loss scale after the step.
+  // what update_of() takes, float64 [2] on the device: the norm of the mean gradient, and the loss scale after the
+  // step.
   at::Tensor apply(const at::Tensor& gradient_sum, int num_micro_batches, double learning_rate);
   Update update_of(double gradient_norm, double loss_scale) const;
 

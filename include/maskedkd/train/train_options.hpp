@@ -65,6 +65,7 @@ struct TrainOptions {
   double ema_decay = 0;           // 0: no weight average
   Precision precision = Precision::bf16;
   bool deterministic = true;  // gradients summed in a fixed tree
+  bool cuda_graph = true;     // on GPUs: the work of a micro-batch is recorded and replayed
   std::uint64_t seed = 0;
 
   // run

@@ -12,9 +12,9 @@
 
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/comm/communicator.hpp"
-#include "maskedkd/data/loader.hpp"
 #include "maskedkd/data/sampler.hpp"
 #include "maskedkd/distill/teacher.hpp"
+#include "maskedkd/train/batch_feed.hpp"
 #include "maskedkd/train/distillation_step.hpp"
 #include "maskedkd/train/evaluator.hpp"
 #include "maskedkd/train/micro_batch_source.hpp"
@@ -53,8 +53,9 @@ class Trainer {
     SamplerOptions sampler;
     MicroBatchShare share;
   };
-  // The communicator, and the watchdog's watch over it.
+  // The watchdog, which observes the construction already; the communicator, and the watch over it.
   struct WatchedCommunicator {
+    Watchdog watchdog;
     std::unique_ptr<Communicator> communicator;
     Watchdog::Watched watched;
   };
@@ -89,19 +90,18 @@ class Trainer {
   const MpiSession& session_;
   const TrainOptions options_;
   RunFolder folder_;
-  Watchdog watchdog_;
+  WatchedCommunicator comm_;
   RunData data_;
   BatchPlan plan_;
   ModelState model_;
   std::optional<Teacher> teacher_;
   DistillationStep distillation_;
-  WatchedCommunicator comm_;
   StepResults results_;
   RunState state_;
   StopPolicy stop_;
   RunDisplay display_;
   std::unique_ptr<RunSaver> saver_;
-  std::unique_ptr<Loader> loader_;
+  std::unique_ptr<BatchFeed> feed_;
 };
 
 }  // namespace maskedkd

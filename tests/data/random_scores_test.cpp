@@ -1,8 +1,10 @@
 // The random criterion selects every set of k patches with equal probability, shown by counts of known distribution.
 #include "maskedkd/base/philox.hpp"
+#include "maskedkd/data/random_patches.hpp"
 #include "maskedkd/distill/patch_selection.hpp"
 
 #include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/sort.h>
 #include <gtest/gtest.h>
 
@@ -18,7 +20,9 @@ PhiloxStream stream(std::uint64_t seed, std::uint32_t step = 0) {
 
 at::Tensor draw(std::int64_t images, std::int64_t patches, std::uint64_t seed, std::uint32_t step = 0) {
   PhiloxStream random = stream(seed, step);
-  return random_scores(images, patches, random);
+  const at::Tensor scores = at::empty({images, patches}, at::kFloat);
+  draw_random_scores(random, scores);
+  return scores;
 }
 
 // [B, K] as [B, N] of 0 and 1.
