@@ -12,7 +12,7 @@ std::unique_ptr<Communicator> make_nccl_communicator(const MpiSession& session, 
 
 // Throws Error unless the tensor is contiguous float32 on a device of this type.
 void check_movable(const at::Tensor& tensor, at::Device device);
-// Throws Error also where the tensors have different sizes or there is no such peer.
+// Throws Error also where there is no such peer.
 void check_exchange(const at::Tensor& send, const at::Tensor& receive, int peer, int world_size, at::Device device);
 
 }  // namespace maskedkd

@@ -2,6 +2,7 @@
 #include "maskedkd/comm/mpi_session.hpp"
 #include "mpi_check.hpp"
 
+#include <algorithm>
 #include <exception>
 
 namespace maskedkd {
@@ -43,8 +44,13 @@ class MpiCommunicator final : public Communicator {
     float* received = receive.mutable_data_ptr<float>();
     const float* sent = send.const_data_ptr<float>();
     const Activity::Waiting waiting(activity_, "exchange");
-    for_each_chunk(send.numel(), [&](std::int64_t offset, int count) {
-      check_mpi(MPI_Sendrecv(sent + offset, count, MPI_FLOAT, peer, 0, received + offset, count, MPI_FLOAT, peer, 0,
+    // As one rank's `send` is the other's `receive`, both have the same number of chunks.
+    for_each_chunk(std::max(send.numel(), receive.numel()), [&](std::int64_t offset, int chunk) {
+      const auto count = [&](const at::Tensor& tensor) {
+        return static_cast<int>(std::clamp<std::int64_t>(tensor.numel() - offset, 0, chunk));
+      };
+      check_mpi(MPI_Sendrecv(count(send) > 0 ? sent + offset : nullptr, count(send), MPI_FLOAT, peer, 0,
+                             count(receive) > 0 ? received + offset : nullptr, count(receive), MPI_FLOAT, peer, 0,
                              comm_, MPI_STATUS_IGNORE),
                 "MPI_Sendrecv");
     });

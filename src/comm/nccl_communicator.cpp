@@ -92,8 +92,12 @@ class NcclCommunicator final : public Communicator {
     float* received = receive.mutable_data_ptr<float>();
     const Activity::Waiting waiting(activity_, "exchange");
     check(ncclGroupStart(), "ncclGroupStart");
-    check(ncclSend(send.const_data_ptr<float>(), send.numel(), ncclFloat, peer, comm_, stream()), "ncclSend");
-    check(ncclRecv(received, receive.numel(), ncclFloat, peer, comm_, stream()), "ncclRecv");
+    if (send.numel() > 0) {
+      check(ncclSend(send.const_data_ptr<float>(), send.numel(), ncclFloat, peer, comm_, stream()), "ncclSend");
+    }
+    if (receive.numel() > 0) {
+      check(ncclRecv(received, receive.numel(), ncclFloat, peer, comm_, stream()), "ncclRecv");
+    }
     check(ncclGroupEnd(), "ncclGroupEnd");
     check_async();
   }

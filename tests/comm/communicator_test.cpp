@@ -11,6 +11,8 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <utility>
+
 namespace maskedkd {
 namespace {
 
@@ -61,6 +63,19 @@ TEST_F(OverMpi, ExchangeSwapsTensorsWithThePeerOnly) {
   }
 }
 
+TEST_F(OverMpi, ExchangeTakesDifferentSizesAndNothing) {
+  const int peer = rank_ ^ 1;
+  if (peer >= size_) {
+    return;
+  }
+  for (const auto& [of_even, of_odd] : {std::pair{5, 1000}, {100'003, 3}, {0, 7}, {9, 0}, {0, 0}}) {
+    const at::Tensor mine = noise(rank_ % 2 == 0 ? of_even : of_odd, static_cast<std::uint64_t>(rank_));
+    at::Tensor received = at::zeros({rank_ % 2 == 0 ? of_odd : of_even});
+    communicator_->exchange(mine, received, peer);
+    EXPECT_TRUE(received.equal(noise(received.numel(), static_cast<std::uint64_t>(peer)))) << of_even << ' ' << of_odd;
+  }
+}
+
 TEST_F(OverMpi, BroadcastGivesTheTensorOfAnyRoot) {
   for (int root = 0; root < size_; ++root) {
     at::Tensor tensor = noise(4099, static_cast<std::uint64_t>(rank_ + 50));
@@ -78,8 +93,8 @@ TEST_F(OverMpi, UnsupportedTensorsAreRefused) {
     EXPECT_THROW(communicator_->broadcast(*tensor, 0), Error);
   }
   const at::Tensor four = at::zeros({4});
-  at::Tensor five = at::zeros({5}), also_four = at::zeros({4});
-  EXPECT_THROW(communicator_->exchange(four, five, 0), Error);
+  at::Tensor also_four = at::zeros({4});
+  EXPECT_THROW(communicator_->exchange(four, doubles, 0), Error);
   EXPECT_THROW(communicator_->exchange(four, also_four, size_), Error);
   EXPECT_THROW(communicator_->exchange(four, also_four, -1), Error);
   EXPECT_THROW(communicator_->broadcast(also_four, size_), Error);

@@ -15,6 +15,7 @@
 #include <gtest/gtest.h>
 
 #include <optional>
+#include <utility>
 
 namespace maskedkd {
 namespace {
@@ -74,6 +75,18 @@ TEST_F(OverNccl, ExchangeSwapsWithThePeer) {
   EXPECT_TRUE(received.cpu().equal(noise_of(peer, 1'000'003)));
 }
 
+TEST_F(OverNccl, ExchangeTakesDifferentSizesAndNothing) {
+  if (size_ % 2 != 0) {
+    GTEST_SKIP() << "every rank needs a peer";
+  }
+  for (const auto& [of_even, of_odd] : {std::pair{5, 1000}, {0, 7}, {9, 0}, {0, 0}}) {
+    const at::Tensor mine = on_device(noise_of(rank_, rank_ % 2 == 0 ? of_even : of_odd));
+    at::Tensor received = on_device(at::zeros({rank_ % 2 == 0 ? of_odd : of_even}));
+    communicator_->exchange(mine, received, rank_ ^ 1);
+    EXPECT_TRUE(received.cpu().equal(noise_of(rank_ ^ 1, received.numel()))) << of_even << ' ' << of_odd;
+  }
+}
+
 // Calls see work that was queued before them, and work queued after them sees their result, without waiting on the
 // host.
 TEST_F(OverNccl, IsOrderedOnTheDevicesStream) {
@@ -104,8 +117,7 @@ TEST_F(OverNccl, UnsupportedTensorsAreRefused) {
     EXPECT_THROW(communicator_->broadcast(*tensor, 0), Error);
   }
   const at::Tensor four = on_device(at::zeros({4}));
-  at::Tensor five = on_device(at::zeros({5}));
-  EXPECT_THROW(communicator_->exchange(four, five, 0), Error);
+  EXPECT_THROW(communicator_->exchange(four, on_cpu, 0), Error);
 }
 
 }  // namespace

@@ -10,9 +10,12 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace maskedkd {
@@ -44,6 +47,27 @@ std::vector<at::Tensor> make_leaves(int count, std::int64_t length, std::uint64_
 
 bool is_power_of_two(int size) { return (size & (size - 1)) == 0; }
 
+// Counts what this rank sends.
+class CountingCommunicator final : public Communicator {
+ public:
+  explicit CountingCommunicator(Communicator& inner) : inner_(inner) {}
+  int rank() const noexcept override { return inner_.rank(); }
+  int size() const noexcept override { return inner_.size(); }
+  const Activity& activity() const noexcept override { return inner_.activity(); }
+  void all_reduce_sum(at::Tensor& /*tensor*/) override { FAIL() << "its order of additions is not fixed"; }
+  void broadcast(at::Tensor& /*tensor*/, int /*root*/) override { FAIL() << "not a pair's exchange"; }
+  void exchange(const at::Tensor& send, at::Tensor& receive, int peer) override {
+    sent_bytes += static_cast<double>(send.nbytes());
+    received_bytes += static_cast<double>(receive.nbytes());
+    inner_.exchange(send, receive, peer);
+  }
+
+  double sent_bytes = 0, received_bytes = 0;
+
+ private:
+  Communicator& inner_;
+};
+
 class TreeSum : public ::testing::Test {
  protected:
   const MpiSession& session_ = mpi_session();
@@ -58,13 +82,13 @@ class TreeSum : public ::testing::Test {
   }
 };
 
-TEST_F(TreeSum, HasTheBitsOfOneProcessOnOneTwoAndFourRanks) {
+TEST_F(TreeSum, HasTheBitsOfOneProcessOnPowersOfTwo) {
   if (!is_power_of_two(session_.size())) {
     GTEST_SKIP() << "the promise is for powers of two";
   }
   bool order_matters = false;
-  for (const int num_leaves : {4, 8, 16}) {
-    for (const std::int64_t length : {1, 2, 7, 1023, 65537}) {
+  for (const int num_leaves : {8, 16}) {
+    for (const std::int64_t length : {0, 1, 2, 3, 7, 31, 32, 33, 64, 127, 129, 1023, 65537}) {
       const auto leaves = make_leaves(num_leaves, length, static_cast<std::uint64_t>(num_leaves + length));
       const at::Tensor expected = halves_of_halves(leaves, 0, leaves.size());
       ASSERT_TRUE(bits(over_ranks(leaves)) == bits(expected)) << num_leaves << " leaves of " << length;
@@ -82,7 +106,7 @@ TEST_F(TreeSum, HasTheBitsOfOneProcessOnAsManyNumbersAsDeitTiny) {
   if (!is_power_of_two(session_.size())) {
     GTEST_SKIP() << "the promise is for powers of two";
   }
-  const auto leaves = make_leaves(4, 5'717'416, 3);
+  const auto leaves = make_leaves(std::max(4, session_.size()), 5'717'416, 3);
   ASSERT_TRUE(bits(over_ranks(leaves)) == bits(halves_of_halves(leaves, 0, leaves.size())));
 }
 
@@ -93,7 +117,7 @@ TEST_F(TreeSum, AddsSurplusRanksFirst) {
   while (tree * 2 <= static_cast<std::size_t>(size)) {
     tree *= 2;
   }
-  for (const std::int64_t length : {1, 5, 4099}) {
+  for (const std::int64_t length : {0, 1, 3, 5, 63, 65, 191, 4099, 100'003}) {
     const auto leaves = make_leaves(size, length, static_cast<std::uint64_t>(length));
     std::vector<at::Tensor> folded(leaves.begin(), leaves.begin() + static_cast<std::ptrdiff_t>(tree));
     for (std::size_t surplus = tree; surplus < leaves.size(); ++surplus) {
@@ -133,6 +157,33 @@ TEST_F(TreeSum, CarriesInfinityAndNanToEveryRank) {
   EXPECT_TRUE(std::isinf(tensor[0].item<float>()));
   EXPECT_TRUE(std::isnan(tensor[1].item<float>()));
   EXPECT_EQ(tensor[2].item<float>(), 0.0F);
+}
+
+// Recursive halving and doubling: (1 - 1/n) of the tensor each; a rank with a surplus rank passes the sum on to it.
+TEST_F(TreeSum, SendsAboutTwiceTheTensorOnAnyNumberOfRanks) {
+  CountingCommunicator counting(*communicator_);
+  at::Tensor tensor = noise(1'000'003, 5);
+  const auto bytes = static_cast<double>(tensor.nbytes());
+  tree_all_reduce_sum(counting, tensor);
+  const auto size = static_cast<unsigned>(session_.size());
+  const unsigned tree = std::bit_floor(size), rank = static_cast<unsigned>(session_.rank());
+  const double of_surplus = rank < size - tree || rank >= tree ? bytes : 0;
+  const double of_pairs = rank < tree ? 2 * bytes * (1 - 1.0 / tree) : 0;
+  constexpr double kOfRounding = 8 * 128;  // halves begin at multiples of 128 bytes
+  EXPECT_NEAR(counting.sent_bytes, of_pairs + of_surplus, kOfRounding);
+  EXPECT_NEAR(counting.received_bytes, of_pairs + of_surplus, kOfRounding);
+}
+
+// So a gradient may be summed slice by slice while the backward pass still computes the rest.
+TEST_F(TreeSum, SlicesHaveTheBitsOfTheWhole) {
+  const auto leaves = make_leaves(session_.size(), 10'007, 29);
+  const at::Tensor whole = over_ranks(leaves);
+  at::Tensor sliced = leaves[static_cast<std::size_t>(session_.rank())].clone();
+  for (const auto& [first, last] : {std::pair{7000, 10'007}, {0, 1}, {1, 7000}}) {
+    at::Tensor slice = sliced.narrow(0, first, last - first);
+    tree_all_reduce_sum(*communicator_, slice);
+  }
+  EXPECT_TRUE(bits(sliced) == bits(whole));
 }
 
 // Also if some ranks take part in fewer exchanges: a watchdog compares the counts.

@@ -20,7 +20,8 @@ class Communicator {
   virtual int size() const noexcept = 0;
   // In place; the library chooses the order of additions.
   virtual void all_reduce_sum(at::Tensor& tensor) = 0;
-  // Sends `send` to `peer` and receives a tensor of the same size from it. Both call it; other ranks need not.
+  // Sends `send` to `peer` and fills `receive` with what it sends, of which the caller knows the size; either may be
+  // empty, and they must not overlap. Both ranks call it; other ranks need not.
   virtual void exchange(const at::Tensor& send, at::Tensor& receive, int peer) = 0;
   virtual void broadcast(at::Tensor& tensor, int root) = 0;
 
