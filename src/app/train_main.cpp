@@ -28,8 +28,10 @@ void print_plan(const MpiSession& session, const TrainCommand& command, at::Devi
         fmt::format("{}{}={}", options.empty() ? "" : " ", option.name, option.text.empty() ? "''" : option.text);
   }
   spdlog::info("options: {}", options);
+  const std::vector<std::string> gpus = gpu_names(session, device);
   spdlog::info("{} ranks on {} with {} threads each; {} images a step in micro-batches of {}", session.size(),
-               device.is_cuda() ? "GPUs" : "CPUs", threads, train.global_batch, train.micro_batch);
+               device.is_cuda() ? describe_gpus(gpus, session.size()) : "CPUs", threads, train.global_batch,
+               train.micro_batch);
   if (train.eval_data_path.empty()) {
     spdlog::info(
         "nothing is evaluated: there is no --eval-data-path, and --data-path is not a folder that contains val");

@@ -3,57 +3,41 @@
 #include "maskedkd/base/enum_names.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/host_name.hpp"
-#include "maskedkd/comm/gpu_probe.hpp"
+#include "maskedkd/base/log.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
 
 #include <nlohmann/json.hpp>
 
 #ifdef MASKEDKD_WITH_CUDA
 #include <c10/cuda/CUDAFunctions.h>
-#include <cuda_runtime.h>
 #endif
 
 #include <algorithm>
 #include <cstdlib>
 #include <map>
+#include <set>
 
 namespace maskedkd {
 namespace {
 
-// UUIDs reveal two ranks on one GPU even where each sees it as its device 0.
-std::vector<std::string> visible_devices() {
-  std::vector<std::string> ids;
-#ifdef MASKEDKD_WITH_CUDA
-  const auto count = c10::cuda::device_count();
-  for (int device = 0; device < count; ++device) {
-    cudaDeviceProp properties{};
-    if (cudaGetDeviceProperties(&properties, device) != cudaSuccess) {
-      throw Error(fmt::format("CUDA device {} does not respond", device), "see nvidia-smi on that node");
-    }
-    std::string id;
-    for (const char byte : properties.uuid.bytes) {
-      id += fmt::format("{:02x}", static_cast<unsigned char>(byte));
-    }
-    ids.push_back(id);
-  }
-#endif
-  return ids;
-}
-
 std::string table(const std::vector<RankPlace>& places) {
   std::string text = "\n  rank  local rank  GPUs seen  host";
   for (const RankPlace& place : places) {
-    text += fmt::format("\n  {:4}  {:10}  {:9}  {}", place.rank, place.local_rank, place.num_devices, place.host);
+    text += fmt::format("\n  {:4}  {:10}  {:9}  {}", place.rank, place.local_rank, place.gpus.size(), place.host);
   }
   return text;
 }
 
+// UUIDs reveal two ranks on one GPU even where each sees it as its device 0.
 std::vector<RankPlace> gather_places(const MpiSession& session) {
-  const std::vector<std::string> devices = visible_devices();
-  const nlohmann::json mine = {{"host", host_name()},
-                               {"local_rank", session.local_rank()},
-                               {"devices", devices},
-                               {"why_none", why_no_gpu(probe_gpus(std::getenv))}};
+  const GpuProbe probe = probe_gpus(std::getenv);
+  nlohmann::json gpus = nlohmann::json::array();
+  for (const Gpu& gpu : visible_gpus(probe)) {
+    gpus.push_back({gpu.uuid, gpu.bus_id, gpu.name, gpu.memory_mib});
+  }
+  const nlohmann::json mine = {
+      {"host", host_name()},           {"local_rank", session.local_rank()}, {"gpus", gpus},
+      {"why_none", why_no_gpu(probe)}, {"why_fewer", why_fewer_gpus(probe)}, {"expects_gpu", expects_gpu(probe)}};
   std::vector<RankPlace> places;
   for (const std::string& text : session.all_gather(mine.dump())) {
     const nlohmann::json other = nlohmann::json::parse(text);
@@ -61,12 +45,42 @@ std::vector<RankPlace> gather_places(const MpiSession& session) {
     place.rank = static_cast<int>(places.size());
     place.host = other["host"];
     place.local_rank = other["local_rank"];
-    place.device_ids = other["devices"].get<std::vector<std::string>>();
+    for (const nlohmann::json& gpu : other["gpus"]) {
+      place.gpus.push_back({gpu[0], gpu[1], gpu[2], gpu[3]});
+    }
     place.why_none = other["why_none"];
-    place.num_devices = static_cast<int>(place.device_ids.size());
+    place.why_fewer = other["why_fewer"];
+    place.expects_gpu = other["expects_gpu"];
     places.push_back(std::move(place));
   }
   return places;
+}
+
+// Where no rank sees a GPU.
+void refuse_without_gpu(const std::vector<RankPlace>& places, DeviceChoice choice) {
+  constexpr const char* kOrCpu = "or train with --device cpu";
+  const auto expecting =
+      std::find_if(places.begin(), places.end(), [](const RankPlace& place) { return place.expects_gpu; });
+  if (expecting != places.end()) {
+    throw usage_error(
+        fmt::format("{} has a GPU that rank {} can't use: {}", expecting->host, expecting->rank, expecting->why_none),
+        kOrCpu);
+  }
+  if (choice == DeviceChoice::cuda) {
+    throw usage_error(fmt::format("--device cuda, but the ranks see no GPU: {}", places.at(0).why_none), kOrCpu);
+  }
+}
+
+// NCCL refuses two ranks on one GPU, as it identifies GPUs by their bus: two slices (MIG) of one GPU too.
+[[noreturn]] void refuse_sharing(const std::vector<RankPlace>& places, const RankPlace& first, const Gpu& first_gpu,
+                                 const RankPlace& second, const Gpu& second_gpu) {
+  const bool slices = first_gpu.uuid != second_gpu.uuid;
+  throw usage_error(
+      fmt::format("ranks {} and {} would share one GPU of {}{}:{}", first.rank, second.rank, second.host,
+                  slices ? ", in two MIG slices, between which NCCL can't communicate" : "", table(places)),
+      slices || second_gpu.name.find("MIG") != std::string::npos
+          ? "start one rank, or one a GPU: a process can use only one MIG slice, NCCL one of each GPU"
+          : "start one rank a GPU");
 }
 
 }  // namespace
@@ -78,57 +92,116 @@ DeviceChoice parse_device_choice(const std::string& text) {
 }
 
 std::vector<int> assign_devices(const std::vector<RankPlace>& places, DeviceChoice choice) {
-  const auto sees_device = [](const RankPlace& place) { return place.num_devices > 0; };
-  const bool none_sees_device = std::none_of(places.begin(), places.end(), sees_device);
-  const auto unusable =
-      std::find_if(places.begin(), places.end(), [](const RankPlace& place) { return !place.why_none.empty(); });
-  if (choice != DeviceChoice::cpu && none_sees_device && unusable != places.end()) {
-    throw usage_error(
-        fmt::format("{} has a GPU that rank {} can't use: {}", unusable->host, unusable->rank, unusable->why_none),
-        "or train with --device cpu");
-  }
-  if (choice == DeviceChoice::cpu || (choice == DeviceChoice::automatic && none_sees_device)) {
+  if (choice == DeviceChoice::cpu) {
     return std::vector<int>(places.size(), -1);
   }
-  if (!std::all_of(places.begin(), places.end(), sees_device)) {
-    throw usage_error(fmt::format("{} see no GPU:{}", none_sees_device ? "the ranks" : "some ranks", table(places)),
+  const auto sees_gpu = [](const RankPlace& place) { return !place.gpus.empty(); };
+  if (std::none_of(places.begin(), places.end(), sees_gpu)) {
+    refuse_without_gpu(places, choice);
+    return std::vector<int>(places.size(), -1);
+  }
+  const auto blind = std::find_if_not(places.begin(), places.end(), sees_gpu);
+  if (blind != places.end()) {
+    throw usage_error(fmt::format("some ranks see no GPU, such as rank {} on {}: {}{}", blind->rank, blind->host,
+                                  blind->why_none, table(places)),
                       "give a node's ranks all of its GPUs (srun --gpus-per-node=N), or train with --device cpu");
   }
   std::vector<int> devices;
-  std::map<std::pair<std::string, std::string>, int> taken;  // (host, device) -> rank
+  std::map<std::pair<std::string, std::string>, std::size_t> taken;  // (host, bus) -> rank
   for (const RankPlace& place : places) {
+    if (!place.why_fewer.empty()) {
+      throw usage_error(fmt::format("{}: {}", place.host, place.why_fewer), "nvidia-smi -L lists the node's GPUs");
+    }
     // A single visible device was chosen by the launcher; among several the local rank chooses.
-    const int device = place.num_devices == 1 ? 0 : place.local_rank;
-    if (device >= place.num_devices) {
+    const int device = place.gpus.size() == 1 ? 0 : place.local_rank;
+    if (device >= static_cast<int>(place.gpus.size())) {
       throw usage_error(fmt::format("more ranks than GPUs on {}:{}", place.host, table(places)),
                         "start one rank a GPU");
     }
-    const auto [entry, is_new] = taken.emplace(std::pair(place.host, place.device_ids.at(device)), place.rank);
+    const Gpu& gpu = place.gpus[static_cast<std::size_t>(device)];
+    const auto [entry, is_new] = taken.emplace(std::pair(place.host, gpu.bus_id), devices.size());
     if (!is_new) {
-      throw usage_error(fmt::format("ranks {} and {} would share one GPU of {}:{}", entry->second, place.rank,
-                                    place.host, table(places)),
-                        "start one rank a GPU");
+      const std::size_t first = entry->second;
+      refuse_sharing(places, places[first], places[first].gpus[static_cast<std::size_t>(devices[first])], place, gpu);
     }
     devices.push_back(device);
   }
   return devices;
 }
 
+std::vector<std::string> gpu_warnings(const std::vector<RankPlace>& places, const std::vector<int>& devices) {
+  std::map<std::string, std::string> kinds;                // kind -> the first rank that has it
+  std::map<std::string, std::set<std::string>> only_gpus;  // host -> the GPUs of ranks that see one
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    if (devices[i] < 0) {
+      return {};
+    }
+    const Gpu& gpu = places[i].gpus[static_cast<std::size_t>(devices[i])];
+    kinds.try_emplace(fmt::format("{} of {} MiB", gpu.name, gpu.memory_mib),
+                      fmt::format("rank {} on {}", places[i].rank, places[i].host));
+    if (places[i].gpus.size() == 1) {
+      only_gpus[places[i].host].insert(gpu.bus_id);
+    }
+  }
+  std::vector<std::string> warnings;
+  if (kinds.size() > 1) {
+    std::vector<std::string> each;
+    for (const auto& [kind, rank] : kinds) {
+      each.push_back(fmt::format("{} ({})", kind, rank));
+    }
+    warnings.push_back(
+        fmt::format("the GPUs differ: {}; a step takes as long as on the slowest, and the result is "
+                    "the same as on GPUs of one kind up to rounding, not bit for bit",
+                    fmt::join(each, ", ")));
+  }
+  for (const auto& [host, gpus] : only_gpus) {
+    if (gpus.size() > 1) {
+      warnings.push_back(
+          fmt::format("each rank of {} sees only its own GPU: where --gpus-per-task or --gpu-bind gave "
+                      "it, NVLink is not used between them; request --gpus-per-node={} instead",
+                      host, gpus.size()));
+      break;
+    }
+  }
+  return warnings;
+}
+
 at::Device choose_device(const MpiSession& session, DeviceChoice choice) {
   if (choice == DeviceChoice::cpu) {
     return at::kCPU;
   }
-  const int device = assign_devices(gather_places(session), choice).at(session.rank());
+  const std::vector<RankPlace> places = gather_places(session);
+  const std::vector<int> devices = assign_devices(places, choice);
+  const int device = devices.at(static_cast<std::size_t>(session.rank()));
   if (device < 0) {
     return at::kCPU;
   }
+  for (const std::string& warning : gpu_warnings(places, devices)) {
+    log_on_rank_0(spdlog::level::warn, warning);
+  }
 #ifdef MASKEDKD_WITH_CUDA
   c10::cuda::set_device(static_cast<c10::DeviceIndex>(device));
-  char bus_id[32] = "no bus";
-  static_cast<void>(cudaDeviceGetPCIBusId(bus_id, sizeof(bus_id), device));
-  session.set_device_name(fmt::format("GPU {} ({}) of {}", device, bus_id, host_name()));
 #endif
+  const RankPlace& place = places.at(static_cast<std::size_t>(session.rank()));
+  session.set_device_name(
+      fmt::format("GPU {} ({}) of {}", device, place.gpus.at(static_cast<std::size_t>(device)).bus_id, place.host));
   return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device));
+}
+
+std::vector<std::string> gpu_names(const MpiSession& session, at::Device device) {
+  std::string name;
+  if (device.is_cuda()) {
+    name = visible_gpus(probe_gpus(std::getenv)).at(static_cast<std::size_t>(device.index())).name;
+  }
+  const std::vector<std::string> all = session.all_gather(name);
+  std::set<std::string> names(all.begin(), all.end());
+  names.erase("");
+  return {names.begin(), names.end()};
+}
+
+std::string describe_gpus(const std::vector<std::string>& names, int ranks) {
+  return names.size() == 1 ? fmt::format("{} x {}", ranks, names[0])
+                           : fmt::format("{} GPUs ({})", ranks, fmt::join(names, ", "));
 }
 
 }  // namespace maskedkd

@@ -56,6 +56,9 @@ RunState resumed_state(const LoadedCheckpoint& checkpoint, const RunState& now, 
   for (std::string& change : compare_runs(resumed, now)) {
     warnings.push_back(std::move(change));
   }
+  if (const std::string change = change_of_gpus(resumed, now); !change.empty()) {
+    spdlog::info("{}", change);
+  }
   const std::int64_t begun = resumed.epoch + (resumed.step > 0 ? 1 : 0);
   if (begun > num_epochs) {
     throw usage_error(fmt::format("--epochs {}: the run has already begun epoch {}", num_epochs, begun),
@@ -65,6 +68,7 @@ RunState resumed_state(const LoadedCheckpoint& checkpoint, const RunState& now, 
   resumed.ranks = now.ranks;
   resumed.threads = now.threads;
   resumed.device = now.device;
+  resumed.gpus = now.gpus;
   if (checkpoint.path.parent_path() != fs::weakly_canonical(checkpoints)) {
     resumed.best = {};
   }

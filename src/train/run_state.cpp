@@ -1,6 +1,7 @@
 #include "maskedkd/train/run_state.hpp"
 
 #include "maskedkd/base/error.hpp"
+#include "maskedkd/comm/topology.hpp"
 #include "maskedkd/model/description.hpp"
 
 #include <nlohmann/json.hpp>
@@ -88,6 +89,7 @@ std::string to_json(const RunState& state) {
                                        {"ranks", state.ranks},
                                        {"threads", state.threads},
                                        {"device", state.device},
+                                       {"gpus", state.gpus},
                                        {"history", history}};
   // Paths may not be UTF-8, but JSON must be.
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
@@ -116,6 +118,7 @@ RunState parse_run_state(const std::string& text, const std::string& source) {
     json.at("ranks").get_to(state.ranks);
     json.at("threads").get_to(state.threads);
     json.at("device").get_to(state.device);
+    state.gpus = json.value("gpus", state.gpus);  // earlier checkpoints lack it
     for (const auto& line : json.at("history")) {
       state.history.push_back(line.dump());
     }
@@ -163,6 +166,15 @@ std::vector<std::string> compare_runs(const RunState& before, const RunState& no
     changes.insert(changes.end(), more.begin(), more.end());
   }
   return changes;
+}
+
+std::string change_of_gpus(const RunState& before, const RunState& now) {
+  const std::string was = describe_gpus(before.gpus, before.ranks), is = describe_gpus(now.gpus, now.ranks);
+  if (before.gpus.empty() || now.gpus.empty() || was == is) {
+    return "";
+  }
+  return fmt::format("the GPUs change from {} to {}{}", was, is,
+                     before.gpus == now.gpus ? "" : ": the last bits of the result may differ");
 }
 
 std::vector<std::string> changed_options(const OptionTexts& before, const OptionTexts& now,

@@ -2,6 +2,7 @@
 #include "maskedkd/base/environment.hpp"
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
+#include "maskedkd/comm/topology.hpp"
 #include "maskedkd/distill/patch_selection.hpp"
 #include "maskedkd/io/digest.hpp"
 #include "maskedkd/kernels/augment_images.hpp"
@@ -174,6 +175,7 @@ RunState Trainer::describe_start(const OptionTexts& texts) const {
   state.ranks = session_.size();
   state.threads = at::get_num_threads();
   state.device = model_.device().is_cuda() ? "cuda" : "cpu";
+  state.gpus = gpu_names(session_, model_.device());
   return state;
 }
 

@@ -3,6 +3,7 @@
 
 #include "support/temporary_directory.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -47,20 +48,46 @@ TEST(GpuProbe, ABrokenGpuIsReportedWithCudasMessage) {
   EXPECT_NE(why.find("unknown error"), std::string::npos) << why;
 }
 
-TEST(GpuProbe, UsableHiddenOrAbsentGpusGiveNoMessage) {
+TEST(GpuProbe, AGpuIsExpectedWhereTheNodeHasOneThatTheUserDidNotHide) {
+  const GpuProbe broken = node_with_gpu(999, "unknown error");
+  EXPECT_TRUE(expects_gpu(broken));
+  GpuProbe hidden = broken, elsewhere = broken, without_cuda = broken;
+  hidden.visible_devices = "";
+  elsewhere.node_has_gpu = false;
+  without_cuda.program_cuda = 0;
+  for (const GpuProbe& probe : {hidden, elsewhere, without_cuda}) {
+    EXPECT_FALSE(expects_gpu(probe));
+    EXPECT_NE(why_no_gpu(probe), "") << "for --device cuda";
+  }
+  EXPECT_NE(why_no_gpu(without_cuda).find("built without CUDA"), std::string::npos);
   GpuProbe usable = node_with_gpu(0, "");
   usable.num_devices = 1;
   EXPECT_EQ(why_no_gpu(usable), "");
-  GpuProbe hidden = node_with_gpu(kNoDevice, "no CUDA-capable device is detected");
-  hidden.hidden_by_user = true;
-  EXPECT_EQ(why_no_gpu(hidden), "");
-  GpuProbe without_gpu = node_with_gpu(kInsufficientDriver, "CUDA driver version is insufficient");
-  without_gpu.node_has_gpu = false;
-  without_gpu.driver_cuda = 0;
-  EXPECT_EQ(why_no_gpu(without_gpu), "");
-  GpuProbe without_cuda = node_with_gpu(0, "");
-  without_cuda.program_cuda = 0;
-  EXPECT_EQ(why_no_gpu(without_cuda), "");
+}
+
+TEST(GpuProbe, CudaVisibleDevicesIsQuotedWhereItNamesNoGpu) {
+  for (const char* text : {"", "-1", "7", "GPU-00000000", "MIG-1", "NoDevFiles"}) {
+    GpuProbe probe = node_with_gpu(kNoDevice, "no CUDA-capable device is detected");
+    probe.visible_devices = text;
+    EXPECT_NE(why_no_gpu(probe).find(fmt::format("CUDA_VISIBLE_DEVICES='{}'", text)), std::string::npos)
+        << why_no_gpu(probe);
+  }
+}
+
+// CUDA's rule: the entries before the first one that is no GPU count; -1 ends the list; of MIG slices one is used.
+TEST(GpuProbe, TheFirstEntryThatIsNoGpuIsNamed) {
+  const auto why = [](const std::string& visible, int num_devices) {
+    GpuProbe probe = node_with_gpu(0, "");
+    probe.visible_devices = visible;
+    probe.num_devices = num_devices;
+    return why_fewer_gpus(probe);
+  };
+  EXPECT_NE(why("0,7", 1).find("CUDA_VISIBLE_DEVICES='0,7': '7' is not a GPU"), std::string::npos) << why("0,7", 1);
+  EXPECT_NE(why("GPU-1,GPU-2,GPU-3", 2).find("'GPU-3'"), std::string::npos);
+  for (const auto& [visible, num_devices] : {std::pair("0,7", 2), {"3", 1}, {"0,-1,1", 1}, {"MIG-1,MIG-2", 1}}) {
+    EXPECT_EQ(why(visible, num_devices), "") << visible;
+  }
+  EXPECT_EQ(why("7", 0), "") << "why_no_gpu() says it";
 }
 
 // The layout of NVIDIA's kernel module.
@@ -82,11 +109,11 @@ TEST(GpuProbe, GpusAreFoundInTheFilesOfTheKernelModule) {
 }
 
 TEST(GpuProbe, TheUserMayHideGpus) {
-  for (const char* text : {"", "-1"}) {
-    EXPECT_TRUE(probe_gpus([text](const char*) { return text; }).hidden_by_user);
+  for (const char* text : {"", "-1", "-1,0"}) {
+    EXPECT_TRUE(probe_gpus([text](const char*) { return text; }).hidden_by_user());
   }
-  EXPECT_FALSE(probe_gpus([](const char*) { return static_cast<const char*>(nullptr); }).hidden_by_user);
-  EXPECT_FALSE(probe_gpus([](const char*) { return "0,1"; }).hidden_by_user);
+  EXPECT_FALSE(probe_gpus([](const char*) { return static_cast<const char*>(nullptr); }).hidden_by_user());
+  EXPECT_FALSE(probe_gpus([](const char*) { return "0,1"; }).hidden_by_user());
 }
 
 }  // namespace

@@ -13,8 +13,14 @@ namespace {
 using Devices = std::vector<int>;
 
 // One rank: its host, its local rank, and the GPUs that it sees.
-RankPlace place(const std::string& host, int local_rank, std::vector<std::string> devices) {
-  return {0, host, local_rank, static_cast<int>(devices.size()), std::move(devices), {}};
+RankPlace place(const std::string& host, int local_rank, const std::vector<std::string>& devices) {
+  RankPlace result;
+  result.host = host;
+  result.local_rank = local_rank;
+  for (const std::string& device : devices) {
+    result.gpus.push_back({device, "bus of " + device, "H100", 81559});
+  }
+  return result;
 }
 
 std::vector<RankPlace> ranks(std::vector<RankPlace> places) {
@@ -62,7 +68,7 @@ TEST(AssignDevices, LocalRankChoosesWhereAllGpusAreVisible) {
         std::set<std::string> used;
         for (std::size_t rank = 0; rank < places.size(); ++rank) {
           EXPECT_EQ(devices[rank], static_cast<int>(rank) % per_node);
-          used.insert(places[rank].device_ids[static_cast<std::size_t>(devices[rank])]);
+          used.insert(places[rank].gpus[static_cast<std::size_t>(devices[rank])].uuid);
         }
         EXPECT_EQ(used.size(), places.size());
         EXPECT_EQ(devices, assign_devices(places, DeviceChoice::automatic));
@@ -131,11 +137,12 @@ TEST(AssignDevices, CpuUsesNoGpuEvenIfThereAreSome) {
 }
 
 TEST(AssignDevices, AutomaticWithoutAnyGpuIsCpuAndCudaIsRefused) {
-  const auto places = all_visible(2, 3, 0);
+  auto places = all_visible(2, 3, 0);
+  places[0].why_none = "this program was built without CUDA";
   EXPECT_EQ(assign_devices(places, DeviceChoice::automatic), Devices(6, -1));
   const Error error = refusal(places, DeviceChoice::cuda);
   EXPECT_EQ(error.code(), ExitCode::usage);
-  EXPECT_TRUE(mentions(error, "see no GPU")) << error.what();
+  EXPECT_STREQ(error.what(), "--device cuda, but the ranks see no GPU: this program was built without CUDA");
   EXPECT_NE(error.hint().find("--device cpu"), std::string::npos) << error.hint();
 }
 
@@ -167,6 +174,7 @@ TEST(ParseDeviceChoice, AcceptsThreeNames) {
 TEST(Topology, UnusableGpusAreAnError) {
   std::vector<RankPlace> places = all_visible(2, 1, 0);
   places[1].why_none = "the driver serves CUDA up to 12.4, this program needs 13.0";
+  places[1].expects_gpu = true;
   for (const DeviceChoice choice : {DeviceChoice::automatic, DeviceChoice::cuda}) {
     const Error error = refusal(places, choice);
     EXPECT_EQ(error.code(), ExitCode::usage);
@@ -175,6 +183,66 @@ TEST(Topology, UnusableGpusAreAnError) {
     EXPECT_NE(error.hint().find("--device cpu"), std::string::npos);
   }
   EXPECT_EQ(assign_devices(places, DeviceChoice::cpu), (Devices{-1, -1}));
+}
+
+// CUDA_VISIBLE_DEVICES=0,7 on a node of four: CUDA stops at the 7, and the second rank would share GPU 0.
+TEST(AssignDevices, AListThatNamesAMissingGpuIsRefused) {
+  auto places = ranks({place("a", 0, {"A0"}), place("a", 1, {"A0"})});
+  for (RankPlace& each : places) {
+    each.why_fewer = "CUDA_VISIBLE_DEVICES='0,7': '7' is not a GPU of this node";
+  }
+  EXPECT_STREQ(refusal(places, DeviceChoice::automatic).what(),
+               "a: CUDA_VISIBLE_DEVICES='0,7': '7' is not a GPU of this node");
+  EXPECT_EQ(assign_devices(places, DeviceChoice::cpu), (Devices{-1, -1}));
+}
+
+// As CUDA shows MIG slices: each has its UUID, and the bus of its GPU.
+Gpu slice(const std::string& uuid, const std::string& gpu) {
+  return {uuid, "bus of " + gpu, "NVIDIA H100 80GB HBM3 MIG 3g.40gb", 40320};
+}
+
+TEST(AssignDevices, TwoSlicesOfOneGpuAreRefusedAndOfTwoGpusAccepted) {
+  auto places = ranks({place("a", 0, {}), place("a", 1, {})});
+  places[0].gpus = {slice("MIG-1", "A0")};
+  places[1].gpus = {slice("MIG-2", "A0")};
+  const Error error = refusal(places, DeviceChoice::cuda);
+  EXPECT_EQ(error.code(), ExitCode::usage);
+  EXPECT_TRUE(mentions(error, "ranks 0 and 1 would share one GPU of a, in two MIG slices")) << error.what();
+  EXPECT_NE(error.hint().find("start one rank"), std::string::npos) << error.hint();
+  places[1].gpus = {slice("MIG-1", "A0")};  // CUDA_VISIBLE_DEVICES=MIG-1,MIG-2 for both
+  EXPECT_NE(refusal(places, DeviceChoice::cuda).hint().find("one MIG slice"), std::string::npos);
+  places[1].gpus = {slice("MIG-2", "A1")};
+  EXPECT_EQ(assign_devices(places, DeviceChoice::cuda), (Devices{0, 0}));
+}
+
+TEST(GpuWarnings, GpusOfTwoKindsAreNamedInOneLine) {
+  auto places = all_visible(2, 2, 2);
+  EXPECT_TRUE(gpu_warnings(places, {0, 1, 0, 1}).empty());
+  places[3].gpus[1].name = "A100";
+  EXPECT_TRUE(gpu_warnings(places, {0, 1, 0, 0}).empty()) << "that GPU is not used";
+  const std::vector<std::string> lines = gpu_warnings(places, {0, 1, 0, 1});
+  ASSERT_EQ(lines.size(), 1U);
+  EXPECT_NE(lines[0].find("A100 of 81559 MiB (rank 3 on node1), H100 of 81559 MiB (rank 0 on node0)"),
+            std::string::npos)
+      << lines[0];
+  places[3].gpus[1] = places[0].gpus[0];
+  places[3].gpus[1].memory_mib = 40000;
+  EXPECT_EQ(gpu_warnings(places, {0, 1, 0, 1}).size(), 1U) << "the same name, less memory";
+}
+
+TEST(GpuWarnings, RanksThatSeeOnlyTheirOwnGpuAreToldOfGpusPerNode) {
+  const auto places =
+      ranks({place("a", 0, {"A0"}), place("a", 1, {"A1"}), place("b", 0, {"B0"}), place("b", 1, {"B1"})});
+  const std::vector<std::string> lines = gpu_warnings(places, {0, 0, 0, 0});
+  ASSERT_EQ(lines.size(), 1U);
+  EXPECT_NE(lines[0].find("--gpus-per-node=2"), std::string::npos) << lines[0];
+  EXPECT_TRUE(gpu_warnings(ranks({place("a", 0, {"A0"}), place("b", 0, {"B0"})}), {0, 0}).empty());
+  EXPECT_TRUE(gpu_warnings(places, {-1, -1, -1, -1}).empty());
+}
+
+TEST(DescribeGpus, NamesAndCount) {
+  EXPECT_EQ(describe_gpus({"NVIDIA H100"}, 2), "2 x NVIDIA H100");
+  EXPECT_EQ(describe_gpus({"A", "B"}, 3), "3 GPUs (A, B)");
 }
 
 }  // namespace

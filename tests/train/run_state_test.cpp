@@ -39,6 +39,7 @@ RunState example() {
   state.ranks = 2;
   state.threads = 3;
   state.device = "cpu";
+  state.gpus = {"NVIDIA A100", "NVIDIA H100"};
   return state;
 }
 
@@ -63,6 +64,7 @@ TEST(RunState, IsRestoredBitForBit) {
   EXPECT_EQ(after.ranks, before.ranks);
   EXPECT_EQ(after.threads, before.threads);
   EXPECT_EQ(after.device, before.device);
+  EXPECT_EQ(after.gpus, before.gpus);
   ASSERT_EQ(after.options.size(), before.options.size());
   for (std::size_t i = 0; i < before.options.size(); ++i) {
     EXPECT_EQ(after.options[i].name, before.options[i].name);
@@ -163,6 +165,33 @@ TEST(RunState, ChangesThatAffectRoundingAreReported) {
   EXPECT_EQ(changes(2, 1, "cpu").size(), 1U);
   before.options.back().text = "false";
   EXPECT_EQ(changes(2, 4, "cpu"), Lines()) << "--deterministic false promises no bits";
+}
+
+TEST(RunState, OtherGpusAreReported) {
+  RunState before = example(), now = example();
+  before.gpus = now.gpus = {"NVIDIA H100"};
+  EXPECT_EQ(change_of_gpus(before, now), "");
+  now.ranks = 1;
+  EXPECT_EQ(change_of_gpus(before, now), "the GPUs change from 2 x NVIDIA H100 to 1 x NVIDIA H100");
+  now.gpus = {"NVIDIA A100", "NVIDIA H100"};
+  now.ranks = 2;
+  EXPECT_EQ(change_of_gpus(before, now),
+            "the GPUs change from 2 x NVIDIA H100 to 2 GPUs (NVIDIA A100, NVIDIA H100): the last bits of the result "
+            "may differ");
+  now.gpus = {};
+  EXPECT_EQ(change_of_gpus(before, now), "") << "the device changes, which compare_runs() reports";
+}
+
+TEST(RunState, AStateWithoutGpusIsRead) {
+  RunState before = example();
+  before.gpus = {};
+  std::string text = to_json(before);
+  const std::string field = "\"gpus\": [],";
+  ASSERT_NE(text.find(field), std::string::npos) << text;
+  text.erase(text.find(field), field.size());
+  const RunState read = parse_run_state(text, "state.json");
+  EXPECT_TRUE(read.gpus.empty());
+  EXPECT_EQ(change_of_gpus(read, example()), "");
 }
 
 }  // namespace

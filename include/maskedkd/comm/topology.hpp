@@ -1,6 +1,8 @@
 // Assigns devices to ranks by local rank. Where that can't work, the error contains a table of what each rank sees.
 #pragma once
 
+#include "maskedkd/comm/gpu_probe.hpp"
+
 #include <c10/core/Device.h>
 
 #include <string>
@@ -15,9 +17,10 @@ struct RankPlace {
   int rank = 0;
   std::string host;
   int local_rank = 0;
-  int num_devices = 0;                  // GPUs that this rank sees
-  std::vector<std::string> device_ids;  // UUID (or PCI id) of each
-  std::string why_none;                 // why this rank can't use the node's GPUs (comm/gpu_probe.hpp), else empty
+  std::vector<Gpu> gpus;     // that this rank sees
+  std::string why_none;      // why it sees none (comm/gpu_probe.hpp), else empty
+  std::string why_fewer;     // why it sees fewer than it was given, else empty
+  bool expects_gpu = false;  // its node has a GPU, so that without one it must not use CPUs
 };
 
 enum class DeviceChoice { automatic, cpu, cuda };
@@ -28,7 +31,17 @@ DeviceChoice parse_device_choice(const std::string& text);  // throws Error (usa
 // every rank sees a device, cpu where no rank and no node has one, else throws Error.
 std::vector<int> assign_devices(const std::vector<RankPlace>& places, DeviceChoice choice);
 
-// Collective. This rank's device; a CUDA device also becomes the current one.
+// Pure. What is not an error but makes a run slower or its results differ, a line each: GPUs of several kinds, ranks
+// whose GPUs can't reach each other. devices: of assign_devices().
+std::vector<std::string> gpu_warnings(const std::vector<RankPlace>& places, const std::vector<int>& devices);
+
+// Collective. This rank's device; a CUDA device also becomes the current one. Rank 0 logs the warnings.
 at::Device choose_device(const MpiSession& session, DeviceChoice choice);
+
+// Collective. The names of the ranks' GPUs, each name once, sorted; empty on CPUs.
+std::vector<std::string> gpu_names(const MpiSession& session, at::Device device);
+
+// Pure. "2 x NVIDIA H100 80GB HBM3" or "3 GPUs (A, B)": one GPU for each rank.
+std::string describe_gpus(const std::vector<std::string>& names, int ranks);
 
 }  // namespace maskedkd

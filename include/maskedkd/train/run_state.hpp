@@ -37,8 +37,9 @@ struct RunState {
   OptionTexts options;         // the resolved ones; a parsed state has only names and texts
   // Where it was computed: another order of additions changes the last bits.
   int ranks = 0;
-  int threads = 0;     // for each rank
-  std::string device;  // cpu or cuda
+  int threads = 0;                // for each rank
+  std::string device;             // cpu or cuda
+  std::vector<std::string> gpus;  // their names, each once, sorted: one GPU for each rank; empty on CPUs
 };
 
 std::string to_json(const RunState& state);
@@ -48,6 +49,10 @@ RunState parse_run_state(const std::string& json, const std::string& source);  /
 // Throws Error (usage) with the old and the new value where something differs that must not. Returns a line for each
 // allowed difference that changes the outcome, if only by rounding.
 std::vector<std::string> compare_runs(const RunState& before, const RunState& now);
+
+// "the GPUs change from 2 x NVIDIA H100 to 1 x NVIDIA A100: ..."; empty where they do not, or one of the two is
+// unknown.
+std::string change_of_gpus(const RunState& before, const RunState& now);
 
 // A line for each option of these kinds whose text differs.
 std::vector<std::string> changed_options(const OptionTexts& before, const OptionTexts& now,
