@@ -1,7 +1,12 @@
-"""Five training steps of MaskedKD in PyTorch, fp32, for each of the cases at the end: the student's initial weights, the
+"""Five training steps of MaskedKD in PyTorch for each of the cases at the end: the student's initial weights, the
 teacher's, images, all losses, the gradient of the first step and its norm before it is clipped, the patches that the
-teacher sees in it, the final weights."""
+teacher sees in it, the final weights.
 
+    reference.py OUTPUT_FOLDER [cpu|cuda]
+
+On the CPU in fp32, the small models also in bf16 (OUTPUT_FOLDER/bf16); on a GPU all models in both."""
+
+import copy
 import pathlib
 import sys
 
@@ -11,9 +16,11 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from timm.models.deit import VisionTransformerDistilled
 
-from step_parts import ClassAttention, clear_top, normalised, small_student, small_teacher, teacher_logits
+from step_parts import ClassAttention, clear_top, normalised, small_student, small_teacher, teacher_logits, top
 
 OUT = pathlib.Path(sys.argv[1])
+DEVICE = sys.argv[2] if len(sys.argv) > 2 else "cpu"
+(OUT / "bf16").mkdir(parents=True, exist_ok=True)
 STEPS, SMOOTHING, ALPHA, RATE = 5, 0.1, 0.5, 5e-4
 
 
@@ -39,7 +46,7 @@ def fit(images, size):
     return F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
 
 
-def kept_patches(criterion, keep, student_attention, teacher, teacher_attention, images):
+def kept_patches(criterion, keep, student_attention, teacher, teacher_attention, images, clear_top):
     if criterion == "teacher":
         with torch.no_grad():
             teacher(images)
@@ -59,13 +66,22 @@ def make_images(size, batch, generator):
     return images.permute(0, 2, 3, 1).reshape(STEPS, batch, size, size, 3).contiguous()
 
 
-def write_case(name, student, teacher, keep, batch, seed, kind="soft", criterion="student", clip=None):
+def write_case(name, student, teacher, keep, batch, seed, **kwargs):
     generator = torch.Generator().manual_seed(seed)
     save_file(randomise(student, generator).state_dict(), OUT / f"{name}_student.safetensors")
-    size, classes = student.patch_embed.img_size[0], student.num_classes
+    size = student.patch_embed.img_size[0]
     images = make_images(size, batch, generator)
-    labels = torch.randint(classes, (STEPS, batch), generator=generator)
+    labels = torch.randint(student.num_classes, (STEPS, batch), generator=generator)
+    data = {"images": images, "labels": labels}
+    save_file(data | run_steps(copy.deepcopy(student), teacher, keep, images, labels, **kwargs),
+              OUT / f"{name}.safetensors")
+    if DEVICE == "cuda" or size < 224:
+        save_file(run_steps(student, teacher, keep, images, labels, bf16=True, **kwargs),
+                  OUT / "bf16" / f"{name}.safetensors")
 
+
+def run_steps(student, teacher, keep, images, labels, kind="soft", criterion="student", clip=None, bf16=False):
+    student, images, labels = student.to(DEVICE), images.to(DEVICE), labels.to(DEVICE)
     distilled = isinstance(student, VisionTransformerDistilled)
     if distilled:
         student.set_distilled_training(kind != "none")
@@ -78,18 +94,21 @@ def write_case(name, student, teacher, keep, batch, seed, kind="soft", criterion
     losses, first = [], {}
     for step in range(STEPS):
         seen = normalised(images[step])
-        output = student(seen)
-        logits, second = output if isinstance(output, tuple) else (output, output)
-        loss = F.cross_entropy(logits, labels[step], label_smoothing=SMOOTHING)
-        if kind != "none":
-            shown = fit(seen, teacher.patch_embed.img_size[0])
-            kept = kept_patches(criterion, keep, student_attention, teacher, teacher_attention, shown)
-            taught = teacher_logits(teacher, shown, kept)
-            if kind == "soft":
-                term = F.kl_div(second.log_softmax(-1), taught.log_softmax(-1), reduction="batchmean", log_target=True)
-            else:
-                term = F.cross_entropy(second, taught.argmax(1))
-            loss = (1 - ALPHA) * loss + ALPHA * term
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=bf16):
+            output = student(seen)
+            logits, second = output if isinstance(output, tuple) else (output, output)
+            loss = F.cross_entropy(logits, labels[step], label_smoothing=SMOOTHING)
+            if kind != "none":
+                shown = fit(seen, teacher.patch_embed.img_size[0])
+                kept = kept_patches(criterion, keep, student_attention, teacher, teacher_attention, shown,
+                                    top if bf16 else clear_top)
+                taught = teacher_logits(teacher, shown, kept)
+                if kind == "soft":
+                    term = F.kl_div(second.log_softmax(-1), taught.log_softmax(-1), reduction="batchmean",
+                                    log_target=True)
+                else:
+                    term = F.cross_entropy(second, taught.argmax(1))
+                loss = (1 - ALPHA) * loss + ALPHA * term
         optimizer.zero_grad()
         loss.backward()
         if step == 0:
@@ -104,20 +123,24 @@ def write_case(name, student, teacher, keep, batch, seed, kind="soft", criterion
         optimizer.step()
         losses.append(loss.item())
     final = {f"final.{n}": p.detach().clone() for n, p in student.named_parameters()}
-    save_file({"images": images, "labels": labels, "losses": torch.tensor(losses, dtype=torch.float64)} | first | final,
-              OUT / f"{name}.safetensors")
+    results = {"losses": torch.tensor(losses, dtype=torch.float64)} | first | final
+    return {n: value.cpu() for n, value in results.items()}
 
 
 def write_teacher(name, model, seed):
     randomise(model, torch.Generator().manual_seed(seed)).eval()
     save_file(model.state_dict(), OUT / f"{name}.safetensors")
-    return model
+    return model.to(DEVICE)
 
 
 def write_small_teacher(size, patch, seed):
     return write_teacher(f"teacher_{size}_{patch}", small_teacher(size, patch), seed)
 
 
+if DEVICE == "cuda" and not torch.cuda.is_available():
+    print("[  SKIPPED ] there is no GPU")
+    sys.exit()
+torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
 deit3 = write_teacher("deit3_small", timm.create_model("deit3_small_patch16_224"), seed=1)
 for name, kind, seed in (("plain", "soft", 3), ("distilled", "soft", 4), ("distilled", "hard", 5)):
     model = {"plain": "deit_tiny_patch16_224", "distilled": "deit_tiny_distilled_patch16_224"}[name]

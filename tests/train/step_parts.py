@@ -10,7 +10,7 @@ MEAN, DEVIATION = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.22
 
 def normalised(images):
     """[B, S, S, 3] uint8 -> [B, 3, S, S] float32"""
-    return ((images / 255.0 - MEAN) / DEVIATION).permute(0, 3, 1, 2).contiguous()
+    return ((images / 255.0 - MEAN.to(images.device)) / DEVIATION.to(images.device)).permute(0, 3, 1, 2).contiguous()
 
 
 class ClassAttention:
@@ -26,7 +26,7 @@ class ClassAttention:
         heads = module.num_heads
         q, k, _ = module.qkv(x).reshape(batch, tokens, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
         weights = (q[:, :, :1] @ k.transpose(-2, -1) / (width // heads) ** 0.5).softmax(-1)  # [B, H, 1, front + N]
-        self.value = weights[:, :, 0, self.front:].mean(1)
+        self.value = weights[:, :, 0, self.front:].float().mean(1)
 
 
 @torch.no_grad()
@@ -37,6 +37,10 @@ def teacher_logits(model, images, kept):
     for block in model.blocks:
         x = block(x)
     return model.head(model.norm(x)[:, 0])
+
+
+def top(scores, keep):
+    return scores.topk(keep, dim=1).indices
 
 
 def clear_top(scores, keep):

@@ -1,5 +1,8 @@
 // Compares five training steps with PyTorch's (reference.py): DeiT-Tiny, plain and distilled, from a DeiT3-Small that
-// sees 98 of 196 patches; small models with other grids and input sizes; other criteria than the paper's.
+// sees 98 of 196 patches; small models with other grids and input sizes; other criteria than the paper's. In bf16 the
+// steps must be as close to PyTorch's in fp32 as PyTorch's own in bf16 are. On a GPU (OnGpu) they are compared with
+// PyTorch's on that GPU: the variable MASKEDKD_GPU_REFERENCE names the folder that reference.py FOLDER cuda has
+// written.
 #include "maskedkd/data/batch.hpp"
 #include "maskedkd/distill/teacher_view.hpp"
 #include "maskedkd/io/safetensors.hpp"
@@ -15,11 +18,15 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/sort.h>
-#include <ATen/ops/zeros_like.h>
+#include <ATen/ops/tensor.h>
+#ifdef MASKEDKD_WITH_CUDA
+#include <c10/cuda/CUDAFunctions.h>
+#endif
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <ostream>
 
@@ -27,7 +34,8 @@ namespace maskedkd {
 namespace {
 
 constexpr double kRate = 5e-4;
-const std::filesystem::path kReference = MASKEDKD_REFERENCE_DIR;
+
+using Tensors = std::map<std::string, at::Tensor>;
 
 struct StepsCase {
   std::string name;
@@ -37,6 +45,7 @@ struct StepsCase {
   DistillationType type = DistillationType::soft;
   MaskCriterion criterion = MaskCriterion::student;
   double clip = 0;  // largest norm of the gradient
+  at::DeviceType device = at::kCPU;
 };
 
 std::ostream& operator<<(std::ostream& stream, const StepsCase& steps) { return stream << steps.name; }
@@ -72,22 +81,50 @@ double distance(const at::Tensor& found, const at::Tensor& wanted) {
   return (found.to(at::kDouble) - wanted.to(at::kDouble)).norm().item<double>() / wanted.norm().item<double>();
 }
 
+// What five steps have computed, on the CPU.
+struct Outcome {
+  std::vector<double> losses;
+  Tensors gradient;  // of the first step, before it is clipped: "gradient." and the parameter's name
+  std::vector<double> norms;
+  Tensors weights;  // "final." and the parameter's name
+};
+
 class Steps : public ::testing::TestWithParam<StepsCase> {
  protected:
-  Steps() : student_(GetParam().student) {
+  void SetUp() override {
+    folder_ = MASKEDKD_REFERENCE_DIR;
+    if (GetParam().device == at::kCUDA) {
+#ifdef MASKEDKD_WITH_CUDA
+      if (c10::cuda::device_count() == 0) {
+        GTEST_SKIP() << "there is no GPU";
+      }
+#endif
+      ASSERT_NE(std::getenv("MASKEDKD_GPU_REFERENCE"), nullptr) << "set it to the output folder of reference.py";
+      folder_ = std::getenv("MASKEDKD_GPU_REFERENCE");
+    }
+    expected_ = read_safetensors(folder_ / (GetParam().name + ".safetensors")).tensors;
+    initial_ = read_safetensors(folder_ / (GetParam().name + "_student.safetensors")).tensors;
+    set_up_models(Precision::fp32);
+  }
+
+  void set_up_models(Precision precision) {
     options_.student = GetParam().student;
     options_.mask.keep = KeepCount::patches(GetParam().keep);
     options_.mask.criterion = GetParam().criterion;
     options_.distillation.type = GetParam().type;
     options_.mixing.probability = 0;
     options_.drop_path_rate = 0;
-    options_.precision = Precision::fp32;
-    student_.load(initial_, GetParam().name + "_student.safetensors");
+    options_.precision = precision;
+    student_.emplace(GetParam().student);
+    student_->load(initial_, GetParam().name + "_student.safetensors");
+    student_->to_device(device());
     if (GetParam().type != DistillationType::none) {
-      teacher_.emplace(GetParam().teacher, kReference / (GetParam().teacher_file + ".safetensors"), at::kCPU,
-                       at::kFloat);
+      teacher_.emplace(GetParam().teacher, folder_ / (GetParam().teacher_file + ".safetensors"), device(),
+                       scalar_type(precision));
     }
   }
+
+  at::Device device() const { return GetParam().device; }
 
   MicroBatch batch_of(std::int64_t step, const DistillationStep& distillation) const {
     const at::Tensor labels = expected_.at("labels")[step];
@@ -97,101 +134,50 @@ class Steps : public ::testing::TestWithParam<StepsCase> {
                                        labels);
   }
 
-  const std::map<std::string, at::Tensor> expected_ =
-      read_safetensors(kReference / (GetParam().name + ".safetensors")).tensors;
-  const std::map<std::string, at::Tensor> initial_ =
-      read_safetensors(kReference / (GetParam().name + "_student.safetensors")).tensors;
+  Outcome train() {
+    Outcome outcome;
+    const FlatParameters parameters(*student_);
+    AdamW optimizer(parameters, options_.adamw);
+    DistillationStep distillation(options_, parameters, teacher_ ? &*teacher_ : nullptr);
+    const at::Tensor finite = at::scalar_tensor(true, at::TensorOptions().dtype(at::kBool).device(device()));
+    EXPECT_EQ(distillation.kept_patches(0), teacher_ ? GetParam().keep : 0);
+    for (std::int64_t step = 0; step < expected_.at("losses").size(0); ++step) {
+      distillation.read_weights();
+      const MicroBatch batch = batch_of(step, distillation);
+      const auto [loss, gradient] = distillation.run({batch, batch.staged.bytes.to(distillation.input_device())});
+      outcome.losses.push_back(loss.item<double>());
+      for (const auto& [name, value] : parameters.named_views(gradient, "gradient.")) {
+        outcome.gradient.try_emplace(name, value.cpu().clone());
+      }
+      if (GetParam().clip > 0) {
+        const at::Tensor norm = euclidean_norm(gradient);
+        outcome.norms.push_back(norm.item<double>());
+        clip_to_norm(gradient, norm, GetParam().clip);
+      }
+      optimizer.step(gradient, kRate, finite);
+    }
+    for (const auto& [name, value] : parameters.named_views(parameters.values())) {
+      outcome.weights["final." + name] = value.cpu();
+    }
+    return outcome;
+  }
+
+  // All weights but those that can't be compared.
+  at::Tensor all_weights(const Tensors& weights, const std::string& prefix = "final.") const {
+    std::vector<at::Tensor> all;
+    for (const auto& [name, value] : initial_) {
+      all.push_back(without_key_bias(name, weights.at(prefix + name)));
+    }
+    return at::cat(all);
+  }
+
+  std::filesystem::path folder_;
+  Tensors expected_, initial_;
   TrainOptions options_;
-  Vit student_;
+  std::optional<Vit> student_;
   std::optional<Teacher> teacher_;
 };
 
 TEST_P(Steps, LossesGradientsAndWeightsEqualPyTorchs) {
-  const FlatParameters parameters(student_);
-  AdamW optimizer(parameters, options_.adamw);
-  DistillationStep distillation(options_, parameters, teacher_ ? &*teacher_ : nullptr);
-  EXPECT_EQ(distillation.kept_patches(0), teacher_ ? GetParam().keep : 0);
-
+  const Outcome outcome = train();
   double worst_loss = 0, worst_gradient = 0, worst_tensor = 0;
-  const at::Tensor losses = expected_.at("losses");
-  for (std::int64_t step = 0; step < losses.size(0); ++step) {
-    distillation.read_weights();
-    const MicroBatch batch = batch_of(step, distillation);
-    const auto [loss_tensor, gradient] = distillation.run({batch, batch.staged.bytes});
-    const double loss = loss_tensor.item<double>();
-    const double wanted = losses[step].item<double>();
-    worst_loss = std::max(worst_loss, std::abs(loss - wanted) / wanted);
-    if (step == 0) {
-      for (const auto& [name, value] : parameters.named_views(gradient, "gradient.")) {
-        const at::Tensor& wanted_gradient = expected_.at(name);
-        if (name.find("qkv.bias") != std::string::npos) {
-          const std::int64_t width = value.size(0) / 3;
-          EXPECT_LT((value.narrow(0, width, width).abs().max() / value.abs().max()).item<double>(), 1e-5) << name;
-        }
-        worst_gradient = std::max(worst_gradient, (value - wanted_gradient).abs().max().item<double>() /
-                                                      wanted_gradient.abs().max().item<double>());
-      }
-    }
-    if (GetParam().clip > 0) {
-      const at::Tensor norm_tensor = euclidean_norm(gradient);
-      const double norm = norm_tensor.item<double>();
-      EXPECT_GT(norm, 2 * GetParam().clip) << "otherwise it is not clipped";
-      if (step == 0) {
-        EXPECT_NEAR(norm / expected_.at("norm").item<double>(), 1, 1e-5);
-      }
-      clip_to_norm(gradient, norm_tensor, GetParam().clip);
-    }
-    optimizer.step(gradient, kRate, at::scalar_tensor(true, at::kBool));
-  }
-  std::vector<at::Tensor> all_found, all_wanted, all_begun;
-  for (const auto& [name, value] : parameters.named_views(parameters.values())) {
-    all_found.push_back(without_key_bias(name, value));
-    all_wanted.push_back(without_key_bias(name, expected_.at("final." + name)));
-    all_begun.push_back(without_key_bias(name, initial_.at(name)));
-    worst_tensor = std::max(worst_tensor, distance(all_found.back(), all_wanted.back()));
-  }
-  const at::Tensor found = at::cat(all_found), wanted = at::cat(all_wanted), begun = at::cat(all_begun);
-  const double weights = distance(found, wanted), move = distance(found - begun, wanted - begun);
-  std::printf("relative errors: loss %.1e, gradient %.1e, weights %.1e, their move %.1e, worst tensor's weights %.1e\n",
-              worst_loss, worst_gradient, weights, move, worst_tensor);
-  EXPECT_LT(worst_loss, 1e-6);
-  EXPECT_LT(worst_gradient, 1e-5);
-  EXPECT_LT(weights, 1e-5);
-  EXPECT_LT(move, 1e-3);
-  // Adam turns a gradient near 0 into a step of any size, so that single weights of millions can move in another
-  // direction: PyTorch in float32 differs as much from PyTorch in float64 (4e-6 to 3e-5 for several seeds).
-  EXPECT_LT(worst_tensor, 1e-4);
-}
-
-class StepsWithTeacher : public Steps {};
-
-// The losses above depend on the patches too, but do not show which ones were kept.
-TEST_P(StepsWithTeacher, TheTeacherSeesPyTorchsPatches) {
-  const at::NoGradGuard no_grad;
-  const at::Tensor images = normalised_images(expected_.at("images")[0], at::kCPU);
-  VitForward how;
-  how.want_class_attention = true;
-  const VitOptions &student = GetParam().student, &teacher = GetParam().teacher;
-  MaskOptions mask;
-  mask.criterion = GetParam().criterion;
-  mask.keep = KeepCount::patches(GetParam().keep);
-  const TeacherView view(mask, /*num_epochs=*/1, student.grid_size(), teacher.grid_size());
-  const at::Tensor kept = view.choose(0, {student_.forward(images, how).class_attention, {}, [&] {
-                                            return teacher_->class_attention(teacher_->fitted(images));
-                                          }});
-  EXPECT_TRUE(std::get<0>(kept.sort(1)).equal(std::get<0>(expected_.at("kept").sort(1))));
-}
-
-std::string name_of(const ::testing::TestParamInfo<StepsCase>& instance) { return instance.param.name; }
-
-std::vector<StepsCase> cases_with_teacher() {
-  std::vector<StepsCase> some = cases();
-  std::erase_if(some, [](const StepsCase& steps) { return steps.type == DistillationType::none; });
-  return some;
-}
-
-INSTANTIATE_TEST_SUITE_P(Cases, Steps, ::testing::ValuesIn(cases()), name_of);
-INSTANTIATE_TEST_SUITE_P(Cases, StepsWithTeacher, ::testing::ValuesIn(cases_with_teacher()), name_of);
-
-}  // namespace
-}  // namespace maskedkd
