@@ -1,9 +1,10 @@
 """Compares a training step with the same step in eager PyTorch with timm's models, alternating.
 
   step_bench.py PROGRAM [--threads 2] [--batch 128] [--keep 98] [--rounds 5] [--steps 1] [--clock wall|cpu]
-                [--sides this,fused,official,compiled]
+                [--sides this,fused,official,compiled] [--device cpu|cuda]
        measures, prints a table
-  step_bench.py --serve PRECISION BATCH KEEP THREADS                               the PyTorch side
+  step_bench.py --weights FOLDER                              writes the weights that step_bench reads
+  step_bench.py --serve PRECISION BATCH KEEP THREADS DEVICE   the PyTorch side
 
 The eager step is the official one: mixed batch, student with the attention of its last block, the k patches that it attends to
 most, teacher on those under the same precision, soft distillation, AdamW in DeiT's two groups. Its images are already
@@ -12,7 +13,7 @@ normalised, which the official loader does; step_bench.cpp normalises inside its
   this      step_bench.cpp
   fused     eager, timm calls scaled_dot_product_attention
   official  eager, timm without fused attention (TIMM_FUSED_ATTN=0), as the official code does
-  compiled  the same through torch.compile: the fastest that PyTorch has for this step on CPUs
+  compiled  the same through torch.compile: the fastest that PyTorch has for this step
 
 Pages: pages that a step touches for the first time (minor page faults per image); memory: the largest resident size."""
 
@@ -66,7 +67,7 @@ def teacher_forward(model, x, kept):
     return model.head(model.norm(model.blocks(x))[:, 0])
 
 
-def serve(precision, batch, keep, threads):
+def serve(precision, batch, keep, threads, device):
     import resource
 
     import timm.data
@@ -77,15 +78,19 @@ def serve(precision, batch, keep, threads):
     look = torch.compile(student_forward) if os.environ.get("STEP_BENCH_COMPILE") else student_forward
     teach = torch.compile(teacher_forward) if os.environ.get("STEP_BENCH_COMPILE") else teacher_forward
     student, teacher = build(STUDENT, drop_path_rate=0.1).train(), build(TEACHER).eval().requires_grad_(False)
+    student, teacher = student.to(device), teacher.to(device)
     plain = [p for n, p in student.named_parameters() if p.dim() < 2 or n in ("pos_embed", "cls_token")]
     decayed = [p for n, p in student.named_parameters() if not (p.dim() < 2 or n in ("pos_embed", "cls_token"))]
     optimizer = torch.optim.AdamW([{"params": decayed}, {"params": plain, "weight_decay": 0.0}], lr=1e-4, weight_decay=0.05)
     mixup = timm.data.Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=1000)
     images, labels = torch.randn(batch, 3, 224, 224), torch.randint(1000, (batch,))
+    if device == "cuda":  # as the official loader delivers them
+        images, labels = images.pin_memory(), labels.pin_memory()
 
     def step():
-        mixed, targets = mixup(images.clone(), labels)
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        mixed, targets = images.to(device, non_blocking=True, copy=True), labels.to(device, non_blocking=True)
+        mixed, targets = mixup(mixed, targets)
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
             logits, attention = look(student, mixed)
             with torch.no_grad():
                 taught = teach(teacher, mixed, attention.topk(keep, dim=1).indices)
@@ -126,17 +131,21 @@ class Served:
         self.process.wait()
 
 
-def measure(options):
+def write_weights(folder):
     from safetensors.torch import save_file
 
+    for name, file in ((STUDENT, "student"), (TEACHER, "teacher")):
+        save_file(build(name).state_dict(), pathlib.Path(folder) / f"{file}.safetensors")
+
+
+def measure(options):
     with tempfile.TemporaryDirectory() as folder:
-        for name, file in ((STUDENT, "student"), (TEACHER, "teacher")):
-            save_file(build(name).state_dict(), pathlib.Path(folder) / f"{file}.safetensors")
-        print(f"{STUDENT} from {TEACHER}, batch {options.batch}, {options.keep} of 196 patches, {options.threads} threads; "
+        write_weights(folder)
+        print(f"{options.device}: {STUDENT} from {TEACHER}, batch {options.batch}, {options.keep} of 196 patches, {options.threads} threads; "
               f"median of {options.rounds} rounds of {options.steps} steps, in turns, {options.clock} time")
         print(f"{'precision':10}{'':10}{'img/s':>8}{'this is':>10}{'(rounds)':>18}{'faults/img':>12}{'memory, MB':>12}")
         for precision in options.precisions.split(","):
-            arguments = [precision, str(options.batch), str(options.keep), str(options.threads)]
+            arguments = [precision, str(options.batch), str(options.keep), str(options.threads), options.device]
             eager = [sys.executable, __file__, "--serve", *arguments]
             ways = {"this": ([options.program, folder, *arguments], {}),
                     "fused": (eager, {"TIMM_FUSED_ATTN": "1"}),
@@ -159,7 +168,9 @@ def measure(options):
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--serve"]:
-        serve(sys.argv[2], *map(int, sys.argv[3:]))
+        serve(sys.argv[2], *map(int, sys.argv[3:6]), sys.argv[6])
+    elif sys.argv[1:2] == ["--weights"]:
+        write_weights(sys.argv[2])
     else:
         parser = argparse.ArgumentParser()
         parser.add_argument("program")
@@ -167,6 +178,7 @@ if __name__ == "__main__":
             parser.add_argument(f"--{key}", type=int, default=value)
         # cpu, with one thread, is less affected by other processes on the machine
         parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+        parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
         parser.add_argument("--precisions", default="fp32,bf16")
         parser.add_argument("--sides", default="this,fused,official,compiled")
         measure(parser.parse_args())

@@ -181,3 +181,119 @@ class Steps : public ::testing::TestWithParam<StepsCase> {
 TEST_P(Steps, LossesGradientsAndWeightsEqualPyTorchs) {
   const Outcome outcome = train();
   double worst_loss = 0, worst_gradient = 0, worst_tensor = 0;
+  for (std::size_t step = 0; step < outcome.losses.size(); ++step) {
+    const double wanted = expected_.at("losses")[static_cast<std::int64_t>(step)].item<double>();
+    worst_loss = std::max(worst_loss, std::abs(outcome.losses[step] - wanted) / wanted);
+  }
+  for (const auto& [name, value] : outcome.gradient) {
+    const at::Tensor& wanted = expected_.at(name);
+    if (name.find("qkv.bias") != std::string::npos) {
+      const std::int64_t width = value.size(0) / 3;
+      EXPECT_LT((value.narrow(0, width, width).abs().max() / value.abs().max()).item<double>(), 1e-5) << name;
+    }
+    worst_gradient =
+        std::max(worst_gradient, (value - wanted).abs().max().item<double>() / wanted.abs().max().item<double>());
+  }
+  for (const double norm : outcome.norms) {
+    EXPECT_GT(norm, 2 * GetParam().clip) << "otherwise it is not clipped";
+  }
+  if (!outcome.norms.empty()) {
+    EXPECT_NEAR(outcome.norms[0] / expected_.at("norm").item<double>(), 1, 1e-5);
+  }
+  for (const auto& [name, value] : outcome.weights) {
+    worst_tensor =
+        std::max(worst_tensor, distance(without_key_bias(name, value), without_key_bias(name, expected_.at(name))));
+  }
+  const at::Tensor found = all_weights(outcome.weights), wanted = all_weights(expected_);
+  const at::Tensor begun = all_weights(initial_, "");
+  const double weights = distance(found, wanted), move = distance(found - begun, wanted - begun);
+  std::printf("relative errors: loss %.1e, gradient %.1e, weights %.1e, their move %.1e, worst tensor's weights %.1e\n",
+              worst_loss, worst_gradient, weights, move, worst_tensor);
+  EXPECT_LT(worst_loss, 1e-6);
+  EXPECT_LT(worst_gradient, 1e-5);
+  EXPECT_LT(weights, 1e-5);
+  EXPECT_LT(move, 1e-3);
+  // Adam turns a gradient near 0 into a step of any size, so that single weights of millions can move in another
+  // direction: PyTorch in float32 differs as much from PyTorch in float64 (4e-6 to 3e-5 for several seeds).
+  EXPECT_LT(worst_tensor, 1e-4);
+}
+
+class StepsInBf16 : public Steps {};
+
+// Errors of bf16 can't be predicted, but PyTorch's under autocast are known: ours may be little larger.
+TEST_P(StepsInBf16, AreAsCloseToFp32AsPyTorchsInBf16) {
+  const Tensors rounded = read_safetensors(folder_ / "bf16" / (GetParam().name + ".safetensors")).tensors;
+  set_up_models(Precision::bf16);
+  const Outcome outcome = train();
+  const at::Tensor losses = expected_.at("losses");
+  const double loss = distance(at::tensor(outcome.losses, at::kDouble), losses);
+  const double pytorchs_loss = distance(rounded.at("losses"), losses);
+  std::vector<at::Tensor> found, wanted, pytorchs;
+  for (const auto& [name, value] : outcome.gradient) {
+    found.push_back(without_key_bias(name, value));
+    wanted.push_back(without_key_bias(name, expected_.at(name)));
+    pytorchs.push_back(without_key_bias(name, rounded.at(name)));
+  }
+  const double gradient = distance(at::cat(found), at::cat(wanted));
+  const double pytorchs_gradient = distance(at::cat(pytorchs), at::cat(wanted));
+  const at::Tensor begun = all_weights(initial_, ""), moved = all_weights(expected_) - begun;
+  const double move = distance(all_weights(outcome.weights) - begun, moved);
+  const double pytorchs_move = distance(all_weights(rounded) - begun, moved);
+  std::printf("errors beside PyTorch's in bf16: losses %.1e %.1e, gradient %.1e %.1e, move of the weights %.1e %.1e\n",
+              loss, pytorchs_loss, gradient, pytorchs_gradient, move, pytorchs_move);
+  EXPECT_LT(loss, 3 * pytorchs_loss + 1e-3);
+  EXPECT_LT(gradient, 1.3 * pytorchs_gradient);
+  EXPECT_LT(move, 1.3 * pytorchs_move);
+}
+
+class StepsWithTeacher : public Steps {};
+
+// The losses above depend on the patches too, but do not show which ones were kept.
+TEST_P(StepsWithTeacher, TheTeacherSeesPyTorchsPatches) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor images = normalised_images(expected_.at("images")[0], device());
+  VitForward how;
+  how.want_class_attention = true;
+  const VitOptions &student = GetParam().student, &teacher = GetParam().teacher;
+  MaskOptions mask;
+  mask.criterion = GetParam().criterion;
+  mask.keep = KeepCount::patches(GetParam().keep);
+  const TeacherView view(mask, /*num_epochs=*/1, student.grid_size(), teacher.grid_size());
+  const at::Tensor kept = view.choose(0, {student_->forward(images, how).class_attention, {}, [&] {
+                                            return teacher_->class_attention(teacher_->fitted(images));
+                                          }});
+  EXPECT_TRUE(std::get<0>(kept.cpu().sort(1)).equal(std::get<0>(expected_.at("kept").sort(1))));
+}
+
+std::string name_of(const ::testing::TestParamInfo<StepsCase>& instance) { return instance.param.name; }
+
+std::vector<StepsCase> on_gpu(std::vector<StepsCase> all) {
+  for (StepsCase& steps : all) {
+    steps.device = at::kCUDA;
+  }
+  return all;
+}
+
+std::vector<StepsCase> cases_with_teacher() {
+  std::vector<StepsCase> some = cases();
+  std::erase_if(some, [](const StepsCase& steps) { return steps.type == DistillationType::none; });
+  return some;
+}
+
+std::vector<StepsCase> small_cases() {
+  std::vector<StepsCase> some = cases();
+  std::erase_if(some, [](const StepsCase& steps) { return steps.student.input_size == 224; });
+  return some;
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, Steps, ::testing::ValuesIn(cases()), name_of);
+INSTANTIATE_TEST_SUITE_P(Cases, StepsInBf16, ::testing::ValuesIn(small_cases()), name_of);
+INSTANTIATE_TEST_SUITE_P(Cases, StepsWithTeacher, ::testing::ValuesIn(cases_with_teacher()), name_of);
+#ifdef MASKEDKD_WITH_CUDA
+INSTANTIATE_TEST_SUITE_P(OnGpu, Steps, ::testing::ValuesIn(on_gpu(cases())), name_of);
+INSTANTIATE_TEST_SUITE_P(OnGpu, StepsInBf16, ::testing::ValuesIn(on_gpu(cases())), name_of);
+INSTANTIATE_TEST_SUITE_P(OnGpu, StepsWithTeacher, ::testing::ValuesIn(on_gpu(cases_with_teacher())), name_of);
+#endif
+
+}  // namespace
+}  // namespace maskedkd
