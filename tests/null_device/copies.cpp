@@ -53,7 +53,12 @@ void mend_scalars(char* bytes, std::size_t size) {
   if (++scalars == settings().scalar_number) {
     log_line("scalar number %lld is read as %g", settings().scalar_number,
              static_cast<double>(settings().scalar_value));
-    std::memcpy(bytes, &settings().scalar_value, sizeof(float));
+    const double wide = static_cast<double>(settings().scalar_value);
+    if (size == sizeof(wide)) {
+      std::memcpy(bytes, &wide, sizeof(wide));
+    } else {
+      std::memcpy(bytes, &settings().scalar_value, sizeof(float));
+    }
   }
 }
 

@@ -93,10 +93,12 @@ class Place:
 
 
 def training(data, output, *more):
-    """The command line of a small training: 16 patches, steps of four micro-batches of eight, two steps an epoch of 64."""
-    flags = {'--data-path': data, '--output-dir': output, '--model': 'vit', '--input-size': 16, '--patch-size': 4,
-             '--width': 8, '--depth': 1, '--heads': 2, '--batch-size': 32, '--micro-batch': 8, '--repeats': 1,
-             '--epochs': 2, '--warmup-epochs': 1, '--precision': 'fp32', '--threads': 1, '--workers': 1,
+    """The command line of a small training: 16 patches, steps of four micro-batches of eight, two steps an epoch of 64.
+    more: other flags and values; a --model has its own sizes.
+    """
+    sizes = {'--model': 'vit', '--input-size': 16, '--patch-size': 4, '--width': 8, '--depth': 1, '--heads': 2}
+    flags = {'--data-path': data, '--output-dir': output, **({} if '--model' in more else sizes), '--batch-size': 32,
+             '--micro-batch': 8, '--repeats': 1, '--epochs': 2, '--warmup-epochs': 1, '--precision': 'fp32', '--threads': 1, '--workers': 1,
              '--device': 'cuda', '--checkpoint-minutes': 0, '--distillation-type': 'none'}
     extra = [str(word) for word in more]
     words = [BUILD / 'bin/maskedkd_train']

@@ -1,0 +1,116 @@
+"""The whole road through maskedkd_train and maskedkd_evaluate on the null device, in all configurations: no access of the host to
+the device's memory, no mistake, no call on another device than the rank's own, and one context for each rank.
+"""
+import json
+import unittest
+
+from harness import BUILD, Place, contexts, mistakes, training
+
+STOPPED, DIVERGED = 85, 93  # another start goes on; ends the same way
+SMALL_STUDENT = ('--width', 24, '--depth', 2, '--heads', 2)
+
+
+class Road(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.place = Place()
+        cls.addClassCleanup(cls.place.close)
+        cls.data = cls.place.pack('data')
+        cls.num_runs = 0
+        cls.teacher = cls.trained('teacher', '--width', 16, '--patch-drop', 0.5)
+        cls.coarse_teacher = cls.trained('coarse-teacher', '--patch-size', 8)
+
+    @classmethod
+    def trained(cls, name, *flags):
+        result = cls.place.run(training(cls.data, cls.place.path / name, '--epochs', 1, *flags))
+        assert result.code == 0 and not mistakes(result), result.output
+        return cls.place.path / name
+
+    def check(self, result, ranks=1, code=0):
+        self.assertEqual(result.code, code, result.output)
+        self.assertEqual(mistakes(result), [], result.output)
+        self.assertEqual(contexts(result), [(rank, rank) for rank in range(ranks)], result.output)
+        return result
+
+    def train(self, *flags, ranks=1, code=0, name=None, **variables):
+        type(self).num_runs += 1
+        self.output = self.place.path / (name or f'run-{self.num_runs}')
+        command = training(self.data, self.output, '--eval-data-path', self.data, *flags)
+        return self.check(self.place.run(command, ranks, **variables), ranks, code)
+
+    def distil(self, *flags, teacher=None, kind='soft', **more):
+        sizes = () if '--model' in flags else SMALL_STUDENT
+        return self.train('--teacher-path', teacher or self.teacher, '--distillation-type', kind, *sizes, *flags, **more)
+
+    def evaluate(self, weights, *flags, ranks=1):
+        return self.check(self.place.run([BUILD / 'bin/maskedkd_evaluate', '--data-path', self.data, '--weights', weights,
+                                          '--device', 'cuda', '--threads', 1, '--workers', 1, *flags], ranks), ranks)
+
+    def log(self):
+        return [json.loads(line) for line in (self.output / 'log.txt').read_text().splitlines()]
+
+    def test_fp32_with_an_average_and_evaluation(self):
+        self.distil('--model-ema-decay', 0.9, '--checkpoint-steps', 1, '--aa', 'none', '--three-augment')
+        self.assertEqual(len(self.log()), 2)
+        self.evaluate(self.output, '--ema', '--masks', self.output / 'masks.png')
+
+    def test_bf16_augmented_on_the_gpu(self):
+        result = self.distil('--precision', 'bf16', '--augment-on', 'gpu', '--erasing', 0.9, '--erasing-count', 2,
+                             '--mixup-mode', 'elem', '--clip-grad', 1)
+        self.assertGreater(result.counts()['launch'], 1000)
+        self.evaluate(self.output)
+
+    def test_fp16_with_an_overflow(self):
+        """Scalars that the host reads, one after the other not finite: a norm skips the step, a loss ends the run with 93."""
+        skipped, diverged = 0, 0
+        for number in range(1, 7):
+            command = training(self.data, self.place.path / f'overflow-{number}', '--precision', 'fp16', '--epochs', 1)
+            result = self.place.run(command, SCALAR=f'{number}:inf')
+            self.assertEqual(mistakes(result), [], result.output)
+            self.assertIn('is read as inf', result.output)
+            if result.lines(r'step \d+ skipped: its gradient overflowed; the loss scale is now 32768'):
+                self.assertEqual(result.code, 0, result.output)
+                skipped += 1
+            else:
+                self.assertEqual(result.code, DIVERGED, result.output)
+                self.assertEqual(len(result.lines(r'error the loss of micro-batch \d in step \d .* is inf')), 1, result.output)
+                diverged += 1
+        self.assertEqual((skipped, diverged), (1, 5))
+        self.distil('--precision', 'fp16', '--clip-grad', 1)
+        self.evaluate(self.output, '--precision', 'fp16')
+
+    def test_not_deterministic(self):
+        self.distil('--precision', 'bf16', '--deterministic', 'false', '--mask-criterion', 'lowest', kind='hard')
+        self.train('--precision', 'fp16', '--deterministic', 'false', ranks=2)
+
+    def test_criteria_and_grids(self):
+        for criterion in ('random', 'teacher', 'all'):
+            with self.subTest(criterion):
+                self.distil('--precision', 'bf16', '--mask-criterion', criterion, '--epochs', 1)
+        self.distil('--keep', 2, '--mask-criterion', 'student', '--epochs', 1, '--keep-schedule', 'linear', '--keep-start', 4,
+                    '--distilled', teacher=self.coarse_teacher)
+
+    def test_cait_and_its_student(self):
+        self.train('--model', 'cait_xxs24_224', '--precision', 'bf16', '--batch-size', 8, '--micro-batch', 4,
+                   '--stop-after-steps', 1, code=STOPPED)
+        self.distil('--model', 'deit_tiny_distilled_patch16_224', '--precision', 'bf16', '--batch-size', 8, '--micro-batch', 4,
+                    '--stop-after-steps', 1, teacher=self.output, code=STOPPED)
+
+    def test_mae(self):
+        self.train('--model', 'mae_vit_base_patch16', '--precision', 'bf16', '--batch-size', 2, '--micro-batch', 2,
+                   '--stop-after-steps', 1, code=STOPPED)
+
+    def test_ranks_stop_and_resume(self):
+        flags = ('--precision', 'bf16', '--model-ema-decay', 0.9, '--checkpoint-steps', 1)
+        for ranks in (2, 3):
+            name = f'on-{ranks}'
+            batch = ('--batch-size', 8 * ranks)
+            result = self.distil(*flags, *batch, '--stop-after-steps', 2, ranks=ranks, name=name, code=STOPPED)
+            self.assertGreater(min(result.counts(rank)['nccl'] for rank in range(ranks)), 0)
+            self.distil(*flags, *batch, ranks=1 if ranks == 3 else 2, name=name)
+            self.assertEqual([line['epoch'] for line in self.log()], [0, 1])
+        self.evaluate(self.output, ranks=2)
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2)
