@@ -13,6 +13,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <c10/util/Exception.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -44,6 +45,18 @@ void print_plan(const MpiSession& session, const TrainCommand& command, at::Devi
   spdlog::info("student of {} parameters, {} classes, {} patches{}", count_parameters(train.student),
                train.student.num_classes, train.student.num_patches(),
                train.distillation.type == DistillationType::none ? "; no teacher" : "");
+}
+
+// What to do where memory of the GPU ran out; LibTorch's line says how much was requested and how much is free.
+std::string memory_hint(const TrainOptions& train) {
+  std::int64_t smaller = train.micro_batch / 2;
+  while (smaller > 1 && train.global_batch % smaller != 0) {
+    --smaller;
+  }
+  return fmt::format(
+      "{}use a smaller --micro-batch than {}{}",
+      train.micro_batch > train.eval_batch ? "" : "use a smaller --eval-batch, or ", train.micro_batch,
+      smaller > 0 ? fmt::format(": {} needs about half the memory and divides --batch-size", smaller) : "");
 }
 
 int train(const MpiSession& session, int argc, char** argv) {
@@ -79,8 +92,13 @@ int train(const MpiSession& session, int argc, char** argv) {
                       {"workers", std::to_string(command->train.num_workers)},
                       {"prefetch", std::to_string(command->train.micro_batches_ahead(share.last - share.first))}});
   print_plan(session, *command, device, threads);
-  Trainer trainer(session, command->train, command->texts, device);
-  return static_cast<int>(trainer.run());
+  try {
+    Trainer trainer(session, command->train, command->texts, device);
+    return static_cast<int>(trainer.run());
+  } catch (const c10::OutOfMemoryError& error) {
+    const std::string text = error.what();
+    throw Error(text.substr(0, text.find('\n')), memory_hint(command->train));
+  }
 }
 
 }  // namespace

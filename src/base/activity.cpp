@@ -1,10 +1,13 @@
 #include "maskedkd/base/activity.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 namespace maskedkd {
 
 void Activity::report(std::string_view text, Pace pace) const noexcept {
+  stop_if_ended();
   const std::uint32_t version = version_.load(std::memory_order_relaxed);
   version_.store(version + 1, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);
@@ -18,8 +21,15 @@ void Activity::report(std::string_view text, Pace pace) const noexcept {
   beat();
 }
 
+void Activity::stop_if_ended() const noexcept {
+  while (ended_.load(std::memory_order_acquire)) {
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+  }
+}
+
 Activity::Waiting::Waiting(const Activity& activity, const char* collective) noexcept
     : activity_(activity), outer_(activity.waits_in_.load(std::memory_order_relaxed)) {
+  activity_.stop_if_ended();
   activity_.collectives_.fetch_add(1, std::memory_order_relaxed);
   activity_.waits_in_.store(collective, std::memory_order_relaxed);
   activity_.beat();

@@ -41,6 +41,13 @@ std::string first_line(const std::exception& error) {  // LibTorch appends its s
   return text.substr(0, text.find('\n'));
 }
 
+// LibTorch's cache of a GPU's memory says how much was requested; other allocations only that there is no memory.
+const char* kind_of_memory(const std::exception& error) {
+  return first_line(error).find("CUDA error: out of memory") != std::string::npos
+             ? " (pinned memory of the host, or a GPU that other processes use too)"
+             : "";
+}
+
 // A failed GPU, as LibTorch reports it: every later call fails the same way.
 Ending ending_of_gpu(const std::exception& error) {
   std::string name = "a GPU", doing;
@@ -77,7 +84,7 @@ Ending ending(const char* memory_hint) {
       case DeviceFailure::gpu:
         return ending_of_gpu(error);
       case DeviceFailure::memory:
-        result.line = first_line(error) + memory_hint;
+        result.line = first_line(error) + kind_of_memory(error) + memory_hint;
         break;
       default:
         result.line = first_line(error);
@@ -103,6 +110,9 @@ constexpr const char* kMemoryHint =
   static std::atomic_flag is_ending;
   while (is_ending.test_and_set()) {
     std::this_thread::sleep_for(std::chrono::seconds(1));
+  }
+  if (current_session != nullptr) {
+    current_session->activity().stop_if_ended();
   }
   if (std::current_exception()) {
     const Ending end = ending(kMemoryHint);
@@ -141,6 +151,7 @@ int run_main(int argc, char** argv, const std::function<int(const MpiSession&, i
     try {
       return with_output_written(body(session, argc, argv));
     } catch (...) {
+      session.activity().stop_if_ended();
       const Ending end = ending(kMemoryHint);
       std::signal(SIGTERM, SIG_DFL);  // so that a launcher can end this rank before its own timeout
       if (session.rank() != 0) {

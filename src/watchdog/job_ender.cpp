@@ -1,6 +1,7 @@
 #include "job_ender.hpp"
 
 #include "main_stack.hpp"
+#include "maskedkd/base/activity.hpp"
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/comm/communicator.hpp"
@@ -26,8 +27,8 @@ void force_exit_later() {
 
 }  // namespace
 
-JobEnder::JobEnder(int rank, std::function<void(const std::string&)> on_hang)
-    : rank_(rank), on_hang_(std::move(on_hang)) {}
+JobEnder::JobEnder(const Activity& activity, int rank, std::function<void(const std::string&)> on_hang)
+    : activity_(activity), rank_(rank), on_hang_(std::move(on_hang)) {}
 
 void JobEnder::watch(Communicator* communicator) {
   const std::lock_guard lock(mutex_);
@@ -59,6 +60,7 @@ void JobEnder::end(bool with_stack) {
   if (!with_stack || rank_ == 0) {
     std::this_thread::sleep_for(kTimeToPrintStack);
   }
+  activity_.end();
   {
     const std::lock_guard lock(mutex_);
     if (communicator_ != nullptr) {

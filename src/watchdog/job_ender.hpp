@@ -8,12 +8,14 @@
 
 namespace maskedkd {
 
+class Activity;
 class Communicator;
 
 class JobEnder {
  public:
   // on_hang: as in WatchdogOptions; called instead of logging and ending.
-  JobEnder(int rank, std::function<void(const std::string&)> on_hang);
+  // activity: of the main thread, which is stopped where it reports next.
+  JobEnder(const Activity& activity, int rank, std::function<void(const std::string&)> on_hang);
 
   // Any thread. nullptr: there is no communicator (any more).
   void watch(Communicator* communicator);
@@ -26,6 +28,7 @@ class JobEnder {
   void end(bool with_stack);
 
  private:
+  const Activity& activity_;
   int rank_;
   std::function<void(const std::string&)> on_hang_;
   std::string reported_;

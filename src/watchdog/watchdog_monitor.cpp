@@ -28,7 +28,7 @@ Watchdog::Monitor::Monitor(const MpiSession& session, WatchdogOptions options)
       options_(std::move(options)),
       tick_s_(std::min(kSlowestTick_s, options_.timeout_s.value_or(kShortestTimeout_s) / 16)),
       main_(session.activity(), host_name()),
-      ender_(session.rank(), options_.on_hang) {
+      ender_(session.activity(), session.rank(), options_.on_hang) {
   Socket listener;
   std::string leader_address;
   if (session.rank() == 0) {

@@ -35,6 +35,15 @@ cudaMemcpyKind kind_of(const void* to, const void* from) {
   return device_of(from) >= 0 ? cudaMemcpyDeviceToHost : cudaMemcpyHostToHost;
 }
 
+void write_scalar(char* bytes, std::size_t size, float value) {
+  const double wide = static_cast<double>(value);
+  if (size == sizeof(wide)) {
+    std::memcpy(bytes, &wide, sizeof(wide));
+  } else {
+    std::memcpy(bytes, &value, sizeof(value));
+  }
+}
+
 // Kernels write nothing, so what is read as a loss or a norm may be bytes of an image: numbers that are not finite
 // become 0.
 void mend_scalars(char* bytes, std::size_t size) {
@@ -53,12 +62,9 @@ void mend_scalars(char* bytes, std::size_t size) {
   if (++scalars == settings().scalar_number) {
     log_line("scalar number %lld is read as %g", settings().scalar_number,
              static_cast<double>(settings().scalar_value));
-    const double wide = static_cast<double>(settings().scalar_value);
-    if (size == sizeof(wide)) {
-      std::memcpy(bytes, &wide, sizeof(wide));
-    } else {
-      std::memcpy(bytes, &settings().scalar_value, sizeof(float));
-    }
+    write_scalar(bytes, size, settings().scalar_value);
+  } else if (settings().garbage && results_are_garbage()) {
+    write_scalar(bytes, size, *settings().garbage);
   }
 }
 

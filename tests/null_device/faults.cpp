@@ -67,7 +67,8 @@ std::deque<Fault>* read_faults() {
 
 bool matches(const std::string& fault, const char* name) {
   const std::string full = name;
-  return fault == full || fault == full.substr(0, full.find('_')) || (fault == "sync" && full.ends_with("_sync"));
+  return fault == full || ((fault == "h2d" || fault == "d2h") && full.starts_with(fault)) ||
+         (fault == "sync" && full.ends_with("_sync"));
 }
 
 }  // namespace

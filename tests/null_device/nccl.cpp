@@ -104,6 +104,7 @@ Work operation(ncclComm* comm, std::function<std::vector<Transfer>()> begin, std
     struct Execution {
       std::uint64_t number;
       bool began = false;
+      bool stalls = fault_at("stall") != 0;
       std::vector<Transfer> transfers;
     };
     auto run = std::make_shared<Execution>();
@@ -112,7 +113,7 @@ Work operation(ncclComm* comm, std::function<std::vector<Transfer>()> begin, std
     return [comm, begin, end, run] {
       bool progress = false;
       if (!comm->aborted) {
-        if (comm->finished != run->number) {
+        if (comm->finished != run->number || run->stalls) {
           return Progress::blocked;
         }
         if (!run->began) {
@@ -244,8 +245,9 @@ NULL_DEVICE_EXPORT ncclResult_t ncclCommDestroy(ncclComm_t comm) {
 }
 // Returns before what waits for the operations has been woken; their results are then not complete.
 NULL_DEVICE_EXPORT ncclResult_t ncclCommAbort(ncclComm_t comm) {
-  record(Call::nccl_abort, {.device = comm->device});
+  set_results_garbage();
   comm->aborted = true;
+  record(Call::nccl_abort, {.device = comm->device});  // a fault lets it take long after it has woken those that wait
   return ncclSuccess;
 }
 NULL_DEVICE_EXPORT ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* error) {

@@ -49,6 +49,9 @@ Settings* read_settings() {
   s->backtraces = number_of("NULL_DEVICE_BACKTRACES", 0) != 0;
   s->mend_scalars = number_of("NULL_DEVICE_MEND_SCALARS", 1) != 0;
   read_scalar(*s);
+  if (*text_of("NULL_DEVICE_GARBAGE") != '\0') {
+    s->garbage = std::strtof(text_of("NULL_DEVICE_GARBAGE"), nullptr);
+  }
   s->log = text_of("NULL_DEVICE_LOG");
   s->trace = text_of("NULL_DEVICE_TRACE");
   s->counts = text_of("NULL_DEVICE_COUNTS");

@@ -25,6 +25,7 @@ struct Settings {
   bool mend_scalars = true;                        // what a small copy reads from the device is finite
   long long scalar_number = 0;                     // this scalar that is read from the device, from 1, ...
   float scalar_value = 0;                          // ... has this value
+  std::optional<float> garbage;                    // what scalars are after a communicator was aborted
   std::string log, trace, counts, digests, times;  // prefixes of files; the rank is appended
 };
 

@@ -116,6 +116,12 @@ const AtExit at_exit;
 
 const char* name_of(Call call) { return kNames[static_cast<std::size_t>(call)]; }
 
+namespace {
+std::atomic<bool> garbage{false};
+}
+void set_results_garbage() { garbage = true; }
+bool results_are_garbage() { return garbage; }
+
 std::int64_t now_ns() { return clock_ns(CLOCK_MONOTONIC); }
 
 int record(Call call, const Detail& detail) {

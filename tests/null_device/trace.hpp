@@ -75,6 +75,10 @@ void record_digest(std::uint64_t number, const void* bytes, std::size_t size);
 // Processor time of each thread that has called the device, at a large copy to the device.
 void record_times();
 
+// After a communicator was aborted, what the host reads is not a result (NULL_DEVICE_GARBAGE).
+void set_results_garbage();
+bool results_are_garbage();
+
 std::int64_t now_ns();
 
 }  // namespace maskedkd::null_device

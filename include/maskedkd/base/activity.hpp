@@ -22,6 +22,13 @@ class Activity {
   // Any thread. A sign of life: what the main thread waits for makes progress, say a record was read.
   void beat() const noexcept { beats_.fetch_add(1, std::memory_order_relaxed); }
 
+  // Any thread. The job is being ended and the process is about to exit: whoever reports from here on does not return.
+  // What the main thread computes after a communicator was aborted is garbage, which must not reach a checkpoint or an
+  // exit code.
+  void end() const noexcept { ended_.store(true, std::memory_order_release); }
+  // Does not return after end().
+  void stop_if_ended() const noexcept;
+
   // While an object of this class exists, the main thread waits for other ranks in the collective of that name.
   class Waiting {
    public:
@@ -56,6 +63,7 @@ class Activity {
   mutable std::atomic<std::uint64_t> collectives_{0};
   mutable std::atomic<const char*> waits_in_{nullptr};
   mutable std::atomic<Pace> pace_{Pace::slow};
+  mutable std::atomic<bool> ended_{false};
 };
 
 }  // namespace maskedkd
