@@ -2,7 +2,7 @@
 # Installs what is missing, builds with warnings as errors, and runs the tests. Arguments are passed to ctest:
 #
 #   tests/run.sh                 all tests
-#   tests/run.sh -L unit         tests with a label: unit, mpi, tsan, cluster, gpu, bundle
+#   tests/run.sh -L unit         tests with a label: unit, mpi, tsan, cluster, null_device, gpu, bundle
 #   tests/run.sh -R sampler -V   tests whose name matches, with their output
 #
 # A test may take 900 seconds; for a campaign (tests/bench/README.md, Campaigns) give a longer --timeout.

@@ -53,7 +53,7 @@ FAULTS = {
     'slow abort': [Fault('launch', HANGS, RESTART, r'error (\[rank \d\] )?rank 1.* has hung for .* s: ', ranks=2,
                          also=f'nccl_abort:1:{HANGS}')],
     # A link fails: both ranks wait for the device, and wake with garbage when the watchdog aborts NCCL, which takes long.
-    'stalled NCCL': [Fault('stall', 1, RESTART, r'error (\[rank \d\] )?rank 0.* has hung for .* s: ', ranks=2,
+    'stalled NCCL': [Fault('stall', 1, RESTART, r'error (\[rank \d\] )?rank [01].* has hung for .* s: ', ranks=2,
                            also=f'nccl_abort:1:{HANGS}', garbage=garbage) for garbage in ('nan', '0.5')],
     'dead rank': [Fault('launch', KILLS, 128 + 9, 'FAULT', ranks=2)],  # the launcher's code
 }
