@@ -1,0 +1,82 @@
+// The student of a step: gradients and logits equal those of the model whose weights are converted in every product, as
+// autocast does it.
+#include "maskedkd/train/compute_student.hpp"
+
+#include "maskedkd/model/vit.hpp"
+#include "support/initialised_vit.hpp"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/randn.h>
+#include <gtest/gtest.h>
+
+namespace maskedkd {
+namespace {
+
+VitOptions small(bool is_distilled) {
+  VitOptions options;
+  options.input_size = 16;
+  options.patch_size = 4;
+  options.width = 24;
+  options.depth = 3;
+  options.num_heads = 3;
+  options.num_classes = 7;
+  options.distilled = is_distilled;
+  return options;
+}
+
+at::Tensor loss_of(const Vit& model, const at::Tensor& images, at::ScalarType dtype) {
+  VitForward how;
+  how.compute_dtype = dtype;
+  return model.forward(images, how).combined_logits().pow(2).sum();
+}
+
+class ComputeStudentTest : public ::testing::TestWithParam<at::ScalarType> {};
+
+TEST_P(ComputeStudentTest, GradientsEqualThoseOfConversionsInEveryProduct) {
+  for (const bool is_distilled : {false, true}) {
+    const VitOptions options = small(is_distilled);
+    Vit plain = testing::initialised_vit(options, 5), trained = testing::initialised_vit(options, 5);
+    const at::Tensor images = at::randn({3, 3, 16, 16});
+    plain.set_requires_grad(true);
+    const at::Tensor expected = loss_of(plain, images, GetParam());
+    expected.backward();
+
+    const FlatParameters parameters(trained);
+    ComputeStudent student(options, parameters, GetParam());
+    student.read_weights();
+    const at::Tensor found = loss_of(student.model(), images, GetParam());
+    found.backward();
+    EXPECT_TRUE(found.equal(expected));
+    const at::Tensor gradient = at::empty_like(parameters.values());
+    student.move_gradient(gradient, /*adds=*/false);
+    const NamedTensors views = parameters.named_views(gradient);
+    for (std::size_t i = 0; i < views.size(); ++i) {
+      EXPECT_TRUE(views[i].second.equal(plain.parameters()[i].second.grad())) << views[i].first;
+    }
+    // A second slice is added, and nothing is left from the first.
+    loss_of(student.model(), images, GetParam()).backward();
+    const at::Tensor twice = gradient.clone();
+    student.move_gradient(twice, /*adds=*/true);
+    EXPECT_TRUE(twice.equal(gradient * 2));
+  }
+}
+
+TEST_P(ComputeStudentTest, NewWeightsAreSeenAfterReadWeights) {
+  const VitOptions options = small(false);
+  Vit trained = testing::initialised_vit(options, 5);
+  const FlatParameters parameters(trained);
+  ComputeStudent student(options, parameters, GetParam());
+  const at::Tensor images = at::randn({2, 3, 16, 16});
+  const at::NoGradGuard no_grad;
+  parameters.values().mul_(1.25);
+  student.read_weights();
+  EXPECT_TRUE(loss_of(student.model(), images, GetParam()).equal(loss_of(trained, images, GetParam())));
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, ComputeStudentTest, ::testing::Values(at::kFloat, at::kBFloat16),
+                         [](const auto& instance) { return std::string(c10::toString(instance.param)); });
+
+}  // namespace
+}  // namespace maskedkd
