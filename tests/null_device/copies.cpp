@@ -35,12 +35,13 @@ cudaMemcpyKind kind_of(const void* to, const void* from) {
   return device_of(from) >= 0 ? cudaMemcpyDeviceToHost : cudaMemcpyHostToHost;
 }
 
-void write_scalar(char* bytes, std::size_t size, float value) {
+// As a double where the size allows it, else as a float.
+void write_scalar(char* bytes, std::size_t size, float value, std::size_t index) {
   const double wide = static_cast<double>(value);
-  if (size == sizeof(wide)) {
-    std::memcpy(bytes, &wide, sizeof(wide));
-  } else {
-    std::memcpy(bytes, &value, sizeof(value));
+  if (size % sizeof(wide) == 0 && (index + 1) * sizeof(wide) <= size) {
+    std::memcpy(bytes + index * sizeof(wide), &wide, sizeof(wide));
+  } else if ((index + 1) * sizeof(value) <= size) {
+    std::memcpy(bytes + index * sizeof(value), &value, sizeof(value));
   }
 }
 
@@ -62,9 +63,9 @@ void mend_scalars(char* bytes, std::size_t size) {
   if (++scalars == settings().scalar_number) {
     log_line("scalar number %lld is read as %g", settings().scalar_number,
              static_cast<double>(settings().scalar_value));
-    write_scalar(bytes, size, settings().scalar_value);
+    write_scalar(bytes, size, settings().scalar_value, settings().scalar_index);
   } else if (settings().garbage && results_are_garbage()) {
-    write_scalar(bytes, size, *settings().garbage);
+    write_scalar(bytes, size, *settings().garbage, 0);
   }
 }
 

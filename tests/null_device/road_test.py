@@ -57,25 +57,20 @@ class Road(unittest.TestCase):
     def test_bf16_augmented_on_the_gpu(self):
         result = self.distil('--precision', 'bf16', '--augment-on', 'gpu', '--erasing', 0.9, '--erasing-count', 2,
                              '--mixup-mode', 'elem', '--clip-grad', 1)
-        self.assertGreater(result.counts()['launch'], 1000)
+        self.assertGreater(result.counts()['launch'] + result.counts()['captured'], 100)
         self.evaluate(self.output)
 
     def test_fp16_with_an_overflow(self):
-        """Scalars that the host reads, one after the other not finite: a norm skips the step, a loss ends the run with 93."""
-        skipped, diverged = 0, 0
-        for number in range(1, 7):
-            command = training(self.data, self.place.path / f'overflow-{number}', '--precision', 'fp16', '--epochs', 1)
-            result = self.place.run(command, SCALAR=f'{number}:inf')
+        """Results of the first step that the host reads, one after the other not finite: the losses of the micro-batches, then
+        the norm. The loss scale, which the device decides, reads as 0 here: there is no smaller one, and the run ends.
+        """
+        for index in range(5):
+            command = training(self.data, self.place.path / f'overflow-{index}', '--precision', 'fp16', '--epochs', 1)
+            result = self.place.run(command, SCALAR=f'1:inf:{index}')
             self.assertEqual(mistakes(result), [], result.output)
-            self.assertIn('is read as inf', result.output)
-            if result.lines(r'step \d+ skipped: its gradient overflowed; the loss scale is now 32768'):
-                self.assertEqual(result.code, 0, result.output)
-                skipped += 1
-            else:
-                self.assertEqual(result.code, DIVERGED, result.output)
-                self.assertEqual(len(result.lines(r'error the loss of micro-batch \d in step \d .* is inf')), 1, result.output)
-                diverged += 1
-        self.assertEqual((skipped, diverged), (1, 5))
+            self.assertEqual(result.code, DIVERGED, result.output)
+            found = f'the loss of micro-batch {index} in step 0' if index < 4 else 'the gradient of step 0'
+            self.assertEqual(len(result.lines(f'error {found} ')), 1, result.output)
         self.distil('--precision', 'fp16', '--clip-grad', 1)
         self.evaluate(self.output, '--precision', 'fp16')
 

@@ -16,14 +16,16 @@ double number_of(const char* name, double otherwise) {
   return *text != '\0' ? std::atof(text) : otherwise;
 }
 
-// NTH:VALUE[@RANK]
+// NTH:VALUE[:INDEX][@RANK]
 void read_scalar(Settings& s) {
   const char* text = text_of("NULL_DEVICE_SCALAR");
   const char* colon = std::strchr(text, ':');
   const char* at = std::strchr(text, '@');
   if (colon != nullptr && (at == nullptr || std::atoi(at + 1) == s.rank)) {
     s.scalar_number = std::atoll(text);
-    s.scalar_value = std::strtof(colon + 1, nullptr);
+    char* end = nullptr;
+    s.scalar_value = std::strtof(colon + 1, &end);
+    s.scalar_index = *end == ':' ? static_cast<std::size_t>(std::atoi(end + 1)) : 0;
   }
 }
 

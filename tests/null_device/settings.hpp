@@ -22,8 +22,9 @@ struct Settings {
   std::size_t largest_copy_bytes = SIZE_MAX;  // a larger copy that involves the device is counted only
   std::size_t digest_bytes = 64 << 10;        // pinned copies to the device of at least so much have a digest
   bool backtraces = false;
-  bool mend_scalars = true;                        // what a small copy reads from the device is finite
-  long long scalar_number = 0;                     // this scalar that is read from the device, from 1, ...
+  bool mend_scalars = true;     // what a small copy reads from the device is finite
+  long long scalar_number = 0;  // this scalar that is read from the device, from 1, ...
+  std::size_t scalar_index = 0;
   float scalar_value = 0;                          // ... has this value
   std::optional<float> garbage;                    // what scalars are after a communicator was aborted
   std::string log, trace, counts, digests, times;  // prefixes of files; the rank is appended
