@@ -20,9 +20,10 @@ std::int64_t first_half(std::int64_t count) {
   return std::min(count, ((count + 1) / 2 + kAlignment - 1) / kAlignment * kAlignment);
 }
 
-// Recursive halving, then recursive doubling (Thakur, Rabenseifner and Gropp 2005): the ranks of a pair exchange halves,
-// and each adds its own. In the kept half the partner at the next distance does the same, so that each value is added in
-// the tree of pairs; on the way back both get the half that they gave away. a + b and b + a have the same bits.
+// Recursive halving, then recursive doubling (Thakur, Rabenseifner and Gropp 2005): the ranks of a pair exchange
+// halves, and each adds its own. In the kept half the partner at the next distance does the same, so that each value is
+// added in the tree of pairs; on the way back both get the half that they gave away. a + b and b + a have the same
+// bits.
 void add_in_pairs(Communicator& communicator, const at::Tensor& values, const at::Tensor& scratch, int distance,
                   int tree_size) {
   if (distance == tree_size) {
@@ -61,8 +62,7 @@ void tree_all_reduce_sum(Communicator& communicator, at::Tensor& tensor) {
     return;
   }
   const bool has_surplus_rank = rank < surplus;
-  at::Tensor scratch =
-      at::empty_like(has_surplus_rank ? tensor : tensor.narrow(0, 0, first_half(tensor.numel())));
+  at::Tensor scratch = at::empty_like(has_surplus_rank ? tensor : tensor.narrow(0, 0, first_half(tensor.numel())));
   if (has_surplus_rank) {
     communicator.exchange(nothing, scratch, rank + tree_size);
     tensor += scratch;

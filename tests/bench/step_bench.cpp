@@ -87,8 +87,7 @@ void serve(const std::filesystem::path& weights, const std::string& precision, s
     ++batch.request.step;
     draw_decisions(batch.request, decisions, /*seed=*/0, options.student.input_size, batch.staged.views);
     step.read_weights();
-    const auto [loss, gradient] =
-        step.run({batch, batch.staged.bytes.to(step.input_device(), /*non_blocking=*/true)});
+    const auto [loss, gradient] = step.run({batch, batch.staged.bytes.to(step.input_device(), /*non_blocking=*/true)});
     optimizer.step(gradient, 1e-4, finite);
     return loss.item<double>();
   };

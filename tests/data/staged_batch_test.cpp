@@ -113,6 +113,7 @@ TEST_F(StagedBatchTest, BytesAreTheSameForAnyNumberOfWorkers) {
         const StagedBatch &batch = found[i].staged, &wanted = expected[i].staged;
         ASSERT_EQ(batch.layout.contents, wanted.layout.contents);
         ASSERT_EQ(batch.bytes.numel(), batch.layout.num_bytes);
+        EXPECT_TRUE(batch.bytes.equal(wanted.bytes)) << "with what lies between the parts";
         const Parts parts = parts_of(batch.layout, batch.views), others = parts_of(wanted.layout, wanted.views);
         for (std::size_t part = 0; part < parts.size(); ++part) {
           const at::Tensor &a = parts[part].second, &b = others[part].second;
