@@ -67,8 +67,8 @@ add_plugins() {
 
 programs=("$build"/bin/maskedkd_*)
 # Those labelled gpu, and what they are compared with.
-for program in tests/comm_nccl_communicator_test tests/kernels_augment_on_gpu_test tests/train_steps_test bench/step_bench; do
-  [ ! -x "$build/$program" ] || programs+=("$build/$program")
+for program in "$build"/tests/{comm_nccl_communicator,kernels_*_on_gpu,train_steps}_test "$build/bench/step_bench"; do
+  [ ! -x "$program" ] || programs+=("$program")
 done
 cp -L "${programs[@]}" "$root/libexec/"
 add_libraries "${programs[@]}"

@@ -99,10 +99,10 @@ class Bundle(unittest.TestCase):
 
     def test_trains_is_killed_and_resumes_and_tests_for_a_gpu_skip(self):
         table = self.bare.run('/usr/bin/python3', '/bundle/maskedkd-bundle/tests/gpu/run.py', '/bundle/maskedkd-bundle', '--device', 'cpu',
-                              '--parts', 'machine,nccl,augment,steps,resumed,graph')
+                              '--parts', 'machine,nccl,augment,prepare,steps,resumed,graph')
         print(table)
         self.assertRegex(table, r'killed and resumed, bits +ok')
-        for part in ('NCCL, one rank', 'augmentation against the CPU', 'five steps against PyTorch'):
+        for part in ('NCCL, one rank', 'augmentation against the CPU', 'a batch prepared on the GPU', 'five steps against PyTorch'):
             self.assertRegex(table, part + ' +skipped')
 
     def test_two_ranks_start_with_the_bundles_mpiexec(self):

@@ -40,6 +40,10 @@ def augment(place, run):
     return [tested("augmentation against the CPU", run([place.program("kernels_augment_on_gpu_test")]))]
 
 
+def prepare(place, run):
+    return [tested("a batch prepared on the GPU", run([place.program("kernels_prepare_on_gpu_test")]))]
+
+
 def steps(place, run):
     reference = place.work / "reference"
     if place.device == "cuda":
@@ -64,6 +68,8 @@ def graph(place, run):
     """The same 20 steps from a CUDA graph and launched one by one: the same bits."""
     if "--cuda-graph" not in run([place.program("maskedkd_train"), "--help"]):
         return [("CUDA graph against eager, bits", "skipped", "this maskedkd_train has no --cuda-graph")]
+    if place.device == "cpu":
+        return [("CUDA graph against eager, bits", "skipped", "there is no GPU")]
     data = small_run.pack(place, run)
     for name in ("true", "false"):
         small_run.train(place, run, data, f"graph-{name}", ["--cuda-graph", name])
@@ -120,5 +126,5 @@ def profile(place, run):
 
 
 # Name -> function, time limit in seconds.
-PARTS = {"machine": (machine, 20), "nccl": (nccl, 40), "augment": (augment, 40), "steps": (steps, 90), "resumed": (resumed, 80),
-         "graph": (graph, 50), "bench": (bench, 240), "profile": (profile, 40)}
+PARTS = {"machine": (machine, 20), "nccl": (nccl, 40), "augment": (augment, 40), "prepare": (prepare, 40),
+         "steps": (steps, 90), "resumed": (resumed, 80), "graph": (graph, 50), "bench": (bench, 240), "profile": (profile, 40)}
