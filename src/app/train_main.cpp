@@ -79,7 +79,6 @@ int train(const MpiSession& session, int argc, char** argv) {
     return static_cast<int>(ExitCode::finished);
   }
   const at::Device device = choose_device(session, command->device);
-  set_up_device(device);
   const int threads = command->threads > 0 ? command->threads : threads_for_rank(session);
   at::set_num_threads(threads);
   if (command->train.num_workers == 0) {
@@ -93,6 +92,7 @@ int train(const MpiSession& session, int argc, char** argv) {
                       {"prefetch", std::to_string(command->train.micro_batches_ahead(share.last - share.first))}});
   print_plan(session, *command, device, threads);
   try {
+    set_up_device(device);
     Trainer trainer(session, command->train, command->texts, device);
     return static_cast<int>(trainer.run());
   } catch (const c10::OutOfMemoryError& error) {
