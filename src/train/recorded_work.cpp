@@ -72,7 +72,7 @@ void RecordedWork::run(const Kind& kind, const std::function<void()>& work) {
       record(recording, work);
     } catch (const std::exception& error) {
       const std::string text = error.what();
-      spdlog::warn("the work of a micro-batch is started call by call, as it can't be recorded as a CUDA graph: {}",
+      spdlog::warn("the work of a micro-batch is started call by call: it can't be recorded as a CUDA graph ({})",
                    text.substr(0, text.find('\n')));
       enabled_ = false;
       return work();

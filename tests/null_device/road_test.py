@@ -74,6 +74,17 @@ class Road(unittest.TestCase):
         self.distil('--precision', 'fp16', '--clip-grad', 1)
         self.evaluate(self.output, '--precision', 'fp16')
 
+    def test_a_graph_that_is_refused(self):
+        """Said once; the run goes on without graphs."""
+        command = training(self.data, self.place.path / 'refused', '--precision', 'bf16', '--epochs', 2)
+        result = self.place.run(command, FAULT='capture:1:900')
+        self.assertEqual(mistakes(result), [], result.output)
+        self.assertEqual(result.code, 0, result.output)
+        self.assertEqual(len(result.lines('warning the work of a micro-batch is started call by call')), 1, result.output)
+        self.assertEqual(result.counts()['graph_launch'], 0)
+        recorded = self.place.run(training(self.data, self.place.path / 'recorded', '--precision', 'bf16', '--epochs', 2))
+        self.assertGreater(recorded.counts()['graph_launch'], 0)
+
     def test_not_deterministic(self):
         self.distil('--precision', 'bf16', '--deterministic', 'false', '--mask-criterion', 'lowest', kind='hard')
         self.train('--precision', 'fp16', '--deterministic', 'false', ranks=2)
@@ -87,13 +98,13 @@ class Road(unittest.TestCase):
 
     def test_cait_and_its_student(self):
         self.train('--model', 'cait_xxs24_224', '--precision', 'bf16', '--batch-size', 8, '--micro-batch', 4,
-                   '--stop-after-steps', 1, code=STOPPED)
+                   '--stop-after-steps', 2, code=STOPPED)
         self.distil('--model', 'deit_tiny_distilled_patch16_224', '--precision', 'bf16', '--batch-size', 8, '--micro-batch', 4,
-                    '--stop-after-steps', 1, teacher=self.output, code=STOPPED)
+                    '--stop-after-steps', 2, teacher=self.output, code=STOPPED)
 
     def test_mae(self):
         self.train('--model', 'mae_vit_base_patch16', '--precision', 'bf16', '--batch-size', 2, '--micro-batch', 2,
-                   '--stop-after-steps', 1, code=STOPPED)
+                   '--stop-after-steps', 4, code=STOPPED)
 
     def test_ranks_stop_and_resume(self):
         flags = ('--precision', 'bf16', '--model-ema-decay', 0.9, '--checkpoint-steps', 1)
