@@ -159,6 +159,7 @@ TEST_F(TrainCommandTest, EveryOptionIsFixedReportedOrFreeOnResume) {
                                       "eval-data-path",
                                       "ignore-class-names",
                                       "finetune",
+                                      "cuda-graph",
                                       "reinit-head",
                                       "stage-to",
                                       "stage-leave-free",
