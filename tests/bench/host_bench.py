@@ -30,9 +30,8 @@ def samples(path, micro_batches):
         threads = [(int(number), int(ns), name) for number, ns, name in (thread.split(' ', 2) for thread in line)]
         own.append(sum(ns for number, ns, name in threads if number == main or name.startswith('pt_autograd')) / 1e6)
         others.append(sum(ns for _, ns, _ in threads) / 1e6 - own[-1])
-    copies = max(1, round(len(lines) / (micro_batches + WARM * PER_STEP)))  # large copies of a micro-batch
-    def differences(values):
-        marks = values[-1::-copies][:micro_batches][::-1]
+    def differences(values):  # a step copies nothing large to the device but the staged micro-batches
+        marks = values[-micro_batches - 1:]
         return [after - before for before, after in zip(marks, marks[1:])]
     return differences(own), differences(others)
 
