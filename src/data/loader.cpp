@@ -24,6 +24,13 @@
 namespace maskedkd {
 namespace {
 
+// To ThreadSanitizer every reuse is a race, as it does not see the reference counts of LibTorch, built without it.
+#ifdef __SANITIZE_THREAD__
+constexpr bool kReusesMemory = false;
+#else
+constexpr bool kReusesMemory = true;
+#endif
+
 // Reuses the memory of micro-batches that nothing refers to any more: fresh pages would cost as much as a resampling.
 // For pinned memory LibTorch's allocator does this itself, and takes copies in progress into account.
 class BatchMemory {
@@ -38,7 +45,7 @@ class BatchMemory {
     }
     const std::int64_t rounded = (num_bytes + kUnit - 1) / kUnit * kUnit;
     at::Tensor fresh = at::empty({rounded}, at::TensorOptions().dtype(at::kByte).pinned_memory(pinned));
-    if (!pinned && pool_.size() < capacity_) {
+    if (kReusesMemory && !pinned && pool_.size() < capacity_) {
       pool_.push_back(fresh);
     }
     return fresh;
