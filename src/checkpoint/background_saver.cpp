@@ -51,6 +51,9 @@ SaveResult BackgroundSaver::save(const CheckpointContent& content, bool is_best)
   const auto began = RunningClock::now();
   SaveResult result;
   try {
+    if (content.wait_for_tensors) {
+      content.wait_for_tensors();
+    }
     if (lease_ == nullptr) {
       save_checkpoint_part(staging_folder_, content);
     } else {

@@ -98,12 +98,13 @@ CheckpointContent RunSaver::snapshot() {
   CheckpointContent content;
   content.step = position().step;
   content.evaluated = position().evaluated;
-  content.attempt = ++attempts_;
+  content.attempt = ++health_.attempts;
   content.state_json = to_json(state_);
   for (const char* weights : {"model", "ema"}) {
     content.metadata[weights] = metadata_;
   }
   const auto groups = model_.groups();
+  std::map<std::string, NamedTensors> own;
   // The model is one file: readers of weights look for model.safetensors.
   for (const PlannedFile& file :
        plan_checkpoint_files(groups, ranks_.size, static_cast<std::uint64_t>(options_.checkpoint_file_mb) << 20,
@@ -115,13 +116,12 @@ CheckpointContent RunSaver::snapshot() {
       }
       continue;
     }
-    NamedTensors& copies = content.groups[file.stem];
-    for (std::size_t i = file.first; i < file.last; ++i) {
-      const auto& [name, tensor] = groups.at(file.group)[i];
-      copies.emplace_back(name, tensor.detach().to(at::kCPU, tensor.scalar_type(), /*non_blocking=*/false,
-                                                   /*copy=*/true));
-    }
+    const NamedTensors& tensors = groups.at(file.group);
+    own[file.stem].assign(tensors.begin() + static_cast<std::ptrdiff_t>(file.first),
+                          tensors.begin() + static_cast<std::ptrdiff_t>(file.last));
   }
+  content.groups = copy_.copy(own);
+  content.wait_for_tensors = copy_.take_wait();
   return content;
 }
 

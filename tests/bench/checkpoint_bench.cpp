@@ -9,6 +9,7 @@
 #include "maskedkd/model/vit.hpp"
 #include "maskedkd/train/adamw.hpp"
 #include "maskedkd/train/flat_parameters.hpp"
+#include "maskedkd/train/state_copy.hpp"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -37,14 +38,6 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-NamedTensors copied(const NamedTensors& tensors) {
-  NamedTensors copies;
-  for (const auto& [name, tensor] : tensors) {
-    copies.emplace_back(name, tensor.detach().to(at::kCPU, tensor.scalar_type(), false, /*copy=*/true));
-  }
-  return copies;
-}
-
 // Writes as many bytes by another program, synced as a checkpoint is.
 void write_by_dd(const fs::path& file, std::uint64_t bytes) {
   const std::string command = fmt::format("dd if=/dev/zero of='{}' bs=8M count={} conv=fsync 2>/dev/null",
@@ -62,6 +55,7 @@ void run(const fs::path& folder, const std::string& model_name, int rounds) {
   const WeightAverage average(parameters, 0.999);
   const Lease lease(folder, this_process("checkpoint_bench"));
   const fs::path root = folder / "checkpoints";
+  StateCopy state_copy;
   std::mt19937 order(std::random_device{}());
   std::uint64_t bytes = 0;
   std::vector<double> copy_s, save_s, dd_s, load_s, ratios;
@@ -70,9 +64,9 @@ void run(const fs::path& folder, const std::string& model_name, int rounds) {
     content.step = round;
     content.state_json = "{}";
     copy_s.push_back(seconds_of([&] {
-      content.groups["model"] = copied(parameters.named_views(parameters.values()));
-      content.groups["optimizer"] = copied(optimizer.state());
-      content.groups["ema"] = copied(parameters.named_views(average.values()));
+      content.groups = state_copy.copy({{"model", parameters.named_views(parameters.values())},
+                                        {"optimizer", optimizer.state()},
+                                        {"ema", parameters.named_views(average.values())}});
     }));
     bytes = 0;
     for (const auto& [group, tensors] : content.groups) {

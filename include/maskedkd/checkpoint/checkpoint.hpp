@@ -45,6 +45,8 @@ struct CheckpointContent {
   std::int64_t step = 0;   // optimizer steps done, of the whole run: with `evaluated` it names the directory
   bool evaluated = false;  // that step's evaluation is in the state
   std::map<std::string, NamedTensors> groups;
+  // Empty, or to be called before the tensors are read, as a GPU still copies into them. Throws.
+  std::function<void()> wait_for_tensors;
   // group ("model", ...) -> the metadata of its files
   std::map<std::string, SafetensorsMetadata> metadata;
   std::string state_json;

@@ -7,6 +7,7 @@
 #include "maskedkd/checkpoint/background_saver.hpp"
 #include "maskedkd/train/model_state.hpp"
 #include "maskedkd/train/run_state.hpp"
+#include "maskedkd/train/state_copy.hpp"
 #include "maskedkd/train/train_options.hpp"
 
 #include <functional>
@@ -29,6 +30,7 @@ struct SaveHealth {
   RunningClock::time_point last_began = RunningClock::now();
   std::optional<RunningClock::time_point> failing_since;  // start of the first failed save since a success
   double longest_s = 0;
+  int attempts = 0;     // saves that have begun
   bool failed = false;  // this rank's last one failed, and the other ranks do not know it yet
 };
 
@@ -95,9 +97,9 @@ class RunSaver {
   RunState& state_;
   const ModelState& model_;
   const SafetensorsMetadata metadata_;
+  StateCopy copy_;  // what the background saver writes
   std::unique_ptr<BackgroundSaver> background_;
   SaveHealth health_;
-  int attempts_ = 0;
   std::int64_t num_skipped_ = 0, first_global_step_;
   std::optional<Position> being_saved_, on_disk_;
   BestEpoch evaluated_, best_on_disk_;  // the newest evaluation; state_.best as of the last successful save
