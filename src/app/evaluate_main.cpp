@@ -16,6 +16,7 @@
 #include "maskedkd/model/weights.hpp"
 #include "maskedkd/train/class_check.hpp"
 #include "maskedkd/train/evaluator.hpp"
+#include "maskedkd/train/run_data.hpp"
 #include "maskedkd/train/train_options.hpp"
 #include "maskedkd/train/weights_source.hpp"
 
@@ -201,7 +202,7 @@ int evaluate_weights(const MpiSession& session, int argc, char** argv) {
       throw usage_error("--data-path is missing", "give a packed set, or image files with --image");
     }
     command.data_path = find_set(command.data_path, "val");
-    set.emplace(command.data_path);
+    set.emplace(open_set(session, command.data_path));
   } else {
     line.refuse_given({"data-path", "output", "mask-images", "workers", "prefetch", "ignore-class-names"}, "--image",
                       "image files are read instead of a packed set");

@@ -1,11 +1,13 @@
 #include "maskedkd/shards/shard_reader.hpp"
 
+#include "maskedkd/base/host_name.hpp"
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/base/quoted_name.hpp"
 #include "maskedkd/shards/shard_tables.hpp"
 #include "shard_files.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 namespace maskedkd {
 namespace {
@@ -28,6 +30,34 @@ std::string source_of(const std::filesystem::path& path, const ShardIndexEntry& 
   return "";
 }
 
+// Appends the number of values, and the values.
+template <typename T>
+void append(std::string& bytes, std::span<const T> values) {
+  const std::uint64_t count = values.size();
+  bytes.append(reinterpret_cast<const char*>(&count), sizeof count);
+  bytes.append(reinterpret_cast<const char*>(values.data()), values.size_bytes());
+}
+
+// The inverse: removes them from the beginning. Throws Error.
+template <typename Values>
+Values take(std::string_view& bytes) {
+  constexpr std::size_t kSize = sizeof(typename Values::value_type);
+  std::uint64_t count = 0;
+  const auto require = [&](bool holds) {
+    if (!holds) {
+      throw Error("the tables of a set end too early");
+    }
+  };
+  require(bytes.size() >= sizeof count);
+  std::memcpy(&count, bytes.data(), sizeof count);
+  bytes.remove_prefix(sizeof count);
+  require(count <= bytes.size() / kSize);
+  Values values(count, {});
+  std::memcpy(values.data(), bytes.data(), count * kSize);
+  bytes.remove_prefix(count * kSize);
+  return values;
+}
+
 }  // namespace
 
 struct ShardSet::State {
@@ -37,6 +67,18 @@ struct ShardSet::State {
 
   std::unique_ptr<ShardFiles> files;
 
+  void add(ShardTables tables) {
+    const std::int64_t first = shards.empty() ? 0 : shards.back().first_record + shards.back().tables.num_records();
+    shards.push_back({first, std::move(tables)});
+  }
+  // Once all shards are there.
+  void make_files() {
+    std::vector<std::filesystem::path> paths;
+    for (const OpenShard& shard : shards) {
+      paths.push_back(shard.tables.path());
+    }
+    files = std::make_unique<ShardFiles>(std::move(paths));
+  }
   std::size_t shard_of(std::int64_t record) const {
     if (record < 0 || record >= index.num_records) {
       throw Error(fmt::format("record {} of {} in {}", record, index.num_records, directory.string()));
@@ -60,19 +102,52 @@ ShardSet::ShardSet(const std::filesystem::path& directory, const std::function<v
       class_counts[c] += tables.class_counts()[c];
     }
     tables.release_classes();
-    const std::int64_t first_record = num_records;
     num_records += tables.num_records();
-    state_->shards.push_back({first_record, std::move(tables)});
+    state_->add(std::move(tables));
     if (on_shard) {
       on_shard();
     }
   }
   check_set_counts(directory, state_->index, num_records, class_counts);
-  std::vector<std::filesystem::path> paths;
+  state_->make_files();
+}
+
+ShardSet::ShardSet(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+std::string ShardSet::to_bytes() const {
+  std::string bytes;
+  const std::string index = serialise(state_->index);
+  append(bytes, std::span(index));
   for (const OpenShard& shard : state_->shards) {
-    paths.push_back(shard.tables.path());
+    const RecordTables& tables = shard.tables.tables();
+    append(bytes, std::span(tables.offsets));
+    append(bytes, std::span(tables.labels));
+    append(bytes, std::span(tables.checksums));
+    append(bytes, std::span(tables.shapes));
   }
-  state_->files = std::make_unique<ShardFiles>(std::move(paths));
+  return bytes;
+}
+
+ShardSet ShardSet::from_bytes(const std::filesystem::path& directory, std::string_view bytes) {
+  const std::filesystem::path index = directory / kShardIndexName;
+  if (!path_exists(index)) {
+    throw usage_error(
+        fmt::format("{} does not exist on {}, where other ranks can read it", index.string(), host_name()),
+        "put the set where every node finds it under the same path");
+  }
+  auto state = std::make_unique<State>();
+  state->directory = directory;
+  state->index = parse_shard_index(take<std::string>(bytes), index);
+  for (const ShardIndexEntry& entry : state->index.shards) {
+    RecordTables tables;
+    tables.offsets = take<std::vector<std::uint64_t>>(bytes);
+    tables.labels = take<std::vector<std::int64_t>>(bytes);
+    tables.checksums = take<std::vector<std::uint32_t>>(bytes);
+    tables.shapes = take<std::vector<std::int32_t>>(bytes);
+    state->add(ShardTables(directory / entry.name, std::move(tables), entry.bytes_offset));
+  }
+  state->make_files();
+  return ShardSet(std::move(state));
 }
 
 ShardSet::ShardSet(ShardSet&&) noexcept = default;

@@ -102,6 +102,9 @@ ShardTables::ShardTables(std::filesystem::path path) : path_(std::move(path)) {
   });
 }
 
+ShardTables::ShardTables(std::filesystem::path path, RecordTables tables, std::uint64_t bytes_offset)
+    : path_(std::move(path)), tables_(std::move(tables)), bytes_offset_(bytes_offset) {}
+
 bool ShardTables::has_checksum(std::size_t i, std::span<const std::uint8_t> bytes) const noexcept {
   return crc32_of(bytes) == tables_.checksums[i];
 }

@@ -14,10 +14,19 @@ std::function<void()> beats_of(const MpiSession& session) {
 
 }  // namespace
 
+ShardSet open_set(const MpiSession& session, const std::filesystem::path& directory) {
+  if (session.rank() == 0) {
+    ShardSet set(directory, beats_of(session));
+    session.broadcast(session.size() > 1 ? set.to_bytes() : "");
+    return set;
+  }
+  return ShardSet::from_bytes(directory, session.broadcast(""));
+}
+
 RunData::RunData(const MpiSession& session, const TrainOptions& options)
-    : train_(options.data_path, beats_of(session)) {
+    : train_(open_set(session, options.data_path)) {
   if (!options.eval_data_path.empty()) {
-    evaluation_.emplace(options.eval_data_path, beats_of(session));
+    evaluation_.emplace(open_set(session, options.eval_data_path));
     check_same_classes(train_, *evaluation_, on_mismatch(options.ignore_class_names));
   }
   if (train_.num_classes() > options.student.num_classes) {

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <hdf5.h>
 
+#include <string_view>
 #include <utility>
 
 namespace maskedkd::testing {
@@ -105,6 +106,32 @@ TEST_F(ShardReader, AMissingFolderOrIndexIsRefused) {
   }
   expect_refused("has no index.json");
   EXPECT_EQ(refusal().find("interrupted"), std::string::npos);
+}
+
+// The folder gets the shards only after the set was made from the bytes.
+TEST_F(ShardReader, AnotherProcessGetsTheSetWithoutOpeningAShard) {
+  const std::string bytes = ShardSet(folder_.path()).to_bytes();
+  const TemporaryDirectory other;
+  EXPECT_THROW(ShardSet::from_bytes(other.path(), bytes), Error) << "the folder has no set";
+  fs::copy_file(index(), other.path() / kShardIndexName);
+  const ShardSet set = ShardSet::from_bytes(other.path(), bytes);
+  EXPECT_EQ(set.num_records(), 20);
+  EXPECT_EQ(set.set_id(), set_.index.set_id);
+  EXPECT_EQ(set.class_names(), set_.index.class_names);
+  EXPECT_EQ(set.directory(), other.path());
+  for (std::int64_t i = 0; i < 4; ++i) {
+    fs::copy_file(shard(i), other.path() / shard_name(i));
+  }
+  for (std::size_t i = 0; i < set_.records.size(); ++i) {
+    const Record record = set.read(static_cast<std::int64_t>(i));
+    EXPECT_EQ(record.bytes, set_.records[i].bytes);
+    EXPECT_EQ(record.label, set_.records[i].label);
+    EXPECT_EQ(record.shape, set_.records[i].shape);
+  }
+  EXPECT_EQ(set.to_bytes(), bytes);
+  for (std::size_t length = 0; length < bytes.size(); length += 97) {
+    EXPECT_THROW(ShardSet::from_bytes(other.path(), std::string_view(bytes).substr(0, length)), Error) << length;
+  }
 }
 
 TEST_F(ShardReader, AMissingShardIsRefused) {

@@ -12,6 +12,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace maskedkd {
@@ -28,6 +29,11 @@ class ShardSet {
   // set; wrong dtypes or shapes; offsets that decrease or lie past the end; labels outside the classes.
   // on_shard: called after each shard, as there may be thousands on a slow disk.
   explicit ShardSet(const std::filesystem::path& directory, const std::function<void()>& on_shard = {});
+  // The same set in another process, from to_bytes() of the first: opens no file before a record is read, as a thousand
+  // processes that each validate every shard would keep a file system busy. directory: where this process finds it.
+  // Throws Error (usage) where it does not.
+  static ShardSet from_bytes(const std::filesystem::path& directory, std::string_view bytes);
+  std::string to_bytes() const;  // some 32 bytes a record; for the same program on a machine of the same kind
   ShardSet(ShardSet&&) noexcept;
   ~ShardSet();
 
@@ -59,6 +65,7 @@ class ShardSet {
 
  private:
   struct State;
+  explicit ShardSet(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
 

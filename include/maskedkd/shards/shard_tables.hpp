@@ -19,10 +19,13 @@ class ShardTables {
   // that may be damaged first, as open_shard() does. Throws Error (usage) that names the file and what is wrong with
   // it.
   explicit ShardTables(std::filesystem::path path);
+  // What another process has read of that file in this way, without the names; reads nothing.
+  ShardTables(std::filesystem::path path, RecordTables tables, std::uint64_t bytes_offset);
 
   const std::filesystem::path& path() const noexcept { return path_; }
   const ShardHeader& header() const noexcept { return header_; }
   const std::vector<std::int64_t>& class_counts() const noexcept { return class_counts_; }
+  const RecordTables& tables() const noexcept { return tables_; }
   std::uint64_t bytes_offset() const noexcept { return bytes_offset_; }        // of /bytes in the file
   std::uint64_t num_bytes() const noexcept { return tables_.offsets.back(); }  // of /bytes
 

@@ -11,9 +11,13 @@ namespace maskedkd {
 
 class MpiSession;
 
+// Collective. Rank 0 opens the set and validates every shard; the others get its tables, and open a shard when they
+// read from it. Throws Error (usage).
+ShardSet open_set(const MpiSession& session, const std::filesystem::path& directory);
+
 class RunData {
  public:
-  // Opens both sets. Throws Error (usage), also where their classes differ or exceed the student's.
+  // Collective. Opens both sets. Throws Error (usage), also where their classes differ or exceed the student's.
   RunData(const MpiSession& session, const TrainOptions& options);
 
   const ShardSet& train() const noexcept { return train_; }
