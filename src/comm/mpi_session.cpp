@@ -6,13 +6,12 @@
 #include "maskedkd/comm/single_copy.hpp"
 #include "mpi_check.hpp"
 
-#include <algorithm>
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <numeric>
 #include <thread>
 
 namespace maskedkd {
@@ -22,6 +21,13 @@ namespace {
 std::string mpiexec_of_this_mpi() {
   std::error_code unreadable;
   return std::filesystem::exists(MASKEDKD_MPIEXEC, unreadable) ? MASKEDKD_MPIEXEC : "";
+}
+
+int checked_count(std::int64_t bytes) {
+  if (bytes > kMaxMpiCount) {
+    throw Error(fmt::format("the ranks' texts have {} bytes, too many to gather", bytes));
+  }
+  return static_cast<int>(bytes);
 }
 
 }  // namespace
@@ -84,15 +90,30 @@ std::vector<double> MpiSession::all_gather(std::span<const double> values) const
 }
 
 bool MpiSession::any(bool mine) const {
-  const std::vector<double> all = all_gather(std::array{mine ? 1.0 : 0.0});
-  return std::find(all.begin(), all.end(), 1.0) != all.end();
+  const Activity::Waiting waiting(activity_, "any");
+  int one = mine ? 1 : 0;
+  check_mpi(MPI_Allreduce(MPI_IN_PLACE, &one, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD), "MPI_Allreduce");
+  return one != 0;
 }
 
+// Over rank 0: the messages of all ranks together grow with their number, not with its square as in a ring.
 std::vector<std::string> MpiSession::all_gather(const std::string& text) const {
+  const Activity::Waiting waiting(activity_, "all_gather");
+  const int own = checked_count(static_cast<std::int64_t>(text.size()));
+  std::vector<int> lengths(static_cast<std::size_t>(size_)), begins(lengths.size());
+  check_mpi(MPI_Gather(&own, 1, MPI_INT, lengths.data(), 1, MPI_INT, 0, MPI_COMM_WORLD), "MPI_Gather");
+  std::string joined(
+      static_cast<std::size_t>(checked_count(std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0}))), '\0');
+  std::exclusive_scan(lengths.begin(), lengths.end(), begins.begin(), 0);
+  check_mpi(MPI_Gatherv(text.data(), own, MPI_CHAR, joined.data(), lengths.data(), begins.data(), MPI_CHAR, 0,
+                        MPI_COMM_WORLD),
+            "MPI_Gatherv");
+  check_mpi(MPI_Bcast(lengths.data(), size_, MPI_INT, 0, MPI_COMM_WORLD), "MPI_Bcast");
+  joined = broadcast(joined);
   std::vector<std::string> all;
-  all.reserve(static_cast<std::size_t>(size_));
-  for (int root = 0; root < size_; ++root) {
-    all.push_back(broadcast(text, root));
+  for (std::size_t begin = 0; const int length : lengths) {
+    all.push_back(joined.substr(begin, static_cast<std::size_t>(length)));
+    begin += all.back().size();
   }
   return all;
 }

@@ -71,12 +71,12 @@ std::optional<EvaluationResult> evaluate(const MpiSession& session, const Vit& m
   const BatchPreparer preparer(device);
   VitForward how;
   how.compute_dtype = options.compute_dtype;
-  std::vector<double> sums(static_cast<std::size_t>(num_batches * num_columns), 0.0);
+  const std::int64_t longest = (num_batches + session.size() - 1) / session.size();  // of all ranks' shares
+  std::vector<double> sums(static_cast<std::size_t>(longest * num_columns), 0.0);
   const std::int64_t top = std::min<std::int64_t>(5, model.options().num_classes);
   {
     // Counts the images of all ranks, which proceed at the same pace.
     Progress progress(title, "img", set.num_records(), session.rank() == 0 && !title.empty());
-    const std::int64_t longest = (num_batches + session.size() - 1) / session.size();
     for (std::int64_t done = 0; done < longest; ++done) {
       if (options.stop && done % kBatchesBetweenStopChecks == 0 && session.any(options.stop())) {
         return std::nullopt;
@@ -92,7 +92,7 @@ std::optional<EvaluationResult> evaluate(const MpiSession& session, const Vit& m
       const at::Tensor labels = staged.labels.to(device, /*non_blocking=*/true);                           // [B]
       const at::Tensor logits = model.forward(preparer.normalised(staged.pixels), how).combined_logits();  // [B, C]
       const at::Tensor hits = std::get<1>(logits.topk(top, 1)).eq(labels.unsqueeze(1)).to(at::kLong);      // [B, 5]
-      double* row = &sums[static_cast<std::size_t>(batch * num_columns)];
+      double* row = &sums[static_cast<std::size_t>(done * num_columns)];
       row[loss_sum] = at::cross_entropy_loss(logits.to(at::kDouble), labels, {}, /*reduction=sum*/ 2).item<double>();
       row[top1_hits] = static_cast<double>(hits.select(1, 0).sum().item<std::int64_t>());
       row[top5_hits] = static_cast<double>(hits.sum().item<std::int64_t>());
@@ -100,17 +100,14 @@ std::optional<EvaluationResult> evaluate(const MpiSession& session, const Vit& m
     }
   }
 
-  const std::vector<double> gathered = session.all_gather(sums);
+  const std::vector<double> gathered = session.all_gather(sums);  // by rank, and so in the order of the batches
   EvaluationResult result;
   result.num_images = set.num_records();
   double loss = 0, top1 = 0, top5 = 0;
-  for (std::int64_t batch = 0; batch < num_batches; ++batch) {
-    for (int rank = 0; rank < session.size(); ++rank) {  // on all ranks but one they are 0
-      const double* row = &gathered[static_cast<std::size_t>((rank * num_batches + batch) * num_columns)];
-      loss += row[loss_sum];
-      top1 += row[top1_hits];
-      top5 += row[top5_hits];
-    }
+  for (std::size_t row = 0; row < gathered.size(); row += num_columns) {  // beyond the end of a share it is 0
+    loss += gathered[row + loss_sum];
+    top1 += gathered[row + top1_hits];
+    top5 += gathered[row + top5_hits];
   }
   const auto images = static_cast<double>(result.num_images);
   result.loss = loss / images;

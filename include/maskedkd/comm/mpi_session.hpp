@@ -41,7 +41,7 @@ class MpiSession {
   bool any(bool mine) const;  // whether `mine` is true on any rank
   // Concatenates the values of all ranks: [size * values.size()]. Every rank passes the same number of values.
   std::vector<double> all_gather(std::span<const double> values) const;
-  std::vector<std::string> all_gather(const std::string& text) const;
+  std::vector<std::string> all_gather(const std::string& text) const;  // by rank; together at most 256 MiB
   std::string broadcast(const std::string& text, int root = 0) const;  // returns the root's text
 
   // Ends every rank of the job with this exit code, at once.
