@@ -87,7 +87,7 @@ std::uint64_t ModelState::size_bytes() const {
   return bytes;
 }
 
-void ModelState::restore(const LoadedCheckpoint& checkpoint, double loss_scale, int good_steps) {
+void ModelState::restore(const LoadedCheckpoint& checkpoint) {
   const auto group = [&](const char* name) -> const std::map<std::string, at::Tensor>& {
     const auto found = checkpoint.groups.find(name);
     if (found == checkpoint.groups.end()) {
@@ -101,11 +101,13 @@ void ModelState::restore(const LoadedCheckpoint& checkpoint, double loss_scale, 
   if (average_) {
     parameters_.copy_named(group("ema"), "", average_->values());
   }
-  scaler_.restore(loss_scale, good_steps);
 }
 
+void ModelState::restore_loss_scale(double loss_scale, int good_steps) { scaler_.restore(loss_scale, good_steps); }
+
 std::vector<at::Tensor> ModelState::replicated() const {
-  std::vector<at::Tensor> tensors = {parameters_.values()};
+  std::vector<at::Tensor> tensors = optimizer_.replicated();
+  tensors.push_back(parameters_.values());
   if (average_) {
     tensors.push_back(average_->values());
   }

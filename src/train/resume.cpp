@@ -3,6 +3,9 @@
 #include "maskedkd/base/error.hpp"
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/checkpoint/run_layout.hpp"
+#include "maskedkd/comm/mpi_session.hpp"
+
+#include <nlohmann/json.hpp>
 
 #include <utility>
 
@@ -41,13 +44,25 @@ std::optional<LoadedCheckpoint> choose_checkpoint(const fs::path& checkpoints, c
   return std::nullopt;
 }
 
-LoadedCheckpoint load_chosen_checkpoint(const fs::path& path) {
-  try {
-    return load_checkpoint(path);
-  } catch (const Error& error) {
-    throw Error(fmt::format("can't read the checkpoint {}, which rank 0 can: {}", path.string(), error.what()),
-                error.hint(), ExitCode::requeue, error.where());
+std::optional<LoadedCheckpoint> share_checkpoint(const MpiSession& session, std::optional<LoadedCheckpoint> own) {
+  const std::string path = session.broadcast(own ? own->path.string() : "");
+  if (path.empty()) {
+    return std::nullopt;
   }
+  nlohmann::json shared;
+  if (session.rank() == 0) {
+    shared = {{"step", own->step}, {"evaluated", own->evaluated}, {"metadata", own->metadata}, {"state", own->state_json}};
+  }
+  shared = nlohmann::json::parse(session.broadcast(shared.dump()));
+  if (session.rank() != 0) {
+    own.emplace();
+    own->path = path;
+    own->step = shared["step"];
+    own->evaluated = shared["evaluated"];
+    own->metadata = shared["metadata"];
+    own->state_json = shared["state"];
+  }
+  return own;
 }
 
 RunState resumed_state(const LoadedCheckpoint& checkpoint, const RunState& now, std::int64_t num_epochs,

@@ -179,7 +179,7 @@ RunState Trainer::describe_start(const OptionTexts& texts) const {
   return state;
 }
 
-// Rank 0 chooses and verifies the checkpoint; the others read the same one.
+// Rank 0 chooses, reads and verifies the checkpoint; its tensors reach the others with make_replicas_equal().
 std::optional<LoadedCheckpoint> Trainer::find_checkpoint() {
   session_.activity().report("restoring a checkpoint", Activity::Pace::slow);
   std::optional<LoadedCheckpoint> checkpoint;
@@ -187,21 +187,17 @@ std::optional<LoadedCheckpoint> Trainer::find_checkpoint() {
     checkpoint = choose_checkpoint(folder_.checkpoints(), options_.resume,
                                    /*was_restarted=*/folder_.lease()->owner().restarts > 0);
   }
-  std::string chosen = checkpoint ? checkpoint->path.string() : "";
-  folder_.record_start(std::filesystem::path(chosen).filename().string());
-  chosen = session_.broadcast(chosen);
+  checkpoint = share_checkpoint(session_, std::move(checkpoint));
+  folder_.record_start(checkpoint ? checkpoint->path.filename().string() : "");
   if (session_.rank() == 0) {
     try {
       check_free_space(options_.output_dir, model_.size_bytes());
     } catch (const Error& error) {
-      if (chosen.empty()) {
+      if (!checkpoint) {
         throw;
       }
       spdlog::warn("{}; {}", error.what(), error.hint());  // as when a later save fails
     }
-  }
-  if (!chosen.empty() && !checkpoint) {
-    checkpoint = load_chosen_checkpoint(chosen);
   }
   return checkpoint;
 }
@@ -230,7 +226,10 @@ void Trainer::resume(const LoadedCheckpoint& checkpoint) {
   std::vector<std::string> warnings;
   state_ = resumed_state(checkpoint, state_, options_.schedule.epochs, folder_.checkpoints(), warnings);
   warn(warnings);
-  model_.restore(checkpoint, state_.loss_scale, state_.good_steps);
+  if (session_.rank() == 0) {
+    model_.restore(checkpoint);
+  }
+  model_.restore_loss_scale(state_.loss_scale, state_.good_steps);
   spdlog::info("resuming from {}: epoch {}, step {} of {}", checkpoint.path.string(), state_.epoch + 1, state_.step,
                plan_.sampler.steps_per_epoch());
   bool has_best = false;
@@ -243,7 +242,8 @@ void Trainer::resume(const LoadedCheckpoint& checkpoint) {
   }
 }
 
-// The same formula gives the same bits only on machines of one kind, so all ranks take rank 0's values.
+// All ranks take rank 0's values: it alone has read a checkpoint, and a formula gives the same bits only on machines of
+// one kind.
 void Trainer::make_replicas_equal() {
   for (at::Tensor& values : model_.replicated()) {
     comm_.communicator->broadcast(values, 0);

@@ -7,6 +7,7 @@
 #include "support/error_of.hpp"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/randn_like.h>
 #include <gtest/gtest.h>
@@ -128,7 +129,8 @@ TEST_F(ModelStateTest, IsRestoredBitForBitAndContinuesAlike) {
   LoadedCheckpoint checkpoint;
   checkpoint.groups = copy_of(*first);
   ModelState second(options, at::kCPU);
-  second.restore(checkpoint, 1024, 55);
+  second.restore(checkpoint);
+  second.restore_loss_scale(1024, 55);
   EXPECT_TRUE(same(copy_of(*first), second));
   EXPECT_EQ(second.loss_scale(), 1024);
   EXPECT_EQ(second.good_steps(), 55);
@@ -144,6 +146,22 @@ TEST_F(ModelStateTest, IsRestoredBitForBitAndContinuesAlike) {
   EXPECT_EQ(first->size_bytes(), bytes);
 }
 
+TEST_F(ModelStateTest, WhatIsReplicatedIsAllOfACheckpoint) {
+  ModelStateOptions options = testing::small_model_state();
+  options.ema_decay = 0.99;
+  const auto first = make(options);
+  at::Tensor gradient = at::full_like(first->parameters().values(), 0.5);
+  ASSERT_EQ(update(*first, gradient, 1, 1e-2), ModelState::Update::applied);
+  ModelState second(options, at::kCPU);
+  const std::vector<at::Tensor> from = first->replicated(), to = second.replicated();
+  ASSERT_EQ(from.size(), to.size());
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    const at::NoGradGuard no_grad;
+    to[i].copy_(from[i]);
+  }
+  EXPECT_TRUE(same(copy_of(*first), second));
+}
+
 TEST_F(ModelStateTest, ACheckpointThatLacksAGroupIsRefused) {
   ModelStateOptions options = testing::small_model_state();
   options.ema_decay = 0.99;
@@ -152,7 +170,7 @@ TEST_F(ModelStateTest, ACheckpointThatLacksAGroupIsRefused) {
     LoadedCheckpoint checkpoint;
     checkpoint.groups = copy_of(*state);
     checkpoint.groups.erase(group);
-    const std::string message = testing::error_of([&] { state->restore(checkpoint, 1, 0); });
+    const std::string message = testing::error_of([&] { state->restore(checkpoint); });
     EXPECT_NE(message.find(std::string("has no ") + group + ".safetensors"), std::string::npos) << message;
   }
 }

@@ -3,6 +3,10 @@
 
 #include "maskedkd/train/flat_parameters.hpp"
 
+#include <map>
+#include <string>
+#include <vector>
+
 namespace maskedkd {
 
 struct AdamWOptions {
@@ -23,6 +27,8 @@ class AdamW {
 
   NamedTensors state() const;                                         // exp_avg.NAME, exp_avg_sq.NAME, num_steps
   void load_state(const std::map<std::string, at::Tensor>& tensors);  // throws Error
+  // The whole state: both moments [P], and the number of steps.
+  std::vector<at::Tensor> replicated() const { return {exp_avg_, exp_avg_sq_, num_steps_}; }
 
  private:
   const FlatParameters& parameters_;

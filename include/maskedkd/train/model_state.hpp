@@ -60,10 +60,12 @@ class ModelState {
   // Views, by the groups of a checkpoint: model, optimizer, and ema if there is an average.
   std::map<std::string, NamedTensors> groups() const;
   std::uint64_t size_bytes() const;
-  // The inverse; the loss scale is not in the groups. Throws Error (usage) naming a group or tensor that is missing.
-  void restore(const LoadedCheckpoint& checkpoint, double loss_scale, int good_steps);
+  // The inverse of groups(). Throws Error (usage) naming a group or tensor that is missing.
+  void restore(const LoadedCheckpoint& checkpoint);
+  void restore_loss_scale(double loss_scale, int good_steps);
 
-  // The tensors that must have the same bits on every rank: parameters and average, [P] each.
+  // All of groups(), in few tensors, which must have the same bits on every rank: parameters, average and the
+  // optimizer's moments, [P] each, and its number of steps.
   std::vector<at::Tensor> replicated() const;
 
   // Calls `work` while the student has the average's weights.

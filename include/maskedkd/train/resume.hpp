@@ -1,4 +1,4 @@
-// Restores a run from a checkpoint. Local to one rank; called by the trainer's constructor.
+// Restores a run from a checkpoint. Called by the trainer's constructor; local to one rank unless it says otherwise.
 #pragma once
 
 #include "maskedkd/checkpoint/checkpoint.hpp"
@@ -11,14 +11,17 @@
 
 namespace maskedkd {
 
+class MpiSession;
+
 // On rank 0. The checkpoint in that folder that --resume selects: the newest valid one, none, or the one that it names.
 // was_restarted: the cluster has restarted this job with the same command; it then resumes for any --resume. Removes
 // unfinished files. Throws Error (usage) where checkpoints exist with --resume none, or newer ones than the named one.
 std::optional<LoadedCheckpoint> choose_checkpoint(const std::filesystem::path& checkpoints, const std::string& resume,
                                                   bool was_restarted);
 
-// On the other ranks. Throws Error (requeue): rank 0 has verified it, so a failure here may be temporary.
-LoadedCheckpoint load_chosen_checkpoint(const std::filesystem::path& path);
+// Collective. Every rank gets rank 0's checkpoint, the others without its tensors: a thousand ranks would read and hash
+// as many copies of them.
+std::optional<LoadedCheckpoint> share_checkpoint(const MpiSession& session, std::optional<LoadedCheckpoint> own);
 
 // The state to resume with: position and results of the checkpoint, options and machine of `now`, which describes this
 // start. The best result of a checkpoint outside of `checkpoints` is dropped. Throws Error (usage) where something
