@@ -56,6 +56,7 @@ VitOutput forward_cait(const at::Tensor& images, const VitParameters& parameters
   VitOutput output;
   at::Tensor patches = embed_patches(images, parameters, options, how);  // [B, K, D]
   for (std::size_t block = 0; block < parameters.blocks.size(); ++block) {
+    patches = cut_before(block, patches, how, output);
     patches = run_patch_block(parameters.blocks[block], block, patches, options, how);
   }
   at::Tensor token = parameters.class_token.expand({images.size(0), -1, -1});  // [B, 1, D]

@@ -6,6 +6,7 @@
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace maskedkd {
@@ -82,6 +83,14 @@ at::Tensor add_branches(const BlockParameters& block, std::optional<std::size_t>
   branch = at::gelu(linear(layer_norm(tokens, block.norm2), block.fc1, how.compute_dtype));
   branch = linear(branch, block.fc2, how.compute_dtype);
   return tokens + drop_path(scaled(branch, block.scale2), depth_index, 1, options, how);
+}
+
+at::Tensor cut_before(std::size_t index, const at::Tensor& tokens, const VitForward& how, VitOutput& output) {
+  if (std::find(how.cut_before.begin(), how.cut_before.end(), static_cast<int>(index)) == how.cut_before.end()) {
+    return tokens;
+  }
+  output.cuts.push_back({tokens, tokens.detach().requires_grad_(true)});
+  return output.cuts.back().leaf;
 }
 
 }  // namespace maskedkd

@@ -53,6 +53,9 @@ at::Tensor embed_patches(const at::Tensor& images, const VitParameters& paramete
 at::Tensor add_branches(const BlockParameters& block, std::optional<std::size_t> depth_index, at::Tensor tokens,
                         const at::Tensor& attended, const VitOptions& options, const VitForward& how);
 
+// The tokens with which block `index` is to begin: a new leaf of the backward pass where how.cut_before has it.
+at::Tensor cut_before(std::size_t index, const at::Tensor& tokens, const VitForward& how, VitOutput& output);
+
 VitOutput forward_vit(const at::Tensor& images, const VitParameters& parameters, const VitOptions& options,
                       const VitForward& how);
 VitOutput forward_cait(const at::Tensor& images, const VitParameters& parameters, const VitOptions& options,

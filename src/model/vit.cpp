@@ -98,8 +98,9 @@ VitOutput forward_vit(const at::Tensor& images, const VitParameters& parameters,
   VitOutput output;
   at::Tensor tokens = embed(images, parameters, options, how);  // [B, T + K, D]
   for (std::size_t block = 0; block + 1 < parameters.blocks.size(); ++block) {
-    tokens = run_block(parameters, block, tokens, options, how);
+    tokens = run_block(parameters, block, cut_before(block, tokens, how, output), options, how);
   }
+  tokens = cut_before(parameters.blocks.size() - 1, tokens, how, output);
   tokens = run_last_block(parameters, tokens, options, how,
                           how.want_class_attention ? &output.class_attention : nullptr);  // [B, Q, D]
   if (options.average_pool) {

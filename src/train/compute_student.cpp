@@ -31,7 +31,13 @@ void ComputeStudent::read_weights() {
   }
 }
 
-void ComputeStudent::move_gradient(const at::Tensor& gradient, bool adds) {
+void ComputeStudent::drop_gradient() {
+  for (const auto& [name, parameter] : model_.parameters()) {
+    parameter.mutable_grad().reset();
+  }
+}
+
+void ComputeStudent::move_gradient(const at::Tensor& gradient, bool adds, std::int64_t first, std::int64_t last) {
   const at::NoGradGuard no_grad;
   // Tensors of one dtype at a time, as a GPU handles such a list in a few launches.
   struct List {
@@ -40,6 +46,10 @@ void ComputeStudent::move_gradient(const at::Tensor& gradient, bool adds) {
   const NamedTensors views = parameters_.named_views(gradient);
   for (std::size_t i = 0; i < views.size(); ++i) {
     const at::Tensor& parameter = model_.parameters()[i].second;
+    const std::int64_t offset = views[i].second.storage_offset() - gradient.storage_offset();
+    if (offset < first || offset >= last) {
+      continue;
+    }
     at::Tensor& found = parameter.mutable_grad();
     if (found.defined()) {
       List& list = found.scalar_type() == at::kFloat ? plain : converted;

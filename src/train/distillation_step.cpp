@@ -47,6 +47,8 @@ DistillationStep::DistillationStep(const TrainOptions& options, const FlatParame
       preparer_(device_),
       // With patch_drop nearly every micro-batch has another shape.
       work_(device_, options.cuda_graph && preparer_.input_device() == device_ && options.patch_drop == 0),
+      whole_({{0, {{0, parameters.size()}}}}),
+      parts_(parts_of(parameters)),
       gradient_(at::empty_like(parameters.values())),
       loss_(at::empty({}, parameters.values().options())) {
   if (teacher != nullptr) {
@@ -54,21 +56,54 @@ DistillationStep::DistillationStep(const TrainOptions& options, const FlatParame
   }
 }
 
-DistillationStep::Result DistillationStep::run(const DeviceBatch& input, const at::Tensor& loss_scale) {
+// The ends of the backward pass are short, so that little is left to do with a part when it has ended.
+std::vector<DistillationStep::Part> DistillationStep::parts_of(const FlatParameters& parameters) const {
+  std::vector<Part> parts;
+  std::int64_t end = parameters.num_decayed();
+  for (const int block : {options_.student.depth / 2, options_.student.depth / 6}) {
+    if (block > 0) {
+      parts.push_back({block, {{parameters.begin_of_block(block), end}}});
+      end = parameters.begin_of_block(block);
+    }
+  }
+  parts.push_back({0, {{0, end}, {parameters.num_decayed(), parameters.size()}}});
+  return parts;
+}
+
+DistillationStep::Result DistillationStep::run(const DeviceBatch& input, const at::Tensor& loss_scale,
+                                               const OnPart& on_part) {
   const MicroBatch& batch = input.batch;
-  if (!work_.is_enabled()) {
-    const at::Tensor pixels = batch.crops ? augmented_images(*batch.crops, device_) : at::Tensor();
-    forward_and_backward(batch, input.bytes, pixels, loss_scale);
-    return {loss_, gradient_};
+  at::Tensor bytes = input.bytes, pixels;
+  RecordedWork::Kind kind;
+  if (work_.is_enabled()) {
+    const FixedInputs& fixed = fixed_inputs(batch);
+    fixed.bytes.copy_(bytes, /*non_blocking=*/true);
+    bytes = fixed.bytes;
+    pixels = fixed.pixels;
+    kind = {&fixed - fixed_inputs_.data(), kept_patches(batch.request.epoch), on_part ? 1 : 0};
   }
-  const FixedInputs& fixed = fixed_inputs(batch);
-  fixed.bytes.copy_(input.bytes, /*non_blocking=*/true);
   if (batch.crops) {
-    augmented_images(*batch.crops, device_, fixed.pixels);
+    pixels = augmented_images(*batch.crops, device_, pixels);
   }
-  const std::int64_t epoch = batch.request.epoch;
-  const RecordedWork::Kind kind = {&fixed - fixed_inputs_.data(), kept_patches(epoch)};
-  work_.run(kind, [&] { forward_and_backward(batch, fixed.bytes, fixed.pixels, loss_scale); });
+  const std::vector<Part>& parts = on_part ? parts_ : whole_;
+  const bool adds = images_per_slice(batch.staged.layout.contents.num_images) < batch.staged.layout.contents.num_images;
+  std::vector<VitOutput::Cut> cuts;  // in the order of the blocks
+  std::vector<std::function<void()>> stages = {
+      [&] { forward_and_backward(batch, bytes, pixels, loss_scale, parts, cuts); }};
+  for (std::size_t i = 1; i < parts.size(); ++i) {
+    stages.emplace_back([&, i] {
+      const VitOutput::Cut& cut = cuts[cuts.size() - i];
+      cut.tokens.backward(cut.leaf.grad());
+      move_gradient(parts[i], adds);
+    });
+  }
+  work_.run(kind, stages, [&](std::size_t i) {
+    for (const auto& [begin, end] : parts[i].ranges) {
+      if (on_part) {
+        on_part(begin, gradient_.narrow(0, begin, end - begin));
+      }
+    }
+  });
   return {loss_, gradient_};
 }
 
@@ -89,18 +124,31 @@ DistillationStep::FixedInputs& DistillationStep::fixed_inputs(const MicroBatch& 
 }
 
 void DistillationStep::forward_and_backward(const MicroBatch& batch, const at::Tensor& bytes, const at::Tensor& pixels,
-                                            const at::Tensor& loss_scale) {
+                                            const at::Tensor& loss_scale, const std::vector<Part>& parts,
+                                            std::vector<VitOutput::Cut>& cuts) {
   const Inputs inputs = prepare(batch, bytes, pixels);
-  const std::int64_t slice = device_.is_cpu() ? kImagesPerSliceOnCpu : inputs.size();
+  const std::int64_t slice = images_per_slice(inputs.size());
+  student_.drop_gradient();  // of a recording that was refused halfway
   at::Tensor loss;
   for (std::int64_t first = 0; first < inputs.size(); first += slice) {
     const std::int64_t count = std::min(slice, inputs.size() - first);
     const double share = static_cast<double>(count) / static_cast<double>(inputs.size());
-    const at::Tensor term = add_slice(inputs.narrow(first, count), share, loss_scale);
+    const std::vector<Part>& left = first + count < inputs.size() ? whole_ : parts;
+    const at::Tensor term = add_slice(inputs.narrow(first, count), share, loss_scale, left, cuts);
     loss = loss.defined() ? loss + term : term;
-    student_.move_gradient(gradient_, /*adds=*/first > 0);
+    move_gradient(left.front(), /*adds=*/first > 0);
   }
   loss_.copy_(loss);
+}
+
+void DistillationStep::move_gradient(const Part& part, bool adds) {
+  for (const auto& [begin, end] : part.ranges) {
+    student_.move_gradient(gradient_, adds, begin, end);
+  }
+}
+
+std::int64_t DistillationStep::images_per_slice(std::int64_t images) const {
+  return device_.is_cpu() ? std::min(kImagesPerSliceOnCpu, images) : images;
 }
 
 DistillationStep::Inputs DistillationStep::prepare(const MicroBatch& batch, const at::Tensor& bytes,
@@ -125,13 +173,20 @@ DistillationStep::Inputs DistillationStep::prepare(const MicroBatch& batch, cons
   return inputs;
 }
 
-at::Tensor DistillationStep::add_slice(const Inputs& inputs, double share, const at::Tensor& loss_scale) const {
+at::Tensor DistillationStep::add_slice(const Inputs& inputs, double share, const at::Tensor& loss_scale,
+                                       const std::vector<Part>& parts, std::vector<VitOutput::Cut>& cuts) const {
   VitForward how;
   how.compute_dtype = scalar_type(options_.precision);
   how.drop_path_factors = inputs.drop_path_factors;
   how.kept_patches = inputs.seen_patches;
   how.want_class_attention = view_ && view_->needs_student_attention(inputs.epoch);
-  const VitOutput student = student_.model().forward(inputs.images, how);
+  for (const Part& part : parts) {
+    if (part.block > 0) {
+      how.cut_before.push_back(part.block);
+    }
+  }
+  VitOutput student = student_.model().forward(inputs.images, how);
+  cuts = std::move(student.cuts);
 
   at::Tensor teacher_logits;  // [B, C]
   if (teacher_ != nullptr) {

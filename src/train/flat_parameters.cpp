@@ -5,6 +5,8 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
+
 namespace maskedkd {
 
 bool has_weight_decay(const std::string& name, const at::Tensor& parameter) {
@@ -29,6 +31,14 @@ FlatParameters::FlatParameters(Vit& model) {
     slices_.push_back({name, handle, next});
     next += parameter.numel();
   }
+}
+
+std::int64_t FlatParameters::begin_of_block(int block) const {
+  const std::string prefix = fmt::format("blocks.{}.", block);
+  const auto found = std::find_if(slices_.begin(), slices_.end(), [&](const Slice& slice) {
+    return slice.name.starts_with(prefix) && slice.offset < num_decayed_;
+  });
+  return found == slices_.end() ? num_decayed_ : found->offset;
 }
 
 NamedTensors FlatParameters::named_views(const at::Tensor& flat, const std::string& prefix) const {

@@ -12,28 +12,35 @@
 #include <string>
 
 namespace maskedkd {
+namespace {
+
+void run_directly(const std::vector<std::function<void()>>& stages,
+                  const std::function<void(std::size_t)>& after_stage) {
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    stages[i]();
+    after_stage(i);
+  }
+}
+
+}  // namespace
 
 #ifdef MASKEDKD_WITH_CUDA
 
 struct RecordedWork::Recording {
   Kind kind;
   int direct_runs = 0;
-  std::unique_ptr<at::cuda::CUDAGraph> graph;
+  std::vector<std::unique_ptr<at::cuda::CUDAGraph>> graphs;  // of the stages; empty: not recorded
 };
 
-void RecordedWork::record(Recording& recording, const std::function<void()>& work) {
-  // Otherwise the memory of the direct runs would stay beside that of the recording.
-  c10::cuda::CUDACachingAllocator::emptyCache();
+namespace {
+
+std::unique_ptr<at::cuda::CUDAGraph> recorded(const std::function<void()>& stage, c10::MempoolId_t pool) {
   auto graph = std::make_unique<at::cuda::CUDAGraph>();
-  // Loader threads may allocate pinned memory meanwhile. All recordings use the same memory, as only one is replayed at
-  // a time and its results lie elsewhere.
-  const auto other =
-      std::find_if(recordings_.begin(), recordings_.end(), [](const auto& one) { return one->graph != nullptr; });
-  graph->capture_begin(other == recordings_.end() ? c10::MempoolId_t{0, 0} : (*other)->graph->pool(),
-                       cudaStreamCaptureModeThreadLocal);
+  // Loader threads may allocate pinned memory meanwhile.
+  graph->capture_begin(pool, cudaStreamCaptureModeThreadLocal);
   std::exception_ptr failure;
   try {
-    work();
+    stage();
   } catch (...) {
     failure = std::current_exception();
   }
@@ -46,7 +53,24 @@ void RecordedWork::record(Recording& recording, const std::function<void()>& wor
     static_cast<void>(cudaGetLastError());  // the refusal is not an error of later calls
     std::rethrow_exception(failure);
   }
-  recording.graph = std::move(graph);
+  return graph;
+}
+
+}  // namespace
+
+void RecordedWork::record(Recording& recording, const std::vector<std::function<void()>>& stages) {
+  // Otherwise the memory of the direct runs would stay beside that of the recording.
+  c10::cuda::CUDACachingAllocator::emptyCache();
+  // All recordings use the same memory, as only one is replayed at a time and its results lie elsewhere.
+  const auto other =
+      std::find_if(recordings_.begin(), recordings_.end(), [](const auto& one) { return !one->graphs.empty(); });
+  c10::MempoolId_t pool = other == recordings_.end() ? c10::MempoolId_t{0, 0} : (*other)->graphs.front()->pool();
+  std::vector<std::unique_ptr<at::cuda::CUDAGraph>> graphs;
+  for (const std::function<void()>& stage : stages) {
+    graphs.push_back(recorded(stage, pool));
+    pool = graphs.front()->pool();
+  }
+  recording.graphs = std::move(graphs);
 }
 
 RecordedWork::Recording& RecordedWork::recording_of(const Kind& kind) {
@@ -55,37 +79,44 @@ RecordedWork::Recording& RecordedWork::recording_of(const Kind& kind) {
       return *recording;
     }
   }
-  recordings_.push_back(std::make_unique<Recording>(Recording{kind, 0, nullptr}));
+  recordings_.push_back(std::make_unique<Recording>(Recording{kind, 0, {}}));
   return *recordings_.back();
 }
 
-void RecordedWork::run(const Kind& kind, const std::function<void()>& work) {
+void RecordedWork::run(const Kind& kind, const std::vector<std::function<void()>>& stages,
+                       const std::function<void(std::size_t)>& after_stage) {
   if (!enabled_) {
-    return work();
+    return run_directly(stages, after_stage);
   }
   Recording& recording = recording_of(kind);
-  if (!recording.graph && recording.direct_runs++ < kDirectRuns) {
-    return work();
+  if (recording.graphs.empty() && recording.direct_runs++ < kDirectRuns) {
+    return run_directly(stages, after_stage);
   }
-  if (!recording.graph) {
+  if (recording.graphs.empty()) {
     try {
-      record(recording, work);
+      record(recording, stages);
     } catch (const std::exception& error) {
       const std::string text = error.what();
       spdlog::warn("the work of a micro-batch is started call by call: it can't be recorded as a CUDA graph ({})",
                    text.substr(0, text.find('\n')));
       enabled_ = false;
-      return work();
+      return run_directly(stages, after_stage);
     }
   }
-  recording.graph->replay();
+  for (std::size_t i = 0; i < recording.graphs.size(); ++i) {
+    recording.graphs[i]->replay();
+    after_stage(i);
+  }
 }
 
 #else
 
 struct RecordedWork::Recording {};
 
-void RecordedWork::run(const Kind&, const std::function<void()>& work) { work(); }
+void RecordedWork::run(const Kind&, const std::vector<std::function<void()>>& stages,
+                       const std::function<void(std::size_t)>& after_stage) {
+  run_directly(stages, after_stage);
+}
 
 #endif
 

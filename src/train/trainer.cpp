@@ -3,7 +3,6 @@
 #include "maskedkd/base/log.hpp"
 #include "maskedkd/base/running_clock.hpp"
 #include "maskedkd/comm/mpi_session.hpp"
-#include "maskedkd/comm/tree_all_reduce.hpp"
 
 #include <ATen/core/Tensor.h>
 #include <nlohmann/json.hpp>
@@ -52,7 +51,9 @@ bool Trainer::train_step() {
 void Trainer::queue_step() {
   std::vector<at::Tensor> losses;  // of this rank's micro-batches
   distillation_.read_weights();
-  const at::Tensor gradient = summed_gradient(losses);
+  const at::Tensor gradient =
+      comm_.gradient_sum->of(plan_.share.first, plan_.share.last,
+                             [&](const GradientSum::OnPart& on_part) { return run_micro_batch(losses, on_part); });
   report_activity("updating weights");
   const at::Tensor update = model_.apply(gradient, options_.micro_batches_per_step(), learning_rate(state_.step));
   results_.push(losses, update, state_.epoch, state_.global_step);
@@ -60,44 +61,19 @@ void Trainer::queue_step() {
   ++state_.global_step;
 }
 
-// The gradient [P] of all micro-batches of the step, added, on every rank.
-at::Tensor Trainer::summed_gradient(std::vector<at::Tensor>& losses) {
-  if (options_.deterministic) {
-    at::Tensor gradient = gradient_tree(plan_.share.first, plan_.share.last, losses);
-    report_activity("adding gradients");
-    tree_all_reduce_sum(*comm_.communicator, gradient);
-    return gradient;
-  }
-  at::Tensor gradient;
-  for (int micro_batch = plan_.share.first; micro_batch < plan_.share.last; ++micro_batch) {
-    const at::Tensor next = run_micro_batch(losses);
-    gradient = gradient.defined() ? gradient.add_(next) : next.clone();
-  }
-  report_activity("adding gradients");
-  comm_.communicator->all_reduce_sum(gradient);
-  return gradient;
-}
-
-// Divides into halves: with a power of two of ranks, each rank's run is a subtree of the tree over all micro-batches.
-// Returns the sum, which the next micro-batch overwrites where it is of one alone.
-at::Tensor Trainer::gradient_tree(int first, int last, std::vector<at::Tensor>& losses) {
-  if (last - first == 1) {
-    return run_micro_batch(losses);
-  }
-  const int middle = first + (last - first) / 2;
-  at::Tensor sum = gradient_tree(first, middle, losses);
-  if (middle - first == 1) {
-    sum = sum.clone();
-  }
-  return sum.add_(gradient_tree(middle, last, losses));
-}
-
 // Returns the gradient [P], until the next micro-batch.
-at::Tensor Trainer::run_micro_batch(std::vector<at::Tensor>& losses) {
+at::Tensor Trainer::run_micro_batch(std::vector<at::Tensor>& losses, const GradientSum::OnPart& on_part) {
   report_activity("waiting for data");
   const std::optional<DeviceBatch> batch = feed_->next();
   report_activity("forward and backward");
-  const DistillationStep::Result result = distillation_.run(*batch, model_.loss_scale_factor());
+  DistillationStep::OnPart add_part;
+  if (on_part) {
+    add_part = [&](std::int64_t begin, const at::Tensor& part) {
+      report_activity("adding gradients");
+      on_part(begin, part);
+    };
+  }
+  const DistillationStep::Result result = distillation_.run(*batch, model_.loss_scale_factor(), add_part);
   losses.push_back(result.loss.clone());
   feed_->start_next();
   return result.gradient;

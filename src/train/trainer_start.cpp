@@ -127,7 +127,7 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
     : session_(session),
       options_(checked_options(session, options, device)),
       folder_(session, options.output_dir),
-      comm_{{session, watchdog_options(session, options)}, {}, {}},
+      comm_{{session, watchdog_options(session, options)}, {}, {}, {}},
       data_(session, options_),
       plan_{sampler_of(options_, data_.train()),
             micro_batch_share(options.micro_batches_per_step(), session.rank(), session.size())},
@@ -140,6 +140,7 @@ Trainer::Trainer(const MpiSession& session, const TrainOptions& options, const O
                session.rank() == 0, [this](const RunStatus& status) { folder_.set_status(status); }) {
   comm_.communicator = make_communicator(session, device);
   comm_.watched = comm_.watchdog.watch(*comm_.communicator);
+  comm_.gradient_sum.emplace(*comm_.communicator, device, options_.deterministic);
   if (teacher_) {
     check_classes_of_weights(options_.teacher_path, data_.train(), on_mismatch(options.ignore_class_names));
     spdlog::info("{}", describe_teacher(options_, teacher_->options()));

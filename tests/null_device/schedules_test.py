@@ -45,6 +45,14 @@ class Schedules(unittest.TestCase):
                 # At once, nothing is wrong: the errors are such that a fast device hides.
                 self.assertEqual(self.place.run([BUILD / 'null_device/runtime_program', scenario]).code, 0)
 
+    def test_gradients_are_summed_beside_the_backward_pass(self):
+        for ranks in (2, 3):
+            for seed in range(SCHEDULES):
+                with self.subTest(ranks=ranks, seed=seed):
+                    result = self.place.run([BUILD / 'null_device/gradient_sum_program'], ranks, SCHEDULE=seed)
+                    self.assertEqual(result.code, 0, result.output)
+                    self.assertEqual(mistakes(result), [], result.output)
+
     def train(self, name, ranks=1, **variables):
         data = self.place.pack('data')
         result = self.place.run(training(data, self.place.path / name, '--eval-data-path', data, '--epochs', 4,

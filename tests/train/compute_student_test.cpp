@@ -8,8 +8,12 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
+
+#include <map>
+#include <string>
 
 namespace maskedkd {
 namespace {
@@ -24,6 +28,17 @@ VitOptions small(bool is_distilled) {
   options.num_classes = 7;
   options.distilled = is_distilled;
   return options;
+}
+
+std::map<std::string, VitOptions> models_to_cut() {
+  VitOptions mae = small(false), cait = small(false), deit3 = small(false);
+  mae.average_pool = true;
+  cait.num_class_blocks = 2;
+  cait.layer_scale = true;
+  cait.position_on_class_token = false;
+  deit3.layer_scale = true;
+  deit3.position_on_class_token = false;
+  return {{"DeiT", small(false)}, {"distilled", small(true)}, {"MAE", mae}, {"CaiT", cait}, {"DeiT3", deit3}};
 }
 
 at::Tensor loss_of(const Vit& model, const at::Tensor& images, at::ScalarType dtype) {
@@ -56,7 +71,7 @@ TEST_P(ComputeStudentTest, GradientsEqualThoseOfConversionsInEveryProduct) {
     found.backward();
     EXPECT_TRUE(is_near(found, expected, GetParam()));
     const at::Tensor gradient = at::empty_like(parameters.values());
-    student.move_gradient(gradient, /*adds=*/false);
+    student.move_gradient(gradient, /*adds=*/false, 0, gradient.numel());
     const NamedTensors views = parameters.named_views(gradient);
     for (std::size_t i = 0; i < views.size(); ++i) {
       const std::string& name = views[i].first;
@@ -67,8 +82,46 @@ TEST_P(ComputeStudentTest, GradientsEqualThoseOfConversionsInEveryProduct) {
     // A second slice is added, and nothing is left from the first.
     loss_of(student.model(), images, GetParam()).backward();
     const at::Tensor twice = gradient.clone();
-    student.move_gradient(twice, /*adds=*/true);
+    student.move_gradient(twice, /*adds=*/true, 0, twice.numel());
     EXPECT_TRUE(is_near(twice, gradient * 2, GetParam()));
+  }
+}
+
+// Stage by stage from the last block to the first, each completing the parameters of its blocks.
+TEST_P(ComputeStudentTest, ABackwardPassThatIsCutHasTheSameGradients) {
+  for (const auto& [name, options] : models_to_cut()) {
+    SCOPED_TRACE(name);
+    Vit model = testing::initialised_vit(options, 5);
+    const FlatParameters parameters(model);
+    ComputeStudent student(options, parameters, GetParam());
+    student.read_weights();
+    const at::Tensor images = at::randn({3, 3, 16, 16});
+    const std::int64_t size = parameters.size();
+    loss_of(student.model(), images, GetParam()).backward();
+    const at::Tensor whole = at::empty_like(parameters.values()), parts = at::full_like(whole, 1e30);
+    student.move_gradient(whole, /*adds=*/false, 0, size);
+
+    VitForward how;
+    how.compute_dtype = GetParam();
+    how.cut_before = {1, 2};
+    const VitOutput output = student.model().forward(images, how);
+    output.combined_logits().pow(2).sum().backward();
+    ASSERT_EQ(output.cuts.size(), 2U);
+    std::int64_t end = parameters.num_decayed();
+    for (const int block : {2, 1, 0}) {
+      const std::int64_t begin = block > 0 ? parameters.begin_of_block(block) : 0;
+      ASSERT_LT(begin, end);
+      student.move_gradient(parts, /*adds=*/false, begin, end);
+      const at::Tensor found = parts.narrow(0, begin, end - begin), expected = whole.narrow(0, begin, end - begin);
+      EXPECT_TRUE(is_near(found, expected, GetParam())) << "from block " << block;
+      end = begin;
+      if (block > 0) {
+        const VitOutput::Cut& cut = output.cuts[static_cast<std::size_t>(block - 1)];
+        cut.tokens.backward(cut.leaf.grad());
+      }
+    }
+    student.move_gradient(parts, /*adds=*/false, parameters.num_decayed(), size);
+    EXPECT_TRUE(is_near(parts, whole, GetParam()));
   }
 }
 

@@ -17,8 +17,11 @@ class ComputeStudent {
   void read_weights();
   // Its parameters collect gradients; those that are not converted share the memory of the parameters.
   const Vit& model() const noexcept { return model_; }
-  // Moves what backward() has added since the last call into `gradient` [P] float32: overwrites it, or adds to it.
-  void move_gradient(const at::Tensor& gradient, bool adds);
+  // Drops what backward() has added since the last call of move_gradient().
+  void drop_gradient();
+  // Moves what backward() has added since the last call into `gradient` [P] float32: overwrites it, or adds to it. Of
+  // the parameters that lie in [first, last) of the flat layout; the gradients of the others stay where they are.
+  void move_gradient(const at::Tensor& gradient, bool adds, std::int64_t first, std::int64_t last);
 
  private:
   const FlatParameters& parameters_;

@@ -1,4 +1,4 @@
-// A model's parameters as one tensor: those with weight decay first. The model's own tensors become views of it, so the
+// A model's parameters as one tensor: those with weight decay first, in the order of the blocks. The model's own tensors become views of it, so the
 // optimizer, the average, the reduction and a checkpoint each handle one tensor. P: number of parameters.
 #pragma once
 
@@ -22,6 +22,9 @@ class FlatParameters {
   const at::Tensor& values() const noexcept { return values_; }  // [P] float32
   std::int64_t size() const noexcept { return values_.numel(); }
   std::int64_t num_decayed() const noexcept { return num_decayed_; }  // values()[: num_decayed()] have weight decay
+
+  // Where the parameters with weight decay of that block begin; those of later blocks and of the heads follow.
+  std::int64_t begin_of_block(int block) const;
 
   // Divides a tensor [P] in this layout into views of the parameters' shapes, by name.
   NamedTensors named_views(const at::Tensor& flat, const std::string& prefix = "") const;

@@ -4,6 +4,7 @@
 
 #include <c10/core/Device.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -25,19 +26,21 @@ class RecordedWork {
   // false: run() executes everything directly from now on.
   bool is_enabled() const noexcept { return enabled_; }
 
-  // Performs `work`, queued on the current stream, which must not be the default stream. The first kDirectRuns times a
-  // kind is executed directly, because libraries prepare themselves then; the next time it is recorded, and from then
-  // on replayed without a call of `work`. So `work` must read its inputs from, and leave its results in, memory that
-  // stays the same, and must not wait for the device. Where recording is refused, a warning says so once, and work is
-  // always executed directly. Both ways give the same bits. Throws what `work` throws where it is executed directly.
-  void run(const Kind& kind, const std::function<void()>& work);
+  // Performs the stages of the work in their order, queued on the current stream, which must not be the default stream,
+  // and calls after_stage with the index of each when it is queued. The first kDirectRuns times a kind is executed
+  // directly, because libraries prepare themselves then; the next time it is recorded, one graph a stage, and from then
+  // on replayed without a call of the stages. So they must read their inputs from, and leave their results in, memory
+  // that stays the same, and must not wait for the device. Where recording is refused, a warning says so once, all stages
+  // are begun again, and work is always executed directly. Both ways give the same bits. Throws what a stage throws where it is executed directly.
+  void run(const Kind& kind, const std::vector<std::function<void()>>& stages,
+           const std::function<void(std::size_t)>& after_stage);
 
   static constexpr int kDirectRuns = 2;
 
  private:
   struct Recording;
   Recording& recording_of(const Kind& kind);
-  void record(Recording& recording, const std::function<void()>& work);
+  void record(Recording& recording, const std::vector<std::function<void()>>& stages);
 
   bool enabled_;
   std::vector<std::unique_ptr<Recording>> recordings_;

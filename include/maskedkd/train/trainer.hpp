@@ -5,7 +5,7 @@
 //   model_state    weights, optimizer, average  run_saver     checkpoints
 //   step_report    what the ranks exchange      run_display   progress and status
 //   step_results   what the device answers      distillation_step   a micro-batch
-//   resume         from a checkpoint to a state
+//   gradient_sum   over micro-batches and ranks   resume   from a checkpoint to a state
 //
 // trainer.cpp contains the loop, trainer_start.cpp the construction.
 #pragma once
@@ -17,6 +17,7 @@
 #include "maskedkd/train/batch_feed.hpp"
 #include "maskedkd/train/distillation_step.hpp"
 #include "maskedkd/train/evaluator.hpp"
+#include "maskedkd/train/gradient_sum.hpp"
 #include "maskedkd/train/micro_batch_source.hpp"
 #include "maskedkd/train/model_state.hpp"
 #include "maskedkd/train/run_data.hpp"
@@ -53,18 +54,17 @@ class Trainer {
     SamplerOptions sampler;
     MicroBatchShare share;
   };
-  // The watchdog, which observes the construction already; the communicator, and the watch over it.
+  // The watchdog, which observes the construction already; the communicator, the watch over it, and what it adds.
   struct WatchedCommunicator {
     Watchdog watchdog;
     std::unique_ptr<Communicator> communicator;
     Watchdog::Watched watched;
+    std::optional<GradientSum> gradient_sum;
   };
 
   bool train_step();  // returns whether the run is to stop
   void queue_step();
-  at::Tensor summed_gradient(std::vector<at::Tensor>& losses);
-  at::Tensor gradient_tree(int first, int last, std::vector<at::Tensor>& losses);
-  at::Tensor run_micro_batch(std::vector<at::Tensor>& losses);
+  at::Tensor run_micro_batch(std::vector<at::Tensor>& losses, const GradientSum::OnPart& on_part);
   StepReport exchange_report(std::size_t num_unread);
   void check_step(const StepReport& report, const StepResult& step);
   void finish_queued_steps();  // afterwards the weights are those after state_.global_step, and no loss is unknown
