@@ -69,14 +69,27 @@ void mend_scalars(char* bytes, std::size_t size) {
   }
 }
 
+Call call_of(const Copy& copy) {
+  switch (copy.kind) {
+    case cudaMemcpyHostToDevice:
+      return copy.pageable ? Call::h2d_pageable : Call::h2d_pinned;
+    case cudaMemcpyDeviceToHost:
+      return copy.pageable ? Call::d2h_pageable : Call::d2h_pinned;
+    case cudaMemcpyDeviceToDevice:
+      return device_of(copy.to) == device_of(copy.from) ? Call::d2d : Call::p2p;
+    default:
+      return Call::h2h;
+  }
+}
+
 void execute(const Copy& copy, const void* from) {
   if (copy.size > settings().largest_copy_bytes && copy.kind != cudaMemcpyHostToHost) {
     return;
   }
   char* to = device_of(copy.to) >= 0 ? alias_of(copy.to) : static_cast<char*>(copy.to);
   std::memmove(to, device_of(from) >= 0 ? alias_of(from) : from, copy.size);
-  if (copy.kind == cudaMemcpyHostToDevice && !copy.pageable) {
-    record_digest(copy.number, to, copy.size);
+  if ((copy.kind == cudaMemcpyHostToDevice && !copy.pageable) || copy.kind == cudaMemcpyDeviceToDevice) {
+    record_digest(call_of(copy), copy.number, to, copy.size);
   } else if (copy.kind == cudaMemcpyDeviceToHost) {
     mend_scalars(to, copy.size);
   }
@@ -100,19 +113,6 @@ Work work_of(const Copy& copy) {
       return Progress::finished;
     };
   };
-}
-
-Call call_of(const Copy& copy) {
-  switch (copy.kind) {
-    case cudaMemcpyHostToDevice:
-      return copy.pageable ? Call::h2d_pageable : Call::h2d_pinned;
-    case cudaMemcpyDeviceToHost:
-      return copy.pageable ? Call::d2h_pageable : Call::d2h_pinned;
-    case cudaMemcpyDeviceToDevice:
-      return device_of(copy.to) == device_of(copy.from) ? Call::d2d : Call::p2p;
-    default:
-      return Call::h2h;
-  }
 }
 
 cudaError_t start(Copy copy, cudaMemcpyKind kind, cudaStream_t handle, bool asynchronous) {

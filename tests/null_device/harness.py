@@ -37,9 +37,12 @@ class Result:
         return collections.Counter(json.loads((self.reports / f'counts.{rank}').read_text()))
 
     def digests(self, rank=0):
-        """Of each large pinned copy to the device, as it was executed: (size, digest), sorted."""
-        lines = (self.reports / f'digests.{rank}').read_text().splitlines()
-        return sorted(tuple(line.split()[1:]) for line in lines)
+        """(size, digest), as they were executed and sorted: of each large pinned copy to the device, and of copies of so many
+        bytes on it."""
+        lines = [line.split() for line in (self.reports / f'digests.{rank}').read_text().splitlines()]
+        uploads = sorted((size, digest) for call, _, size, digest in lines if call == 'h2d_pinned')
+        sizes = {size for size, _ in uploads}
+        return uploads, sorted((size, digest) for call, _, size, digest in lines if call == 'd2d' and size in sizes)
 
     def lines(self, pattern):
         return [line for line in self.output.splitlines() if re.search(pattern, line)]

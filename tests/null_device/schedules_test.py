@@ -4,6 +4,7 @@ Injected errors of small programs are seen in their bytes, right programs are cl
 schedule. MASKEDKD_NULL_DEVICE_SCHEDULES is the number of schedules of each small program; the trainer has a tenth of it.
 """
 import concurrent.futures
+import hashlib
 import unittest
 
 from harness import BUILD, Place, count, mistakes, training
@@ -56,17 +57,25 @@ class Schedules(unittest.TestCase):
     def train(self, name, ranks=1, **variables):
         data = self.place.pack('data')
         result = self.place.run(training(data, self.place.path / name, '--eval-data-path', data, '--epochs', 4,
-                                         '--checkpoint-steps', 3, '--precision', 'bf16'), ranks,
-                                DIGEST_KIB=0.25, **variables)
+                                         '--checkpoint-steps', 3, '--keep-checkpoints', 99, '--precision', 'bf16'), ranks,
+                                DIGEST_KIB=1, **variables)
         self.assertEqual(result.code, 0, result.output)
         self.assertEqual(mistakes(result), [], result.output)
-        return [result.digests(rank) for rank in range(ranks)]
+        weights = {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest()
+                   for path in (self.place.path / name / 'checkpoints').glob('step-*/model.safetensors')}
+        return [result.digests(rank) for rank in range(ranks)], weights
 
-    def test_the_trainer_has_the_same_input_in_every_schedule(self):
+    def test_the_trainer_has_the_same_input_and_checkpoints_in_every_schedule(self):
         for ranks in (1, 2):
             expected = self.train(f'at-once-{ranks}', ranks)
-            self.assertGreaterEqual(len(set(sum(expected, []))), 32)  # the images of 8 steps of 4 micro-batches
-            for seed in range(max(2, SCHEDULES // 10)):
+            digests, weights = expected
+            uploads = {digest for uploads, _ in digests for digest in uploads}
+            on_device = {digest for _, copies in digests for digest in copies}
+            self.assertGreaterEqual(len(uploads), 32)  # the images of 8 steps of 4 micro-batches
+            self.assertLessEqual(on_device, uploads)   # into the memory that the recorded work reads
+            self.assertGreaterEqual(len(on_device), 32)
+            self.assertEqual(len(set(weights.values())), 1, weights)  # nothing is computed: those of the start
+            for seed in range(max(6, SCHEDULES // 10)):
                 with self.subTest(ranks=ranks, seed=seed):
                     self.assertEqual(self.train(f'late-{ranks}-{seed}', ranks, SCHEDULE=seed), expected)
 

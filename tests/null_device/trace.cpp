@@ -169,7 +169,7 @@ void print_stack(int fd) {
   }
 }
 
-void record_digest(std::uint64_t number, const void* bytes, std::size_t size) {
+void record_digest(Call call, std::uint64_t number, const void* bytes, std::size_t size) {
   Files& all = files();
   if (all.digests == nullptr || size < settings().digest_bytes) {
     return;
@@ -182,7 +182,7 @@ void record_digest(std::uint64_t number, const void* bytes, std::size_t size) {
     hash = (hash ^ word) * 1099511628211ULL;
   }
   const std::lock_guard lock(all.mutex);
-  std::fprintf(all.digests, "%llu %zu %016llx\n", static_cast<unsigned long long>(number), size,
+  std::fprintf(all.digests, "%s %llu %zu %016llx\n", name_of(call), static_cast<unsigned long long>(number), size,
                static_cast<unsigned long long>(hash));
   std::fflush(all.digests);
 }
