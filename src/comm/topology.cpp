@@ -20,12 +20,16 @@
 namespace maskedkd {
 namespace {
 
-std::string table(const std::vector<RankPlace>& places) {
-  std::string text = "\n  rank  local rank  GPUs seen  host";
+// What the first ranks of that host see, in one line.
+std::string seen_gpus(const std::vector<RankPlace>& places, const std::string& host) {
+  constexpr std::size_t kMost = 8;
+  std::vector<std::string> each;
   for (const RankPlace& place : places) {
-    text += fmt::format("\n  {:4}  {:10}  {:9}  {}", place.rank, place.local_rank, place.gpus.size(), place.host);
+    if (place.host == host && each.size() <= kMost) {
+      each.push_back(each.size() == kMost ? "..." : fmt::format("rank {} sees {}", place.rank, place.gpus.size()));
+    }
   }
-  return text;
+  return fmt::format("{}", fmt::join(each, ", "));
 }
 
 // UUIDs reveal two ranks on one GPU even where each sees it as its device 0.
@@ -76,8 +80,9 @@ void refuse_without_gpu(const std::vector<RankPlace>& places, DeviceChoice choic
                                  const RankPlace& second, const Gpu& second_gpu) {
   const bool slices = first_gpu.uuid != second_gpu.uuid;
   throw usage_error(
-      fmt::format("ranks {} and {} would share one GPU of {}{}:{}", first.rank, second.rank, second.host,
-                  slices ? ", in two MIG slices, between which NCCL can't communicate" : "", table(places)),
+      fmt::format("ranks {} and {} would share one GPU of {}{} ({})", first.rank, second.rank, second.host,
+                  slices ? ", in two MIG slices, between which NCCL can't communicate" : "",
+                  seen_gpus(places, second.host)),
       slices || second_gpu.name.find("MIG") != std::string::npos
           ? "start one rank, or one a GPU: a process can use only one MIG slice, NCCL one of each GPU"
           : "start one rank a GPU");
@@ -102,8 +107,8 @@ std::vector<int> assign_devices(const std::vector<RankPlace>& places, DeviceChoi
   }
   const auto blind = std::find_if_not(places.begin(), places.end(), sees_gpu);
   if (blind != places.end()) {
-    throw usage_error(fmt::format("some ranks see no GPU, such as rank {} on {}: {}{}", blind->rank, blind->host,
-                                  blind->why_none, table(places)),
+    throw usage_error(fmt::format("some ranks see no GPU, such as rank {} on {}: {} ({})", blind->rank, blind->host,
+                                  blind->why_none, seen_gpus(places, blind->host)),
                       "give a node's ranks all of its GPUs (srun --gpus-per-node=N), or train with --device cpu");
   }
   std::vector<int> devices;
@@ -115,7 +120,7 @@ std::vector<int> assign_devices(const std::vector<RankPlace>& places, DeviceChoi
     // A single visible device was chosen by the launcher; among several the local rank chooses.
     const int device = place.gpus.size() == 1 ? 0 : place.local_rank;
     if (device >= static_cast<int>(place.gpus.size())) {
-      throw usage_error(fmt::format("more ranks than GPUs on {}:{}", place.host, table(places)),
+      throw usage_error(fmt::format("more ranks than GPUs on {} ({})", place.host, seen_gpus(places, place.host)),
                         "start one rank a GPU");
     }
     const Gpu& gpu = place.gpus[static_cast<std::size_t>(device)];

@@ -31,11 +31,11 @@ class VisibleDevices(unittest.TestCase):
         self.assertFalse((self.place.path / 'refused').exists())
 
     def test_two_ranks_on_one_gpu(self):
-        self.refused('ranks 0 and 1 would share one GPU', None, 2, 1)
+        self.refused(r'ranks 0 and 1 would share one GPU of .* \(rank 0 sees 1, rank 1 sees 1\); start one rank a GPU', None, 2, 1)
         self.refused('ranks 0 and 1 would share one GPU', '1')
 
     def test_more_ranks_than_gpus(self):
-        self.refused('more ranks than GPUs', None, 3, 2)
+        self.refused(r'more ranks than GPUs on .* \(rank 0 sees 2, rank 1 sees 2, rank 2 sees 2\); start one rank', None, 3, 2)
 
     def test_no_gpu_is_visible(self):
         self.refused("--device cuda, but the ranks see no GPU: CUDA_VISIBLE_DEVICES='' hides every GPU", '')
