@@ -27,10 +27,9 @@ __global__ void __launch_bounds__(kLanes, 1) augment_images(const AugmentBatch b
 
 }  // namespace
 
-const char* augment_on_device(const AugmentBatch& batch, CUstream_st* stream) {
+int augment_on_device(const AugmentBatch& batch, CUstream_st* stream) {
   augment_images<<<static_cast<unsigned>(batch.num_images), kLanes, 0, stream>>>(batch);
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+  return cudaGetLastError();
 }
 
 }  // namespace maskedkd::kernel

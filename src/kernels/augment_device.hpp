@@ -7,7 +7,7 @@ struct CUstream_st;
 
 namespace maskedkd::kernel {
 
-// batch: in the current GPU's memory. Queues one launch on the stream. Returns nullptr, or CUDA's error message.
-const char* augment_on_device(const AugmentBatch& batch, CUstream_st* stream);
+// batch: in the current GPU's memory. Queues one launch on the stream. Returns its cudaError_t.
+int augment_on_device(const AugmentBatch& batch, CUstream_st* stream);
 
 }  // namespace maskedkd::kernel

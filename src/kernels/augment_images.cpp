@@ -100,10 +100,9 @@ at::Tensor bytes_on(at::Device device, std::int64_t count, bool pinned = false) 
 void augment(const AugmentBatch& batch, [[maybe_unused]] at::Device device, int num_lanes) {
 #ifdef MASKEDKD_WITH_NVCC
   if (device.is_cuda()) {
-    const char* problem = kernel::augment_on_device(batch, c10::cuda::getCurrentCUDAStream(device.index()).stream());
-    if (problem != nullptr) {
-      throw Error(fmt::format("augmentation on {}: {}", device.str(), problem));
-    }
+    // The error may also be one of earlier work.
+    C10_CUDA_CHECK(static_cast<cudaError_t>(
+        kernel::augment_on_device(batch, c10::cuda::getCurrentCUDAStream(device.index()).stream())));
     return;
   }
 #endif

@@ -129,11 +129,9 @@ void BatchPreparer::prepare(const BatchInputs& inputs, double smoothing, const a
 #ifdef MASKEDKD_WITH_NVCC
   if (images.is_cuda()) {
     const c10::DeviceGuard guard(images.device());
-    const char* problem =
-        kernel::prepare_on_device(batch, c10::cuda::getCurrentCUDAStream(images.device().index()).stream());
-    if (problem != nullptr) {
-      throw Error(fmt::format("preparing a batch on {}: {}", images.device().str(), problem));
-    }
+    // The error may also be one of earlier work.
+    C10_CUDA_CHECK(static_cast<cudaError_t>(
+        kernel::prepare_on_device(batch, c10::cuda::getCurrentCUDAStream(images.device().index()).stream())));
     return;
   }
 #endif

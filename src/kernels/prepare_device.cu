@@ -37,13 +37,12 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-const char* prepare_on_device(const Preparation& batch, CUstream_st* stream) {
+int prepare_on_device(const Preparation& batch, CUstream_st* stream) {
   const std::int64_t per_image = num_blocks(static_cast<std::int64_t>(batch.size) * batch.size);
   const std::int64_t blocks =
       per_image * batch.num_images + num_blocks(static_cast<std::int64_t>(batch.num_images) * batch.num_classes);
   prepare<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(batch, static_cast<int>(per_image));
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+  return cudaGetLastError();
 }
 
 }  // namespace maskedkd::kernel

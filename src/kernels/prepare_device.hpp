@@ -8,7 +8,7 @@ struct CUstream_st;
 namespace maskedkd::kernel {
 
 // batch: in the current GPU's memory; without targets num_classes is 0. Queues one launch on the stream, whose
-// dimensions depend on the batch's shapes alone. Returns nullptr, or CUDA's error message.
-const char* prepare_on_device(const Preparation& batch, CUstream_st* stream);
+// dimensions depend on the batch's shapes alone. Returns its cudaError_t.
+int prepare_on_device(const Preparation& batch, CUstream_st* stream);
 
 }  // namespace maskedkd::kernel
