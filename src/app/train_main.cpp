@@ -7,6 +7,7 @@
 #include "maskedkd/comm/threads.hpp"
 #include "maskedkd/data/tensor_memory.hpp"
 #include "maskedkd/train/device_setup.hpp"
+#include "maskedkd/train/memory_hint.hpp"
 #include "maskedkd/train/micro_batch_source.hpp"
 #include "maskedkd/train/stop_signal.hpp"
 #include "maskedkd/train/trainer.hpp"
@@ -47,18 +48,6 @@ void print_plan(const MpiSession& session, const TrainCommand& command, at::Devi
                train.distillation.type == DistillationType::none ? "; no teacher" : "");
 }
 
-// What to do where memory of the GPU ran out; LibTorch's line says how much was requested and how much is free.
-std::string memory_hint(const TrainOptions& train) {
-  std::int64_t smaller = train.micro_batch / 2;
-  while (smaller > 1 && train.global_batch % smaller != 0) {
-    --smaller;
-  }
-  return fmt::format(
-      "{}use a smaller --micro-batch than {}{}",
-      train.micro_batch > train.eval_batch ? "" : "use a smaller --eval-batch, or ", train.micro_batch,
-      smaller > 0 ? fmt::format(": {} needs about half the memory and divides --batch-size", smaller) : "");
-}
-
 int train(const MpiSession& session, int argc, char** argv) {
   std::string help;
   std::optional<TrainCommand> command = TrainCommand::parse(argc, argv, help);
@@ -95,7 +84,7 @@ int train(const MpiSession& session, int argc, char** argv) {
     set_up_device(device);
     Trainer trainer(session, command->train, command->texts, device);
     return static_cast<int>(trainer.run());
-  } catch (const c10::OutOfMemoryError& error) {
+  } catch (const c10::OutOfMemoryError& error) {  // its line says how much was requested and how much is free
     const std::string text = error.what();
     throw Error(text.substr(0, text.find('\n')), memory_hint(command->train));
   }
