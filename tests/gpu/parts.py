@@ -24,24 +24,25 @@ def machine(place, run):
     return [("machine", "ok", f"{name}, torch {torch.__version__}")]
 
 
-def tested(name, output):
+def tested(place, name, output):
     """The row of a program of GoogleTest."""
     passed = re.search(r"\[  PASSED  \] (\d+) test", output)
     skipped = len(re.findall(r"\[  SKIPPED \] .* \(", output))
     number = int(passed.group(1)) if passed else 0
-    return name, "ok" if number else "skipped", f"{number} passed, {skipped} skipped"
+    without_tests = "FAILED" if place.device == "cuda" else "skipped"
+    return name, "ok" if number else without_tests, f"{number} passed, {skipped} skipped"
 
 
 def nccl(place, run):
-    return [tested("NCCL, one rank", run([place.program("comm_nccl_communicator_test")]))]
+    return [tested(place, "NCCL, one rank", run([place.program("comm_nccl_communicator_test")]))]
 
 
 def augment(place, run):
-    return [tested("augmentation against the CPU", run([place.program("kernels_augment_on_gpu_test")]))]
+    return [tested(place, "augmentation against the CPU", run([place.program("kernels_augment_on_gpu_test")]))]
 
 
 def prepare(place, run):
-    return [tested("a batch prepared on the GPU", run([place.program("kernels_prepare_on_gpu_test")]))]
+    return [tested(place, "a batch prepared on the GPU", run([place.program("kernels_prepare_on_gpu_test")]))]
 
 
 def steps(place, run):
@@ -49,7 +50,7 @@ def steps(place, run):
     if place.device == "cuda":
         run([sys.executable, TESTS / "train/reference.py", reference, "cuda"])
     output = run([place.program("train_steps_test"), "--gtest_filter=OnGpu/*"], {"MASKEDKD_GPU_REFERENCE": str(reference)})
-    return [tested("five steps against PyTorch", output)]
+    return [tested(place, "five steps against PyTorch", output)]
 
 
 def resumed(place, run):
