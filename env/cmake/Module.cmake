@@ -21,7 +21,7 @@ endfunction()
 function(maskedkd_warnings target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion
                          -Wnon-virtual-dtor -Woverloaded-virtual)
-  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
     # GCC 12 falsely reports overlaps in assignments of short texts to std::string (GCC bug 105651), and with
     # precompiled headers also accesses outside of an array.
     target_compile_options(${target} PRIVATE -Wno-restrict -Wno-array-bounds -Wno-stringop-overflow

@@ -118,7 +118,7 @@ RunState parse_run_state(const std::string& text, const std::string& source) {
     json.at("ranks").get_to(state.ranks);
     json.at("threads").get_to(state.threads);
     json.at("device").get_to(state.device);
-    state.gpus = json.value("gpus", state.gpus);  // earlier checkpoints lack it
+    json.at("gpus").get_to(state.gpus);
     for (const auto& line : json.at("history")) {
       state.history.push_back(line.dump());
     }
