@@ -24,6 +24,9 @@ std::optional<DeviceBatch> BatchFeed::next() {
     return DeviceBatch{std::move(*batch), std::move(bytes)};
   }
   mark_read();
+  if (failure_) {
+    std::rethrow_exception(failure_);
+  }
   if (!started_) {
     std::optional<MicroBatch> batch = loader_->next();
     if (!batch) {
@@ -38,10 +41,17 @@ std::optional<DeviceBatch> BatchFeed::next() {
 }
 
 void BatchFeed::start_next() {
-  if (copies_ && !started_ && loader_->is_ready()) {
-    if (std::optional<MicroBatch> batch = loader_->next()) {
-      started_ = start(std::move(*batch));
-    }
+  if (!copies_ || started_ || !loader_->is_ready()) {
+    return;
+  }
+  std::optional<MicroBatch> batch;
+  try {
+    batch = loader_->next();
+  } catch (...) {
+    failure_ = std::current_exception();
+  }
+  if (batch) {
+    started_ = start(std::move(*batch));
   }
 }
 

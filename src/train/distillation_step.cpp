@@ -80,7 +80,11 @@ DistillationStep::Result DistillationStep::run(const DeviceBatch& input, const a
     fixed.bytes.copy_(bytes, /*non_blocking=*/true);
     bytes = fixed.bytes;
     pixels = fixed.pixels;
-    kind = {&fixed - fixed_inputs_.data(), kept_patches(batch.request.epoch), on_part ? 1 : 0};
+    const std::int64_t kept = kept_patches(batch.request.epoch);
+    if (std::exchange(recorded_patches_, kept) != kept) {
+      work_.forget();  // the schedule does not come back to a number that it has left
+    }
+    kind = {&fixed - fixed_inputs_.data(), kept, on_part ? 1 : 0};
   }
   if (batch.crops) {
     pixels = augmented_images(*batch.crops, device_, pixels);

@@ -1,10 +1,13 @@
 #include "maskedkd/train/recorded_work.hpp"
 
 #include "maskedkd/base/log.hpp"
+#include "maskedkd/comm/gpu_failure.hpp"
 
 #ifdef MASKEDKD_WITH_CUDA
+#include <ATen/core/CachingHostAllocator.h>
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAFunctions.h>
 #endif
 
 #include <algorithm>
@@ -34,23 +37,38 @@ struct RecordedWork::Recording {
 
 namespace {
 
+// After a capture that was refused, LibTorch's allocators would go on as if one were under way, and free nothing where
+// memory is short.
+void end_allocation(c10::MempoolId_t pool) {
+  const auto unless_ended = [](const auto& end) {
+    try {
+      end();
+    } catch (const c10::Error&) {
+    }
+  };
+  unless_ended([&] { c10::cuda::CUDACachingAllocator::endAllocateToPool(c10::cuda::current_device(), pool); });
+  unless_ended([&] { at::getHostAllocator(at::kCUDA)->end_allocate_to_pool(pool); });
+}
+
 std::unique_ptr<at::cuda::CUDAGraph> recorded(const std::function<void()>& stage, c10::MempoolId_t pool) {
   auto graph = std::make_unique<at::cuda::CUDAGraph>();
-  // Loader threads may allocate pinned memory meanwhile.
-  graph->capture_begin(pool, cudaStreamCaptureModeThreadLocal);
   std::exception_ptr failure;
-  try {
-    stage();
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  try {
-    graph->capture_end();
-  } catch (...) {
-    failure = failure ? failure : std::current_exception();
+  const auto attempt = [&](const std::function<void()>& what) {
+    try {
+      what();
+    } catch (...) {
+      failure = failure ? failure : std::current_exception();
+    }
+  };
+  // Loader threads may allocate pinned memory meanwhile.
+  attempt([&] { graph->capture_begin(pool, cudaStreamCaptureModeThreadLocal); });
+  if (!failure) {
+    attempt(stage);
+    attempt([&] { graph->capture_end(); });
   }
   if (failure) {
     static_cast<void>(cudaGetLastError());  // the refusal is not an error of later calls
+    end_allocation(pool);
     std::rethrow_exception(failure);
   }
   return graph;
@@ -64,11 +82,11 @@ void RecordedWork::record(Recording& recording, const std::vector<std::function<
   // All recordings use the same memory, as only one is replayed at a time and its results lie elsewhere.
   const auto other =
       std::find_if(recordings_.begin(), recordings_.end(), [](const auto& one) { return !one->graphs.empty(); });
-  c10::MempoolId_t pool = other == recordings_.end() ? c10::MempoolId_t{0, 0} : (*other)->graphs.front()->pool();
+  const c10::MempoolId_t pool =
+      other == recordings_.end() ? at::cuda::graph_pool_handle() : (*other)->graphs.front()->pool();
   std::vector<std::unique_ptr<at::cuda::CUDAGraph>> graphs;
   for (const std::function<void()>& stage : stages) {
     graphs.push_back(recorded(stage, pool));
-    pool = graphs.front()->pool();
   }
   recording.graphs = std::move(graphs);
 }
@@ -97,9 +115,13 @@ void RecordedWork::run(const Kind& kind, const std::vector<std::function<void()>
       record(recording, stages);
     } catch (const std::exception& error) {
       const std::string text = error.what();
+      if (kind_of_failure(text) == DeviceFailure::gpu) {
+        throw;
+      }
       spdlog::warn("the work of a micro-batch is started call by call: it can't be recorded as a CUDA graph ({})",
                    text.substr(0, text.find('\n')));
       enabled_ = false;
+      forget();
       return run_directly(stages, after_stage);
     }
   }
@@ -109,9 +131,18 @@ void RecordedWork::run(const Kind& kind, const std::vector<std::function<void()>
   }
 }
 
+void RecordedWork::forget() {
+  if (!recordings_.empty()) {
+    recordings_.clear();
+    c10::cuda::CUDACachingAllocator::emptyCache();
+  }
+}
+
 #else
 
 struct RecordedWork::Recording {};
+
+void RecordedWork::forget() {}
 
 void RecordedWork::run(const Kind&, const std::vector<std::function<void()>>& stages,
                        const std::function<void(std::size_t)>& after_stage) {

@@ -132,7 +132,10 @@ void StateCopy::reserve(std::int64_t bytes, std::int64_t gpu_bytes, at::Device d
     }
     on_gpu_ = at::Tensor();
     if (!device.is_cpu() && has_unused(device, gpu_bytes)) {
-      on_gpu_ = at::empty({gpu_bytes}, options.device(device));
+      try {
+        on_gpu_ = at::empty({gpu_bytes}, options.device(device));
+      } catch (const c10::OutOfMemoryError&) {  // another program was faster
+      }
     }
   }
 }

@@ -12,6 +12,7 @@
 #include <array>
 #include <cstddef>
 #include <memory>
+#include <exception>
 #include <optional>
 
 namespace maskedkd {
@@ -27,10 +28,11 @@ class BatchFeed {
   // device: where the bytes are wanted; on a CPU they are the loader's own.
   BatchFeed(std::unique_ptr<Loader> loader, at::Device device);
 
-  // The next micro-batch, in the order of the loader; nullopt at the end. The bytes stay valid until the second next()
-  // from now, by the order of the current stream. Waits for the loader, not for the device.
+  // The next micro-batch, in the order of the loader; nullopt at the end. Work that reads the
+  // bytes is to be queued before the next call of next(). Waits for the loader, not for the device.
   std::optional<DeviceBatch> next();
-  // Starts the copy of the next micro-batch if it is ready. Call it when the work on the current one is queued.
+  // Starts the copy of the next micro-batch if it is ready. Call it when the work on the current one is queued. What the
+  // loader throws comes with the next call of next(), when all earlier work is recorded.
   void start_next();
   const Loader& loader() const noexcept { return *loader_; }
 
@@ -52,6 +54,7 @@ class BatchFeed {
   std::size_t filling_ = 0;           // the slot that the next copy uses
   std::optional<std::size_t> given_;  // the slot of the micro-batch that next() returned last
   std::optional<DeviceBatch> started_;
+  std::exception_ptr failure_;  // of start_next()
 };
 
 }  // namespace maskedkd

@@ -43,6 +43,9 @@ class DistillationStep {
   // them can be executed beside the rest of the backward pass.
   Result run(const DeviceBatch& input, const at::Tensor& loss_scale = {}, const OnPart& on_part = {});
 
+  // Gives back the memory of recorded work, as before an evaluation; the next micro-batches take a little longer.
+  void forget_recordings() { work_.forget(); }
+
   // Where the bytes of a micro-batch are read: the device, but the CPU where there are no kernels for GPUs.
   at::Device input_device() const { return preparer_.input_device(); }
 
@@ -90,6 +93,7 @@ class DistillationStep {
   BatchPreparer preparer_;
   RecordedWork work_;
   std::vector<FixedInputs> fixed_inputs_;
+  std::int64_t recorded_patches_ = 0;  // kept_patches() of what work_ has recorded
   std::vector<Part> whole_, parts_;  // the gradient as one part, and as several
   at::Tensor gradient_, loss_;  // [P], scalar
 };

@@ -35,6 +35,10 @@ class RecordedWork {
   void run(const Kind& kind, const std::vector<std::function<void()>>& stages,
            const std::function<void(std::size_t)>& after_stage);
 
+  // Drops all recordings and gives their memory, which nothing else can use, back to the device; they are made anew when
+  // they are needed.
+  void forget();
+
   static constexpr int kDirectRuns = 2;
 
  private:
