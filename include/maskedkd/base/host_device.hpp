@@ -6,3 +6,6 @@
 #else
 #define MASKEDKD_HOST_DEVICE
 #endif
+
+// For pieces of inner loops, which are compiled with the loop.
+#define MASKEDKD_ALWAYS_INLINE MASKEDKD_HOST_DEVICE inline __attribute__((always_inline))
