@@ -65,6 +65,8 @@ struct EvaluateCommand {
         .option("precision fp32|bf16|fp16", "",
                 "of matrix products; by default that of the run that the weights come from, fp32 for other weights",
                 [this](const std::string& text) { precision = parse_precision(text); })
+        .option("reference-kernels", evaluation.reference_kernels,
+                "compute the model with LibTorch's operators alone; by default as the run")
         .option("eval-crop SHARE", evaluation.augment.evaluation_crop,
                 "share of the shorter edge that the crop covers; by default the run's")
         .option("eval-batch", evaluation.batch, "images of a forward pass; by default the run's")
@@ -112,6 +114,7 @@ void take_options_of_run(const CommandLine& line, const std::filesystem::path& f
   if (const std::string precision = of_run("precision"); !precision.empty()) {
     command.precision = parse_precision(precision);
   }
+  command.evaluation.reference_kernels |= of_run("reference-kernels") == "true";
 }
 
 void check_numbers(const EvaluateCommand& command) {

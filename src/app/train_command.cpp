@@ -207,6 +207,10 @@ void bind_optimisation(CommandLine& line, TrainOptions& train) {
               "--finetune: load all but the head, whatever classes the file has; also from MAE's pretrained encoders",
               OnResume::free)
       .option("deterministic", train.deterministic, "the same bits on 1, 2, 4, ... ranks: gradients in a fixed tree")
+      .option(
+          "reference-kernels", train.reference_kernels,
+          "compute the models with LibTorch's operators alone, in place of this program's kernels: slower, equal up "
+          "to rounding")
       .option("cuda-graph", train.cuda_graph,
               "on GPUs: start the work of a micro-batch at once, as a CUDA graph; the bits are the same without",
               OnResume::free)

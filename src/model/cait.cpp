@@ -22,7 +22,7 @@ at::Tensor talk(const at::Tensor& scores, const Affine& mixture, at::ScalarType 
 
 at::Tensor run_patch_block(const BlockParameters& block, std::size_t index, const at::Tensor& patches,
                            const VitOptions& options, const VitForward& how) {
-  const at::Tensor qkv = linear(layer_norm(patches, block.norm1), block.qkv, how.compute_dtype);     // [B, K, 3 D]
+  const at::Tensor qkv = linear(layer_norm(patches, block.norm1, how), block.qkv, how.compute_dtype);  // [B, K, 3 D]
   const std::vector<at::Tensor> parts = split_parts(qkv, 3, options.num_heads);                      // [B, H, K, D / H]
   at::Tensor attention = at::matmul(parts[0] * attention_scale(options), parts[1].transpose(2, 3));  // [B, H, K, K]
   attention = talk(attention, block.talk_before, how.compute_dtype);
@@ -34,7 +34,7 @@ at::Tensor run_patch_block(const BlockParameters& block, std::size_t index, cons
 // token [B, 1, D], patches [B, K, D] -> token
 at::Tensor run_class_block(const BlockParameters& block, const at::Tensor& token, const at::Tensor& patches,
                            const VitOptions& options, const VitForward& how, at::Tensor* class_attention) {
-  const at::Tensor normed = layer_norm(at::cat({token, patches}, 1), block.norm1);  // [B, 1 + K, D]
+  const at::Tensor normed = layer_norm(at::cat({token, patches}, 1), block.norm1, how);  // [B, 1 + K, D]
   const auto heads = [&](const at::Tensor& tokens, const Affine& layer) {
     return split_heads(linear(tokens, layer, how.compute_dtype), options.num_heads);
   };
@@ -66,7 +66,7 @@ VitOutput forward_cait(const at::Tensor& images, const VitParameters& parameters
                             last && how.want_class_attention ? &output.class_attention : nullptr);
   }
   output.logits =
-      linear(layer_norm(token, parameters.norm).select(1, 0), parameters.head, how.compute_dtype).to(at::kFloat);
+      linear(layer_norm(token, parameters.norm, how).select(1, 0), parameters.head, how.compute_dtype).to(at::kFloat);
   return output;
 }
 

@@ -3,7 +3,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/gelu.h>
-#include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 
 #include <algorithm>
@@ -12,30 +11,19 @@
 namespace maskedkd {
 namespace {
 
-constexpr double kNormEpsilon = 1e-6;
-
-at::Tensor drop_path(const at::Tensor& branch, std::optional<std::size_t> block, int which, const VitOptions& options,
-                     const VitForward& how) {
+// [B], undefined where nothing is dropped
+at::Tensor drop_path_factors(std::optional<std::size_t> block, int which, const VitOptions& options,
+                             const VitForward& how) {
   if (!block || !how.drop_path_factors.defined() || drop_path_rate_of(static_cast<int>(*block), options, 1.0) == 0.0) {
-    return branch;
+    return {};
   }
-  const at::Tensor factors =
-      how.drop_path_factors.select(0, static_cast<std::int64_t>(*block)).select(0, which);  // [B]
-  return branch * factors.view({-1, 1, 1});
-}
-
-at::Tensor scaled(const at::Tensor& branch, const at::Tensor& scale) {
-  return scale.defined() ? branch * scale : branch;
+  return how.drop_path_factors.select(0, static_cast<std::int64_t>(*block)).select(0, which);
 }
 
 }  // namespace
 
 at::Tensor linear(const at::Tensor& input, const Affine& layer, at::ScalarType dtype) {
   return at::linear(input.to(dtype), layer.weight.to(dtype), layer.bias.to(dtype));
-}
-
-at::Tensor layer_norm(const at::Tensor& input, const Affine& layer) {
-  return at::layer_norm(input, {input.size(-1)}, layer.weight, layer.bias, kNormEpsilon);
 }
 
 at::Tensor split_heads(const at::Tensor& tokens, std::int64_t heads) {
@@ -76,17 +64,31 @@ at::Tensor embed_patches(const at::Tensor& images, const VitParameters& paramete
   return linear(patches, {embedding.weight.view({options.width, -1}), embedding.bias}, how.compute_dtype) + position;
 }
 
-at::Tensor add_branches(const BlockParameters& block, std::optional<std::size_t> depth_index, at::Tensor tokens,
+Branch attention_branch(const BlockParameters& block, std::optional<std::size_t> depth_index,
                         const at::Tensor& attended, const VitOptions& options, const VitForward& how) {
-  at::Tensor branch = linear(attended, block.projection, how.compute_dtype);
-  tokens = tokens + drop_path(scaled(branch, block.scale1), depth_index, 0, options, how);
-  branch = at::gelu(linear(layer_norm(tokens, block.norm2), block.fc1, how.compute_dtype));
-  branch = linear(branch, block.fc2, how.compute_dtype);
-  return tokens + drop_path(scaled(branch, block.scale2), depth_index, 1, options, how);
+  return {linear(attended, block.projection, how.compute_dtype), block.scale1,
+          drop_path_factors(depth_index, 0, options, how)};
+}
+
+Branch mlp_branch(const BlockParameters& block, std::optional<std::size_t> depth_index, const at::Tensor& normed,
+                  const VitOptions& options, const VitForward& how) {
+  const at::Tensor hidden = at::gelu(linear(normed, block.fc1, how.compute_dtype));
+  return {linear(hidden, block.fc2, how.compute_dtype), block.scale2, drop_path_factors(depth_index, 1, options, how)};
+}
+
+at::Tensor add_branches(const BlockParameters& block, std::optional<std::size_t> depth_index, const at::Tensor& tokens,
+                        const at::Tensor& attended, const VitOptions& options, const VitForward& how) {
+  const NormedTokens middle =
+      add_and_norm(tokens, attention_branch(block, depth_index, attended, options, how), block.norm2, how);
+  return add_branch(middle.tokens, mlp_branch(block, depth_index, middle.normed, options, how), how);
+}
+
+bool is_cut_before(std::size_t index, const VitForward& how) {
+  return std::find(how.cut_before.begin(), how.cut_before.end(), static_cast<int>(index)) != how.cut_before.end();
 }
 
 at::Tensor cut_before(std::size_t index, const at::Tensor& tokens, const VitForward& how, VitOutput& output) {
-  if (std::find(how.cut_before.begin(), how.cut_before.end(), static_cast<int>(index)) == how.cut_before.end()) {
+  if (!is_cut_before(index, how)) {
     return tokens;
   }
   output.cuts.push_back({tokens, tokens.detach().requires_grad_(true)});

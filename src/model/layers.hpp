@@ -3,6 +3,7 @@
 #pragma once
 
 #include "maskedkd/model/vit.hpp"
+#include "residual.hpp"
 
 #include <ATen/core/Tensor.h>
 
@@ -10,11 +11,6 @@
 #include <vector>
 
 namespace maskedkd {
-
-struct Affine {
-  at::Tensor weight;
-  at::Tensor bias;
-};
 
 struct BlockParameters {
   Affine norm1, qkv;
@@ -33,7 +29,6 @@ struct VitParameters {
 
 // Matrix product in `dtype` with the bias.
 at::Tensor linear(const at::Tensor& input, const Affine& layer, at::ScalarType dtype);
-at::Tensor layer_norm(const at::Tensor& input, const Affine& layer);
 // [B, T, D] -> [B, H, T, D / H] and back
 at::Tensor split_heads(const at::Tensor& tokens, std::int64_t heads);
 at::Tensor merge_heads(const at::Tensor& tokens);
@@ -48,12 +43,19 @@ double attention_scale(const VitOptions& options);
 at::Tensor embed_patches(const at::Tensor& images, const VitParameters& parameters, const VitOptions& options,
                          const VitForward& how);
 
-// Adds to tokens [B, T, D] the branch of the attention, then the branch of the MLP, both scaled and with drop path.
-// depth_index: the block's index among those with drop path, from 0; nullopt: a block without.
-at::Tensor add_branches(const BlockParameters& block, std::optional<std::size_t> depth_index, at::Tensor tokens,
+// The branches of a block, from what its attention or its MLP takes in. depth_index: the block's index among those with
+// drop path, from 0; nullopt: a block without.
+Branch attention_branch(const BlockParameters& block, std::optional<std::size_t> depth_index,
+                        const at::Tensor& attended, const VitOptions& options, const VitForward& how);
+Branch mlp_branch(const BlockParameters& block, std::optional<std::size_t> depth_index, const at::Tensor& normed,
+                  const VitOptions& options, const VitForward& how);
+// Adds both branches to tokens [B, T, D].
+at::Tensor add_branches(const BlockParameters& block, std::optional<std::size_t> depth_index, const at::Tensor& tokens,
                         const at::Tensor& attended, const VitOptions& options, const VitForward& how);
 
-// The tokens with which block `index` is to begin: a new leaf of the backward pass where how.cut_before has it.
+// Whether the backward pass is cut before block `index`.
+bool is_cut_before(std::size_t index, const VitForward& how);
+// The tokens with which block `index` is to begin: a new leaf of the backward pass where it is cut there.
 at::Tensor cut_before(std::size_t index, const at::Tensor& tokens, const VitForward& how, VitOutput& output);
 
 VitOutput forward_vit(const at::Tensor& images, const VitParameters& parameters, const VitOptions& options,

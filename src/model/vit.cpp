@@ -34,24 +34,19 @@ at::Tensor embed(const at::Tensor& images, const VitParameters& parameters, cons
   return at::cat({in_front.expand({images.size(0), -1, -1}), embed_patches(images, parameters, options, how)}, 1);
 }
 
-at::Tensor run_block(const VitParameters& parameters, std::size_t index, const at::Tensor& tokens,
-                     const VitOptions& options, const VitForward& how) {
-  const BlockParameters& block = parameters.blocks[index];
-  const at::Tensor qkv = linear(layer_norm(tokens, block.norm1), block.qkv, how.compute_dtype);  // [B, T + K, 3 D]
+// What the attention of a block makes of its normed tokens: [B, T + K, D].
+at::Tensor attended(const BlockParameters& block, const at::Tensor& normed, const VitOptions& options,
+                    const VitForward& how) {
+  const at::Tensor qkv = linear(normed, block.qkv, how.compute_dtype);           // [B, T + K, 3 D]
   const std::vector<at::Tensor> parts = split_parts(qkv, 3, options.num_heads);  // of [B, H, T + K, D / H]
-  const at::Tensor attended = attend(parts[0], parts[1], parts[2], attention_scale(options));
-  return add_branches(block, index, tokens, merge_heads(attended), options, how);
+  return merge_heads(attend(parts[0], parts[1], parts[2], attention_scale(options)));
 }
 
-// [B, T + K, D] -> [B, Q, D] of the Q tokens that the heads read: those in front, or the patches.
-at::Tensor run_last_block(const VitParameters& parameters, const at::Tensor& tokens, const VitOptions& options,
-                          const VitForward& how, at::Tensor* class_attention) {
-  const std::size_t index = parameters.blocks.size() - 1;
-  const BlockParameters& block = parameters.blocks[index];
+// The same for the Q tokens that the heads read, those in front or the patches: [B, Q, D].
+at::Tensor attended_in_front(const BlockParameters& block, const at::Tensor& normed, std::int64_t first,
+                             std::int64_t count, const VitOptions& options, const VitForward& how,
+                             at::Tensor* class_attention) {
   const std::int64_t front = options.num_front_tokens(), width = options.width, heads = options.num_heads;
-  const std::int64_t first = options.average_pool ? front : 0;
-  const std::int64_t count = options.average_pool ? tokens.size(1) - front : front;  // Q
-  const at::Tensor normed = layer_norm(tokens, block.norm1);
   const auto rows = [&](std::int64_t begin, std::int64_t length) {
     return Affine{block.qkv.weight.narrow(0, begin, length), block.qkv.bias.narrow(0, begin, length)};
   };
@@ -67,8 +62,41 @@ at::Tensor run_last_block(const VitParameters& parameters, const at::Tensor& tok
     const at::Tensor read = options.average_pool ? attention : attention.narrow(2, 0, 1);
     *class_attention = read.detach().narrow(3, front, read.size(3) - front).mean({1, 2});  // [B, K]
   }
-  const at::Tensor attended = merge_heads(at::matmul(attention.to(how.compute_dtype), value));
-  return add_branches(block, index, tokens.narrow(1, first, count), attended, options, how);
+  return merge_heads(at::matmul(attention.to(how.compute_dtype), value));
+}
+
+// tokens: [B, T + K, D] in front of a block, which begins with its norm.
+NormedTokens run_block(const VitParameters& parameters, std::size_t index, const NormedTokens& in,
+                       const VitOptions& options, const VitForward& how, VitOutput& output) {
+  const BlockParameters& block = parameters.blocks[index];
+  const Affine& next_norm = parameters.blocks[index + 1].norm1;
+  const at::Tensor heads = attended(block, in.normed, options, how);
+  const NormedTokens middle =
+      add_and_norm(in.tokens, attention_branch(block, index, heads, options, how), block.norm2, how);
+  const Branch mlp = mlp_branch(block, index, middle.normed, options, how);
+  if (!is_cut_before(index + 1, how)) {
+    return add_and_norm(middle.tokens, mlp, next_norm, how);
+  }
+  const at::Tensor tokens = cut_before(index + 1, add_branch(middle.tokens, mlp, how), how, output);
+  return {tokens, layer_norm(tokens, next_norm, how)};
+}
+
+// Returns what the heads read of the Q tokens, normed: [B, Q, D], or with average_pool their mean: [B, 1, D].
+at::Tensor run_last_block(const VitParameters& parameters, const NormedTokens& in, const VitOptions& options,
+                          const VitForward& how, at::Tensor* class_attention) {
+  const std::size_t index = parameters.blocks.size() - 1;
+  const BlockParameters& block = parameters.blocks[index];
+  const std::int64_t front = options.num_front_tokens();
+  const std::int64_t first = options.average_pool ? front : 0;
+  const std::int64_t count = options.average_pool ? in.tokens.size(1) - front : front;  // Q
+  const at::Tensor heads = attended_in_front(block, in.normed, first, count, options, how, class_attention);
+  const NormedTokens middle = add_and_norm(in.tokens.narrow(1, first, count),
+                                           attention_branch(block, index, heads, options, how), block.norm2, how);
+  const Branch mlp = mlp_branch(block, index, middle.normed, options, how);
+  if (options.average_pool) {
+    return layer_norm(add_branch(middle.tokens, mlp, how).mean(1, /*keepdim=*/true), parameters.norm, how);
+  }
+  return add_and_norm(middle.tokens, mlp, parameters.norm, how).normed;
 }
 
 }  // namespace
@@ -96,21 +124,17 @@ VitOutput Vit::forward(const at::Tensor& images, const VitForward& how) const {
 VitOutput forward_vit(const at::Tensor& images, const VitParameters& parameters, const VitOptions& options,
                       const VitForward& how) {
   VitOutput output;
-  at::Tensor tokens = embed(images, parameters, options, how);  // [B, T + K, D]
+  const at::Tensor tokens = embed(images, parameters, options, how);  // [B, T + K, D]
+  NormedTokens now = {tokens, layer_norm(tokens, parameters.blocks[0].norm1, how)};
   for (std::size_t block = 0; block + 1 < parameters.blocks.size(); ++block) {
-    tokens = run_block(parameters, block, cut_before(block, tokens, how, output), options, how);
+    now = run_block(parameters, block, now, options, how, output);
   }
-  tokens = cut_before(parameters.blocks.size() - 1, tokens, how, output);
-  tokens = run_last_block(parameters, tokens, options, how,
-                          how.want_class_attention ? &output.class_attention : nullptr);  // [B, Q, D]
-  if (options.average_pool) {
-    tokens = tokens.mean(1, /*keepdim=*/true);  // [B, 1, D]
-  }
-  tokens = layer_norm(tokens, parameters.norm);
-  output.logits = linear(tokens.select(1, 0), parameters.head, how.compute_dtype).to(at::kFloat);
+  const at::Tensor read =
+      run_last_block(parameters, now, options, how, how.want_class_attention ? &output.class_attention : nullptr);
+  output.logits = linear(read.select(1, 0), parameters.head, how.compute_dtype).to(at::kFloat);
   if (options.distilled) {
     output.distillation_logits =
-        linear(tokens.select(1, 1), parameters.distillation_head, how.compute_dtype).to(at::kFloat);
+        linear(read.select(1, 1), parameters.distillation_head, how.compute_dtype).to(at::kFloat);
   }
   return output;
 }

@@ -181,6 +181,7 @@ at::Tensor DistillationStep::add_slice(const Inputs& inputs, double share, const
                                        const std::vector<Part>& parts, std::vector<VitOutput::Cut>& cuts) const {
   VitForward how;
   how.compute_dtype = scalar_type(options_.precision);
+  how.reference_kernels = options_.reference_kernels;
   how.drop_path_factors = inputs.drop_path_factors;
   how.kept_patches = inputs.seen_patches;
   how.want_class_attention = view_ && view_->needs_student_attention(inputs.epoch);

@@ -71,6 +71,7 @@ std::optional<EvaluationResult> evaluate(const MpiSession& session, const Vit& m
   const BatchPreparer preparer(device);
   VitForward how;
   how.compute_dtype = options.compute_dtype;
+  how.reference_kernels = options.reference_kernels;
   const std::int64_t longest = (num_batches + session.size() - 1) / session.size();  // of all ranks' shares
   std::vector<double> sums(static_cast<std::size_t>(longest * num_columns), 0.0);
   const std::int64_t top = std::min<std::int64_t>(5, model.options().num_classes);

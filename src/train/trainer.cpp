@@ -224,6 +224,7 @@ std::optional<EvaluationResult> Trainer::evaluate_student(const std::string& tit
   how.bad_records_limit = options_.bad_records_limit;
   how.stop = [this] { return stop_requested(); };
   how.compute_dtype = scalar_type(options_.precision);
+  how.reference_kernels = options_.reference_kernels;
   distillation_.forget_recordings();
   return evaluate(session_, model_.student(), model_.device(), *data_.evaluation(), how, title);
 }

@@ -75,7 +75,8 @@ std::optional<Teacher> make_teacher(const TrainOptions& options, at::Device devi
   const VitOptions teacher =
       weights_model(options.teacher_path, options.teacher_model, "teacher-model", options.student.num_classes);
   check_compatible(options.student, teacher, options.mask, options.schedule.epochs);
-  return std::make_optional<Teacher>(teacher, options.teacher_path, device, scalar_type(options.precision));
+  return std::make_optional<Teacher>(teacher, options.teacher_path, device, scalar_type(options.precision),
+                                     options.reference_kernels);
 }
 
 std::string describe_teacher(const TrainOptions& options, const VitOptions& teacher) {

@@ -13,9 +13,10 @@ namespace maskedkd {
 
 class Teacher {
  public:
-  // weights: a safetensors file with the model's parameters. Throws what Vit::load throws.
+  // weights: a safetensors file with the model's parameters. reference_kernels: as in VitForward. Throws what Vit::load
+  // throws.
   Teacher(const VitOptions& options, const std::filesystem::path& weights, at::Device device,
-          at::ScalarType compute_dtype);
+          at::ScalarType compute_dtype, bool reference_kernels = false);
 
   const VitOptions& options() const noexcept { return model_.options(); }
   // The warnings of Vit::load(), one line each.
@@ -31,7 +32,7 @@ class Teacher {
  private:
   Vit model_;
   std::vector<std::string> warnings_;
-  at::ScalarType compute_dtype_;
+  VitForward how_;  // of a forward pass, without what it sees
 };
 
 }  // namespace maskedkd

@@ -53,7 +53,8 @@ struct VitForward {
   // uniform on [0, 1) (Huang et al. 2016). Undefined: no drop path (evaluation). CaiT's class blocks drop nothing.
   at::Tensor drop_path_factors;
   bool want_class_attention = false;
-  std::vector<int> cut_before;  // blocks before which VitOutput::cuts divides the backward pass
+  bool reference_kernels = false;  // LibTorch's operators where there are kernels of this program, as their definition
+  std::vector<int> cut_before;     // blocks before which VitOutput::cuts divides the backward pass
 };
 
 struct VitOutput {
@@ -63,9 +64,9 @@ struct VitOutput {
   // mean over heads, without the tokens in front. With average_pool: the mean over the patches, whose mean the head
   // reads.
   at::Tensor class_attention;
-  // For each block of `cut_before`, in the order of the blocks. The backward pass of the logits ends at `leaf`, which has the values of `tokens`;
-  // tokens.backward(leaf.grad()) goes on from there. So the gradients of the late blocks are complete first, and can be
-  // used while those of the early blocks are computed.
+  // For each block of `cut_before`, in the order of the blocks. The backward pass of the logits ends at `leaf`, which
+  // has the values of `tokens`; tokens.backward(leaf.grad()) goes on from there. So the gradients of the late blocks
+  // are complete first, and can be used while those of the early blocks are computed.
   struct Cut {
     at::Tensor tokens, leaf;  // [B, T + N, D]; of a CaiT [B, N, D]
   };

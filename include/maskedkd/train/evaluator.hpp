@@ -19,6 +19,7 @@ struct EvaluationOptions {
   int num_workers = 2;
   int prefetch = 4;
   at::ScalarType compute_dtype = at::kFloat;
+  bool reference_kernels = false;  // VitForward::reference_kernels
   int bad_records_limit = 0;  // damaged records of each rank that are reported and replaced by the next ones
   // Called on every rank at intervals; as soon as it returns true on one rank, all stop. Empty: never stops.
   std::function<bool()> stop;

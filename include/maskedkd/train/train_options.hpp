@@ -64,8 +64,9 @@ struct TrainOptions {
   double clip_gradient_norm = 0;  // 0: no clipping
   double ema_decay = 0;           // 0: no weight average
   Precision precision = Precision::bf16;
-  bool deterministic = true;  // gradients summed in a fixed tree
-  bool cuda_graph = true;     // on GPUs: the work of a micro-batch is recorded and replayed
+  bool deterministic = true;       // gradients summed in a fixed tree
+  bool reference_kernels = false;  // LibTorch's operators in place of this program's kernels of the models
+  bool cuda_graph = true;          // on GPUs: the work of a micro-batch is recorded and replayed
   std::uint64_t seed = 0;
 
   // run
