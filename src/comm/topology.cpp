@@ -79,13 +79,12 @@ void refuse_without_gpu(const std::vector<RankPlace>& places, DeviceChoice choic
 [[noreturn]] void refuse_sharing(const std::vector<RankPlace>& places, const RankPlace& first, const Gpu& first_gpu,
                                  const RankPlace& second, const Gpu& second_gpu) {
   const bool slices = first_gpu.uuid != second_gpu.uuid;
-  throw usage_error(
-      fmt::format("ranks {} and {} would share one GPU of {}{} ({})", first.rank, second.rank, second.host,
-                  slices ? ", in two MIG slices, between which NCCL can't communicate" : "",
-                  seen_gpus(places, second.host)),
-      slices || second_gpu.name.find("MIG") != std::string::npos
-          ? "start one rank, or one a GPU: a process can use only one MIG slice, NCCL one of each GPU"
-          : "start one rank a GPU");
+  throw usage_error(fmt::format("ranks {} and {} would share one GPU of {}{} ({})", first.rank, second.rank,
+                                second.host, slices ? ", in two MIG slices, between which NCCL can't communicate" : "",
+                                seen_gpus(places, second.host)),
+                    slices || second_gpu.name.find("MIG") != std::string::npos
+                        ? "start one rank, or one a GPU: a process can use only one MIG slice, NCCL one of each GPU"
+                        : "start one rank a GPU");
 }
 
 }  // namespace

@@ -22,7 +22,8 @@ std::string memory_hint(const TrainOptions& options) {
       !options.eval_data_path.empty() && options.eval_batch > options.micro_batch ? "a smaller --eval-batch, " : "";
   const std::string graph = options.cuda_graph ? "--cuda-graph false, " : "";
   if (!list_checkpoints(options.output_dir / kCheckpointsFolder).empty()) {
-    const std::string other = smaller > 0 ? fmt::format(", or another --output-dir with --micro-batch {}", smaller) : "";
+    const std::string other =
+        smaller > 0 ? fmt::format(", or another --output-dir with --micro-batch {}", smaller) : "";
     return fmt::format("the run keeps its --micro-batch of {}: take {}{}a GPU that no other program uses{}",
                        options.micro_batch, evaluation, graph, other);
   }

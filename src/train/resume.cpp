@@ -51,7 +51,8 @@ std::optional<LoadedCheckpoint> share_checkpoint(const MpiSession& session, std:
   }
   nlohmann::json shared;
   if (session.rank() == 0) {
-    shared = {{"step", own->step}, {"evaluated", own->evaluated}, {"metadata", own->metadata}, {"state", own->state_json}};
+    shared = {
+        {"step", own->step}, {"evaluated", own->evaluated}, {"metadata", own->metadata}, {"state", own->state_json}};
   }
   shared = nlohmann::json::parse(session.broadcast(shared.dump()));
   if (session.rank() != 0) {

@@ -83,7 +83,8 @@ TEST(AssignDevices, MoreRanksThanGpusAreRefusedWithWhatTheySee) {
       const Error error = refusal(all_visible(2, gpus + 1, gpus), choice);
       EXPECT_EQ(error.code(), ExitCode::usage);
       // Device 0 of one GPU is taken to be the launcher's choice, of which two ranks have the same.
-      EXPECT_TRUE(mentions(error, gpus == 1 ? "share one GPU of node0" : "more ranks than GPUs on node0")) << error.what();
+      EXPECT_TRUE(mentions(error, gpus == 1 ? "share one GPU of node0" : "more ranks than GPUs on node0"))
+          << error.what();
       EXPECT_TRUE(mentions(error, fmt::format("(rank 0 sees {0}, rank 1 sees {0}", gpus))) << error.what();
       EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos) << "not one line";
       EXPECT_NE(error.hint().find("one rank a GPU"), std::string::npos) << error.hint();

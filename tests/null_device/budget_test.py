@@ -36,7 +36,7 @@ LIMITS = {
         'allocations of pinned memory': (0.5, 1),  # as far as the loader was ahead
     },
     'direct': {
-        'launches': (600, 25),
+        'launches': (360, 25),
         'products': (211, 0),
         'pinned copies to the device': (1.5, 1),
         'pinned copies to the host': (0, 1),
@@ -46,7 +46,7 @@ LIMITS = {
         'allocations of pinned memory': (0.5, 1),
     },
     'direct, not deterministic': {
-        'launches': (530, 25),
+        'launches': (295, 25),
         'products': (244, 0),
         'pinned copies to the device': (1.5, 1),
         'pinned copies to the host': (0, 1),

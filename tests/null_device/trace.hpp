@@ -70,8 +70,8 @@ void log_line(const char* format, ...) __attribute__((format(printf, 1, 2)));
 // Writes the stack of the caller to file descriptor `fd`.
 void print_stack(int fd);
 
-// Of the bytes of a pinned copy to the device, or of one on it, when it is executed. number: of the copy, in the order of
-// the calls.
+// Of the bytes of a pinned copy to the device, or of one on it, when it is executed. number: of the copy, in the order
+// of the calls.
 void record_digest(Call call, std::uint64_t number, const void* bytes, std::size_t size);
 // Processor time of each thread that has called the device, at a large copy to the device.
 void record_times();

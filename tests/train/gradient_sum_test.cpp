@@ -70,8 +70,7 @@ TEST_P(GradientSumTest, HasTheBitsOfOneProcess) {
     GTEST_SKIP() << "the promise is for powers of two";
   }
   const at::Tensor expected = halves_of_halves(0, ranks * per_rank);
-  for (const std::vector<std::int64_t>& begins :
-       {std::vector<std::int64_t>{0}, {5000, 0}, {10'000, 9'999, 3, 0}}) {
+  for (const std::vector<std::int64_t>& begins : {std::vector<std::int64_t>{0}, {5000, 0}, {10'000, 9'999, 3, 0}}) {
     EXPECT_TRUE(at::equal(sum_of(per_rank, begins, true), expected)) << begins.size() << " parts";
   }
 }

@@ -48,9 +48,10 @@ TEST(MemoryHint, OfANewRunNamesTheMicroBatchOfAResumedOneDoesNot) {
   options.eval_batch = 256;
   EXPECT_CONTAINS(memory_hint(options), "take a smaller --eval-batch, or --micro-batch 64 instead of 128");
   std::filesystem::create_directories(folder.path() / kCheckpointsFolder / "step-000000005");
-  EXPECT_CONTAINS(memory_hint(options), "the run keeps its --micro-batch of 128: take a smaller --eval-batch, "
-                                        "--cuda-graph false, a GPU that no other program uses, "
-                                        "or another --output-dir with --micro-batch 64");
+  EXPECT_CONTAINS(memory_hint(options),
+                  "the run keeps its --micro-batch of 128: take a smaller --eval-batch, "
+                  "--cuda-graph false, a GPU that no other program uses, "
+                  "or another --output-dir with --micro-batch 64");
 }
 
 }  // namespace

@@ -11,8 +11,8 @@
 
 #include <array>
 #include <cstddef>
-#include <memory>
 #include <exception>
+#include <memory>
 #include <optional>
 
 namespace maskedkd {
@@ -31,8 +31,8 @@ class BatchFeed {
   // The next micro-batch, in the order of the loader; nullopt at the end. Work that reads the
   // bytes is to be queued before the next call of next(). Waits for the loader, not for the device.
   std::optional<DeviceBatch> next();
-  // Starts the copy of the next micro-batch if it is ready. Call it when the work on the current one is queued. What the
-  // loader throws comes with the next call of next(), when all earlier work is recorded.
+  // Starts the copy of the next micro-batch if it is ready. Call it when the work on the current one is queued. What
+  // the loader throws comes with the next call of next(), when all earlier work is recorded.
   void start_next();
   const Loader& loader() const noexcept { return *loader_; }
 

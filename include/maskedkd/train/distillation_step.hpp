@@ -94,8 +94,8 @@ class DistillationStep {
   RecordedWork work_;
   std::vector<FixedInputs> fixed_inputs_;
   std::int64_t recorded_patches_ = 0;  // kept_patches() of what work_ has recorded
-  std::vector<Part> whole_, parts_;  // the gradient as one part, and as several
-  at::Tensor gradient_, loss_;  // [P], scalar
+  std::vector<Part> whole_, parts_;    // the gradient as one part, and as several
+  at::Tensor gradient_, loss_;         // [P], scalar
 };
 
 }  // namespace maskedkd

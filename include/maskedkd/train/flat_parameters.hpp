@@ -1,5 +1,6 @@
-// A model's parameters as one tensor: those with weight decay first, in the order of the blocks. The model's own tensors become views of it, so the
-// optimizer, the average, the reduction and a checkpoint each handle one tensor. P: number of parameters.
+// A model's parameters as one tensor: those with weight decay first, in the order of the blocks. The model's own
+// tensors become views of it, so the optimizer, the average, the reduction and a checkpoint each handle one tensor. P:
+// number of parameters.
 #pragma once
 
 #include "maskedkd/model/vit.hpp"

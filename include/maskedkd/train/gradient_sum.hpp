@@ -1,6 +1,6 @@
-// The sum of the gradients of a step's micro-batches, of this rank and then of all ranks, in a tree that does not depend
-// on the number of ranks where that is a power of two. What the last micro-batch computes is added and sent while it
-// computes the rest. Used by the trainer. P: number of parameters.
+// The sum of the gradients of a step's micro-batches, of this rank and then of all ranks, in a tree that does not
+// depend on the number of ranks where that is a power of two. What the last micro-batch computes is added and sent
+// while it computes the rest. Used by the trainer. P: number of parameters.
 #pragma once
 
 #include "maskedkd/comm/communicator.hpp"
@@ -27,8 +27,8 @@ class GradientSum {
   // this.
   GradientSum(Communicator& communicator, at::Device device, bool deterministic);
 
-  // Collective. [P], on every rank, of the micro-batches of all ranks, of which [first, last) are this rank's; queued on
-  // the current stream. It is overwritten by the next call, or by the next call of `next`.
+  // Collective. [P], on every rank, of the micro-batches of all ranks, of which [first, last) are this rank's; queued
+  // on the current stream. It is overwritten by the next call, or by the next call of `next`.
   at::Tensor of(int first, int last, const NextGradient& next);
 
  private:
@@ -38,7 +38,7 @@ class GradientSum {
   Communicator& communicator_;
   at::Device device_;
   bool deterministic_;
-  std::optional<c10::Stream> beside_;      // of a GPU: where parts are added and sent
+  std::optional<c10::Stream> beside_;       // of a GPU: where parts are added and sent
   std::optional<c10::Event> ready_, done_;  // a part, to the stream beside; all parts, from there
 };
 

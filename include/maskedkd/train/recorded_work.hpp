@@ -30,13 +30,14 @@ class RecordedWork {
   // and calls after_stage with the index of each when it is queued. The first kDirectRuns times a kind is executed
   // directly, because libraries prepare themselves then; the next time it is recorded, one graph a stage, and from then
   // on replayed without a call of the stages. So they must read their inputs from, and leave their results in, memory
-  // that stays the same, and must not wait for the device. Where recording is refused, a warning says so once, all stages
-  // are begun again, and work is always executed directly. Both ways give the same bits. Throws what a stage throws where it is executed directly.
+  // that stays the same, and must not wait for the device. Where recording is refused, a warning says so once, all
+  // stages are begun again, and work is always executed directly. Both ways give the same bits. Throws what a stage
+  // throws where it is executed directly.
   void run(const Kind& kind, const std::vector<std::function<void()>>& stages,
            const std::function<void(std::size_t)>& after_stage);
 
-  // Drops all recordings and gives their memory, which nothing else can use, back to the device; they are made anew when
-  // they are needed.
+  // Drops all recordings and gives their memory, which nothing else can use, back to the device; they are made anew
+  // when they are needed.
   void forget();
 
   static constexpr int kDirectRuns = 2;
