@@ -4,8 +4,11 @@ the device's memory, no mistake, no call on another device than the rank's own, 
 import json
 import unittest
 
-from harness import BUILD, Place, contexts, mistakes, training
+import h5py
 
+from harness import BUILD, Place, contexts, count, mistakes, training
+
+RANKS = count('MASKEDKD_NULL_DEVICE_RANKS', 12)  # of test_many_ranks
 STOPPED, DIVERGED = 85, 93  # another start goes on; ends the same way
 SMALL_STUDENT = ('--width', 24, '--depth', 2, '--heads', 2)
 
@@ -84,6 +87,41 @@ class Road(unittest.TestCase):
         self.assertEqual(result.counts()['graph_launch'], 0)
         recorded = self.place.run(training(self.data, self.place.path / 'recorded', '--precision', 'bf16', '--epochs', 2))
         self.assertGreater(recorded.counts()['graph_launch'], 0)
+
+    def test_many_ranks(self):
+        """Start, steps, checkpoints, evaluation and resumption of more ranks than this machine has cores."""
+        data = self.place.pack('many', images=16 * RANKS)
+        for epochs in (1, 2):
+            command = training(data, self.place.path / 'many-ranks', '--eval-data-path', data, '--batch-size', 8 * RANKS,
+                               '--epochs', epochs)
+            result = self.place.run(command, RANKS, timeout=600)
+            self.assertEqual(result.code, 0, result.output)
+            self.assertEqual(mistakes(result), [], result.output)
+            self.assertEqual(contexts(result), [(rank, rank) for rank in range(RANKS)])
+
+    def test_a_damaged_record_that_is_read_ahead(self):
+        """The run ends after the same step, with the same checkpoint, as on a CPU."""
+        data = self.place.pack('damaged')
+        path = sorted(data.glob('shard-*.h5'))[0]
+        with h5py.File(path, 'r') as shard:
+            first = shard['bytes'].id.get_offset() + int(shard['offsets'][4])  # of a record that comes in a later step
+        with open(path, 'r+b') as shard:  # HDF5 would change more than this byte
+            shard.seek(first)
+            byte = shard.read(1)[0]
+            shard.seek(first)
+            shard.write(bytes([byte ^ 1]))
+        saved = {}
+        for device in ('cpu', 'cuda'):
+            run = self.place.path / f'damaged-{device}'
+            for attempt in range(3):
+                result = self.place.run(training(data, run, '--device', device, '--epochs', 3, '--checkpoint-steps', 1,
+                                                 '--keep-checkpoints', 99))
+                self.assertEqual(result.code, 1, result.output)
+                self.assertRegex(result.output, r'error .*shard-0+\.h5.*record')
+                self.assertEqual(mistakes(result), [], result.output)
+            saved[device] = sorted(path.name for path in (run / 'checkpoints').glob('step-*'))
+        self.assertNotEqual(saved['cpu'], [])
+        self.assertEqual(saved['cuda'], saved['cpu'])
 
     def test_not_deterministic(self):
         self.distil('--precision', 'bf16', '--deterministic', 'false', '--mask-criterion', 'lowest', kind='hard')
