@@ -219,7 +219,8 @@ TEST_F(TrainCommandTest, EveryOptionIsFixedReportedOrFreeOnResume) {
                                           "clip-grad",
                                           "drop-path",
                                           "patch-drop",
-                                          "deterministic"};
+                                          "deterministic",
+                                          "reference-kernels"};
   RunState before;
   before.model = describe_model(VitOptions{});
   before.options = parse({}).texts;

@@ -182,17 +182,5 @@ TEST(RunState, OtherGpusAreReported) {
   EXPECT_EQ(change_of_gpus(before, now), "") << "the device changes, which compare_runs() reports";
 }
 
-TEST(RunState, AStateWithoutGpusIsRead) {
-  RunState before = example();
-  before.gpus = {};
-  std::string text = to_json(before);
-  const std::string field = "\"gpus\": [],";
-  ASSERT_NE(text.find(field), std::string::npos) << text;
-  text.erase(text.find(field), field.size());
-  const RunState read = parse_run_state(text, "state.json");
-  EXPECT_TRUE(read.gpus.empty());
-  EXPECT_EQ(change_of_gpus(read, example()), "");
-}
-
 }  // namespace
 }  // namespace maskedkd

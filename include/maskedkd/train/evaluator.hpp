@@ -20,7 +20,7 @@ struct EvaluationOptions {
   int prefetch = 4;
   at::ScalarType compute_dtype = at::kFloat;
   bool reference_kernels = false;  // VitForward::reference_kernels
-  int bad_records_limit = 0;  // damaged records of each rank that are reported and replaced by the next ones
+  int bad_records_limit = 0;       // damaged records of each rank that are reported and replaced by the next ones
   // Called on every rank at intervals; as soon as it returns true on one rank, all stop. Empty: never stops.
   std::function<bool()> stop;
   void validate() const;  // throws Error (usage)
