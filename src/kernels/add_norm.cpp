@@ -203,6 +203,9 @@ AddNormGradients add_norm_backward(const AddNormInput& input, const AddNormOutpu
                                    const AddNormOutputGradients& given, std::optional<at::ScalarType> branch_dtype,
                                    bool wants_parameters) {
   const at::Tensor& sum = output.sum;
+  if (!given.sum.defined() && !given.normed.defined()) {
+    throw Error("a residual sum without a gradient has none to give");
+  }
   check(given.sum, sum, sum.sizes(), at::kFloat, "the gradient");
   check(given.normed, sum, sum.sizes(), branch_dtype.value_or(given.normed.scalar_type()), "the gradient");
   const c10::DeviceGuard guard(sum.device());

@@ -1,7 +1,6 @@
 #include "add_norm_host.hpp"
 
-// The same bits on every processor: the order of additions does not depend on the width of a vector.
-#define MASKEDKD_VECTOR_UNITS __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#include "maskedkd/base/clones.hpp"
 
 namespace maskedkd::kernel {
 namespace {
@@ -11,7 +10,9 @@ constexpr int kSums = 16;  // independent sums, for vector registers
 struct WholeRow {
   template <typename Work>
   MASKEDKD_ALWAYS_INLINE void for_each(int width, const Work& work) const {
+#if !defined(__clang__)
 #pragma GCC ivdep  // no lambda of the kernel writes what it reads at another column
+#endif
     for (int i = 0; i < width; ++i) {
       work(i);
     }
@@ -59,18 +60,18 @@ MASKEDKD_ALWAYS_INLINE void backward(const AddNormBackward<T>& work, std::int64_
 
 }  // namespace
 
-MASKEDKD_VECTOR_UNITS void add_norm_on_host(const AddNorm<float>& work, std::int64_t first, std::int64_t last) {
+MASKEDKD_CLONES void add_norm_on_host(const AddNorm<float>& work, std::int64_t first, std::int64_t last) {
   forward(work, first, last);
 }
-MASKEDKD_VECTOR_UNITS void add_norm_on_host(const AddNorm<Bfloat16>& work, std::int64_t first, std::int64_t last) {
+MASKEDKD_CLONES void add_norm_on_host(const AddNorm<Bfloat16>& work, std::int64_t first, std::int64_t last) {
   forward(work, first, last);
 }
-MASKEDKD_VECTOR_UNITS void add_norm_backward_on_host(const AddNormBackward<float>& work, std::int64_t first,
-                                                     std::int64_t last) {
+MASKEDKD_CLONES void add_norm_backward_on_host(const AddNormBackward<float>& work, std::int64_t first,
+                                               std::int64_t last) {
   backward(work, first, last);
 }
-MASKEDKD_VECTOR_UNITS void add_norm_backward_on_host(const AddNormBackward<Bfloat16>& work, std::int64_t first,
-                                                     std::int64_t last) {
+MASKEDKD_CLONES void add_norm_backward_on_host(const AddNormBackward<Bfloat16>& work, std::int64_t first,
+                                               std::int64_t last) {
   backward(work, first, last);
 }
 

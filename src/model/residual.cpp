@@ -70,6 +70,9 @@ class AddNormFunction : public torch::autograd::Function<AddNormFunction> {
     if (has_norm && given.back().defined()) {
       of_normed = given.back().contiguous();
     }
+    if (!of_sum.defined() && !of_normed.defined()) {
+      return std::vector<at::Tensor>(7);
+    }
     const auto dtype = static_cast<at::ScalarType>(context->saved_data["dtype"].toInt());
     const AddNormGradients gradients =
         add_norm_backward(input, output, {of_sum, of_normed}, has_branch ? std::optional(dtype) : std::nullopt,

@@ -96,7 +96,7 @@ DistillationStep::Result DistillationStep::run(const DeviceBatch& input, const a
       [&] { forward_and_backward(batch, bytes, pixels, loss_scale, parts, cuts); }};
   for (std::size_t i = 1; i < parts.size(); ++i) {
     stages.emplace_back([&, i] {
-      const VitOutput::Cut& cut = cuts[cuts.size() - i];
+      const VitOutput::Cut& cut = cuts.at(cuts.size() - i);
       cut.tokens.backward(cut.leaf.grad());
       move_gradient(parts[i], adds);
     });

@@ -46,8 +46,16 @@ void end_allocation(c10::MempoolId_t pool) {
     } catch (const c10::Error&) {
     }
   };
-  unless_ended([&] { c10::cuda::CUDACachingAllocator::endAllocateToPool(c10::cuda::current_device(), pool); });
-  unless_ended([&] { at::getHostAllocator(at::kCUDA)->end_allocate_to_pool(pool); });
+  unless_ended([&] {
+    const c10::DeviceIndex device = c10::cuda::current_device();
+    c10::cuda::CUDACachingAllocator::endAllocateToPool(device, pool);
+    c10::cuda::CUDACachingAllocator::releasePool(device, pool);
+  });
+  unless_ended([&] {
+    at::HostAllocator* const allocator = at::getHostAllocator(at::kCUDA);
+    allocator->end_allocate_to_pool(pool);
+    allocator->release_pool(pool);
+  });
 }
 
 std::unique_ptr<at::cuda::CUDAGraph> recorded(const std::function<void()>& stage, c10::MempoolId_t pool) {
@@ -115,7 +123,8 @@ void RecordedWork::run(const Kind& kind, const std::vector<std::function<void()>
       record(recording, stages);
     } catch (const std::exception& error) {
       const std::string text = error.what();
-      if (kind_of_failure(text) == DeviceFailure::gpu) {
+      // The libraries refuse a capture with the status of a broken GPU.
+      if (kind_of_failure(text) == DeviceFailure::gpu && cudaDeviceSynchronize() != cudaSuccess) {
         throw;
       }
       spdlog::warn("the work of a micro-batch is started call by call: it can't be recorded as a CUDA graph ({})",

@@ -71,6 +71,7 @@ at::Tensor Trainer::run_micro_batch(std::vector<at::Tensor>& losses, const Gradi
     add_part = [&](std::int64_t begin, const at::Tensor& part) {
       report_activity("adding gradients");
       on_part(begin, part);
+      report_activity("forward and backward");
     };
   }
   const DistillationStep::Result result = distillation_.run(*batch, model_.loss_scale_factor(), add_part);

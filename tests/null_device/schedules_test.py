@@ -55,13 +55,16 @@ class Schedules(unittest.TestCase):
                     self.assertEqual(mistakes(result), [], result.output)
 
     def train(self, name, ranks=1, **variables):
-        data = self.place.pack('data')
-        result = self.place.run(training(data, self.place.path / name, '--eval-data-path', data, '--epochs', 4,
+        data = self.place.pack('data', images=128)  # four steps an epoch: some are recorded, some replayed
+        result = self.place.run(training(data, self.place.path / name, '--eval-data-path', data, '--epochs', 2, '--depth', 6,
                                          '--checkpoint-steps', 3, '--keep-checkpoints', 99, '--precision', 'bf16'), ranks,
-                                DIGEST_KIB=1, **variables)
+                                DIGEST_KIB=2, **variables)
         self.assertEqual(result.code, 0, result.output)
         self.assertEqual(mistakes(result), [], result.output)
-        weights = {path.parent.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for rank in range(ranks):
+            self.assertGreater(result.counts(rank)['graph_launch'], 0)
+        # Which checkpoints there are depends on how long the one before took.
+        weights = {hashlib.sha256(path.read_bytes()).hexdigest()
                    for path in (self.place.path / name / 'checkpoints').glob('step-*/model.safetensors')}
         return [result.digests(rank) for rank in range(ranks)], weights
 
@@ -74,7 +77,7 @@ class Schedules(unittest.TestCase):
             self.assertGreaterEqual(len(uploads), 32)  # the images of 8 steps of 4 micro-batches
             self.assertLessEqual(on_device, uploads)   # into the memory that the recorded work reads
             self.assertGreaterEqual(len(on_device), 32)
-            self.assertEqual(len(set(weights.values())), 1, weights)  # nothing is computed: those of the start
+            self.assertEqual(len(weights), 1)  # nothing is computed: those of the start
             for seed in range(max(6, SCHEDULES // 10)):
                 with self.subTest(ranks=ranks, seed=seed):
                     self.assertEqual(self.train(f'late-{ranks}-{seed}', ranks, SCHEDULE=seed), expected)
