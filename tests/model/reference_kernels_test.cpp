@@ -2,6 +2,7 @@
 // gradients.
 #include "maskedkd/model/vit.hpp"
 #include "support/initialised_vit.hpp"
+#include "support/small_vits.hpp"
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
@@ -14,31 +15,6 @@
 
 namespace maskedkd {
 namespace {
-
-VitOptions small() {
-  VitOptions options;
-  options.input_size = 16;
-  options.patch_size = 4;
-  options.width = 24;
-  options.depth = 3;
-  options.num_heads = 3;
-  options.num_classes = 7;
-  return options;
-}
-
-std::map<std::string, VitOptions> families() {
-  VitOptions distilled = small(), mae = small(), cait = small(), deit3 = small(), shallow = small();
-  distilled.distilled = true;
-  mae.average_pool = true;
-  deit3.layer_scale = true;
-  deit3.layer_scale_init = 0.3;
-  deit3.position_on_class_token = false;
-  cait = deit3;
-  cait.num_class_blocks = 2;
-  shallow.depth = 1;
-  return {{"DeiT", small()}, {"distilled", distilled}, {"MAE", mae},
-          {"CaiT", cait},    {"DeiT3", deit3},         {"one block", shallow}};
-}
 
 struct Results {
   at::Tensor logits, attention;
@@ -66,7 +42,10 @@ class ReferenceKernels : public ::testing::TestWithParam<at::ScalarType> {};
 TEST_P(ReferenceKernels, GiveTheSame) {
   at::manual_seed(9);
   const double largest = GetParam() == at::kFloat ? 2e-5 : 4e-2;
-  for (const auto& [name, options] : families()) {
+  std::map<std::string, VitOptions> families = testing::small_vits();
+  families["one block"] = testing::small_vit();
+  families["one block"].depth = 1;
+  for (const auto& [name, options] : families) {
     for (const bool drops : {false, true}) {
       SCOPED_TRACE(name + (drops ? ", drop path" : ""));
       Vit model = testing::initialised_vit(options, 5);

@@ -4,6 +4,7 @@
 
 #include "maskedkd/model/vit.hpp"
 #include "support/initialised_vit.hpp"
+#include "support/small_vits.hpp"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -12,34 +13,10 @@
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 
-#include <map>
 #include <string>
 
 namespace maskedkd {
 namespace {
-
-VitOptions small(bool is_distilled) {
-  VitOptions options;
-  options.input_size = 16;
-  options.patch_size = 4;
-  options.width = 24;
-  options.depth = 3;
-  options.num_heads = 3;
-  options.num_classes = 7;
-  options.distilled = is_distilled;
-  return options;
-}
-
-std::map<std::string, VitOptions> models_to_cut() {
-  VitOptions mae = small(false), cait = small(false), deit3 = small(false);
-  mae.average_pool = true;
-  cait.num_class_blocks = 2;
-  cait.layer_scale = true;
-  cait.position_on_class_token = false;
-  deit3.layer_scale = true;
-  deit3.position_on_class_token = false;
-  return {{"DeiT", small(false)}, {"distilled", small(true)}, {"MAE", mae}, {"CaiT", cait}, {"DeiT3", deit3}};
-}
 
 at::Tensor loss_of(const Vit& model, const at::Tensor& images, at::ScalarType dtype) {
   VitForward how;
@@ -56,8 +33,8 @@ bool is_near(const at::Tensor& found, const at::Tensor& expected, at::ScalarType
 class ComputeStudentTest : public ::testing::TestWithParam<at::ScalarType> {};
 
 TEST_P(ComputeStudentTest, GradientsEqualThoseOfConversionsInEveryProduct) {
-  for (const bool is_distilled : {false, true}) {
-    const VitOptions options = small(is_distilled);
+  for (const char* family : {"DeiT", "distilled"}) {
+    const VitOptions options = testing::small_vits().at(family);
     Vit plain = testing::initialised_vit(options, 5), trained = testing::initialised_vit(options, 5);
     const at::Tensor images = at::randn({3, 3, 16, 16});
     plain.set_requires_grad(true);
@@ -89,7 +66,7 @@ TEST_P(ComputeStudentTest, GradientsEqualThoseOfConversionsInEveryProduct) {
 
 // Stage by stage from the last block to the first, each completing the parameters of its blocks.
 TEST_P(ComputeStudentTest, ABackwardPassThatIsCutHasTheSameGradients) {
-  for (const auto& [name, options] : models_to_cut()) {
+  for (const auto& [name, options] : testing::small_vits()) {
     SCOPED_TRACE(name);
     Vit model = testing::initialised_vit(options, 5);
     const FlatParameters parameters(model);
@@ -126,7 +103,7 @@ TEST_P(ComputeStudentTest, ABackwardPassThatIsCutHasTheSameGradients) {
 }
 
 TEST_P(ComputeStudentTest, NewWeightsAreSeenAfterReadWeights) {
-  const VitOptions options = small(false);
+  const VitOptions options = testing::small_vit();
   Vit trained = testing::initialised_vit(options, 5);
   const FlatParameters parameters(trained);
   ComputeStudent student(options, parameters, GetParam());
