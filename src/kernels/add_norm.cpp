@@ -106,23 +106,28 @@ at::Tensor added_chunks(const at::Tensor& parts) {
   return sums;
 }
 
+// sum: [B, T, D]
+kernel::AddNormParameters parameters_of(const AddNormInput& input, const at::Tensor& sum) {
+  return {values_of<float>(input.scale),
+          values_of<float>(input.factors),
+          values_of<float>(input.weight),
+          sum.size(0) * sum.size(1),
+          sum.size(1),
+          static_cast<int>(sum.size(2))};
+}
+
 template <typename T>
 void forward(const AddNormInput& input, const AddNormOutput& output, double epsilon) {
   const at::Tensor& tokens = input.tokens;
   AddNorm<T> work{};
+  static_cast<kernel::AddNormParameters&>(work) = parameters_of(input, tokens);
   work.tokens = values_of<float>(tokens);
   work.branch = values_of<T>(input.branch);
-  work.scale = values_of<float>(input.scale);
-  work.factors = values_of<float>(input.factors);
-  work.weight = values_of<float>(input.weight);
   work.bias = values_of<float>(input.bias);
   work.sum = input.branch.defined() ? memory_of<float>(output.sum) : nullptr;
   work.normed = memory_of<T>(output.normed);
   work.mean = memory_of<float>(output.mean);
   work.inverse_deviation = memory_of<float>(output.inverse_deviation);
-  work.rows = tokens.size(0) * tokens.size(1);
-  work.rows_of_factor = tokens.size(1);
-  work.width = static_cast<int>(tokens.size(2));
   work.epsilon = static_cast<float>(epsilon);
   run(work, tokens);
 }
@@ -138,11 +143,9 @@ void backward(const AddNormInput& input, const AddNormOutput& output, const AddN
   const std::int64_t groups = (of_norm ? 2 : 0) + (of_scale ? 1 : 0);
   const at::Tensor parts = groups > 0 ? at::empty({groups, chunks, width}, sum.options()) : at::Tensor();
   AddNormBackward<T> work{};
+  static_cast<kernel::AddNormParameters&>(work) = parameters_of(input, sum);
   work.sum = values_of<float>(sum);
   work.branch = of_scale ? values_of<T>(input.branch) : nullptr;
-  work.scale = values_of<float>(input.scale);
-  work.factors = values_of<float>(input.factors);
-  work.weight = values_of<float>(input.weight);
   work.mean = values_of<float>(output.mean);
   work.inverse_deviation = values_of<float>(output.inverse_deviation);
   work.sum_gradient = values_of<float>(given.sum);
@@ -157,9 +160,6 @@ void backward(const AddNormInput& input, const AddNormOutput& output, const AddN
     work.weight_gradient = group + (groups - 2) * chunks * width;
     work.bias_gradient = work.weight_gradient + chunks * width;
   }
-  work.rows = rows;
-  work.rows_of_factor = sum.size(1);
-  work.width = static_cast<int>(width);
   run(work, chunks, sum);
   if (groups > 0) {
     const at::Tensor sums = added_chunks(parts);

@@ -38,26 +38,30 @@ struct Sums {
   float first, second;
 };
 
-// T: the dtype of matrix products. All pointers are to memory of the device that does the work.
-template <typename T>
-struct AddNorm {
-  const float* tokens;   // [R, D]
-  const T* branch;       // [R, D]; nullptr: nothing is added
+// What both passes read. All pointers are to memory of the device that does the work.
+struct AddNormParameters {
   const float* scale;    // [D] of the branch; nullptr: 1
   const float* factors;  // [R / rows_of_factor] of the branch; nullptr: 1
   const float* weight;   // [D]
-  const float* bias;     // [D]
-  float* sum;            // [R, D], with a branch
-  T* normed;             // [R, D]; nullptr: only the sum
-  float *mean,
-      *inverse_deviation;  // [R]: inverse_deviation = 1 / sqrt(variance + epsilon); nullptr: nobody asks for a gradient
   std::int64_t rows, rows_of_factor;
   int width;
-  float epsilon;
 
   MASKEDKD_ALWAYS_INLINE float factor(std::int64_t row) const {
     return factors == nullptr ? 1.0f : factors[row / rows_of_factor];
   }
+};
+
+// T: the dtype of matrix products.
+template <typename T>
+struct AddNorm : AddNormParameters {
+  const float* tokens;  // [R, D]
+  const T* branch;      // [R, D]; nullptr: nothing is added
+  const float* bias;    // [D]
+  float epsilon;
+  float* sum;                // [R, D], with a branch
+  T* normed;                 // [R, D]; nullptr: only the sum
+  float* mean;               // [R]; nullptr: nobody asks for a gradient
+  float* inverse_deviation;  // [R]: 1 / sqrt(variance + epsilon)
 };
 
 template <typename T, typename Lanes>
@@ -99,22 +103,15 @@ MASKEDKD_ALWAYS_INLINE void add_norm_row(const AddNorm<T>& work, std::int64_t ro
 constexpr std::int64_t kRowsOfChunk = 16;  // of the gradients that are sums over rows
 
 template <typename T>
-struct AddNormBackward {
-  const float* sum;                                                  // [R, D], of the forward pass
-  const T* branch;                                                   // [R, D]; nullptr: scale gets no gradient
-  const float *scale, *factors, *weight, *mean, *inverse_deviation;  // of the forward pass
-  const float* sum_gradient;                                         // [R, D]; nullptr: 0
+struct AddNormBackward : AddNormParameters {
+  const float *sum, *mean, *inverse_deviation;  // [R, D], [R], [R] of the forward pass
+  const T* branch;                              // [R, D]; nullptr: scale gets no gradient
+  const float* sum_gradient;                    // [R, D]; nullptr: 0
   const T* normed_gradient;  // [R, D]; nullptr: there is no norm, and then the tokens' gradient is the sum's
   float* tokens_gradient;    // [R, D], with a norm
   T* branch_gradient;        // [R, D]; nullptr: not wanted
   // [chunks, D] each, of chunks of kRowsOfChunk rows: to be added; nullptr: not wanted
   float *weight_gradient, *bias_gradient, *scale_gradient;
-  std::int64_t rows, rows_of_factor;
-  int width;
-
-  MASKEDKD_ALWAYS_INLINE float factor(std::int64_t row) const {
-    return factors == nullptr ? 1.0f : factors[row / rows_of_factor];
-  }
 };
 
 // Of LayerNorm: r (g w - mean(g w) - x' mean(g w x')) for a row whose normalised values are x' (Ba, Kiros and Hinton
