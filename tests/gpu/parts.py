@@ -45,6 +45,10 @@ def prepare(place, run):
     return [tested(place, "a batch prepared on the GPU", run([place.program("kernels_prepare_on_gpu_test")]))]
 
 
+def add_norm(place, run):
+    return [tested(place, "residual sums and norms against the CPU", run([place.program("kernels_add_norm_on_gpu_test")]))]
+
+
 def steps(place, run):
     reference = place.work / "reference"
     if place.device == "cuda":
@@ -127,5 +131,5 @@ def profile(place, run):
 
 
 # Name -> function, time limit in seconds.
-PARTS = {"machine": (machine, 20), "nccl": (nccl, 40), "augment": (augment, 40), "prepare": (prepare, 40),
+PARTS = {"machine": (machine, 20), "nccl": (nccl, 40), "augment": (augment, 40), "prepare": (prepare, 40), "add_norm": (add_norm, 40),
          "steps": (steps, 90), "resumed": (resumed, 80), "graph": (graph, 50), "bench": (bench, 240), "profile": (profile, 40)}

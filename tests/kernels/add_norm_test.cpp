@@ -2,6 +2,8 @@
 // bf16 with an error of at most 1.2 times that of LibTorch's operators in bf16.
 #include "maskedkd/kernels/add_norm.hpp"
 
+#include "add_norm_cases.hpp"
+
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
@@ -14,71 +16,13 @@
 namespace maskedkd {
 namespace {
 
-constexpr double kEpsilon = 1e-6;
-
-struct Shape {
-  std::int64_t images, tokens, width;
-};
-
-struct Case {
-  Shape shape;
-  bool branch, scale, factors, norm;
-  bool sum_gradient = true, normed_gradient = true;
-
-  std::string name() const {
-    return fmt::format("{}x{}x{}{}{}{}{}{}{}", shape.images, shape.tokens, shape.width, branch ? " branch" : "",
-                       scale ? " scale" : "", factors ? " factors" : "", norm ? " norm" : "",
-                       sum_gradient ? "" : " without gradient of the sum",
-                       normed_gradient ? "" : " without gradient of the norm");
-  }
-};
-
-std::vector<Case> cases() {
-  std::vector<Case> all;
-  for (const Shape& shape : {Shape{2, 5, 192}, {3, 17, 33}, {1, 1, 7}, {2, 50, 1}, {4, 1, 384}, {1, 31, 16}}) {
-    for (const bool scale : {false, true}) {
-      for (const bool factors : {false, true}) {
-        all.push_back({shape, true, scale, factors, true});
-        all.push_back({shape, true, scale, factors, false});
-        all.push_back({shape, true, scale, factors, true, false, true});
-        all.push_back({shape, true, scale, factors, true, true, false});
-      }
-    }
-    all.push_back({shape, false, false, false, true, false, true});
-  }
-  return all;
-}
-
-// What add_norm() computes and what autograd makes of it, in the dtypes of its arguments.
-struct Results {
-  at::Tensor sum, normed, tokens, branch, scale, weight, bias;
-
-  std::vector<std::pair<const char*, at::Tensor>> named() const {
-    return {{"sum", sum},
-            {"normed", normed},
-            {"gradient of tokens", tokens},
-            {"gradient of the branch", branch},
-            {"gradient of the scale", scale},
-            {"gradient of the weight", weight},
-            {"gradient of the bias", bias}};
-  }
-};
-
-AddNormInput random_input(const Case& test, at::ScalarType dtype) {
-  const auto [images, tokens, width] = test.shape;
-  AddNormInput input;
-  input.tokens = at::randn({images, tokens, width}) * 3 + 1;
-  if (test.branch) {
-    input.branch = at::randn({images, tokens, width}).to(dtype);
-    input.scale = test.scale ? at::randn({width}) : at::Tensor();
-    input.factors = test.factors ? at::rand({images}).gt(0.4).to(at::kFloat) / 0.6 : at::Tensor();
-  }
-  if (test.norm) {
-    input.weight = at::randn({width});
-    input.bias = at::randn({width});
-  }
-  return input;
-}
+using testing::add_norm_cases;
+using testing::computed;
+using testing::kEpsilon;
+using testing::random_gradients;
+using testing::random_input;
+using Case = testing::AddNormCase;
+using Results = testing::AddNormResults;
 
 Results composed(const AddNormInput& given, const AddNormOutputGradients& gradients, at::ScalarType floats,
                  at::ScalarType dtype) {
@@ -117,29 +61,13 @@ Results composed(const AddNormInput& given, const AddNormOutputGradients& gradie
   return results;
 }
 
-Results computed(const AddNormInput& input, const AddNormOutputGradients& gradients, at::ScalarType dtype) {
-  const AddNormOutput output = add_norm(input, kEpsilon, dtype, /*for_gradient=*/true);
-  const AddNormGradients found =
-      add_norm_backward(input, output, gradients, input.branch.defined() ? std::optional(dtype) : std::nullopt,
-                        /*wants_parameters=*/true);
-  return {output.sum, output.normed, found.tokens, found.branch, found.scale, found.weight, found.bias};
-}
-
-AddNormOutputGradients random_gradients(const Case& test, at::ScalarType dtype) {
-  const std::vector<std::int64_t> shape = {test.shape.images, test.shape.tokens, test.shape.width};
-  AddNormOutputGradients gradients;
-  gradients.sum = test.sum_gradient ? at::randn(shape) : at::Tensor();
-  gradients.normed = test.norm && test.normed_gradient ? at::randn(shape).to(dtype) : at::Tensor();
-  return gradients;
-}
-
 double error_of(const at::Tensor& found, const at::Tensor& exact) {
   return (found.to(at::kDouble) - exact).norm().item<double>();
 }
 
 TEST(AddNorm, EqualsTheComposition) {
   at::manual_seed(3);
-  for (const Case& test : cases()) {
+  for (const Case& test : add_norm_cases()) {
     SCOPED_TRACE(test.name());
     const AddNormInput input = random_input(test, at::kFloat);
     const AddNormOutputGradients gradients = random_gradients(test, at::kFloat);
@@ -158,7 +86,7 @@ TEST(AddNorm, EqualsTheComposition) {
 TEST(AddNorm, InBfloat16IsNoWorseThanTheComposition) {
   at::manual_seed(4);
   constexpr int kDraws = 3;  // together, as the error of a few values is chance
-  for (const Case& test : cases()) {
+  for (const Case& test : add_norm_cases()) {
     SCOPED_TRACE(test.name());
     std::vector<double> own(7), composition(7);
     for (int draw = 0; draw < kDraws; ++draw) {
