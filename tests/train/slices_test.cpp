@@ -15,6 +15,8 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/zeros_like.h>
@@ -116,6 +118,32 @@ TEST_P(Slices, LossAndGradientEqualThoseOfTheWholeMicroBatch) {
   const auto [loss, found] = step.run({batch, batch.staged.bytes}, at::scalar_tensor(kLossScale, at::kFloat));
   EXPECT_NEAR(loss.item<double>(), wanted_loss.item<double>(), 2e-6 * wanted_loss.item<double>());
   EXPECT_LT(((found - wanted).norm() / wanted.norm()).item<double>(), 1e-5);
+}
+
+// Ranks that send their gradient part by part have the bits of one rank alone.
+TEST_P(Slices, PartsHaveTheBitsOfTheWhole) {
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    options_.precision = precision;
+    const Teacher teacher(small_teacher(42, 7), kReference / "teacher_42_7.safetensors", at::kCPU,
+                          scalar_type(precision));
+    const FlatParameters parameters(student_);
+    student_.set_requires_grad(true);
+    DistillationStep step(options_, parameters, &teacher);
+    step.read_weights();
+    const BatchRequest request{kEpoch, kStep, kMicroBatch,
+                               std::vector<std::int64_t>(static_cast<std::size_t>(GetParam().images))};
+    const MicroBatch batch = testing::staged_micro_batch(request, step.decisions(), kSeed, pixels_, labels_);
+    const at::Tensor whole = step.run({batch, batch.staged.bytes}).gradient.clone();
+    at::Tensor found = at::full_like(whole, 1e30);
+    int num_parts = 0;
+    const auto on_part = [&](std::int64_t begin, const at::Tensor& part) {
+      found.narrow(0, begin, part.numel()).copy_(part);  // as it is now
+      ++num_parts;
+    };
+    step.run({batch, batch.staged.bytes}, {}, on_part);
+    EXPECT_EQ(num_parts, 3);  // of 3 blocks: from the second on, the first, and what has no weight decay
+    EXPECT_TRUE(at::equal(found, whole)) << to_string(precision);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, Slices,
