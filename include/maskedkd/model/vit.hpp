@@ -54,7 +54,7 @@ struct VitForward {
   at::Tensor drop_path_factors;
   bool want_class_attention = false;
   bool reference_kernels = false;  // LibTorch's operators where there are kernels of this program, as their definition
-  std::vector<int> cut_before;     // blocks before which VitOutput::cuts divides the backward pass
+  std::vector<int> cut_before;     // blocks, from 1, before which VitOutput::cuts divides the backward pass
 };
 
 struct VitOutput {

@@ -28,8 +28,8 @@ class BatchFeed {
   // device: where the bytes are wanted; on a CPU they are the loader's own.
   BatchFeed(std::unique_ptr<Loader> loader, at::Device device);
 
-  // The next micro-batch, in the order of the loader; nullopt at the end. Work that reads the
-  // bytes is to be queued before the next call of next(). Waits for the loader, not for the device.
+  // The next micro-batch, in the order of the loader; nullopt at the end. Work that reads the bytes is to be
+  // queued before the next call of next(). Waits for the loader, not for the device.
   std::optional<DeviceBatch> next();
   // Starts the copy of the next micro-batch if it is ready. Call it when the work on the current one is queued. What
   // the loader throws comes with the next call of next(), when all earlier work is recorded.
